@@ -1,0 +1,94 @@
+// Context: the workspace and threads of one calling thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include <attend/core/threads.hpp>
+#include <attend/core/workspace.hpp>
+
+namespace attend {
+
+struct ContextOptions {
+  /// Threads that a call may use, the calling one included.
+  int threads = 1;
+  /// The caller's own threads instead of a pool; `threads` says how many of its tasks may run at once.
+  Executor executor = {};
+};
+
+/// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not.
+/// The outputs' bits depend neither on the number of threads nor on what ran before.
+class Context {
+ public:
+  Context() = default;
+  explicit Context(ContextOptions options) : threads_(options.threads), executor_(std::move(options.executor)) {
+    if (threads_ < 1) fail("Context: expected at least 1 thread, got " + std::to_string(threads_));
+    if (threads_ > 1 && !executor_) pool_ = std::make_unique<ThreadPool>(threads_);
+  }
+  explicit Context(int threads) : Context(ContextOptions{.threads = threads, .executor = {}}) {}
+
+  int threads() const { return threads_; }
+  Workspace& workspace() { return workspace_; }
+
+  /// How many workers `parallel` would take for so many items of so many operations in all: what runs shorter
+  /// than a few microseconds stays on the calling thread.
+  int workers(Index items, double operations) const {
+    if (threads_ == 1 || operations < kWorthAThread) return 1;
+    return static_cast<int>(items < threads_ ? items : threads_);
+  }
+
+  /// Calls item(i, worker) once for each i in [0, items), on up to `workers` threads at once, each with a number
+  /// below `workers` of its own. Items write to places of their own, so their order does not matter.
+  template <class Item>
+  void parallel(Index items, int workers, Item&& item) {
+    if (workspace_.measuring_) return;
+    if (workers <= 1) {
+      FloatEnvironment environment;
+      for (Index i = 0; i < items; ++i) item(i, 0);
+      return;
+    }
+    std::atomic<Index> next{0};
+    const auto body = [&](Index worker) {
+      FloatEnvironment environment;
+      for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < items;) item(i, static_cast<int>(worker));
+    };
+    if (executor_)
+      executor_(workers, body);
+    else
+      pool_->run(workers, body);
+  }
+
+  /// Bytes of workspace that f(context) takes, found by a run in which no kernel runs and no tensor is touched.
+  template <class F>
+  static std::size_t measure(int threads, F&& f) {
+    Context context;
+    context.threads_ = threads;
+    context.workspace_.measuring_ = true;
+    f(context);
+    return context.workspace_.peak_bytes();
+  }
+
+ private:
+  static constexpr double kWorthAThread = 1e6;  // about 10 µs of one AVX2 core
+
+  int threads_ = 1;
+  Executor executor_;
+  std::unique_ptr<ThreadPool> pool_;
+  Workspace workspace_;
+};
+
+/// The context of calls that name none: one thread, a workspace per calling thread.
+inline Context& default_context() {
+  thread_local Context context;
+  return context;
+}
+
+/// Bytes of workspace that layer.forward(context, inputs…, out) takes, exactly. Only the shapes of the views
+/// matter; their data may be null.
+template <class Layer, class... Views>
+std::size_t workspace_bytes(const Layer& layer, int threads, const Views&... views) {
+  return Context::measure(threads, [&](Context& context) { layer.forward(context, views...); });
+}
+
+}  // namespace attend

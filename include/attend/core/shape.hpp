@@ -1,0 +1,71 @@
+// Sizes of tensors: checked products, and their text in error messages.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <string>
+
+#include <attend/core/error.hpp>
+
+namespace attend {
+
+/// Signed, as Eigen's: sizes, strides and positions.
+using Index = std::ptrdiff_t;
+
+template <int Rank>
+using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;
+
+/// "[2, 5, 512]".
+inline std::string to_string(std::span<const Index> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+/// Number of elements. Error where a size is negative or the product (in units of `element_size` bytes) does
+/// not fit an Index. A zero anywhere makes the product 0, but the other factors must fit all the same.
+inline Index checked_numel(std::span<const Index> shape, std::size_t element_size = 1) {
+  const Index limit = std::numeric_limits<Index>::max() / static_cast<Index>(element_size > 0 ? element_size : 1);
+  Index product = 1;
+  bool empty = false;
+  for (Index size : shape) {
+    if (size < 0) fail("Tensor: negative size in shape " + to_string(shape));
+    if (size == 0) {
+      empty = true;
+      continue;
+    }
+    if (product > limit / size) fail("Tensor: shape " + to_string(shape) + " has more elements than memory can hold");
+    product *= size;
+  }
+  return empty ? 0 : product;
+}
+
+/// Row-major strides, in elements.
+template <int Rank>
+Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
+  Shape<Rank> strides{};
+  Index stride = 1;
+  for (int i = Rank - 1; i >= 0; --i) {
+    strides[static_cast<std::size_t>(i)] = stride;
+    stride *= shape[static_cast<std::size_t>(i)] > 0 ? shape[static_cast<std::size_t>(i)] : 1;
+  }
+  return strides;
+}
+
+/// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
+[[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected, std::span<const Index> got) {
+  fail(who + ": expected " + expected + ", got " + to_string(got));
+}
+
+inline void check_shape(const char* who, std::span<const Index> expected, std::span<const Index> got) {
+  bool same = expected.size() == got.size();
+  for (std::size_t i = 0; same && i < got.size(); ++i) same = expected[i] == got[i];
+  if (!same) fail_shape(who, to_string(expected), got);
+}
+
+}  // namespace attend

@@ -1,0 +1,160 @@
+// Threads of a Context: n tasks, the caller takes part, idle workers spin for 100 µs and then sleep.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include <attend/core/shape.hpp>
+
+namespace attend {
+
+/// A reference to a callable that outlives the call it is passed to. Never allocates.
+template <class Signature>
+class FunctionRef;
+template <class R, class... Args>
+class FunctionRef<R(Args...)> {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+  FunctionRef(F&& f)
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))), call_([](void* object, Args... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
+        }) {}
+  R operator()(Args... args) const { return call_(object_, args...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, Args...);
+};
+
+/// The caller's own threads: runs task(0) … task(n - 1), in any order and on any threads, and returns when all
+/// are done.
+using Executor = std::function<void(Index n, FunctionRef<void(Index)> task)>;
+
+/// The floating-point environment of every task, whatever the caller's is: round to nearest, subnormals kept.
+/// Audio hosts and -Ofast flush them, and bits would depend on the thread. Restores the caller's at its end.
+class FloatEnvironment {
+ public:
+#if defined(__SSE2__)
+  FloatEnvironment() : saved_(_mm_getcsr()) {
+    if (saved_ != kDefault) _mm_setcsr(kDefault);
+  }
+  ~FloatEnvironment() {
+    if (saved_ != kDefault) _mm_setcsr(saved_);
+  }
+
+ private:
+  static constexpr unsigned kDefault = 0x1f80;
+  unsigned saved_;
+#elif defined(__aarch64__) && defined(__GNUC__)
+  FloatEnvironment() {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    if (saved_ != 0) asm volatile("msr fpcr, %0" ::"r"(std::uint64_t{0}));
+  }
+  ~FloatEnvironment() {
+    if (saved_ != 0) asm volatile("msr fpcr, %0" ::"r"(saved_));
+  }
+
+ private:
+  std::uint64_t saved_;
+#else
+  FloatEnvironment() {}
+  ~FloatEnvironment() {}
+#endif
+  FloatEnvironment(const FloatEnvironment&) = delete;
+  FloatEnvironment& operator=(const FloatEnvironment&) = delete;
+};
+
+/// `threads` - 1 workers that help the calling thread.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+  ~ThreadPool() {
+    stop_.store(true, std::memory_order_relaxed);
+    wake();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  /// Runs task(0) … task(n - 1). Never waits for a worker to wake up: what no worker took, the caller does.
+  void run(Index n, FunctionRef<void(Index)> task) {
+    task_ = &task;
+    count_ = n;
+    pending_.store(n, std::memory_order_relaxed);
+    const std::uint64_t round = (state_.load(std::memory_order_relaxed) >> 32) + 1;
+    state_.store(round << 32 | static_cast<std::uint64_t>(n), std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake();
+    while (take_one()) {
+    }
+    for (int i = 0; pending_.load(std::memory_order_acquire) > 0; ++i) {
+      pause();
+      if (i > 10000) std::this_thread::yield();  // fewer cores than threads
+    }
+  }
+
+ private:
+  // The high half of state_ counts rounds, the low half is the number of tasks that are still to be taken: one
+  // compare-and-swap takes a task of this very round, so task_ and count_ can't change under a taker.
+  bool take_one() {
+    std::uint64_t state = state_.load(std::memory_order_acquire);
+    while ((state & 0xffffffffu) != 0) {
+      if (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel)) continue;
+      (*task_)(count_ - static_cast<Index>(state & 0xffffffffu));
+      pending_.fetch_sub(1, std::memory_order_release);
+      return true;
+    }
+    return false;
+  }
+
+  void work() {
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point idle_since = Clock::now();
+    while (!stop_.load(std::memory_order_relaxed)) {
+      if (take_one()) {
+        idle_since = Clock::now();
+        continue;
+      }
+      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i) pause();
+      if (Clock::now() - idle_since < std::chrono::microseconds(100)) continue;
+      const std::uint32_t call = calls_.load(std::memory_order_seq_cst);
+      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      if ((state_.load(std::memory_order_seq_cst) & 0xffffffffu) == 0 && !stop_.load()) calls_.wait(call);
+      sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+      idle_since = Clock::now();
+    }
+  }
+
+  void wake() {
+    calls_.fetch_add(1, std::memory_order_seq_cst);
+    calls_.notify_all();
+  }
+  static void pause() {
+#if defined(__SSE2__)
+    _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    asm volatile("yield");
+#endif
+  }
+
+  std::atomic<std::uint64_t> state_{0};
+  std::atomic<Index> pending_{0};
+  std::atomic<std::uint32_t> calls_{0};
+  std::atomic<int> sleepers_{0};
+  std::atomic<bool> stop_{false};
+  const FunctionRef<void(Index)>* task_ = nullptr;
+  Index count_ = 0;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace attend

@@ -1,0 +1,75 @@
+// Scratch memory of a Context: a stack that grows in the first call and never after.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <attend/core/aligned.hpp>
+#include <attend/core/shape.hpp>
+
+namespace attend {
+
+/// A stack of blocks on 64-byte borders. What does not fit is taken from the heap for the moment, and once the
+/// stack is empty again it is made as large as the most that was ever in use: a repeated call allocates nothing.
+class Workspace {
+ public:
+  /// The most bytes that were in use at once.
+  std::size_t peak_bytes() const { return peak_; }
+  /// Gives the memory back; the next call allocates again.
+  void clear() {
+    if (used_ == 0) memory_ = {};
+  }
+
+ private:
+  friend class Frame;
+  friend class Context;
+  using Memory = std::vector<std::byte, AlignedAllocator<std::byte>>;
+
+  void* take(std::size_t bytes) {
+    bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    const std::size_t begin = used_;
+    used_ += bytes;
+    peak_ = std::max(peak_, used_);
+    if (measuring_) return nullptr;
+    if (used_ <= memory_.size()) return memory_.data() + begin;
+    overflow_.push_back(Memory(bytes));
+    return overflow_.back().data();
+  }
+  void release(std::size_t mark) {
+    used_ = mark;
+    if (mark > 0 || overflow_.empty()) return;
+    overflow_.clear();
+    memory_ = {};
+    memory_ = Memory(peak_);
+  }
+
+  Memory memory_;
+  std::vector<Memory> overflow_;
+  std::size_t used_ = 0;
+  std::size_t peak_ = 0;
+  bool measuring_ = false;
+};
+
+/// Blocks taken through a frame are released, all together, at its end. Frames nest as scopes do.
+class Frame {
+ public:
+  explicit Frame(Workspace& workspace) : workspace_(workspace), mark_(workspace.used_) {}
+  ~Frame() { workspace_.release(mark_); }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+
+  /// Room for n values of a trivial type, with arbitrary contents.
+  template <class T>
+  T* take(Index n) {
+    return static_cast<T*>(workspace_.take(static_cast<std::size_t>(checked_numel(Shape<1>{n}, sizeof(T))) * sizeof(T)));
+  }
+
+ private:
+  Workspace& workspace_;
+  std::size_t mark_;
+};
+
+}  // namespace attend

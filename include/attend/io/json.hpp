@@ -1,0 +1,165 @@
+// JSON as files of unknown origin need it: bounded depth, no duplicate keys, errors with file and byte offset.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <attend/core/error.hpp>
+#include <attend/io/mapped_file.hpp>
+
+namespace attend {
+
+using Json = nlohmann::json;
+
+/// A name from a file in quotes for an error line: control characters replaced, cut where it is long.
+inline std::string in_quotes(std::string_view name) {
+  std::string text = "'";
+  for (char c : name.substr(0, 200)) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return text + (name.size() > 200 ? "...'" : "'");
+}
+
+namespace detail {
+
+/// Feeds text to the parser and shows where it has got to.
+class JsonInput {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  JsonInput(const char* at, const char** position) : at_(at), position_(position) {}
+  reference operator*() const { return *at_; }
+  JsonInput& operator++() {
+    *position_ = ++at_;
+    return *this;
+  }
+  JsonInput operator++(int) {
+    JsonInput before = *this;
+    ++*this;
+    return before;
+  }
+  friend bool operator==(const JsonInput& a, const JsonInput& b) { return a.at_ == b.at_; }
+  friend bool operator!=(const JsonInput& a, const JsonInput& b) { return a.at_ != b.at_; }
+
+ private:
+  const char* at_;
+  const char** position_;
+};
+
+/// What every reader of JSON events shares: the depth limit and the error line.
+class JsonReader : public nlohmann::json_sax<Json> {
+ public:
+  static constexpr int kMaxDepth = 64;
+
+  /// `origin` is the offset of the text in its file.
+  JsonReader(std::string source, std::string_view text, std::size_t origin)
+      : source_(std::move(source)), text_(text), origin_(origin), position_(text.data()) {}
+
+  /// Reads the whole text: one value and white space.
+  void read() {
+    const std::size_t nul = text_.find('\0');  // which the parser takes for the end of its input
+    if (nul != std::string_view::npos) fail_at(nul, "JSON with a NUL byte");
+    const char* end = text_.data() + text_.size();
+    Json::sax_parse(JsonInput(text_.data(), &position_), JsonInput(end, &position_), static_cast<nlohmann::json_sax<Json>*>(this));
+  }
+
+ protected:
+  [[noreturn]] void fail_here(const std::string& message) const { fail_at(consumed(), message); }
+  [[noreturn]] void fail_at(std::size_t offset, const std::string& message) const {
+    fail(source_ + ": byte " + std::to_string(origin_ + offset) + ": " + message);
+  }
+  /// Offset in the text behind what was read last.
+  std::size_t consumed() const { return static_cast<std::size_t>(position_ - text_.data()); }
+  void enter() {
+    if (++depth_ > kMaxDepth) fail_here("JSON nested more than " + std::to_string(kMaxDepth) + " deep");
+  }
+  void leave() { --depth_; }
+  int depth() const { return depth_; }
+
+ private:
+  bool binary(binary_t&) override { return false; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    std::string what = error.what();
+    for (char& c : what)
+      if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+    const std::size_t start = what.find("] ");  // behind the parser's own error number
+    fail_at(consumed() > 0 ? consumed() - 1 : 0, "not JSON: " + what.substr(start == std::string::npos ? 0 : start + 2, 300));
+  }
+
+  std::string source_;
+  std::string_view text_;
+  std::size_t origin_;
+  const char* position_;
+  int depth_ = 0;
+};
+
+class JsonDocument final : public JsonReader {
+ public:
+  using JsonReader::JsonReader;
+  Json take() { return std::move(root_); }
+
+ private:
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    if (open_.back()->contains(name)) fail_here("duplicate key " + in_quotes(name));
+    slot_ = &(*open_.back())[name];
+    return true;
+  }
+
+  Json* place(Json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    // Only the innermost array grows, so the pointers to those around it stay good.
+    if (open_.back()->is_array()) return &open_.back()->emplace_back(std::move(value));
+    return &(*slot_ = std::move(value));
+  }
+  bool add(Json value) {
+    place(std::move(value));
+    return true;
+  }
+  bool open(Json value) {
+    enter();
+    open_.push_back(place(std::move(value)));
+    return true;
+  }
+  bool close() {
+    leave();
+    open_.pop_back();
+    return true;
+  }
+
+  Json root_;
+  std::vector<Json*> open_;  // from the root to the innermost container
+  Json* slot_ = nullptr;     // where the next value of the innermost object goes
+};
+
+}  // namespace detail
+
+/// Parses one JSON value; `source` names the file in errors.
+inline Json parse_json(std::string_view text, const std::string& source) {
+  detail::JsonDocument document(source, text, 0);
+  document.read();
+  return document.take();
+}
+
+inline Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
+
+}  // namespace attend

@@ -1,0 +1,165 @@
+// Writes safetensors files: under a temporary name first, so that a failure loses nothing.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <attend/core/error.hpp>
+#include <attend/core/shape.hpp>
+#include <attend/io/dtype.hpp>
+#include <attend/io/json.hpp>
+#include <attend/tensor.hpp>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+namespace attend {
+
+using Metadata = std::map<std::string, std::string>;
+
+/// Writes a file in pieces: the header from a list of tensors, then their bytes in the order of that list.
+/// The file appears under its name, in place of an older one, at commit().
+class SafeTensorsWriter {
+ public:
+  struct Info {
+    std::string name;
+    DType dtype;
+    std::vector<Index> shape;
+  };
+
+  SafeTensorsWriter(const std::filesystem::path& path, const std::vector<Info>& tensors, const Metadata& metadata = {})
+      : path_(path) {
+    const std::string header = make_header(tensors, metadata);
+    open();
+    const std::uint64_t length = header.size();
+    remaining_ += 8 + length;
+    write(std::as_bytes(std::span(&length, 1)));
+    write(std::as_bytes(std::span(header)));
+  }
+  SafeTensorsWriter(const SafeTensorsWriter&) = delete;
+  SafeTensorsWriter& operator=(const SafeTensorsWriter&) = delete;
+  ~SafeTensorsWriter() {
+    if (file_ != nullptr) std::fclose(file_);
+    std::error_code ignored;
+    if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
+  }
+
+  void write(std::span<const std::byte> bytes) {
+    if (bytes.size() > remaining_) fail(path_.string() + ": more bytes written than the header says");
+    remaining_ -= bytes.size();
+    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) fail_system("cannot write");
+  }
+
+  void commit() {
+    if (remaining_ != 0) fail(path_.string() + ": " + std::to_string(remaining_) + " bytes less written than the header says");
+    bool good = std::fflush(file_) == 0;
+#if defined(__unix__) || defined(__APPLE__)
+    good = good && ::fsync(::fileno(file_)) == 0;  // the new file is on the disk before the old one is gone
+#endif
+    good = (std::fclose(std::exchange(file_, nullptr)) == 0) && good;
+    if (!good) fail_system("cannot write");
+    std::error_code error;
+    std::filesystem::rename(temporary_, path_, error);
+    if (error) fail(path_.string() + ": cannot replace: " + error.message());
+    temporary_.clear();
+  }
+
+ private:
+  [[noreturn]] void fail_system(const char* what) const {
+    fail(path_.string() + ": " + what + ": " + std::strerror(errno));
+  }
+  void open() {
+    for (int attempt = 0; file_ == nullptr && attempt < 100; ++attempt) {
+      std::filesystem::path name = path_;
+      name += ".tmp" + std::to_string(attempt);
+      file_ = std::fopen(name.string().c_str(), "wbx");  // x: never somebody else's file
+      if (file_ != nullptr) temporary_ = std::move(name);
+      else if (errno != EEXIST) break;
+    }
+    if (file_ == nullptr) fail_system("cannot create a file beside it");
+  }
+  std::string make_header(const std::vector<Info>& tensors, const Metadata& metadata) {
+    const auto text = [&](const std::string& value) {
+      std::string escaped = Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
+      // Replacing would merge names that differ; a safetensors header has to be UTF-8.
+      if (parse_json(escaped, path_.string()).get<std::string>() != value) fail(path_.string() + ": " + in_quotes(value) + " is not UTF-8");
+      return escaped;
+    };
+    std::string header = "{", comma;
+    if (!metadata.empty()) {
+      header += "\"__metadata__\":{";
+      for (const auto& [key, value] : metadata) header += std::exchange(comma, ",") + text(key) + ":" + text(value);
+      header += "}";
+    }
+    std::set<std::string> names;
+    for (const Info& tensor : tensors) {
+      if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
+        fail(path_.string() + ": the name " + in_quotes(tensor.name) + " is taken");
+      if (bits_of(tensor.dtype) % 8 != 0) fail(path_.string() + ": " + std::string(to_string(tensor.dtype)) + " is not supported");
+      const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype) / 8);
+      const std::uint64_t size = static_cast<std::uint64_t>(checked_numel(tensor.shape, element_size)) * element_size;
+      header += header.size() > 1 ? "," : "";
+      header += text(tensor.name) + ":{\"dtype\":\"" + std::string(to_string(tensor.dtype)) + "\",\"shape\":[";
+      for (std::size_t i = 0; i < tensor.shape.size(); ++i) header += (i > 0 ? "," : "") + std::to_string(tensor.shape[i]);
+      header += "],\"data_offsets\":[" + std::to_string(remaining_) + "," + std::to_string(remaining_ + size) + "]}";
+      remaining_ += size;
+    }
+    header += "}";
+    if (header.size() > 100'000'000) fail(path_.string() + ": the header would be longer than 100000000 bytes");
+    header.append((8 - header.size() % 8) % 8, ' ');  // so that the data start on a border of 8 bytes
+    return header;
+  }
+
+  std::filesystem::path path_, temporary_;
+  std::FILE* file_ = nullptr;
+  std::uint64_t remaining_ = 0;  // bytes that are still to be written
+};
+
+/// A tensor to be saved: its bytes in row-major order.
+struct NamedTensor {
+  std::string name;
+  DType dtype;
+  std::vector<Index> shape;
+  std::span<const std::byte> bytes;
+
+  NamedTensor(std::string name, DType dtype, std::vector<Index> shape, std::span<const std::byte> bytes)
+      : name(std::move(name)), dtype(dtype), shape(std::move(shape)), bytes(bytes) {}
+  template <class T, int Rank>
+  NamedTensor(std::string name, const Tensor<T, Rank>& tensor)
+      : NamedTensor(std::move(name), dtype_of<T>(), {tensor.shape().begin(), tensor.shape().end()},
+                    std::as_bytes(tensor.span())) {}
+};
+
+/// Saves tensors: the widest elements first and then by name, so that the same tensors give the same file and
+/// each lies aligned for its type.
+inline void save_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
+                             const Metadata& metadata = {}) {
+  std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) {
+    return std::pair(-bits_of(a.dtype), std::string_view(a.name)) < std::pair(-bits_of(b.dtype), std::string_view(b.name));
+  });
+  std::vector<SafeTensorsWriter::Info> infos;
+  for (const NamedTensor& tensor : tensors) {
+    const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype)) / 8;
+    if (static_cast<std::size_t>(checked_numel(tensor.shape, element_size)) * element_size != tensor.bytes.size())
+      fail(path.string() + ": tensor " + in_quotes(tensor.name) + ": expected " + to_string(tensor.shape) + " of " +
+           std::string(to_string(tensor.dtype)) + ", got " + std::to_string(tensor.bytes.size()) + " bytes");
+    infos.push_back({tensor.name, tensor.dtype, tensor.shape});
+  }
+  SafeTensorsWriter writer(path, infos, metadata);
+  for (const NamedTensor& tensor : tensors) writer.write(tensor.bytes);
+  writer.commit();
+}
+
+}  // namespace attend

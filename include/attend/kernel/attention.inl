@@ -1,0 +1,471 @@
+// Streaming attention: for up to 48 query rows, one key tile after the other with a running maximum and sum.
+//
+// The bits of a row depend on its own query, keys and values alone: keys go in tiles counted from position 0 and
+// spans of tiles, whatever the rows beside it, and a key that a row doesn't see takes part in no sum of it.
+// reference/exact.hpp is the same order of operations as plain loops.
+
+constexpr float kNone = -__builtin_inff();
+
+/// What each row sees of the tile at hand, relative to the tile's first key.
+struct Sight {
+  Index begin = 0, end = 0;  // of all rows together
+  bool all = true;           // every row sees all of [begin, end)
+  Extent row[kQueryRows];    // only where not `all`
+};
+
+/// Rows of several heads are segments of `queries` rows, each with a head of its own.
+ATTEND_NOINLINE bool look(const Attention& t, const QueryRows& rows, Index first, Index keys, Sight& sight) {
+  sight.begin = 0;
+  sight.end = keys;
+  sight.all = true;
+  if (t.mask.block == nullptr) return true;
+  sight.begin = keys;
+  sight.end = 0;
+  for (Index g = 0; g < rows.heads; ++g) {
+    const Extent extent = t.mask.block(t.mask.object, rows.batch, rows.head + g, rows.query, rows.query + rows.queries,
+                                       first, first + keys);
+    if (extent.begin >= extent.end) {
+      sight.all = sight.all && rows.heads == 1;
+      continue;
+    }
+    const Index begin = extent.begin - first, end = extent.end - first;
+    if (!extent.full || (g > 0 && (begin != sight.begin || end != sight.end))) sight.all = false;
+    if (begin < sight.begin) sight.begin = begin;
+    if (end > sight.end) sight.end = end;
+  }
+  if (sight.begin >= sight.end) return false;
+  if (!sight.all) {
+    for (Index g = 0; g < rows.heads; ++g)
+      t.mask.rows(t.mask.object, rows.batch, rows.head + g, rows.query, rows.queries, first, first + keys,
+                  sight.row + g * rows.queries);
+    for (Index r = 0; r < rows.count(); ++r) {
+      Extent& e = sight.row[r];
+      e.begin -= first;
+      e.end -= first;
+      if (e.begin >= e.end) e = {sight.begin, sight.begin, true};
+    }
+  }
+  return true;
+}
+
+/// Union of what rows [r0, r1) see.
+ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
+  if (sight.all) return {sight.begin, sight.end, true};
+  Extent all = {sight.end, sight.begin, true};
+  for (Index r = r0; r < r1; ++r) {
+    const Extent& e = sight.row[r];
+    if (e.begin >= e.end) continue;
+    if (e.begin < all.begin) all.begin = e.begin;
+    if (e.end > all.end) all.end = e.end;
+  }
+  if (all.begin > all.end) all = {sight.begin, sight.begin, true};
+  return all;
+}
+
+/// scores[r][16 p …] = q_r · k over whole panels of 16 keys.
+struct ScoresOp {
+  const float* query;
+  Index query_stride;
+  const float* keys;  // [6][D][16]
+  Index head_dim;
+  float* scores;  // [48][96]
+
+  template <int MR, int NV>
+  ATTEND_NOINLINE void run(Index r, Index p) const {
+    Sums<MR, NV> sums;
+    set_zero(sums);
+    accumulate(sums, query + r * query_stride, query_stride, keys + p * head_dim * 16, head_dim * 16, 16, head_dim);
+    float* s = scores + r * kKeyTile + p * 16;
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(s + i * kKeyTile + j * 16, sums.at[i][j]);
+    }
+  }
+};
+
+/// Scale, softcap and modifier on one row's panels, where they are not folded into the exponent.
+ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q, Index first, Index keys, Index p0,
+                                   Index p1, float* scores) {
+  const vf scale = set1(t.scale), cap = set1(t.softcap);
+  for (Index p = p0; p < p1; ++p) {
+    vf s = mul(load(scores + p * 16), scale);
+    if (t.softcap > 0) s = mul(cap, tanh(div(s, cap)));
+    store(scores + p * 16, s);
+    if (t.modifier.apply != nullptr)
+      t.modifier.apply(t.modifier.object, scores + p * 16, b, h, q, first + p * 16, first + keys);
+  }
+}
+
+/// Bits of the 16 keys from panel p on that a row sees.
+ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b, Index h, Index q, Index first,
+                                    Index keys, Index p) {
+  const Index low = e.begin - p * 16, high = e.end - p * 16;
+  unsigned bits = 0xffffu;
+  if (high < 16) bits = high <= 0 ? 0 : (1u << high) - 1u;
+  if (low > 0) bits = low >= 16 ? 0 : bits & ~((1u << low) - 1u);
+  if (!e.full && bits != 0) bits &= t.mask.bits(t.mask.object, b, h, q, first + p * 16, first + keys);
+  return bits;
+}
+
+/// The scores of a tile as the softmax takes them: -inf where a row doesn't see the key. Row r is valid, and
+/// masked, in the panels of the keys it sees, which `maximum` [48] is the greatest of (-inf: it sees none).
+ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, const float* query, Index query_stride,
+                                 const float* page, Index first, Index keys, const Sight& sight, float* scores,
+                                 float* maximum) {
+  const ScoresOp op{query, query_stride, page, t.head_dim, scores};
+  if (sight.all) {
+    sweep(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
+  } else {
+    for (Index r = 0; r < rows.count(); r += 8) {
+      const Index end = r + 8 < rows.count() ? r + 8 : rows.count();
+      const Extent e = span_of(sight, r, end);
+      if (e.begin < e.end) sweep(op, r, end, e.begin / 16, (e.end + 15) / 16);
+    }
+  }
+  for (Index r = 0; r < rows.count(); ++r) {
+    const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
+    const Index p0 = e.begin / 16, p1 = e.begin < e.end ? (e.end + 15) / 16 : p0;
+    float* s = scores + r * kKeyTile;
+    const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
+    if (!t.folded) modify_scores(t, rows.batch, h, q, first, keys, p0, p1, s);
+    vf best = set1(kNone);
+    for (Index p = p0; p < p1; ++p) {
+      vf v = load(s + p * 16);
+      if (!e.full || e.begin > p * 16 || e.end < p * 16 + 16) {
+        v = select(from_bits(visible_bits(t, e, rows.batch, h, q, first, keys, p)), v, set1(kNone));
+        store(s + p * 16, v);
+      }
+      best = max(best, v);
+    }
+    maximum[r] = reduce_max(best);
+    if (maximum[r] == kNone)  // a maximum passes NaN by: a row that sees nothing but NaN is not empty
+      for (Index p = p0; p < p1; ++p)
+        if (any(unordered(load(s + p * 16)))) maximum[r] = __builtin_nanf("");
+  }
+}
+
+/// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the output.
+struct ValuesOp {
+  const float* weights;  // [48][96]
+  const float* values;
+  Index value_row;
+  float* output;  // [48][stride]
+  Index stride;
+  const float* alpha;  // [48], or null: the output starts from 0
+  Index begin, end;
+
+  template <int MR, int NV>
+  ATTEND_NOINLINE void run(Index r, Index p) const {
+    Sums<MR, NV> sums;
+    float* o = output + r * stride + p * 16;
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      const vf a = set1(alpha[r + i]);
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = mul(load(o + i * stride + j * 16), a);
+    }
+    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values + begin * value_row + p * 16, 16, value_row,
+               end - begin);
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(o + i * stride + j * 16, sums.at[i][j]);
+    }
+  }
+};
+
+/// Blocks of output: 4 panels (D 64, 128), else 2, else 1.
+ATTEND_INLINE void sweep_values(const ValuesOp& op, Index r0, Index r1, Index panels) {
+  Index p = 0;
+  if constexpr (kPanels == 3) {
+    if (r1 - r0 <= kRows<kPanelsFewRows>)
+      for (; p + kPanelsFewRows <= panels; p += kPanelsFewRows) sweep_rows<kPanelsFewRows>(op, r0, r1, p);
+    for (; p + 4 <= panels; p += 4) sweep_rows<4>(op, r0, r1, p);
+    if (p + 3 == panels) sweep_rows<3>(op, r0, r1, p), p += 3;
+    for (; p + 2 <= panels; p += 2) sweep_rows<2>(op, r0, r1, p);
+  } else {
+    if (r1 - r0 <= kRows<kPanelsFewRows>)
+      for (; p + kPanelsFewRows <= panels; p += kPanelsFewRows) sweep_rows<kPanelsFewRows>(op, r0, r1, p);
+  }
+  for (; p < panels; ++p) sweep_rows<1>(op, r0, r1, p);
+}
+
+/// Whether the values of keys [begin, end) are finite: then a weight of 0 keeps them out of a sum.
+ATTEND_NOINLINE bool finite(const float* values, Index value_row, Index begin, Index end, Index panels) {
+  vf sum = set1(0.0f);
+  for (Index k = begin; k < end; ++k)
+    for (Index p = 0; p < panels; ++p) sum = fma(load(values + k * value_row + p * 16), set1(0.0f), sum);
+  return !any(unordered(sum));
+}
+
+/// The output of a tile where not every row sees every key of [sight.begin, sight.end).
+ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, ValuesOp op, Index first, Index keys,
+                                   const Sight& sight, Index panels) {
+  constexpr Index kBlock = ATTEND_SIMD == 512 ? 12 : 6;
+  for (Index r0 = 0; r0 < rows.count(); r0 += kBlock) {
+    const Index r1 = r0 + kBlock < rows.count() ? r0 + kBlock : rows.count();
+    const Extent e = span_of(sight, r0, r1);
+    // inside [inner_begin, inner_end) every row of the block sees every key
+    Index inner_begin = e.begin, inner_end = e.end;
+    for (Index r = r0; r < r1; ++r) {
+      if (!sight.row[r].full) inner_end = inner_begin = e.end;
+      if (sight.row[r].begin > inner_begin) inner_begin = sight.row[r].begin;
+      if (sight.row[r].end < inner_end) inner_end = sight.row[r].end;
+    }
+    if (inner_begin > inner_end) inner_begin = inner_end = e.end;
+    op.begin = e.begin;
+    op.end = e.end;
+    if (finite(op.values, op.value_row, e.begin, inner_begin, panels) &&
+        finite(op.values, op.value_row, inner_end, e.end, panels)) {
+      sweep_values(op, r0, r1, panels);
+      continue;
+    }
+    for (Index r = r0; r < r1; ++r) {  // 0 · NaN is NaN: add just what the row sees
+      const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
+      op.begin = op.end = 0;
+      sweep_values(op, r, r + 1, panels);
+      for (Index k = e.begin; k < e.end; ++k) {
+        const unsigned bits = visible_bits(t, sight.row[r], rows.batch, h, q, first, keys, k / 16);
+        op.begin = k;
+        op.end = k + 1;
+        const float one = 1.0f;
+        ValuesOp single = op;
+        single.alpha = &one - r;
+        if ((bits >> (k % 16) & 1u) != 0) sweep_values(single, r, r + 1, panels);
+      }
+    }
+  }
+}
+
+/// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores.
+ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
+                              const float* values, Index value_row, Index first, Index keys, const Sight& sight,
+                              AttentionState state) {
+  alignas(64) float alpha[kQueryRows];
+  const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
+  const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
+  const Index count = rows.count();
+  for (Index r = 0; r < count; ++r) {  // a row that sees nothing yet keeps -inf, and -inf - 0 for its own maximum
+    const float before = state.maximum[r];
+    alpha[r] = tile_maximum[r] > before ? tile_maximum[r] : tile_maximum[r] == tile_maximum[r] ? before : tile_maximum[r];
+  }
+  for (Index r = 0; r < count; r += 16) {
+    const vf before = load(state.maximum + r), now = load(alpha + r);
+    const vf none = set1(kNone);
+    const vf a = softmax_exp(sub(before, select(eq(now, none), set1(0.0f), now)), exponent, lowest);
+    store(state.maximum + r, now);
+    store(alpha + r, a);
+  }
+  for (Index r = 0; r < count; ++r) {
+    const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
+    float* s = scores + r * kKeyTile;
+    if (e.begin >= e.end || tile_maximum[r] == kNone) {
+      for (Index p = tile_p0; p < tile_p1; ++p) store(s + p * 16, set1(0.0f));
+      continue;
+    }
+    const Index p0 = e.begin / 16, p1 = (e.end + 15) / 16;
+    for (Index p = tile_p0; p < p0; ++p) store(s + p * 16, set1(0.0f));
+    for (Index p = p1; p < tile_p1; ++p) store(s + p * 16, set1(0.0f));
+    const vf maximum = set1(state.maximum[r]);
+    vf sum = set1(0.0f);
+    for (Index p = p0; p < p1; ++p) {
+      const vf w = softmax_exp(sub(load(s + p * 16), maximum), exponent, lowest);
+      store(s + p * 16, w);
+      sum = add(sum, w);
+    }
+    store(state.lanes + r * kLanes, fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum));
+  }
+  for (Index r = 0; r < count; ++r)  // a row that this tile is empty for stays as it is
+    if (tile_maximum[r] == kNone) alpha[r] = 1.0f;
+  const Index panels = t.value_stride() / 16;
+  const ValuesOp op{scores, values, value_row, state.output, t.value_stride(), alpha, sight.begin, sight.end};
+  if (sight.all)
+    sweep_values(op, 0, count, panels);
+  else
+    masked_values(t, rows, op, first, keys, sight, panels);
+}
+
+/// Tile `tile` of key/value head `kv_head` as a page: keys transposed in panels of 16, values in rows padded to 16.
+ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index tile, float* page) {
+  const Index first = tile * kKeyTile, left = t.key_count(b) - first;
+  const Index keys = left < kKeyTile ? left : kKeyTile, D = t.head_dim;
+  const float* key = t.key.at(b, kv_head, t.key_begin(b) + first);
+  for (Index p = 0; p * 16 < keys; ++p) {
+    const float* from = key + p * 16 * t.key.token;
+    float* to = page + p * D * 16;
+    const int rows = static_cast<int>(keys - p * 16 < 16 ? keys - p * 16 : 16);
+    Index d = 0;
+    for (; d + 16 <= D; d += 16) transpose_16x16(from + d, t.key.token, rows, to + d * 16);
+    for (; d < D; ++d)
+      for (int j = 0; j < 16; ++j) to[d * 16 + j] = j < rows ? from[j * t.key.token + d] : 0.0f;
+  }
+  if (t.values_in_place) return;
+  const float* value = t.value.at(b, kv_head, t.key_begin(b) + first);
+  const Index stride = t.value_stride();
+  float* to = page + kKeyTile * D;
+  for (Index k = 0; k < keys; ++k, value += t.value.token, to += stride) {
+    Index d = 0;
+    for (; d + 16 <= t.value_dim; d += 16) store(to + d, load(value + d));
+    if (d < t.value_dim) store(to + d, load_n(value + d, static_cast<int>(t.value_dim - d)));
+  }
+}
+
+/// Queries in rows of one stride: as they lie where they are of one head, else gathered into scratch.
+ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& rows, float* scratch, Index& stride) {
+  const float* query = t.query.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
+  stride = rows.heads == 1 ? t.query.token : t.query.head;
+  if (rows.heads == 1 || rows.queries == 1) return query;
+  stride = t.head_dim;
+  for (Index r = 0; r < rows.count(); ++r) {
+    const float* from = query + r / rows.queries * t.query.head + r % rows.queries * t.query.token;
+    for (Index d = 0; d < t.head_dim; ++d) scratch[r * t.head_dim + d] = from[d];
+  }
+  return scratch;
+}
+
+ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, Index span, AttentionState state,
+                                    float* scratch) {
+  float* scores = scratch;
+  float* own_page = scratch + kQueryRows * (kKeyTile + t.head_dim);
+  Index query_stride;
+  const float* query = gather_queries(t, rows, scratch + kQueryRows * kKeyTile, query_stride);
+  const Index kv_head = rows.head / (t.heads / t.kv_heads), b = rows.batch;
+  const Index keys_of_batch = t.key_count(b);
+  bool seen = false;
+  alignas(64) float tile_maximum[kQueryRows];
+  Sight sight;
+  for (Index tile = span * kSpanTiles; tile < (span + 1) * kSpanTiles && tile * kKeyTile < keys_of_batch; ++tile) {
+    const Index first = tile * kKeyTile;
+    const Index keys = keys_of_batch - first < kKeyTile ? keys_of_batch - first : kKeyTile;
+    if (!look(t, rows, first, keys, sight)) continue;
+    if (!seen) {
+      seen = true;
+      for (Index r = 0; r < kQueryRows; ++r) state.maximum[r] = kNone;
+      for (Index i = 0; i < rows.count() * kLanes; i += 16) store(state.lanes + i, set1(0.0f));
+      for (Index i = 0; i < rows.count() * t.value_stride(); i += 16) store(state.output + i, set1(0.0f));
+    }
+    const float* page = own_page;
+    if (t.pages != nullptr)
+      page = t.pages[b][tile] + kv_head * t.page_floats();
+    else
+      pack_page(t, b, kv_head, tile, own_page);
+    const float* values =
+        t.values_in_place ? t.value.at(b, kv_head, t.key_begin(b) + first) : page + kKeyTile * t.head_dim;
+    tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
+    add_tile(t, rows, scores, tile_maximum, values, t.values_in_place ? t.value.token : t.value_stride(), first, keys,
+             sight, state);
+  }
+  return seen;
+}
+
+ATTEND_NOINLINE void attention_merge(const Attention& t, const QueryRows& rows, AttentionState total,
+                                     AttentionState next) {
+  const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
+  const Index stride = t.value_stride();
+  for (Index r = 0; r < rows.count(); ++r) {
+    float* lanes = total.lanes + r * kLanes;
+    float* output = total.output + r * stride;
+    const float before = total.maximum[r], after = next.maximum[r];
+    if (after == kNone) continue;
+    const bool empty = before == kNone;
+    const float maximum = empty || after > before || after != after ? after : before;
+    const vf a = empty ? set1(0.0f) : softmax_exp(set1(before - maximum), exponent, lowest);
+    const vf n = softmax_exp(set1(after - maximum), exponent, lowest);
+    total.maximum[r] = maximum;
+    store(lanes, fma(load(next.lanes + r * kLanes), n, mul(load(lanes), a)));
+    for (Index d = 0; d < stride; d += 16)
+      store(output + d, fma(load(next.output + r * stride + d), n, mul(load(output + d), a)));
+  }
+}
+
+/// log(x) for x > 0, within 1e-15: atanh's series on the mantissa, so that no libm decides a bit.
+ATTEND_INLINE double log_of(float x) {
+  int exponent = 0;
+  double m = x;
+  while (m >= 1.5) m *= 0.5, ++exponent;
+  while (m < 0.75) m *= 2.0, --exponent;
+  const double u = (m - 1.0) / (m + 1.0), u2 = u * u;
+  double sum = 0.0;
+  for (int k = 25; k >= 1; k -= 2) sum = __builtin_fma(sum, u2, 1.0 / k);
+  return __builtin_fma(static_cast<double>(exponent), 0.69314718055994530942, 2.0 * u * sum);
+}
+
+ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows, AttentionState total) {
+  const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
+  const Index stride = t.value_stride(), begin = t.query_begin(rows.batch);
+  const double log2e = 1.4426950408889634;
+  for (Index r = 0; r < rows.count(); ++r) {
+    const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
+    float* out = t.out.at(rows.batch, h, begin + q);
+    float* lanes = total.lanes + r * kLanes;
+    float* output = total.output + r * stride;
+    float maximum = total.maximum[r];
+    float sum = maximum == kNone ? 0.0f : reduce_sum(load(lanes));
+    if (t.sinks != nullptr && maximum != kNone) {
+      const float sink = t.folded ? t.sinks[h] / t.scale : t.sinks[h];  // in the units of the scores
+      if (sink > maximum) {
+        const vf a = softmax_exp(set1(maximum - sink), exponent, lowest);
+        sum = reduce_sum(mul(load(lanes), a));
+        for (Index d = 0; d < stride; d += 16) store(output + d, mul(load(output + d), a));
+        total.maximum[r] = maximum = sink;
+        sum += 1.0f;
+      } else {
+        alignas(64) float e[16];
+        store(e, softmax_exp(set1(sink - maximum), exponent, lowest));
+        sum += e[0];
+      }
+    }
+    const float inverse = maximum == kNone ? 0.0f : 1.0f / sum;
+    lanes[0] = inverse;  // what attention_weights multiplies by
+    const vf inverses = set1(inverse);
+    for (Index d = 0; d < t.value_dim; d += 16) {
+      // + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen
+      const vf v = maximum == kNone ? set1(0.0f) : add(mul(load(output + d), inverses), set1(0.0f));
+      if (t.value_dim - d >= 16)
+        store(out + d, v);
+      else
+        store_n(out + d, v, static_cast<int>(t.value_dim - d));
+    }
+    if (t.log_sum_exp != nullptr) {
+      const Index total_queries = t.query_offsets != nullptr ? t.queries : t.queries;
+      const Index row = t.query_offsets != nullptr ? h * total_queries + begin + q
+                                                   : (rows.batch * t.heads + h) * total_queries + q;
+      const double natural = static_cast<double>(t.exponent) / log2e;  // the scale, or 1
+      t.log_sum_exp[row] =
+          maximum == kNone ? kNone
+                           : static_cast<float>(__builtin_fma(static_cast<double>(maximum), natural, log_of(sum)));
+    }
+  }
+}
+
+ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows, AttentionState total,
+                                       float* scratch) {
+  const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
+  float* scores = scratch;
+  float* own_page = scratch + kQueryRows * (kKeyTile + t.head_dim);
+  Index query_stride;
+  const float* query = gather_queries(t, rows, scratch + kQueryRows * kKeyTile, query_stride);
+  const Index kv_head = rows.head / (t.heads / t.kv_heads), b = rows.batch, keys_of_batch = t.key_count(b);
+  alignas(64) float tile_maximum[kQueryRows];
+  Sight sight;
+  for (Index first = 0; first < t.keys; first += kKeyTile) {
+    const Index width = t.keys - first < kKeyTile ? t.keys - first : kKeyTile;
+    const Index left = keys_of_batch - first, keys = left < width ? left : width;
+    const bool seen = keys > 0 && look(t, rows, first, keys, sight);
+    if (seen) {
+      const float* page = own_page;
+      if (t.pages != nullptr)
+        page = t.pages[b][first / kKeyTile] + kv_head * t.page_floats();
+      else
+        pack_page(t, b, kv_head, first / kKeyTile, own_page);
+      tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
+    }
+    for (Index r = 0; r < rows.count(); ++r) {
+      const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
+      float* w = t.weights + b * t.weights_batch + h * t.weights_head + q * t.weights_query + first;
+      for (Index k = 0; k < width; ++k) w[k] = 0.0f;
+      if (!seen || tile_maximum[r] == kNone) continue;
+      const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
+      const vf maximum = set1(total.maximum[r]), inverse = set1(total.lanes[r * kLanes]);
+      for (Index p = e.begin / 16; p * 16 < e.end; ++p) {
+        const vf v = mul(softmax_exp(sub(load(scores + r * kKeyTile + p * 16), maximum), exponent, lowest), inverse);
+        store_n(w + p * 16, v, static_cast<int>(width - p * 16 < 16 ? width - p * 16 : 16));
+      }
+    }
+  }
+}

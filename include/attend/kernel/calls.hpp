@@ -1,0 +1,148 @@
+// What the kernels are called with: raw pointers and strides, no Eigen, and the table of a machine's kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <attend/core/shape.hpp>
+#include <attend/core/tiling.hpp>
+
+namespace attend {
+
+/// Elementwise functions: relu, gelu = x Φ(x), gelu_tanh = its tanh approximation, silu = x σ(x) (swish), …
+enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, exp, erf };
+
+namespace kernel {
+
+/// C[M, N] = activation(A[M, K] · Wᵀ + bias + residual): see gemm.inl. `c` overlaps no other operand.
+struct Product {
+  const float* a = nullptr;  // [M, K], rows lda apart
+  Index lda = 0;
+  const float* w = nullptr;  // panels [ceil(N / 16)][K][16], zeros behind N
+  Index k = 0;
+  float* c = nullptr;  // [M, N], rows ldc apart
+  Index ldc = 0;
+  Index n = 0;
+  const float* bias = nullptr;  // [ceil(N / 16) * 16] or null
+  const float* residual = nullptr;  // [M, N], rows ldr apart, or null
+  Index ldr = 0;
+  Activation activation = Activation::identity;
+};
+
+/// Which of the keys [k0, k1) queries may see: none outside [begin, end), and all inside it where `full`.
+struct Extent {
+  Index begin = 0;
+  Index end = 0;
+  bool full = true;
+};
+
+/// A mask as the kernels see it; `object` is a mask of mask.hpp. Null functions: everything is visible.
+struct MaskFunctions {
+  const void* object = nullptr;
+  /// Of a block of queries [q0, q1) as a whole.
+  Extent (*block)(const void*, Index b, Index h, Index q0, Index q1, Index k0, Index k1) = nullptr;
+  /// Of each query q0 … q0 + count - 1 for itself.
+  void (*rows)(const void*, Index b, Index h, Index q0, Index count, Index k0, Index k1, Extent*) = nullptr;
+  /// Bit j: key k0 + j is visible to q. Bits of keys from `keys` on are not looked at.
+  std::uint32_t (*bits)(const void*, Index b, Index h, Index q, Index k0, Index keys) = nullptr;
+};
+
+/// Changes 16 scaled scores in place, of keys k0 … k0 + 15, of which those from `keys` on are not looked at.
+struct ModifierFunctions {
+  const void* object = nullptr;
+  void (*apply)(const void*, float* scores, Index b, Index h, Index q, Index k0, Index keys) = nullptr;
+};
+
+/// Where heads lie: element d of token t of head h of batch b at data[b * batch + h * head + t * token + d].
+template <class T>
+struct Heads {
+  T* data = nullptr;
+  Index batch = 0, head = 0, token = 0;
+  T* at(Index b, Index h, Index t) const { return data + b * batch + h * head + t * token; }
+};
+
+/// One call of attention, all batches and heads. See attention.inl.
+struct Attention {
+  Heads<const float> query, key, value;  // [B, H, Tq, D], [B, H_kv, Tk, D], [B, H_kv, Tk, Dv]
+  Heads<float> out;                      // [B, H, Tq, Dv]
+  Index heads = 0, kv_heads = 0, head_dim = 0, value_dim = 0;
+  /// Tokens, or null: then all batches have `queries` and `keys`. Ragged: batch b is tokens [offset[b], offset[b + 1])
+  /// of one sequence of all, and the stride over batches is 0.
+  Index queries = 0, keys = 0;
+  const Index* query_offsets = nullptr;
+  const Index* key_offsets = nullptr;
+  const Index* key_counts = nullptr;  // of each batch, where it is less than `keys`
+  /// Packed tiles: pages[b][tile] points at [H_kv][page_floats()]. Where null, keys and values are packed on the way.
+  const float* const* const* pages = nullptr;
+  bool values_in_place = false;  // V is read as it lies, also where keys are packed
+
+  float scale = 1;    // multiplies the products where they are not `folded`
+  bool folded = true;  // nothing but masks touches the scores, so the scale is part of `exponent`
+  float exponent = 1;  // p = 2^((score - maximum) * exponent)
+  float softcap = 0;   // 0: none
+  MaskFunctions mask;
+  ModifierFunctions modifier;
+  const float* sinks = nullptr;  // [H]: a further score in each row's sum, of a key without value
+
+  float* log_sum_exp = nullptr;  // [B, H, Tq] or null
+  float* weights = nullptr;      // or null: see weight strides
+  Index weights_batch = 0, weights_head = 0, weights_query = 0;
+
+  Index value_stride() const { return (value_dim + 15) / 16 * 16; }
+  /// A tile of one key/value head: K as [96 / 16][D][16], then V as [96][value_stride()].
+  Index page_floats() const { return kKeyTile * (head_dim + value_stride()); }
+  Index query_begin(Index b) const { return query_offsets != nullptr ? query_offsets[b] : 0; }
+  Index query_count(Index b) const {
+    return query_offsets != nullptr ? query_offsets[b + 1] - query_offsets[b] : queries;
+  }
+  Index key_begin(Index b) const { return key_offsets != nullptr ? key_offsets[b] : 0; }
+  Index key_count(Index b) const {
+    return key_counts != nullptr ? key_counts[b] : key_offsets != nullptr ? key_offsets[b + 1] - key_offsets[b] : keys;
+  }
+};
+
+/// Up to kQueryRows rows that share a key/value head: queries [query, query + queries) of each of `heads` heads.
+struct QueryRows {
+  Index batch = 0, head = 0, heads = 1, query = 0, queries = 0;
+  Index count() const { return heads * queries; }
+};
+inline constexpr Index kQueryRows = 48;
+
+/// The running softmax of kQueryRows rows: maximum [48], lanes of the sum [48][16], output [48][value_stride].
+struct AttentionState {
+  float* maximum;
+  float* lanes;
+  float* output;
+  static Index floats(Index value_stride) { return kQueryRows * (1 + kLanes + value_stride); }
+  static AttentionState at(float* memory) {
+    return {memory, memory + kQueryRows, memory + kQueryRows * (1 + kLanes)};
+  }
+};
+
+/// Floats that attention_span scribbles on: scores, gathered queries, one page.
+inline Index attention_scratch_floats(const Attention& t) {
+  return kQueryRows * (kKeyTile + t.head_dim) + t.page_floats();
+}
+
+/// The entries of one ISA. Ranges are half open; panels are 16 columns.
+struct Kernels {
+  void (*product)(const Product&, Index row_begin, Index row_end, Index panel_begin, Index panel_end);
+  void (*activate)(Activation, const float* x, float* y, Index n);
+  void (*multiply)(const float* x, float* y, Index n);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* y, Index n,
+                     float* statistics);
+  void (*rms_norm)(const float* x, const float* weight, float eps, float* y, Index n, float* statistics);
+  /// Packs one tile of a key/value head into a page.
+  void (*pack_page)(const Attention&, Index b, Index kv_head, Index tile, float* page);
+  /// One span of keys for some rows, from nothing into `state`; false where no row saw a key.
+  bool (*attention_span)(const Attention&, const QueryRows&, Index span, AttentionState state, float* scratch);
+  /// Joins the next span's state to the total.
+  void (*attention_merge)(const Attention&, const QueryRows&, AttentionState total, AttentionState next);
+  /// Divides by the sum and writes output and log-sum-exp.
+  void (*attention_finish)(const Attention&, const QueryRows&, AttentionState total);
+  /// After attention_finish: the weights of the rows over all keys.
+  void (*attention_weights)(const Attention&, const QueryRows&, AttentionState total, float* scratch);
+};
+
+}  // namespace kernel
+}  // namespace attend

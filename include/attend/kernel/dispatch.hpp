@@ -1,0 +1,173 @@
+// The kernels, compiled once per ISA whatever the program's flags are, and the choice among them by cpuid.
+//
+// Each ISA is a region: `#pragma GCC target` or `#pragma clang attribute` around the same .inl files in a
+// namespace of its own. Under GCC a region is optimised even in a debug build, and fast-math and contraction are
+// off in it on both compilers, since the bits are a promise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include <attend/kernel/calls.hpp>
+
+/// Defined where `float` takes the kernels. Compilers without vector extensions take Eigen's products, as does
+/// a program that defines ATTEND_NO_KERNELS (in all its files, or in none).
+#if defined(__GNUC__) && !defined(ATTEND_NO_KERNELS)
+#define ATTEND_HAS_KERNELS 1
+#else
+#define ATTEND_HAS_KERNELS 0
+#endif
+
+namespace attend {
+/// baseline: what every machine of the architecture has (SSE2; NEON, which has FMA).
+enum class Isa { baseline, avx2, avx512 };
+inline const char* to_string(Isa isa) {
+  return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
+}
+}  // namespace attend
+
+#if ATTEND_HAS_KERNELS
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define ATTEND_INLINE inline __attribute__((always_inline))
+#define ATTEND_NOINLINE inline __attribute__((noinline))
+#define ATTEND_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define ATTEND_UNROLL ATTEND_PRAGMA(clang loop unroll(full))
+#define ATTEND_UNROLL_BY(n) ATTEND_PRAGMA(clang loop unroll_count(n))
+#else
+#define ATTEND_UNROLL ATTEND_PRAGMA(GCC unroll 64)
+#define ATTEND_UNROLL_BY(n) ATTEND_PRAGMA(GCC unroll n)
+#endif
+
+#if defined(__aarch64__) || defined(__AVX512F__)
+#define ATTEND_WIDE_BASELINE true
+#else
+#define ATTEND_WIDE_BASELINE false
+#endif
+
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#else
+#pragma GCC push_options
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::kernel::baseline {
+constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
+#define ATTEND_SIMD 128
+#include <attend/kernel/isa.inl>
+#undef ATTEND_SIMD
+}  // namespace attend::kernel::baseline
+#if defined(__clang__)
+#pragma float_control(pop)
+#else
+#pragma GCC pop_options
+#endif
+
+#if defined(__x86_64__)
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::kernel::avx2 {
+constexpr bool kWideRegisterFile = false;
+#define ATTEND_SIMD 256
+#include <attend/kernel/isa.inl>
+#undef ATTEND_SIMD
+}  // namespace attend::kernel::avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx2,fma")
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::kernel::avx512 {
+constexpr bool kWideRegisterFile = true;
+#define ATTEND_SIMD 512
+#include <attend/kernel/isa.inl>
+#undef ATTEND_SIMD
+}  // namespace attend::kernel::avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma float_control(pop)
+#else
+#pragma GCC pop_options
+#endif
+#endif  // x86-64
+
+#undef ATTEND_INLINE
+#undef ATTEND_NOINLINE
+#undef ATTEND_UNROLL
+#undef ATTEND_UNROLL_BY
+#undef ATTEND_PRAGMA
+#undef ATTEND_WIDE_BASELINE
+
+namespace attend {
+namespace kernel {
+
+/// Whether this machine (and its operating system) runs an ISA.
+inline bool runs(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::avx512) return runs(Isa::avx2) && __builtin_cpu_supports("avx512f");
+#endif
+  return isa == Isa::baseline;
+}
+
+inline const Kernels& table_of(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return avx512::table;
+  if (isa == Isa::avx2) return avx2::table;
+#endif
+  static_cast<void>(isa);
+  return baseline::table;
+}
+
+/// The best that the machine runs, or what the environment variable ATTEND_ISA names (baseline, avx2, avx512),
+/// as far as the machine runs it.
+inline Isa default_isa() {
+  const char* name = std::getenv("ATTEND_ISA");
+  Isa best = Isa::baseline;
+  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    if (!runs(isa)) break;
+    best = isa;
+    if (name != nullptr && std::strcmp(name, to_string(isa)) == 0) break;
+  }
+  return best;
+}
+
+struct Chosen {
+  Isa isa = default_isa();
+  const Kernels* kernels = &table_of(isa);
+};
+inline Chosen& chosen() {
+  static Chosen choice;
+  return choice;
+}
+inline const Kernels& kernels() { return *chosen().kernels; }
+
+}  // namespace kernel
+
+/// The ISA that the kernels run on.
+inline Isa isa() { return kernel::chosen().isa; }
+/// Chooses another, for tests and benchmarks, while nothing else runs; error where the machine lacks it.
+inline void set_isa(Isa isa) {
+  if (!kernel::runs(isa)) fail(std::string("set_isa: this machine does not run ") + to_string(isa));
+  kernel::chosen() = {isa, &kernel::table_of(isa)};
+}
+
+}  // namespace attend
+#endif  // ATTEND_HAS_KERNELS

@@ -1,0 +1,128 @@
+// Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
+
+/// y[i] = f(x[i]) for one vector function f of math.inl, given as the type of a functor.
+template <class F>
+ATTEND_INLINE void map_row(const float* x, float* y, Index n) {
+  Index i = 0;
+  for (; i + 16 <= n; i += 16) store(y + i, F::apply(load(x + i)));
+  if (i < n) store_n(y + i, F::apply(load_n(x + i, static_cast<int>(n - i))), static_cast<int>(n - i));
+}
+
+struct ApplyRelu {  // NaN stays NaN: max gives its second operand then
+  static ATTEND_INLINE vf apply(vf x) { return max(set1(0.0f), x); }
+};
+struct ApplyGelu {
+  static ATTEND_INLINE vf apply(vf x) { return gelu(x); }
+};
+struct ApplyGeluTanh {
+  static ATTEND_INLINE vf apply(vf x) { return gelu_tanh(x); }
+};
+struct ApplySilu {
+  static ATTEND_INLINE vf apply(vf x) { return silu(x); }
+};
+struct ApplySigmoid {
+  static ATTEND_INLINE vf apply(vf x) { return sigmoid(x); }
+};
+struct ApplyTanh {
+  static ATTEND_INLINE vf apply(vf x) { return tanh(x); }
+};
+struct ApplyExp {
+  static ATTEND_INLINE vf apply(vf x) { return exp(x); }
+};
+struct ApplyErf {
+  static ATTEND_INLINE vf apply(vf x) { return erf(x); }
+};
+
+/// y = activation(x), n elements; y may be x.
+ATTEND_NOINLINE void activate(Activation activation, const float* x, float* y, Index n) {
+  switch (activation) {
+    case Activation::identity:
+      if (x != y)
+        for (Index i = 0; i < n; ++i) y[i] = x[i];
+      return;
+    case Activation::relu: return map_row<ApplyRelu>(x, y, n);
+    case Activation::gelu: return map_row<ApplyGelu>(x, y, n);
+    case Activation::gelu_tanh: return map_row<ApplyGeluTanh>(x, y, n);
+    case Activation::silu: return map_row<ApplySilu>(x, y, n);
+    case Activation::sigmoid: return map_row<ApplySigmoid>(x, y, n);
+    case Activation::tanh: return map_row<ApplyTanh>(x, y, n);
+    case Activation::exp: return map_row<ApplyExp>(x, y, n);
+    case Activation::erf: return map_row<ApplyErf>(x, y, n);
+  }
+}
+
+/// y[i] *= x[i].
+ATTEND_NOINLINE void multiply(const float* x, float* y, Index n) {
+  Index i = 0;
+  for (; i + 16 <= n; i += 16) store(y + i, mul(load(y + i), load(x + i)));
+  for (; i < n; ++i) y[i] *= x[i];
+}
+
+/// One row of LayerNorm (see norm.hpp): sums in 16 lanes, lane j over elements j, j + 16, …. `statistics` takes
+/// mean and 1 / standard deviation, where not null.
+ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, Index n,
+                                float* statistics) {
+  const Index whole = n / 16 * 16;
+  const int tail = static_cast<int>(n - whole);
+  vf lanes = set1(0.0f);
+  for (Index i = 0; i < whole; i += 16) lanes = add(lanes, load(x + i));
+  if (tail > 0) lanes = add(lanes, load_n(x + whole, tail));
+  const float count = static_cast<float>(n);
+  const float mean = reduce_sum(lanes) / count;
+  const vf means = set1(mean);
+  lanes = set1(0.0f);
+  for (Index i = 0; i < whole; i += 16) {
+    const vf d = sub(load(x + i), means);
+    lanes = fma(d, d, lanes);
+  }
+  if (tail > 0) {
+    vf d = sub(load_n(x + whole, tail), means);
+    d = select(from_bits((1u << tail) - 1u), d, set1(0.0f));
+    lanes = fma(d, d, lanes);
+  }
+  const float inverse = 1.0f / __builtin_sqrtf(reduce_sum(lanes) / count + eps);
+  const vf inverses = set1(inverse);
+  for (Index i = 0; i < n; i += 16) {
+    const int m = static_cast<int>(n - i < 16 ? n - i : 16);
+    vf v = mul(sub(m == 16 ? load(x + i) : load_n(x + i, m), means), inverses);
+    if (weight != nullptr) {
+      const vf w = m == 16 ? load(weight + i) : load_n(weight + i, m);
+      v = bias != nullptr ? fma(v, w, m == 16 ? load(bias + i) : load_n(bias + i, m)) : mul(v, w);
+    }
+    if (m == 16)
+      store(y + i, v);
+    else
+      store_n(y + i, v, m);
+  }
+  if (statistics != nullptr) {
+    statistics[0] = mean;
+    statistics[1] = inverse;
+  }
+}
+
+/// One row of RMSNorm: y = x / sqrt(mean(x²) + eps) * weight.
+ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, float* y, Index n, float* statistics) {
+  const Index whole = n / 16 * 16;
+  const int tail = static_cast<int>(n - whole);
+  vf lanes = set1(0.0f);
+  for (Index i = 0; i < whole; i += 16) {
+    const vf v = load(x + i);
+    lanes = fma(v, v, lanes);
+  }
+  if (tail > 0) {
+    const vf v = load_n(x + whole, tail);
+    lanes = fma(v, v, lanes);
+  }
+  const float inverse = 1.0f / __builtin_sqrtf(reduce_sum(lanes) / static_cast<float>(n) + eps);
+  const vf inverses = set1(inverse);
+  for (Index i = 0; i < n; i += 16) {
+    const int m = static_cast<int>(n - i < 16 ? n - i : 16);
+    vf v = mul(m == 16 ? load(x + i) : load_n(x + i, m), inverses);
+    if (weight != nullptr) v = mul(v, m == 16 ? load(weight + i) : load_n(weight + i, m));
+    if (m == 16)
+      store(y + i, v);
+    else
+      store_n(y + i, v, m);
+  }
+  if (statistics != nullptr) statistics[0] = inverse;
+}

@@ -1,0 +1,9 @@
+// Everything of one ISA: dispatch.hpp includes this once per target region, inside its namespace.
+#include <attend/kernel/simd.inl>
+#include <attend/kernel/math.inl>
+#include <attend/kernel/elementwise.inl>
+#include <attend/kernel/gemm.inl>
+#include <attend/kernel/attention.inl>
+
+inline constexpr Kernels table = {product,        activate,        multiply,         layer_norm,       rms_norm, pack_page,
+                                  attention_span, attention_merge, attention_finish, attention_weights};

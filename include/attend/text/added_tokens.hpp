@@ -1,0 +1,133 @@
+// The "added_tokens" of tokenizer.json: tokens that are found in the text before the model sees it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/text/file.hpp>
+#include <attend/text/normalizer.hpp>
+#include <attend/text/prefix_index.hpp>
+#include <attend/text/unicode.hpp>
+#include <attend/text/vocabulary.hpp>
+
+namespace attend::text {
+
+struct AddedToken {
+  std::string content;
+  bool special = false;      ///< left out by decode on request
+  bool single_word = false;  ///< only between characters that are not \w
+  bool lstrip = false;       ///< takes the white space before it along
+  bool rstrip = false;       ///< takes the white space behind it along
+  bool normalized = true;    ///< looked for in the normalised text, else in the text as given
+};
+
+class AddedTokens {
+ public:
+  /// One stretch of text: an added token, or (id −1) text between them.
+  struct Stretch {
+    std::string_view text;
+    std::int32_t id;
+  };
+
+  AddedTokens() = default;
+
+  /// Reads the array; a token that the model has must have the model's id. `model` is its vocabulary.
+  AddedTokens(const Part& root, const Vocabulary& model, const Normalizer& normalizer) {
+    if (!root.has("added_tokens")) return;
+    std::vector<PrefixIndex::Entry> raw, normalized;
+    const Json& list = root.array("added_tokens");
+    const std::size_t limit = 4 * (model.size() + list.size()) + (1u << 16);  // as in Vocabulary::from_json
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      const Part part = root.element("added_tokens", i);
+      part.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
+      const std::int32_t id = part.integer("id");
+      AddedToken token{part.string("content"),        part.boolean("special", false), part.boolean("single_word", false),
+                       part.boolean("lstrip", false), part.boolean("rstrip", false),  part.boolean("normalized", true)};
+      const auto model_id = model.id(token.content);
+      if (static_cast<std::size_t>(id) >= limit) part.error("the id " + std::to_string(id) + " is too large");
+      if (model_id ? *model_id != id : model.contains(id))
+        part.error("\"" + token.content + "\" has the id " + std::to_string(id) + ", but the model has " +
+                   (model_id ? "it at " + std::to_string(*model_id) : "\"" + model.token(id) + "\" there"));
+      if (tokens_.contains(id) && tokens_.at(id).content == token.content) continue;  // said twice
+      if (tokens_.contains(id) || ids_.contains(token.content)) part.error("the token or its id is given twice");
+      std::string key = token.normalized && normalizer ? normalizer(token.content) : token.content;
+      (token.normalized ? normalized : raw).emplace_back(std::move(key), id);
+      ids_.emplace(token.content, id);
+      tokens_.emplace(id, std::move(token));
+    }
+    raw_ = PrefixIndex(std::move(raw));
+    normalized_ = PrefixIndex(std::move(normalized));
+  }
+
+  /// One more than the largest id.
+  std::size_t size() const { return tokens_.empty() ? 0 : static_cast<std::size_t>(tokens_.rbegin()->first) + 1; }
+
+  const AddedToken* find(std::int32_t id) const {
+    const auto at = tokens_.find(id);
+    return at == tokens_.end() ? nullptr : &at->second;
+  }
+  std::int32_t id(std::string_view content) const {
+    const auto at = ids_.find(content);
+    return at == ids_.end() ? -1 : at->second;
+  }
+
+  std::vector<Stretch> split_raw(std::string_view text) const { return split(text, raw_); }
+  std::vector<Stretch> split_normalized(std::string_view text) const { return split(text, normalized_); }
+
+ private:
+  // The leftmost token, of those that begin there the longest. One that single_word rules out is skipped whole.
+  std::vector<Stretch> split(std::string_view text, const PrefixIndex& index) const {
+    std::vector<Stretch> out;
+    std::size_t done = 0;
+    for (std::size_t at = 0; at < text.size() && !index.empty();) {
+      std::size_t length = 0;
+      std::int32_t id = -1;
+      index.for_each_prefix(text.substr(at), [&](std::size_t n, std::int32_t value) { length = n, id = value; });
+      if (id < 0) {
+        ++at;
+        continue;
+      }
+      const AddedToken& token = tokens_.at(id);
+      std::size_t begin = at, end = at + length;
+      at = end;
+      if (token.single_word && (word_before(text, begin) || word_after(text, end))) continue;
+      if (token.lstrip)
+        while (begin > done && white_before(text, begin)) begin = previous(text, begin);
+      if (token.rstrip)
+        while (end < text.size() && is_white_space(decode_utf8(text, end).value)) end += decode_utf8(text, end).size;
+      begin = std::max(begin, done);
+      if (done < begin) out.push_back({text.substr(done, begin - done), -1});
+      out.push_back({text.substr(begin, end - begin), id});
+      done = at = end;
+    }
+    if (done < text.size()) out.push_back({text.substr(done), -1});
+    return out;
+  }
+
+  static std::size_t previous(std::string_view text, std::size_t at) {
+    do --at;
+    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+    return at;
+  }
+  static bool white_before(std::string_view text, std::size_t at) {
+    return is_white_space(decode_utf8(text, previous(text, at)).value);
+  }
+  static bool word_before(std::string_view text, std::size_t at) {
+    return at > 0 && is_word(decode_utf8(text, previous(text, at)).value);
+  }
+  static bool word_after(std::string_view text, std::size_t at) {
+    return at < text.size() && is_word(decode_utf8(text, at).value);
+  }
+
+  std::map<std::int32_t, AddedToken> tokens_;
+  std::map<std::string, std::int32_t, std::less<>> ids_;
+  PrefixIndex raw_, normalized_;
+};
+
+}  // namespace attend::text

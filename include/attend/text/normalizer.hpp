@@ -1,0 +1,237 @@
+// The "normalizer" of tokenizer.json: what happens to text before it is split.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/text/byte_level.hpp>
+#include <attend/text/file.hpp>
+#include <attend/text/regex.hpp>
+#include <attend/text/unicode.hpp>
+#include <attend/text/wordpiece.hpp>
+
+namespace attend::text {
+
+/// From UTF-8 to UTF-8. An empty function is the identity.
+using Normalizer = std::function<std::string(std::string)>;
+
+namespace detail {
+
+constexpr int max_nesting = 16;  // of a Sequence in a Sequence: bounds the recursion on a hostile file
+
+/// {"String": literal} or {"Regex": pattern}, which Replace and Split have.
+class Pattern {
+ public:
+  explicit Pattern(const Part& part) {
+    part.allow({"String", "Regex"});
+    if (part.has("String"))
+      literal_ = part.string("String");
+    else
+      regex_.emplace(part.string("Regex"), part.where());
+  }
+
+  /// Calls f(begin, end) for each match.
+  template <class F>
+  void for_each_match(std::string_view text, F&& f) const {
+    if (regex_) return regex_->for_each_match(text, f);
+    if (literal_.empty()) return;
+    for (std::size_t at = 0; (at = text.find(literal_, at)) != std::string_view::npos; at += literal_.size())
+      f(at, at + literal_.size());
+  }
+
+  std::string replace(std::string_view text, std::string_view content) const {
+    std::string out;
+    std::size_t done = 0;
+    for_each_match(text, [&](std::size_t begin, std::size_t end) {
+      out.append(text.substr(done, begin - done)).append(content);
+      done = end;
+    });
+    return out.append(text.substr(done));
+  }
+
+ private:
+  std::string literal_;
+  std::optional<Regex> regex_;
+};
+
+/// The code points for which keep(c) holds.
+template <class Keep>
+std::string filter(std::string_view text, Keep keep) {
+  std::string out;
+  out.reserve(text.size());
+  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+    if (keep(c)) out += bytes;
+  });
+  return out;
+}
+
+inline std::string strip_white_space(std::string_view text, bool left, bool right) {
+  std::size_t begin = text.size(), end = 0, at = 0;
+  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+    if (!is_white_space(c)) {
+      begin = std::min(begin, at);
+      end = at + bytes.size();
+    }
+    at += bytes.size();
+  });
+  if (!left) begin = 0;
+  if (!right) end = text.size();
+  return begin < end ? std::string(text.substr(begin, end - begin)) : std::string();
+}
+
+// The cleaning of SentencePiece's "nmt" rules: control characters go, odd white space becomes a blank.
+inline std::string normalize_nmt(std::string_view text) {
+  std::string out;
+  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+    const bool drop = (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+    const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+                       c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+    if (!drop) out += blank ? std::string_view(" ") : bytes;
+  });
+  return out;
+}
+
+/// SentencePiece's "precompiled_charsmap": 32-bit size of a double-array trie (Darts), the trie, and the
+/// replacements it points to, each ended by a zero byte.
+class CharacterMap {
+ public:
+  CharacterMap(std::string bytes, const std::string& where) : text_(std::move(bytes)) {
+    const std::size_t size = text_.size() < 4 ? 0 : word(0);
+    if (text_.size() < 4 || size % 4 || size > text_.size() - 4) fail(where + ": the trie is cut off");
+    for (std::size_t at = 4; at < 4 + size; at += 4) units_.push_back(word(at));
+    text_.erase(0, 4 + size);
+  }
+
+  /// Whole grapheme clusters (of less than 6 bytes) are looked up first, then single characters.
+  std::string operator()(std::string_view text) const {
+    std::string out;
+    for (std::size_t begin = 0; begin < text.size();) {
+      std::size_t end = begin;
+      utf8proc_int32_t state = 0;
+      char32_t before = 0;
+      while (end < text.size()) {
+        const CodePoint c = decode_utf8(text, end);
+        if (end > begin && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(before),
+                                                            static_cast<utf8proc_int32_t>(c.value), &state))
+          break;
+        before = c.value;
+        end += c.size;
+      }
+      const std::string_view cluster = text.substr(begin, end - begin);
+      const auto whole = cluster.size() < 6 ? find(cluster) : std::nullopt;
+      if (whole)
+        out += *whole;
+      else
+        for_each_code_point(cluster, [&](char32_t, std::string_view c) { out += find(c).value_or(c); });
+      begin = end;
+    }
+    return out;
+  }
+
+ private:
+  std::uint32_t word(std::size_t at) const {
+    std::uint32_t out = 0;
+    for (std::size_t i = 0; i < 4; ++i) out |= std::uint32_t{static_cast<unsigned char>(text_[at + i])} << 8 * i;
+    return out;
+  }
+
+  // The replacement of the shortest key that `key` begins with, which is how tokenizers reads the map.
+  std::optional<std::string_view> find(std::string_view key) const {
+    const auto offset = [](std::uint32_t unit) -> std::size_t { return (unit >> 10) << ((unit & 0x200) >> 6); };
+    if (units_.empty()) return std::nullopt;
+    std::size_t node = offset(units_[0]);
+    for (char c : key) {
+      const std::uint32_t byte = static_cast<unsigned char>(c);
+      node ^= byte;
+      if (byte == 0 || node >= units_.size() || (units_[node] & 0x800000FFu) != byte) return std::nullopt;
+      const bool leaf = units_[node] >> 8 & 1;
+      node ^= offset(units_[node]);
+      if (!leaf) continue;
+      const std::size_t at = node < units_.size() ? units_[node] & 0x7FFFFFFFu : text_.size();
+      if (at >= text_.size()) return std::nullopt;
+      const std::size_t end = std::min(text_.find('\0', at), text_.size());
+      return std::string_view(text_).substr(at, end - at);
+    }
+    return std::nullopt;
+  }
+
+  std::vector<std::uint32_t> units_;
+  std::string text_;
+};
+
+inline std::string decode_base64(std::string_view text, const std::string& where) {
+  static constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string out;
+  std::uint32_t bits = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t digit = digits.find(text[i]);
+    if (digit == std::string_view::npos) fail(where + ": not base64 at character " + std::to_string(i));
+    bits = bits << 6 | static_cast<std::uint32_t>(digit);
+    if (i % 4) out += static_cast<char>(bits >> (6 - 2 * (i % 4)) & 0xFF);
+  }
+  return out;
+}
+
+inline Normalizer read_normalizer(const Part& part, int depth = 0) {
+  if (depth > max_nesting) part.error("nested too deeply");
+  const std::string type = part.string("type");
+  const auto plain = [&](Normalizer f) {
+    part.allow({});
+    return f;
+  };
+  if (type == "Sequence") {
+    part.allow({"normalizers"});
+    std::vector<Normalizer> steps;
+    for (std::size_t i = 0; i < part.array("normalizers").size(); ++i)
+      steps.push_back(read_normalizer(part.element("normalizers", i), depth + 1));
+    return [steps](std::string text) {
+      for (const Normalizer& step : steps) text = step(std::move(text));
+      return text;
+    };
+  }
+  if (type == "BertNormalizer") return read_bert_normalizer(part);
+  if (type == "Lowercase") return plain([](std::string text) { return lowercase(text); });
+  if (type == "NFC") return plain([](std::string text) { return normalize(text, NormalForm::nfc); });
+  if (type == "NFD") return plain([](std::string text) { return normalize(text, NormalForm::nfd); });
+  if (type == "NFKC") return plain([](std::string text) { return normalize(text, NormalForm::nfkc); });
+  if (type == "NFKD") return plain([](std::string text) { return normalize(text, NormalForm::nfkd); });
+  if (type == "StripAccents")
+    return plain([](std::string text) { return filter(text, [](char32_t c) { return !is_mark(c); }); });
+  if (type == "Nmt") return plain([](std::string text) { return normalize_nmt(text); });
+  if (type == "ByteLevel") return plain([](std::string text) { return bytes_to_characters(text); });
+  if (type == "Strip") {
+    part.allow({"strip_left", "strip_right"});
+    const bool left = part.boolean("strip_left", true), right = part.boolean("strip_right", true);
+    return [=](std::string text) { return strip_white_space(text, left, right); };
+  }
+  if (type == "Prepend") {
+    part.allow({"prepend"});
+    return [prefix = part.string("prepend")](std::string text) { return text.empty() ? text : prefix + text; };
+  }
+  if (type == "Replace") {
+    part.allow({"pattern", "content"});
+    return [pattern = Pattern(part.part("pattern")), content = part.string("content")](std::string text) {
+      return pattern.replace(text, content);
+    };
+  }
+  if (type == "Precompiled") {
+    part.allow({"precompiled_charsmap"});
+    const std::string map = decode_base64(part.string("precompiled_charsmap", ""), part.where());
+    if (map.empty()) return [](std::string text) { return text; };
+    return [shared = std::make_shared<const CharacterMap>(map, part.where())](std::string text) {
+      return (*shared)(text);
+    };
+  }
+  part.error("unknown normalizer \"" + type + '"');
+}
+
+}  // namespace detail
+}  // namespace attend::text

@@ -1,0 +1,100 @@
+// The "post_processor" of tokenizer.json: where the special tokens stand around one text or two.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/text/file.hpp>
+
+namespace attend::text {
+
+/// What a text, or a pair of them, looks like with its special tokens.
+struct Template {
+  struct Item {
+    int sequence;          ///< 0 and 1: all ids of the first, the second text; -1: the one special id
+    std::int32_t id;       ///< of a special token
+    std::int32_t type_id;  ///< BERT's token_type_ids
+  };
+  std::vector<Item> single{{0, 0, 0}};
+  std::vector<Item> pair{{0, 0, 0}, {1, 0, 1}};
+};
+
+namespace detail {
+
+inline std::vector<Template::Item> read_template(const Part& part, const char* name, int sequences) {
+  std::vector<Template::Item> out;
+  std::vector<int> seen(2);
+  for (std::size_t i = 0; i < part.array(name).size(); ++i) {
+    const Part item = part.element(name, i);
+    item.allow({"Sequence", "SpecialToken"});
+    if (item.has("Sequence")) {
+      const Part sequence = item.part("Sequence");
+      const std::string id = sequence.string("id");
+      if (id != "A" && !(id == "B" && sequences == 2)) sequence.error("unexpected sequence \"" + id + '"');
+      out.push_back({id == "B", 0, sequence.integer("type_id")});
+      ++seen[id == "B"];
+    } else {
+      const Part token = item.part("SpecialToken");
+      const std::string id = token.string("id");
+      const Part all = part.part("special_tokens");
+      if (!all.has(id.c_str())) token.error("\"" + id + "\" is not among the special_tokens");
+      const Part special = all.part(id.c_str());
+      for (const Json& value : special.array("ids"))
+        out.push_back({-1, special.integer(value, "ids"), token.integer("type_id")});
+    }
+  }
+  for (int i = 0; i < sequences; ++i)
+    if (seen[static_cast<std::size_t>(i)] != 1)
+      part.error(std::string("\"") + name + "\" does not have each sequence once");
+  return out;
+}
+
+/// ["[SEP]", 102], as BertProcessing and RobertaProcessing have it.
+inline std::int32_t read_token_pair(const Part& part, const char* name) {
+  const Json& pair = part.array(name);
+  if (pair.size() != 2) part.error(std::string("\"") + name + "\" is not [token, id]");
+  return part.integer(pair[1], name);
+}
+
+inline Template read_post_processor(const Part& part) {
+  const std::string type = part.string("type");
+  if (type == "Sequence") {
+    part.allow({"processors"});
+    Template out;
+    bool found = false;
+    for (std::size_t i = 0; i < part.array("processors").size(); ++i) {
+      const Part step = part.element("processors", i);
+      const std::string kind = step.string("type");
+      if (kind == "Sequence") step.error("a Sequence inside a Sequence is not supported");
+      const Template read = read_post_processor(step);
+      if (kind == "ByteLevel") continue;
+      if (std::exchange(found, true)) step.error("more than one processor that adds tokens is not supported");
+      out = read;
+    }
+    return out;
+  }
+  if (type == "ByteLevel") {  // concerns offsets into the text alone
+    part.allow({"add_prefix_space", "trim_offsets", "use_regex"});
+    return {};
+  }
+  if (type == "TemplateProcessing") {
+    part.allow({"single", "pair", "special_tokens"});
+    return {read_template(part, "single", 1), read_template(part, "pair", 2)};
+  }
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    const bool bert = type == "BertProcessing";
+    bert ? part.allow({"sep", "cls"}) : part.allow({"sep", "cls", "trim_offsets", "add_prefix_space"});
+    const std::int32_t sep = read_token_pair(part, "sep"), cls = read_token_pair(part, "cls");
+    const Template::Item begin{-1, cls, 0}, end{-1, sep, 0}, a{0, 0, 0};
+    if (bert) return {{begin, a, end}, {begin, a, end, {1, 0, 1}, {-1, sep, 1}}};
+    return {{begin, a, end}, {begin, a, end, end, {1, 0, 0}, end}};
+  }
+  part.error("unknown post-processor \"" + type + '"');
+}
+
+}  // namespace detail
+}  // namespace attend::text

@@ -1,0 +1,115 @@
+// SentencePiece's own files (*.model, *.spm), through its library. That is optional: CMake defines
+// ATTEND_WITH_SENTENCEPIECE where it is found.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#ifdef ATTEND_WITH_SENTENCEPIECE
+#include <sentencepiece_processor.h>
+#endif
+
+#include <attend/core/error.hpp>
+#include <attend/text/decoder.hpp>
+#include <attend/text/file.hpp>
+#include <attend/text/subword_model.hpp>
+#include <attend/text/vocabulary.hpp>
+
+namespace attend::text {
+
+/// What a SentencePiece file says: whole texts to ids, tokens to text, and which pieces are control symbols.
+struct SentencePiece {
+  SubwordModel model;
+  Decoder decoder;
+  std::vector<std::int32_t> control;
+  std::optional<std::int32_t> bos, eos, unk;
+};
+
+#ifdef ATTEND_WITH_SENTENCEPIECE
+
+namespace detail {
+
+inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(const std::filesystem::path& path) {
+  auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
+  const auto status = processor->LoadFromSerializedProto(read_file(path));
+  if (!status.ok()) fail(path.string() + ": not a SentencePiece model: " + status.ToString());
+  return processor;
+}
+
+class SentencePieceModel {
+ public:
+  SentencePieceModel(std::shared_ptr<sentencepiece::SentencePieceProcessor> processor, Vocabulary vocabulary,
+                     std::optional<std::int32_t> unk)
+      : processor_(std::move(processor)), vocabulary_(std::move(vocabulary)), unk_(unk) {}
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+
+  void tokenize(std::string_view text, std::vector<std::int32_t>& ids) const {
+    std::vector<std::string> pieces;
+    const auto status = processor_->Encode(std::string(text), &pieces);
+    if (!status.ok()) fail("SentencePiece: " + status.ToString());
+    for (const std::string& piece : pieces) {
+      const auto id = vocabulary_.id(piece);
+      if (!id && !unk_) fail("SentencePiece: \"" + piece + "\" is unknown, and there is no unknown token");
+      ids.push_back(id ? *id : *unk_);
+    }
+  }
+
+ private:
+  std::shared_ptr<sentencepiece::SentencePieceProcessor> processor_;
+  Vocabulary vocabulary_;
+  std::optional<std::int32_t> unk_;
+};
+
+}  // namespace detail
+
+/// Opens a file. `vocabulary`, where given, numbers the pieces in place of the file's own order, and `decode_with`
+/// is the file of the other language: Marian's way.
+inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
+                                        std::optional<Vocabulary> vocabulary = std::nullopt,
+                                        const std::filesystem::path& decode_with = {}) {
+  const auto processor = detail::load_sentencepiece(path);
+  const auto decoder = decode_with.empty() ? processor : detail::load_sentencepiece(decode_with);
+  std::vector<std::int32_t> control;
+  if (!vocabulary) {
+    vocabulary.emplace();
+    for (int id = 0; id < processor->GetPieceSize(); ++id) {
+      vocabulary->add(processor->IdToPiece(id), id, path.string());
+      if (processor->IsControl(id)) control.push_back(id);
+    }
+  }
+  // A processor answers -1 for a symbol that the model goes without.
+  const auto named = [&](int id) {
+    return id < 0 ? std::nullopt : vocabulary->id(processor->IdToPiece(id));
+  };
+  const auto bos = named(processor->bos_id()), eos = named(processor->eos_id()), unk = named(processor->unk_id());
+  const Decoder decode = [decoder](std::vector<std::string>& tokens, DecodeWindow& window) {
+    std::vector<std::string> out(1);
+    const auto status = decoder->Decode(tokens, &out[0]);
+    if (!status.ok()) fail("SentencePiece: " + status.ToString());
+    // The library writes U+FFFD for the bytes of a character that is not complete yet.
+    window.held = window.open && out[0].ends_with("\xEF\xBF\xBD") && detail::byte_of_token(tokens.back()) >= 0 &&
+                  tokens.size() < window.context + 4;
+    tokens = std::move(out);
+  };
+  return {SubwordModel(detail::SentencePieceModel(processor, *std::move(vocabulary), unk)), decode, control, bos, eos, unk};
+}
+
+#else
+
+inline SentencePiece read_sentencepiece(const std::filesystem::path& path, std::optional<Vocabulary> = std::nullopt,
+                                        const std::filesystem::path& = {}) {
+  fail(path.string() +
+       ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or build "
+       "with -DATTEND_WITH_SENTENCEPIECE and -lsentencepiece; or convert the model to a tokenizer.json");
+}
+
+#endif
+
+}  // namespace attend::text

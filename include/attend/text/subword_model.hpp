@@ -1,0 +1,126 @@
+// The "model" of tokenizer.json: from words to ids.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/text/bpe.hpp>
+#include <attend/text/file.hpp>
+#include <attend/text/unigram.hpp>
+#include <attend/text/vocabulary.hpp>
+#include <attend/text/wordpiece.hpp>
+
+namespace attend::text {
+
+/// Each word is a token or unknown.
+class WordLevelModel {
+ public:
+  WordLevelModel(Vocabulary vocabulary, std::string unk_token)
+      : vocabulary_(std::move(vocabulary)), unk_token_(std::move(unk_token)) {}
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const {
+    auto id = vocabulary_.id(word);
+    if (!id) id = vocabulary_.id(unk_token_);
+    if (!id)
+      fail("WordLevel: the word \"" + std::string(word.substr(0, 64)) + "\" is unknown, and so is \"" + unk_token_ +
+           '"');
+    ids.push_back(*id);
+  }
+
+ private:
+  Vocabulary vocabulary_;
+  std::string unk_token_;
+};
+
+/// Any of the models. Its copies share one immutable vocabulary.
+class SubwordModel {
+ public:
+  template <class Model>
+  explicit SubwordModel(Model model) {
+    const auto shared = std::make_shared<const Model>(std::move(model));
+    vocabulary_ = std::shared_ptr<const Vocabulary>(shared, &shared->vocabulary());
+    tokenize_ = [shared](std::string_view word, std::vector<std::int32_t>& ids) { shared->tokenize(word, ids); };
+  }
+
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const { tokenize_(word, ids); }
+
+ private:
+  std::shared_ptr<const Vocabulary> vocabulary_;
+  std::function<void(std::string_view, std::vector<std::int32_t>&)> tokenize_;
+};
+
+namespace detail {
+
+inline BpeModel read_bpe_model(const Part& part) {
+  part.allow({"vocab", "merges", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+              "fuse_unk", "byte_fallback", "ignore_merges"});
+  if (part.has("dropout") && part.at("dropout") != 0) part.error("dropout is for training, and not supported");
+  BpeModel::Options options;
+  if (part.has("unk_token")) options.unk_token = part.string("unk_token");
+  options.continuing_subword_prefix = part.string("continuing_subword_prefix", "");
+  options.end_of_word_suffix = part.string("end_of_word_suffix", "");
+  options.fuse_unk = part.boolean("fuse_unk", false);
+  options.byte_fallback = part.boolean("byte_fallback", false);
+  options.ignore_merges = part.boolean("ignore_merges", false);
+  BpeModel::Merges merges;
+  for (const Json& merge : part.array("merges")) {
+    const std::string where = part.where() + ".merges[" + std::to_string(merges.size()) + "]";
+    if (merge.is_string())
+      merges.push_back(BpeModel::split_merge(merge.get_ref<const std::string&>(), where));
+    else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
+      merges.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
+    else
+      fail(where + ": expected two tokens");
+  }
+  return BpeModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), merges, std::move(options),
+                  part.where());
+}
+
+inline UnigramModel read_unigram_model(const Part& part) {
+  part.allow({"vocab", "unk_id", "byte_fallback"});
+  Vocabulary vocabulary;
+  std::vector<double> scores;
+  for (const Json& entry : part.array("vocab")) {
+    const std::string where = part.where() + ".vocab[" + std::to_string(scores.size()) + "]";
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+      fail(where + ": expected [token, score]");
+    vocabulary.add(entry[0].get<std::string>(), static_cast<std::int32_t>(scores.size()), where);
+    scores.push_back(entry[1].get<double>());
+  }
+  std::optional<std::int32_t> unk_id;
+  if (part.has("unk_id")) {
+    unk_id = part.integer("unk_id");
+    if (!vocabulary.contains(*unk_id)) part.error("unk_id " + std::to_string(*unk_id) + " is not in the vocabulary");
+  }
+  return UnigramModel(std::move(vocabulary), std::move(scores), unk_id, part.boolean("byte_fallback", false));
+}
+
+inline SubwordModel read_subword_model(const Part& part) {
+  // Files of tokenizers before 0.9 leave the type out.
+  const std::string type = part.string("type", part.has("merges")                              ? "BPE"
+                                               : part.has("continuing_subword_prefix")         ? "WordPiece"
+                                               : part.has("vocab") && part.at("vocab").is_array() ? "Unigram"
+                                                                                               : "WordLevel");
+  if (type == "WordPiece") return SubwordModel(read_wordpiece_model(part));
+  if (type == "BPE") return SubwordModel(read_bpe_model(part));
+  if (type == "Unigram") return SubwordModel(read_unigram_model(part));
+  if (type == "WordLevel") {
+    part.allow({"vocab", "unk_token"});
+    return SubwordModel(WordLevelModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"),
+                                       part.string("unk_token", "<unk>")));
+  }
+  part.error("unknown model \"" + type + '"');
+}
+
+}  // namespace detail
+}  // namespace attend::text

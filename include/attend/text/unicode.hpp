@@ -1,0 +1,194 @@
+// UTF-8 and what tokenizers ask of Unicode: classes of characters and normal forms, on top of utf8proc.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <utf8proc.h>
+
+#include <attend/core/error.hpp>
+
+namespace attend::text {
+
+/// One step through UTF-8. `incomplete` is a well-formed beginning of a character that the text cuts off.
+struct CodePoint {
+  enum Status { valid, malformed, incomplete };
+  char32_t value;    ///< U+FFFD unless valid
+  std::size_t size;  ///< bytes taken, at least 1
+  Status status;
+};
+
+/// Decodes the character at byte `at` < text.size(). A malformed sequence takes its longest well-formed
+/// beginning (Unicode 15, section 3.9, the practice of Python's errors="replace"), and at least one byte.
+inline CodePoint decode_utf8(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(at);
+  if (lead < 0x80) return {lead, 1, CodePoint::valid};
+  if (lead < 0xC2 || lead > 0xF4) return {0xFFFD, 1, CodePoint::malformed};
+  const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  // The second byte is what excludes overlong forms, surrogates and values above U+10FFFF.
+  unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  char32_t value = lead & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if (at + i == text.size()) return {0xFFFD, i, CodePoint::incomplete};
+    const unsigned char next = byte(at + i);
+    if (next < low || next > high) return {0xFFFD, i, CodePoint::malformed};
+    value = value << 6 | (next & 0x3Fu);
+    low = 0x80, high = 0xBF;
+  }
+  return {value, length, CodePoint::valid};
+}
+
+inline void append_utf8(std::string& text, char32_t c) {
+  if (c < 0x80) {
+    text += static_cast<char>(c);
+    return;
+  }
+  if (c < 0x800) {
+    text += static_cast<char>(0xC0 | c >> 6);
+  } else {
+    if (c < 0x10000) {
+      text += static_cast<char>(0xE0 | c >> 12);
+    } else {
+      text += static_cast<char>(0xF0 | c >> 18);
+      text += static_cast<char>(0x80 | (c >> 12 & 0x3F));
+    }
+    text += static_cast<char>(0x80 | (c >> 6 & 0x3F));
+  }
+  text += static_cast<char>(0x80 | (c & 0x3F));
+}
+
+/// Calls f(char32_t, its bytes) for each character; malformed bytes come as U+FFFD.
+template <class F>
+void for_each_code_point(std::string_view text, F&& f) {
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint c = decode_utf8(text, at);
+    f(c.value, text.substr(at, c.size));
+    at += c.size;
+  }
+}
+
+inline std::size_t count_code_points(std::string_view text) {
+  std::size_t count = 0;
+  for_each_code_point(text, [&](char32_t, std::string_view) { ++count; });
+  return count;
+}
+
+/// Byte offset of the first sequence that is not UTF-8, or npos.
+inline std::size_t find_malformed_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint c = decode_utf8(text, at);
+    if (c.status != CodePoint::valid) return at;
+    at += c.size;
+  }
+  return std::string_view::npos;
+}
+
+/// The text with U+FFFD in place of whatever is not UTF-8.
+inline std::string to_valid_utf8(std::string_view text) {
+  const std::size_t first = find_malformed_utf8(text);
+  if (first == std::string_view::npos) return std::string(text);
+  std::string out(text.substr(0, first));
+  for_each_code_point(text.substr(first), [&](char32_t c, std::string_view) { append_utf8(out, c); });
+  return out;
+}
+
+inline utf8proc_category_t category(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+}
+
+/// Unicode's White_Space property.
+inline bool is_white_space(char32_t c) {
+  return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/// General category P*, and the ASCII symbols ($ + < = > ^ ` | ~) that tokenizers count as punctuation.
+inline bool is_punctuation(char32_t c) {
+  if (c < 0x80) return c > 32 && c < 127 && !(c >= '0' && c <= '9') && !((c | 32) >= 'a' && (c | 32) <= 'z');
+  const auto kind = category(c);
+  return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO;
+}
+
+/// General category N*.
+inline bool is_numeric(char32_t c) {
+  const auto kind = category(c);
+  return kind >= UTF8PROC_CATEGORY_ND && kind <= UTF8PROC_CATEGORY_NO;
+}
+
+inline bool is_nonspacing_mark(char32_t c) { return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN; }
+
+/// General category M*.
+inline bool is_mark(char32_t c) {
+  const auto kind = category(c);
+  return kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME;
+}
+
+/// What regular expressions call \w: Alphabetic (approximately), M, Nd, Pc.
+inline bool is_word(char32_t c) {
+  const auto kind = category(c);
+  return (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_NL) || kind == UTF8PROC_CATEGORY_PC ||
+         c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9);
+}
+
+/// Lower case of each character by itself (no final sigma). U+0130 is the one with a lower case of two.
+inline std::string lowercase(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for_each_code_point(text, [&](char32_t c, std::string_view) {
+    if (c == 0x130)
+      out += "i\xCC\x87";
+    else
+      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  });
+  return out;
+}
+
+enum class NormalForm { nfc, nfd, nfkc, nfkd };
+
+/// Unicode normal form, in O(n log n): utf8proc's own reordering of marks is quadratic, so only the
+/// decomposition of single characters and the (linear) composition are left to it.
+inline std::string normalize(std::string_view text, NormalForm form) {
+  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
+    return std::string(text);
+  const bool compatible = form == NormalForm::nfkc || form == NormalForm::nfkd;
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE |
+                                                      (compatible ? UTF8PROC_COMPAT : 0));
+  std::vector<utf8proc_int32_t> codes;
+  codes.reserve(text.size() + 1);
+  for_each_code_point(text, [&](char32_t c, std::string_view) {
+    utf8proc_int32_t parts[32];
+    int boundary = 0;
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, &boundary);
+    if (count < 0 || count > 32) fail(std::string("Unicode normalisation: ") + utf8proc_errmsg(count));
+    codes.insert(codes.end(), parts, parts + count);
+  });
+  const auto combining_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  for (auto at = codes.begin(); at != codes.end();) {
+    if (combining_class(*at) == 0) {
+      ++at;
+      continue;
+    }
+    const auto end = std::find_if(at, codes.end(), [&](auto c) { return combining_class(c) == 0; });
+    std::stable_sort(at, end, [&](auto a, auto b) { return combining_class(a) < combining_class(b); });
+    at = end;
+  }
+  auto size = static_cast<utf8proc_ssize_t>(codes.size());
+  if (form == NormalForm::nfc || form == NormalForm::nfkc) {
+    size = utf8proc_normalize_utf32(codes.data(), size,
+                                    static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+    if (size < 0) fail(std::string("Unicode normalisation: ") + utf8proc_errmsg(size));
+  }
+  std::string out;
+  out.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < size; ++i)
+    append_utf8(out, static_cast<char32_t>(codes[static_cast<std::size_t>(i)]));
+  return out;
+}
+
+}  // namespace attend::text

@@ -1,0 +1,109 @@
+// The unigram language model: of all ways to cut a text into tokens, the most probable one.
+// T. Kudo, Subword Regularization, 2018.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/core/error.hpp>
+#include <attend/text/bpe.hpp>
+#include <attend/text/prefix_index.hpp>
+#include <attend/text/unicode.hpp>
+#include <attend/text/vocabulary.hpp>
+
+namespace attend::text {
+
+class UnigramModel {
+ public:
+  /// scores[id] is the log probability of the token. A character that no token covers costs 10 more than the
+  /// least probable token and becomes `unk_id`, or its bytes if `byte_fallback` and the vocabulary has them.
+  UnigramModel(Vocabulary vocabulary, std::vector<double> scores, std::optional<std::int32_t> unk_id,
+               bool byte_fallback)
+      : vocabulary_(std::move(vocabulary)), scores_(std::move(scores)), unk_id_(unk_id), byte_fallback_(byte_fallback) {
+    std::vector<PrefixIndex::Entry> entries;
+    for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary_.size()); ++id)
+      if (vocabulary_.contains(id)) entries.emplace_back(vocabulary_.token(id), id);
+    index_ = PrefixIndex(std::move(entries));
+    if (!scores_.empty()) unk_score_ = *std::min_element(scores_.begin(), scores_.end()) - 10.0;
+  }
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+
+  /// Appends the ids of the text; a run of unknown characters is one token. Time is at most the length of the
+  /// text times that of the longest token.
+  void tokenize(std::string_view text, std::vector<std::int32_t>& ids) const {
+    struct Node {
+      double score = -std::numeric_limits<double>::infinity();
+      std::size_t begin = 0;
+      std::int32_t id = unknown;
+    };
+    std::vector<Node> best(text.size() + 1);  // best[e]: the best cut of the first e bytes, by its last token
+    best[0].score = 0;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t size = decode_utf8(text, at).size;
+      const double score = best[at].score;
+      bool covered = false;
+      const auto offer = [&](std::size_t length, std::int32_t id, double cost) {
+        Node& node = best[at + length];
+        if (score + cost > node.score) node = {score + cost, at, id};
+      };
+      index_.for_each_prefix(text.substr(at), [&](std::size_t length, std::int32_t id) {
+        offer(length, id, scores_[static_cast<std::size_t>(id)]);
+        covered = covered || length == size;
+      });
+      if (!covered) offer(size, unknown, unk_score_);
+      at += size;
+    }
+    std::vector<std::pair<std::size_t, std::int32_t>> cuts;  // (begin, id) from the end
+    for (std::size_t end = text.size(); end > 0;) {
+      const Node& node = best[end];
+      const bool fuse = is_unknown(node.id) && !cuts.empty() && is_unknown(cuts.back().second);
+      if (fuse)
+        cuts.back().first = node.begin;
+      else
+        cuts.emplace_back(node.begin, node.id);
+      end = node.begin;
+    }
+    for (std::size_t i = cuts.size(); i-- > 0;) {
+      const auto [begin, id] = cuts[i];
+      const std::size_t end = i ? cuts[i - 1].first : text.size();
+      if (!is_unknown(id))
+        ids.push_back(id);
+      else
+        append_unknown(text.substr(begin, end - begin), ids);
+    }
+  }
+
+ private:
+  static constexpr std::int32_t unknown = -1;
+
+  bool is_unknown(std::int32_t id) const { return id == unknown || (unk_id_ && id == *unk_id_); }
+
+  void append_unknown(std::string_view run, std::vector<std::int32_t>& ids) const {
+    if (byte_fallback_) {
+      const std::size_t before = ids.size();
+      for (char c : run)
+        if (const auto id = vocabulary_.id(byte_token(static_cast<unsigned char>(c)))) ids.push_back(*id);
+      if (ids.size() == before + run.size()) return;
+      ids.resize(before);
+    }
+    if (!unk_id_) fail("Unigram: \"" + std::string(run.substr(0, 64)) + "\" is unknown, and there is no unk_id");
+    ids.push_back(*unk_id_);
+  }
+
+  Vocabulary vocabulary_;
+  std::vector<double> scores_;
+  std::optional<std::int32_t> unk_id_;
+  bool byte_fallback_;
+  double unk_score_ = -10.0;
+  PrefixIndex index_;
+};
+
+}  // namespace attend::text

@@ -1,0 +1,247 @@
+// BERT's tokenizer: clean and split the text into words, then cut each word into the longest pieces that the
+// vocabulary has. J. Devlin et al., BERT, 2018; M. Schuster and K. Nakajima, 2012.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/core/error.hpp>
+#include <attend/text/file.hpp>
+#include <attend/text/unicode.hpp>
+#include <attend/text/vocabulary.hpp>
+
+namespace attend::text {
+
+/// What BERT does to text before it splits it.
+struct BertNormalizer {
+  bool clean_text = true;            ///< drop control characters, make every white space a blank
+  bool handle_chinese_chars = true;  ///< set off each ideograph as a word
+  bool lowercase = true;
+  std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
+
+  std::string operator()(std::string_view text) const {
+    std::string out;
+    out.reserve(text.size() + text.size() / 8);
+    for_each_code_point(text, [&](char32_t c, std::string_view) {
+      if (clean_text) {
+        if (c == 0 || c == 0xFFFD || is_control(c)) return;
+        if (is_white_space(c)) c = ' ';
+      }
+      if (handle_chinese_chars && is_ideograph(c)) {
+        out += ' ';
+        append_utf8(out, c);
+        out += ' ';
+      } else {
+        append_utf8(out, c);
+      }
+    });
+    if (strip_accents.value_or(lowercase)) {
+      const std::string decomposed = normalize(out, NormalForm::nfd);
+      out.clear();
+      for_each_code_point(decomposed, [&](char32_t c, std::string_view bytes) {
+        if (!is_nonspacing_mark(c)) out += bytes;
+      });
+    }
+    return lowercase ? text::lowercase(out) : out;
+  }
+
+ private:
+  static bool is_control(char32_t c) {
+    if (c == '\t' || c == '\n' || c == '\r') return false;
+    const auto kind = category(c);
+    return kind == UTF8PROC_CATEGORY_CC || kind == UTF8PROC_CATEGORY_CF || kind == UTF8PROC_CATEGORY_CO;
+  }
+  static bool is_ideograph(char32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+  }
+};
+
+/// Calls f(word) for each run between white space, with each punctuation character a word of its own.
+template <class F>
+void for_each_bert_word(std::string_view text, F&& f) {
+  std::size_t begin = 0, at = 0;
+  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+    const bool space = is_white_space(c), punctuation = !space && is_punctuation(c);
+    if (space || punctuation) {
+      if (begin < at) f(text.substr(begin, at - begin));
+      if (punctuation) f(bytes);
+      begin = at + bytes.size();
+    }
+    at += bytes.size();
+  });
+  if (begin < at) f(text.substr(begin));
+}
+
+/// Cuts words into the longest pieces that the vocabulary has.
+class WordPieceModel {
+ public:
+  struct Options {
+    std::string unk_token = "[UNK]";
+    std::string continuing_subword_prefix = "##";
+    std::size_t max_input_chars_per_word = 100;  ///< a longer word is unk_token
+  };
+
+  WordPieceModel(Vocabulary vocabulary, Options options)
+      : vocabulary_(std::move(vocabulary)),
+        options_(std::move(options)),
+        unknown_(vocabulary_.id(options_.unk_token)),
+        longest_(vocabulary_.longest()) {}
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  const Options& options() const { return options_; }
+
+  /// Appends the ids of one word. Time is at most the word's length times that of the longest token.
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const {
+    if (word.empty()) return;
+    if (count_code_points(word) > options_.max_input_chars_per_word) return ids.push_back(unknown(word));
+    const std::size_t before = ids.size();
+    const std::string& prefix = options_.continuing_subword_prefix;
+    std::string candidate;
+    for (std::size_t begin = 0; begin < word.size();) {
+      candidate = begin ? prefix : std::string();
+      const std::size_t head = candidate.size();
+      if (head < longest_) candidate += word.substr(begin, longest_ - head);
+      std::optional<std::int32_t> id;
+      // Tokens are UTF-8, so that a candidate cut inside a character is never found.
+      while (candidate.size() > head && !(id = vocabulary_.id(candidate))) candidate.pop_back();
+      if (!id) {
+        ids.resize(before);
+        return ids.push_back(unknown(word));
+      }
+      ids.push_back(*id);
+      begin += candidate.size() - head;
+    }
+  }
+
+ private:
+  std::int32_t unknown(std::string_view word) const {
+    if (!unknown_)
+      fail("WordPiece: the word \"" + std::string(word.substr(0, 64)) + "\" is unknown, and so is \"" +
+           options_.unk_token + "\"");
+    return *unknown_;
+  }
+
+  Vocabulary vocabulary_;
+  Options options_;
+  std::optional<std::int32_t> unknown_;
+  std::size_t longest_;
+};
+
+/// One token of a WordPiece text: glued on if it has the prefix (which goes), else after a blank. `cleanup`
+/// takes away the blank before punctuation and English contractions.
+inline std::string decode_wordpiece(std::string_view token, bool first, std::string_view prefix, bool cleanup) {
+  std::string out;
+  if (!first && !token.starts_with(prefix)) out = ' ';
+  out += !first && token.starts_with(prefix) ? token.substr(prefix.size()) : token;
+  if (!cleanup) return out;
+  static constexpr std::string_view rules[][2] = {
+      {" .", "."},     {" ?", "?"},           {" !", "!"},    {" ,", ","},      {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [from, to] : rules)
+    for (std::size_t at = 0; (at = out.find(from, at)) != std::string::npos; at += to.size())
+      out.replace(at, from.size(), to);
+  return out;
+}
+
+/// BERT's tokenizer, cased or uncased, whole. It is immutable: any number of threads may share it.
+///     const auto tokenizer = WordPiece::from_vocab("vocab.txt", {.lowercase = true});
+///     std::vector<std::int32_t> ids = tokenizer.encode("Hello, world!");   // [CLS] and [SEP] are not added
+class WordPiece {
+ public:
+  struct Options {
+    bool lowercase = true;                             ///< true for uncased models
+    std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
+    bool handle_chinese_chars = true;
+    std::string unk_token = "[UNK]";
+    std::size_t max_input_chars_per_word = 100;
+  };
+
+  /// From `vocab.txt`. Fails if it cannot be read, is not UTF-8, or is empty.
+  static WordPiece from_vocab(const std::filesystem::path& path, const Options& options) {
+    BertNormalizer normalizer{.handle_chinese_chars = options.handle_chinese_chars,
+                              .lowercase = options.lowercase,
+                              .strip_accents = options.strip_accents};
+    return WordPiece(normalizer, WordPieceModel(Vocabulary::from_lines(path),
+                                                {.unk_token = options.unk_token,
+                                                 .max_input_chars_per_word = options.max_input_chars_per_word}));
+  }
+  static WordPiece from_vocab(const std::filesystem::path& path) { return from_vocab(path, Options()); }
+
+  /// From a Hugging Face `tokenizer.json` made of BertNormalizer, BertPreTokenizer and WordPiece; for any
+  /// other, and for special tokens inside the text, see Tokenizer.
+  static WordPiece from_tokenizer_json(const std::filesystem::path& path);
+
+  WordPiece(BertNormalizer normalizer, WordPieceModel model)
+      : normalizer_(normalizer), model_(std::move(model)) {}
+
+  /// The ids of the text, without special tokens. Malformed UTF-8 is read as U+FFFD, which BERT drops.
+  std::vector<std::int32_t> encode(std::string_view text) const {
+    std::vector<std::int32_t> ids;
+    for_each_bert_word(normalizer_(text), [&](std::string_view word) { model_.tokenize(word, ids); });
+    return ids;
+  }
+
+  /// Words joined by blanks, with the blanks before punctuation taken out. Fails on an id that is not one.
+  std::string decode(std::span<const std::int32_t> ids) const {
+    std::string out;
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      out += decode_wordpiece(id_to_token(ids[i]), i == 0, model_.options().continuing_subword_prefix, true);
+    return out;
+  }
+
+  /// One more than the largest id.
+  std::size_t vocab_size() const { return model_.vocabulary().size(); }
+  std::optional<std::int32_t> token_to_id(std::string_view token) const { return model_.vocabulary().id(token); }
+  const std::string& id_to_token(std::int32_t id) const { return model_.vocabulary().token(id); }
+
+ private:
+  BertNormalizer normalizer_;
+  WordPieceModel model_;
+};
+
+namespace detail {
+
+inline BertNormalizer read_bert_normalizer(const Part& part) {
+  part.allow({"clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
+  BertNormalizer out;
+  out.clean_text = part.boolean("clean_text", true);
+  out.handle_chinese_chars = part.boolean("handle_chinese_chars", true);
+  out.lowercase = part.boolean("lowercase", true);
+  if (part.has("strip_accents")) out.strip_accents = part.boolean("strip_accents", false);
+  return out;
+}
+
+inline WordPieceModel read_wordpiece_model(const Part& part) {
+  part.allow({"vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"});
+  WordPieceModel::Options options;
+  options.unk_token = part.string("unk_token", options.unk_token);
+  options.continuing_subword_prefix =
+      part.string("continuing_subword_prefix", options.continuing_subword_prefix);
+  if (part.has("max_input_chars_per_word"))
+    options.max_input_chars_per_word = static_cast<std::size_t>(part.integer("max_input_chars_per_word"));
+  return WordPieceModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options));
+}
+
+}  // namespace detail
+
+inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& path) {
+  const Json json = parse_json(read_text(path), path.string());
+  const Part root(json, path.string());
+  const Part normalizer = root.part("normalizer"), splitter = root.part("pre_tokenizer"), model = root.part("model");
+  if (normalizer.string("type") != "BertNormalizer") normalizer.error("expected a BertNormalizer");
+  if (splitter.string("type") != "BertPreTokenizer") splitter.error("expected a BertPreTokenizer");
+  // Files of tokenizers before 0.9 leave the model's type out.
+  if (model.string("type", "WordPiece") != "WordPiece") model.error("expected a WordPiece model");
+  return WordPiece(detail::read_bert_normalizer(normalizer), detail::read_wordpiece_model(model));
+}
+
+}  // namespace attend::text

@@ -1,0 +1,4 @@
+#include <backward.hpp>
+
+#define COMPUTE compute_native
+#include "compute.inl"
