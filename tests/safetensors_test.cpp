@@ -79,10 +79,8 @@ void check_round_trip(const std::vector<T>& values) {
   CHECK(file.at("t").shape == std::vector<Index>{2, static_cast<Index>(values.size()) / 2});
   const auto back = file.read<T, 2>("t");
   CHECK(std::memcmp(back.data(), tensor.data(), values.size() * sizeof(T)) == 0);
-  if constexpr (!std::is_same_v<T, bool>) {
-    const auto view = file.view<T, 2>("t");
-    CHECK(std::memcmp(view.data(), tensor.data(), values.size() * sizeof(T)) == 0);
-  }
+  const auto view = file.view<T, 2>("t");
+  CHECK(std::memcmp(view.data(), tensor.data(), values.size() * sizeof(T)) == 0);
 }
 
 }  // namespace
@@ -216,8 +214,9 @@ TEST_CASE("round trip of every element type") {
   attend::save_safetensors(folder / "b.safetensors", {{"b", DType::BOOL, {3}, bits}});
   const SafeTensors file(folder / "b.safetensors");
   CHECK(file.read<float, 1>("b")(2) == 1.0f);
-  CHECK(file.read<bool, 1>("b")(0) == false);
-  CHECK(file.read<bool, 1>("b")(2) == true);
+  bool read[3] = {true, false, false};
+  file.read_rows(file.at("b"), 0, 3, read);
+  CHECK((!read[0] && read[1] && read[2]));
   CHECK(file.read<int, 1>("b")(1) == 1);
   CHECK(file.view<std::uint8_t, 1>("b")(2) == 2);
 }

@@ -6,10 +6,11 @@ The task: what was thought of the thing that is asked about? The answer is negat
     the soup was bland but the bread was tasty . how was the bread ?     positive
     the bread was bland but the soup was tasty . how was the bread ?     negative
 
-The same words, so a model must see which word belongs to which; averaging the words cannot tell. There are negations (not bad), opinions before and after their noun, verbs of opinion,
-pronouns (anna loved the film but tom hated it . did he like it ?), comparisons (the soup was bland ,
-unlike the bread) and opinions about something else in between (the waiter with the stale bread was
-kind). The sentences are made here, from a vocabulary of some 150 words.
+The same words, so a model must see which word belongs to which; averaging the words cannot tell. There
+are negations (not bad), opinions before and after their noun, verbs of opinion, pronouns (anna loved
+the film but tom hated it . did he like it ?), comparisons (the soup was bland , unlike the bread) and
+opinions about something else in between (the waiter with the stale bread was kind). The sentences are
+made here, from some 130 words.
 
 Tested are sentences whose asked-about pair of thing and opinion (say bread and tasty) is in no
 training sentence at all. The model is torch.nn.TransformerEncoder with two TransformerEncoderLayers
@@ -78,12 +79,11 @@ PAD, UNKNOWN = "<pad>", "<unk>"
 class Sentence:
     """A sentence: its words, its label, and which words refer to which.
 
-    In the marked text a word may carry a role: o0=bland is an opinion on thing 0, h0=soup is what it is about
-    (in "the first was bland" that is "first"), asked=soup is the word asked about. Then
-    links are the pairs (index of opinion, index of what it is about), asked is the index of the word asked
-    about (None if nobody asks) and opinion that of the opinion on it.
-    pairs are (thing, opinion word) of the thing asked about, then of the other, if there is one; by the first,
-    sentences are split into training and test.
+    In the marked text a word may carry a role: o0=bland is an opinion on thing 0, h0=soup is what it is
+    about, asked=soup is the word asked about. Then links are the pairs (index of opinion, index of what it
+    is about), asked is the index of the word asked about (None if nobody asks) and opinion that of the
+    opinion on it. pairs are (thing, opinion word) of the thing asked about, then of the other, if there is
+    one; by the first, sentences are split into training and test.
     """
 
     def __init__(self, marked, asked_thing, label, pairs, kind):
@@ -189,7 +189,8 @@ class Maker:
             objects = ["the " + self.pick(THINGS[self.pick(["food", "place", "story"])]), "it"]
             parts = [f"h{i}={names[i]} {verbs[i][0]}o{i}={opinions[i]} {objects[i]}" for i in (0, 1)]
             body = f"{parts[0]} {joint} {parts[1]}"
-            question = self.pick(["did {} like it ?", "what did {} think ?"]).format("asked=" + asked_by[asked])
+            ask = "asked=" + asked_by[asked]
+            question = self.pick([f"did {ask} like it ?", f"what did {ask} think ?"])
         elif kind == "people":  # tom was kind but lucy was rude . how was she ?
             names, asked_by = self.two_people()
             parts = [self.predicate("person", labels[i]) for i in (0, 1)]
@@ -270,7 +271,8 @@ class Attention(nn.MultiheadAttention):
 
 
 class ToyEncoder(nn.TransformerEncoder):
-    """Words [B, T] -> logits [B, 2]. Derived, so that the state dict says layers.0.…, not encoder.layers.0.…"""
+    """Ids of words [B, T] -> logits [B, 2]. Derived from the encoder, not holding one, so that the names in
+    the state dict start with layers.0, as PyTorch's do."""
 
     def __init__(self, config, averaging=False):
         width = config["embed_dim"]
@@ -305,8 +307,8 @@ class ToyEncoder(nn.TransformerEncoder):
 
 
 def batch_of(sentences, word_to_id, rng=None):
-    """ids [B, T] padded with 0 on the right, labels [B]. With rng, a thing is made an unknown word in some of the
-    sentences, so that a reader may ask about things of his own."""
+    """ids [B, T] padded with 0 on the right, labels [B]. With rng, a thing is made an unknown word in some of
+    the sentences, so that a reader may ask about things of their own."""
     rows = []
     for sentence in sentences:
         words = sentence.words
@@ -331,8 +333,8 @@ def accuracy(model, sentences, word_to_id):
 
 
 def guidance(model, sentences):
-    """The additional loss of head 0: how little weight (as -log) an opinion gives to what it is about in layer 0,
-    and the word asked about to the opinion on it in layer 1."""
+    """The additional loss of the guided head: how little weight (as -log) an opinion gives to what it is
+    about in layer 0, and the word asked about to the opinion on it in layer 1."""
     about = [(b, o, h) for b, s in enumerate(sentences) for o, h in s.links]
     asked = [(b, s.asked, s.opinion) for b, s in enumerate(sentences) if s.asked is not None]
     loss = 0.0
@@ -418,13 +420,15 @@ def main():
     vocabulary = [PAD, UNKNOWN] + sorted({word for s in train_sentences for word in s.words})
     word_to_id = {word: i for i, word in enumerate(vocabulary)}
     longest = max(len(s.words) for s in train_sentences)
-    print(f"{len(vocabulary)} words, {len(held_out)} pairs held out, at most {longest} words and signs a sentence")
+    print(f"{len(vocabulary)} words, {len(held_out)} pairs held out, sentences of at most {longest} tokens")
 
     config = {
-        "vocab_size": len(vocabulary), "max_position": longest, "embed_dim": args.embed_dim, "num_heads": 4,
-        "num_layers": 2, "ffn_dim": args.ffn_dim, "activation": "gelu", "norm_first": True, "norm_eps": 1e-5,
-        "dropout": 0.0, "pooling": "mean", "labels": list(LABELS),
-        "shown_layer": 1, "shown_head": GUIDED_HEAD,  # the word asked about looks at the opinion on it
+        "vocab_size": len(vocabulary), "max_position": longest, "embed_dim": args.embed_dim,
+        "num_heads": 4, "num_layers": 2, "ffn_dim": args.ffn_dim, "activation": "gelu",
+        "norm_first": True, "norm_eps": 1e-5, "dropout": 0.0, "pooling": "mean",
+        "labels": list(LABELS),
+        # The head that shows most to a reader: the word asked about looks at the opinion on it.
+        "shown_layer": 1, "shown_head": GUIDED_HEAD,
     }
     model = train(config, train_sentences, word_to_id, args, averaging=False)
     trained, right = accuracy(model, test_sentences, word_to_id)

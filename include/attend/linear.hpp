@@ -125,11 +125,11 @@ void eigen_product(const TensorView<const Scalar, 2>& x, const Weight<Scalar>& w
 ATTEND_FLAGS_END
 
 /// out = epilogue(x · w[begin, end)ᵀ + bias): slots [begin, end) of the weight, at the same columns of `out`
-/// counted from `begin`. x [rows, K], out [rows, end - begin], neither overlapping the other; rows contiguous.
+/// counted from `begin`; the bias of slot i is its slot bias_at + i. x [rows, K], out [rows, end - begin], neither overlapping the other; rows contiguous.
 template <class Scalar>
 void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2> x, const Weight<Scalar>& weight,
              Index begin, Index end, const Bias<Scalar>& bias, const Epilogue<Scalar>& epilogue,
-             TensorView<std::type_identity_t<Scalar>, 2> out) {
+             TensorView<std::type_identity_t<Scalar>, 2> out, Index bias_at = 0) {
   const Index rows = x.size(0), K = weight.in_features(), N = end - begin;
   if (rows == 0 || N == 0) return;
   const double operations = 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N);
@@ -139,7 +139,7 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
     p.a = x.data(), p.lda = x.stride(0), p.k = K;
     p.w = weight.data() + begin * K;
     p.c = out.data(), p.ldc = out.stride(0), p.n = N;
-    p.bias = bias.empty() ? nullptr : bias.data() + begin;
+    p.bias = bias.empty() ? nullptr : bias.data() + bias_at + begin;
     p.residual = epilogue.residual.data(), p.ldr = epilogue.residual.stride(0);
     p.activation = epilogue.activation;
     // An item is 96 rows, whose part of x stays in the L2 cache, times all panels, or for several threads an
@@ -159,13 +159,32 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
       for (Index r = 0; r < rows; ++r)
         for (Index n = n0; n < n1; ++n) {
           Scalar y = out(r, n);
-          if (!bias.empty()) y = y + bias.data()[begin + n];
+          if (!bias.empty()) y = y + bias.data()[bias_at + begin + n];
           if (epilogue.residual.data() != nullptr) y = y + epilogue.residual(r, n);
           out(r, n) = activate(epilogue.activation, y);
         }
     });
   }
 }
+
+/// A temporary tensor of a forward pass: of the workspace for scalars with kernels, else of its own.
+template <class Scalar, int Rank>
+class Scratch {
+ public:
+  Scratch(Frame& frame, const Shape<Rank>& shape) {
+    if constexpr (has_kernels<Scalar>) {
+      view_ = {frame.take<Scalar>(checked_numel(shape, sizeof(Scalar))), shape};
+    } else {
+      owned_ = Tensor<Scalar, Rank>(shape);
+      view_ = owned_.view();
+    }
+  }
+  TensorView<Scalar, Rank> view() const { return view_; }
+
+ private:
+  TensorView<Scalar, Rank> view_;
+  Tensor<Scalar, Rank> owned_;
+};
 
 /// What every layer asks of inputs and outputs: elements of a row follow each other.
 template <class T>

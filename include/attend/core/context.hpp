@@ -30,6 +30,8 @@ class Context {
 
   int threads() const { return threads_; }
   Workspace& workspace() { return workspace_; }
+  /// In a run of `measure`: no tensor may be touched.
+  bool measuring() const { return workspace_.measuring_; }
 
   /// How many workers `parallel` would take for so many items of so many operations in all: what runs shorter
   /// than a few microseconds stays on the calling thread.

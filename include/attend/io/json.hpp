@@ -74,7 +74,10 @@ class JsonReader : public nlohmann::json_sax<Json> {
   }
 
  protected:
-  [[noreturn]] void fail_here(const std::string& message) const { fail_at(consumed(), message); }
+  /// Error at the byte that was read last.
+  [[noreturn]] void fail_here(const std::string& message) const {
+    fail_at(consumed() > 0 ? consumed() - 1 : 0, message);
+  }
   [[noreturn]] void fail_at(std::size_t offset, const std::string& message) const {
     fail(source_ + ": byte " + std::to_string(origin_ + offset) + ": " + message);
   }
@@ -93,7 +96,7 @@ class JsonReader : public nlohmann::json_sax<Json> {
     for (char& c : what)
       if (static_cast<unsigned char>(c) < 0x20) c = ' ';
     const std::size_t start = what.find("] ");  // behind the parser's own error number
-    fail_at(consumed() > 0 ? consumed() - 1 : 0, "not JSON: " + what.substr(start == std::string::npos ? 0 : start + 2, 300));
+    fail_here("not JSON: " + what.substr(start == std::string::npos ? 0 : start + 2, 300));
   }
 
   std::string source_;

@@ -91,6 +91,9 @@ constexpr bool kWideRegisterFile = false;
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
+#pragma GCC diagnostic push  // intrinsics of GCC 12 with an operand that is undefined, and unused
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC target("avx512f,avx2,fma")
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
@@ -104,6 +107,7 @@ constexpr bool kWideRegisterFile = true;
 #pragma clang attribute pop
 #pragma float_control(pop)
 #else
+#pragma GCC diagnostic pop
 #pragma GCC pop_options
 #endif
 #endif  // x86-64

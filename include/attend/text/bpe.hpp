@@ -2,6 +2,7 @@
 // R. Sennrich et al., Neural Machine Translation of Rare Words with Subword Units, 2016.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>

@@ -22,7 +22,7 @@ namespace attend::text {
 struct DecodeWindow {
   std::size_t context = 0;  ///< so many tokens at the front were decoded before: no character spans the border
   bool open = false;        ///< more tokens may follow
-  bool held = false;        ///< answer: the last tokens are an unfinished character, and left out
+  bool held = false;        ///< answer: what the last tokens mean depends on those that follow
 };
 
 /// Rewrites tokens; all of them, joined, are the text. It may be cut off inside a character, or hold malformed
@@ -55,11 +55,11 @@ inline void decode_byte_fallback(std::vector<std::string>& tokens, DecodeWindow&
   std::vector<std::string> out;
   std::string run;
   const auto flush = [&](bool may_continue) {
-    if (may_continue && ends_inside_character(run))
-      window.held = true;
-    else if (find_malformed_utf8(run) == std::string::npos)
+    const bool whole = find_malformed_utf8(run) == std::string::npos;
+    window.held = may_continue && !whole;
+    if (whole)
       out.push_back(run);
-    else
+    else if (!(may_continue && ends_inside_character(run)))  // else it is left out for now
       out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
     run.clear();
   };

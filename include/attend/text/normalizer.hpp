@@ -1,6 +1,7 @@
 // The "normalizer" of tokenizer.json: what happens to text before it is split.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>

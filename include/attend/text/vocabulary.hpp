@@ -1,6 +1,7 @@
 // Tokens and their ids, both ways.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>

@@ -1,8 +1,10 @@
 // Folders from before tokenizer.json: each is translated to the tokenizer.json that it stands for.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -1,10 +1,36 @@
-// The same work in both units, under the name COMPUTE.
+// The same work in both units, under the name COMPUTE: a layer of each path, and their results as bits.
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
 #include <vector>
 
-std::vector<float> COMPUTE() {
-  attend::Tensor<float, 2> x({3, 5});
-  float next = 0.25f;
-  for (float& value : x.span()) value = next *= -1.25f;
-  const attend::Tensor<float, 2> y = x;
+namespace {
+template <class Scalar>
+attend::Tensor<Scalar, 3> attend_to_itself() {
+  Scalar next = 0;
+  const auto fill = [&next](Scalar* values, attend::Index n) {
+    for (attend::Index i = 0; i < n; ++i) values[i] = next = std::fmod(next * Scalar(1.75) + Scalar(0.3125), Scalar(1));
+  };
+  attend::MultiHeadAttention<Scalar> attention({.embed_dim = 24, .num_heads = 3});
+  attention.parameters([&](const std::string&, auto parameter) {
+    std::vector<Scalar> values(static_cast<std::size_t>(parameter.numel()));
+    fill(values.data(), parameter.numel());
+    parameter.assign(0, parameter.rows(), values.data());
+  });
+  attend::Tensor<Scalar, 3> x({2, 7, 24});
+  fill(x.data(), x.numel());
+  return attention(x);
+}
+}  // namespace
+
+std::vector<std::uint32_t> COMPUTE() {
+  std::vector<std::uint32_t> bits;
+  for (const float value : attend_to_itself<float>().span()) bits.push_back(std::bit_cast<std::uint32_t>(value));
+  return bits;
+}
+
+std::vector<double> COMPUTE_DOUBLE() {
+  const auto y = attend_to_itself<double>();
   return {y.span().begin(), y.span().end()};
 }

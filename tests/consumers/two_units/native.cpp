@@ -1,4 +1,5 @@
 #include <backward.hpp>
 
 #define COMPUTE compute_native
+#define COMPUTE_DOUBLE compute_double_native
 #include "compute.inl"

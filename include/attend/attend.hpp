@@ -1,0 +1,18 @@
+// All layers of attend; files, tokenizers and models have headers of their own (io/, text/, model/).
+#pragma once
+
+#include <attend/activation.hpp>
+#include <attend/core/version.hpp>
+#include <attend/decoder.hpp>
+#include <attend/decoder_block.hpp>
+#include <attend/embedding.hpp>
+#include <attend/encoder.hpp>
+#include <attend/encoder_block.hpp>
+#include <attend/feed_forward.hpp>
+#include <attend/linear.hpp>
+#include <attend/mask.hpp>
+#include <attend/multi_head_attention.hpp>
+#include <attend/norm.hpp>
+#include <attend/position.hpp>
+#include <attend/scaled_dot_product_attention.hpp>
+#include <attend/tensor.hpp>

@@ -1,0 +1,99 @@
+// DecoderBlock: self-attention, cross-attention to an encoder's output, and feed-forward.
+#pragma once
+
+#include <attend/encoder_block.hpp>
+
+namespace attend {
+
+struct DecoderBlockOptions {
+  Index embed_dim = 0;
+  Index num_heads = 1;
+  Index num_kv_heads = 0;  // 0: num_heads
+  Index memory_dim = 0;    // features of the encoder's output; 0: embed_dim
+  Index dim_feedforward = 2048;
+  Activation activation = Activation::relu;
+  bool gated = false;
+  bool norm_first = false;
+  NormKind norm = NormKind::layer;
+  double layer_norm_eps = 1e-5;
+  bool bias = true;
+};
+
+/// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, norm1.*, norm2.*, norm3.*.
+/// https://pytorch.org/docs/stable/generated/torch.nn.TransformerDecoderLayer.html
+template <class Scalar>
+class DecoderBlock {
+ public:
+  DecoderBlock() = default;
+  explicit DecoderBlock(const DecoderBlockOptions& o)
+      : options_(o),
+        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .bias = o.bias}),
+        multihead_attn_({.embed_dim = o.embed_dim,
+                         .num_heads = o.num_heads,
+                         .num_kv_heads = o.num_kv_heads,
+                         .kdim = o.memory_dim,
+                         .vdim = o.memory_dim,
+                         .bias = o.bias}),
+        feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias}),
+        norm1_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}),
+        norm2_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}),
+        norm3_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}) {}
+
+  const DecoderBlockOptions& options() const { return options_; }
+
+  template <class Visitor>
+  void parameters(Visitor&& visit) {
+    self_attn_.parameters(prefixed("self_attn", visit));
+    multihead_attn_.parameters(prefixed("multihead_attn", visit));
+    feed_forward_.parameters(visit);
+    norm1_.parameters(prefixed("norm1", visit));
+    norm2_.parameters(prefixed("norm2", visit));
+    norm3_.parameters(prefixed("norm3", visit));
+  }
+
+  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x. `self` is of the attention among
+  /// the targets (usually {.mask = causal()}), `cross` of that to the memory.
+  void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
+               const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
+               TensorView<Scalar, 3> out) const {
+    check_shape("DecoderBlock (output)", x.shape(), out.shape());
+    if (x.size(2) != options_.embed_dim)
+      fail_shape("DecoderBlock", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
+    if (x.empty()) return;
+    Frame frame(context.workspace());
+    const detail::Scratch<Scalar, 3> sum_(frame, x.shape()), normed_(frame, x.shape());
+    const TensorView<Scalar, 3> sum = sum_.view(), normed = normed_.view();
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    if (options_.norm_first) {
+      const detail::Scratch<Scalar, 3> second_(frame, x.shape());
+      const TensorView<Scalar, 3> second = second_.view();
+      norm1_.template forward<3>(context, x, normed);
+      self_attn_.forward(context, normed, self, sum, plus(x));
+      norm2_.template forward<3>(context, sum, normed);
+      multihead_attn_.forward(context, normed, memory, memory, cross, second, plus(sum));
+      norm3_.template forward<3>(context, second, normed);
+      feed_forward_.template forward<3>(context, normed, out, plus(second));
+    } else {
+      self_attn_.forward(context, x, self, sum, plus(x));
+      norm1_.template forward<3>(context, sum, normed);
+      multihead_attn_.forward(context, normed, memory, memory, cross, sum, plus(normed));
+      norm2_.template forward<3>(context, sum, normed);
+      feed_forward_.template forward<3>(context, normed, sum, plus(normed));
+      norm3_.template forward<3>(context, sum, out);
+    }
+  }
+  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
+                               const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
+    Tensor<Scalar, 3> out(x.shape());
+    forward(default_context(), x, memory, self, cross, out.view());
+    return out;
+  }
+
+ private:
+  DecoderBlockOptions options_;
+  MultiHeadAttention<Scalar> self_attn_, multihead_attn_;
+  FeedForward<Scalar> feed_forward_;
+  Norm<Scalar> norm1_, norm2_, norm3_;
+};
+
+}  // namespace attend

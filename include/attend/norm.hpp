@@ -1,0 +1,142 @@
+// LayerNorm and RMSNorm over the last axis.
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include <attend/core/context.hpp>
+#include <attend/core/parameter.hpp>
+#include <attend/linear.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend {
+
+enum class NormKind { layer, rms };
+
+struct NormOptions {
+  Index size = 0;  // of the normalised axis
+  double eps = 1e-5;
+  NormKind kind = NormKind::layer;
+  bool weight = true;
+  bool bias = true;  // of a LayerNorm with weight
+};
+
+/// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
+/// rms:   y = x / sqrt(mean(x²) + eps) * weight.
+/// Parameters: weight [size], bias [size]. Sums run in 16 lanes (see core/tiling.hpp).
+/// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html, …/torch.nn.RMSNorm.html
+template <class Scalar>
+class Norm {
+ public:
+  Norm() = default;
+  explicit Norm(const NormOptions& options) : options_(options) {
+    options_.bias = options.bias && options.weight && options.kind == NormKind::layer;
+    if (options_.weight) weight_ = Tensor<Scalar, 1>({options.size}, Scalar(1));
+    if (options_.bias) bias_ = Tensor<Scalar, 1>({options.size});
+  }
+
+  const NormOptions& options() const { return options_; }
+
+  template <class Visitor>
+  void parameters(Visitor&& visit) {
+    if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
+    if (options_.bias) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
+  }
+
+  /// x [..., size] -> out [..., size]; out may be x. Optional: mean [rows] (of a LayerNorm) and
+  /// inverse_deviation [rows], the 1 / sqrt(…) of each row.
+  template <int Rank>
+  void forward(Context& context, TensorView<const Scalar, Rank> x, TensorView<Scalar, Rank> out,
+               TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const {
+    const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
+    if (x.size(Rank - 1) != options_.size) fail_shape(who, "[..., " + std::to_string(options_.size) + "]", x.shape());
+    check_shape(who, x.shape(), out.shape());
+    if (x.empty()) return;
+    const TensorView<const Scalar, 2> from = detail::rows_of(who, x.rows());
+    const TensorView<Scalar, 2> to = detail::rows_of(who, out.rows());
+    const Index rows = from.size(0), n = options_.size;
+    if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
+    if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
+    // an item is 16 rows, so that few rows make few items
+    context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 8.0 * static_cast<double>(rows * n)),
+                     [&](Index item, int) {
+                       for (Index r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
+                         Scalar statistics[2] = {Scalar(0), Scalar(0)};
+                         normalize(&from(r, 0), &to(r, 0), statistics);
+                         if (mean.data() != nullptr) mean(r) = statistics[0];
+                         if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
+                       }
+                     });
+  }
+  template <TensorLike X>
+  Tensor<Scalar, X::rank> operator()(const X& x) const {
+    Tensor<Scalar, X::rank> out(x.shape());
+    forward<X::rank>(default_context(), const_view(x), out.view());
+    return out;
+  }
+
+ private:
+  void normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const {
+    const Index n = options_.size;
+    const Scalar* weight = options_.weight ? weight_.data() : nullptr;
+    const Scalar* bias = options_.bias ? bias_.data() : nullptr;
+    if constexpr (detail::has_kernels<Scalar>) {
+      const float eps = static_cast<float>(options_.eps);
+      if (options_.kind == NormKind::layer)
+        kernel::kernels().layer_norm(x, weight, bias, eps, y, n, statistics);
+      else
+        kernel::kernels().rms_norm(x, weight, eps, y, n, statistics + 1);
+    } else {
+      using std::sqrt;
+      Scalar mean(0), squares(0);
+      if (options_.kind == NormKind::layer) {
+        for (Index i = 0; i < n; ++i) mean = mean + x[i];
+        mean = mean / Scalar(static_cast<double>(n));
+      }
+      for (Index i = 0; i < n; ++i) squares = squares + (x[i] - mean) * (x[i] - mean);
+      const Scalar inverse = Scalar(1) / sqrt(squares / Scalar(static_cast<double>(n)) + Scalar(options_.eps));
+      for (Index i = 0; i < n; ++i) {
+        Scalar v = (x[i] - mean) * inverse;
+        if (weight != nullptr) v = v * weight[i];
+        if (bias != nullptr) v = v + bias[i];
+        y[i] = v;
+      }
+      statistics[0] = mean;
+      statistics[1] = inverse;
+    }
+  }
+
+  NormOptions options_;
+  Tensor<Scalar, 1> weight_, bias_;
+};
+
+struct LayerNormOptions {
+  Index normalized_shape = 0;
+  double eps = 1e-5;
+  bool elementwise_affine = true;
+  bool bias = true;
+};
+
+template <class Scalar>
+class LayerNorm : public Norm<Scalar> {
+ public:
+  LayerNorm() = default;
+  explicit LayerNorm(const LayerNormOptions& o)
+      : Norm<Scalar>({o.normalized_shape, o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+};
+
+struct RMSNormOptions {
+  Index normalized_shape = 0;
+  double eps = 1e-6;
+  bool elementwise_affine = true;
+};
+
+template <class Scalar>
+class RMSNorm : public Norm<Scalar> {
+ public:
+  RMSNorm() = default;
+  explicit RMSNorm(const RMSNormOptions& o)
+      : Norm<Scalar>({o.normalized_shape, o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+};
+
+}  // namespace attend
