@@ -121,16 +121,14 @@ def softmax(name, c):
 
 
 def feed_forward(name, c):
-    gated = bool(c["gated"])
-    layers = {"linear1": nn.Linear(c["E"], c["F"], bias=bool(c["bias"]))}
-    if gated:
-        layers["gate"] = nn.Linear(c["E"], c["F"], bias=bool(c["bias"]))
-    layers["linear2"] = nn.Linear(c["F"], c["E"], bias=bool(c["bias"]))
-    fill(name, nn.ModuleDict(layers))
-    x = data(f"{name}/x", c["N"], c["E"])
-    act = ACTIVATIONS[c["activation"]]
-    hidden = act(layers["gate"](x)) * layers["linear1"](x) if gated else act(layers["linear1"](x))
-    return {"output": layers["linear2"](hidden)}
+    """Where gated, the first half of linear1 is the gate."""
+    width = c["F"] * (1 + c["gated"])
+    layer = fill(name, nn.ModuleDict({"linear1": nn.Linear(c["E"], width, bias=bool(c["bias"])),
+                                      "linear2": nn.Linear(c["F"], c["E"], bias=bool(c["bias"]))}))
+    hidden = layer["linear1"](data(f"{name}/x", c["N"], c["E"]))
+    function = ACTIVATIONS[c["activation"]]
+    hidden = function(hidden[:, :c["F"]]) * hidden[:, c["F"]:] if c["gated"] else function(hidden)
+    return {"output": layer["linear2"](hidden)}
 
 
 def attention(name, c):

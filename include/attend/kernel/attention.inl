@@ -318,10 +318,21 @@ ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& r
   return scratch;
 }
 
+/// The page of a tile: of the cache, or packed into scratch; null where the cache let go of it.
+ATTEND_INLINE const float* page_of(const Attention& t, const QueryRows& rows, Index tile, float* scratch) {
+  const Index kv_head = rows.head / (t.heads / t.kv_heads);
+  if (t.pages != nullptr) {
+    const float* page = t.pages[rows.batch][tile];
+    return page == nullptr ? nullptr : page + kv_head * t.page_floats();
+  }
+  float* page = scratch + kQueryRows * (kKeyTile + t.head_dim);
+  pack_page(t, rows.batch, kv_head, tile, page);
+  return page;
+}
+
 ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, Index span, AttentionState state,
                                     float* scratch) {
   float* scores = scratch;
-  float* own_page = scratch + kQueryRows * (kKeyTile + t.head_dim);
   Index query_stride;
   const float* query = gather_queries(t, rows, scratch + kQueryRows * kKeyTile, query_stride);
   const Index kv_head = rows.head / (t.heads / t.kv_heads), b = rows.batch;
@@ -333,17 +344,14 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
     const Index first = tile * kKeyTile;
     const Index keys = keys_of_batch - first < kKeyTile ? keys_of_batch - first : kKeyTile;
     if (!look(t, rows, first, keys, sight)) continue;
+    const float* page = page_of(t, rows, tile, scratch);
+    if (page == nullptr) continue;
     if (!seen) {
       seen = true;
       for (Index r = 0; r < kQueryRows; ++r) state.maximum[r] = kNone;
       for (Index i = 0; i < rows.count() * kLanes; i += 16) store(state.lanes + i, set1(0.0f));
       for (Index i = 0; i < rows.count() * t.value_stride(); i += 16) store(state.output + i, set1(0.0f));
     }
-    const float* page = own_page;
-    if (t.pages != nullptr)
-      page = t.pages[b][tile] + kv_head * t.page_floats();
-    else
-      pack_page(t, b, kv_head, tile, own_page);
     const float* values =
         t.values_in_place ? t.value.at(b, kv_head, t.key_begin(b) + first) : page + kKeyTile * t.head_dim;
     tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
@@ -422,9 +430,8 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
         store_n(out + d, v, static_cast<int>(t.value_dim - d));
     }
     if (t.log_sum_exp != nullptr) {
-      const Index total_queries = t.query_offsets != nullptr ? t.queries : t.queries;
-      const Index row = t.query_offsets != nullptr ? h * total_queries + begin + q
-                                                   : (rows.batch * t.heads + h) * total_queries + q;
+      const Index batch = t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
+      const Index row = (batch * t.heads + h) * t.log_sum_exp_queries + begin + q;
       const double natural = static_cast<double>(t.exponent) / log2e;  // the scale, or 1
       t.log_sum_exp[row] =
           maximum == kNone ? kNone
@@ -433,37 +440,30 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
   }
 }
 
-ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows, AttentionState total,
-                                       float* scratch) {
+ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows, const AttentionState* total,
+                                       Heads<float> out, float* scratch) {
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   float* scores = scratch;
-  float* own_page = scratch + kQueryRows * (kKeyTile + t.head_dim);
   Index query_stride;
   const float* query = gather_queries(t, rows, scratch + kQueryRows * kKeyTile, query_stride);
-  const Index kv_head = rows.head / (t.heads / t.kv_heads), b = rows.batch, keys_of_batch = t.key_count(b);
   alignas(64) float tile_maximum[kQueryRows];
   Sight sight;
   for (Index first = 0; first < t.keys; first += kKeyTile) {
     const Index width = t.keys - first < kKeyTile ? t.keys - first : kKeyTile;
-    const Index left = keys_of_batch - first, keys = left < width ? left : width;
-    const bool seen = keys > 0 && look(t, rows, first, keys, sight);
-    if (seen) {
-      const float* page = own_page;
-      if (t.pages != nullptr)
-        page = t.pages[b][first / kKeyTile] + kv_head * t.page_floats();
-      else
-        pack_page(t, b, kv_head, first / kKeyTile, own_page);
+    const Index left = t.key_count(rows.batch) - first, keys = left < width ? left : width;
+    const float* page = keys > 0 && look(t, rows, first, keys, sight) ? page_of(t, rows, first / kKeyTile, scratch) : nullptr;
+    if (page != nullptr)
       tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
-    }
     for (Index r = 0; r < rows.count(); ++r) {
-      const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
-      float* w = t.weights + b * t.weights_batch + h * t.weights_head + q * t.weights_query + first;
-      for (Index k = 0; k < width; ++k) w[k] = 0.0f;
-      if (!seen || tile_maximum[r] == kNone) continue;
+      float* w = out.at(rows.batch, rows.head + r / rows.queries, rows.query + r % rows.queries) + first;
+      for (Index k = 0; k < width; ++k) w[k] = total != nullptr ? 0.0f : kNone;
+      if (page == nullptr || (total != nullptr && tile_maximum[r] == kNone)) continue;
       const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
-      const vf maximum = set1(total.maximum[r]), inverse = set1(total.lanes[r * kLanes]);
+      if (e.begin >= e.end) continue;
       for (Index p = e.begin / 16; p * 16 < e.end; ++p) {
-        const vf v = mul(softmax_exp(sub(load(scores + r * kKeyTile + p * 16), maximum), exponent, lowest), inverse);
+        vf v = load(scores + r * kKeyTile + p * 16);
+        if (total != nullptr)
+          v = mul(softmax_exp(sub(v, set1(total->maximum[r])), exponent, lowest), set1(total->lanes[r * kLanes]));
         store_n(w + p * 16, v, static_cast<int>(width - p * 16 < 16 ? width - p * 16 : 16));
       }
     }

@@ -72,7 +72,8 @@ struct Attention {
   const Index* query_offsets = nullptr;
   const Index* key_offsets = nullptr;
   const Index* key_counts = nullptr;  // of each batch, where it is less than `keys`
-  /// Packed tiles: pages[b][tile] points at [H_kv][page_floats()]. Where null, keys and values are packed on the way.
+  /// Packed tiles: pages[b][tile] points at [H_kv][page_floats()], or is null where a ring cache let go of it: those
+  /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
   bool values_in_place = false;  // V is read as it lies, also where keys are packed
 
@@ -84,9 +85,8 @@ struct Attention {
   ModifierFunctions modifier;
   const float* sinks = nullptr;  // [H]: a further score in each row's sum, of a key without value
 
-  float* log_sum_exp = nullptr;  // [B, H, Tq] or null
-  float* weights = nullptr;      // or null: see weight strides
-  Index weights_batch = 0, weights_head = 0, weights_query = 0;
+  float* log_sum_exp = nullptr;  // [B, H, log_sum_exp_queries] or null
+  Index log_sum_exp_queries = 0;
 
   Index value_stride() const { return (value_dim + 15) / 16 * 16; }
   /// A tile of one key/value head: K as [96 / 16][D][16], then V as [96][value_stride()].
@@ -140,8 +140,10 @@ struct Kernels {
   void (*attention_merge)(const Attention&, const QueryRows&, AttentionState total, AttentionState next);
   /// Divides by the sum and writes output and log-sum-exp.
   void (*attention_finish)(const Attention&, const QueryRows&, AttentionState total);
-  /// After attention_finish: the weights of the rows over all keys.
-  void (*attention_weights)(const Attention&, const QueryRows&, AttentionState total, float* scratch);
+  /// After attention_finish, whose total it takes: the weights of the rows over all keys; with a null total the
+  /// scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
+  void (*attention_weights)(const Attention&, const QueryRows&, const AttentionState* total, Heads<float> out,
+                            float* scratch);
 };
 
 }  // namespace kernel

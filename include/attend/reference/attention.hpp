@@ -50,7 +50,7 @@ S attention_scale(const AttentionOptions<S>& options, Index head_dim) {
 }
 
 /// query [B, H, Tq, D], key [B, Hkv, Tk, D], value [B, Hkv, Tk, Dv]; query head h reads key/value head
-/// h / (H / Hkv). A query that sees no key (and has no sink) gives output 0, weights 0, log-sum-exp -inf.
+/// h / (H / Hkv). A query that sees no key gives output 0, weights 0, log-sum-exp -inf.
 template <class S = double>
 AttentionResult<S> scaled_dot_product_attention(View<S, 4> query, View<S, 4> key, View<S, 4> value,
                                                 const AttentionOptions<std::type_identity_t<S>>& options = {}) {
@@ -65,7 +65,7 @@ AttentionResult<S> scaled_dot_product_attention(View<S, 4> query, View<S, 4> key
         const Index g = h / (H / key.size(1));
         std::vector<S> scores(static_cast<std::size_t>(Tk));
         S maximum = options.sinks.empty() ? none : options.sinks(h);
-        bool visible = !options.sinks.empty();
+        bool visible = false;
         for (Index k = 0; k < Tk; ++k) {
           S product = 0;
           for (Index d = 0; d < D; ++d) product += query(b, h, q, d) * key(b, g, k, d);

@@ -114,6 +114,7 @@ void add_tile(Partial& span, std::span<const float> scores, View<float, 2> value
     maximum = std::max(maximum, score);
   }
   if (!visible) return;
+  if (maximum == none) maximum = std::numeric_limits<float>::quiet_NaN();  // nothing but NaN is seen
   const float alpha = span.empty() ? 0.0f : exponential(span.maximum - maximum);
   std::array<float, kKeyTile> weights{};
   for (std::size_t k = 0; k < scores.size(); ++k)
@@ -138,9 +139,9 @@ struct AttentionResult {
   Tensor<float, 3> log_sum_exp;  // [B, H, Tq]; its logarithm is libm's, so it is near, not equal in each bit
 };
 
-/// As reference::scaled_dot_product_attention, but streaming over key tiles, and without sinks.
+/// As reference::scaled_dot_product_attention, but streaming over key tiles, and without weights.
 /// Weights are 2^((score - maximum) c). Where nothing but a mask touches the scores and the scale is positive, the
-/// scale is folded into c and the scores stay plain products.
+/// scale is folded into c and the scores stay plain products. A sink comes last.
 inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<float, 4> key,
                                                     View<float, 4> value,
                                                     const AttentionOptions<float>& options = {}) {
@@ -148,7 +149,7 @@ inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<f
   const Index Tk = key.size(2), Dv = value.size(3);
   const double log2e = 1.4426950408889634074;
   const float scale = attention_scale(options, D);
-  const bool folded = scale > 0 && !(options.softcap > 0) && !options.modifier && !options.additive_mask;
+  const bool folded = scale > 1e-30f && !(options.softcap > 0) && !options.modifier && !options.additive_mask;
   const float c = static_cast<float>(folded ? static_cast<double>(scale) * log2e : log2e);
   const float none = -std::numeric_limits<float>::infinity();
   const auto exponential = [&](float x) { return softmax_exp(x, c); };
@@ -175,13 +176,24 @@ inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<f
           merge(total, span, exponential);
         }
         if (total.empty()) continue;
-        const float sum = tree_sum(total.sum), inverse = 1.0f / sum;
+        float maximum = total.maximum, before = 1, sink_weight = 0;
+        if (!options.sinks.empty()) {
+          const float sink = folded ? options.sinks(h) / scale : options.sinks(h);  // in units of the scores
+          if (sink > maximum) {
+            before = exponential(maximum - sink);
+            maximum = sink;
+          }
+          sink_weight = exponential(sink - maximum);
+        }
+        for (float& lane : total.sum) lane = lane * before;
+        const float sum = tree_sum(total.sum) + sink_weight, inverse = 1.0f / sum;
         for (Index d = 0; d < Dv; ++d) {
-          const float out = total.output[static_cast<std::size_t>(d)] * inverse;
+          const float out = total.output[static_cast<std::size_t>(d)] * before * inverse;
           result.output(b, h, q, d) = out == 0 ? 0.0f : out;  // never -0
         }
-        const double maximum = static_cast<double>(total.maximum) * (folded ? static_cast<double>(scale) : 1.0);
-        result.log_sum_exp(b, h, q) = static_cast<float>(maximum + std::log(static_cast<double>(sum)));
+        const double natural = static_cast<double>(c) / log2e;  // the scale, or 1
+        result.log_sum_exp(b, h, q) =
+            static_cast<float>(std::fma(static_cast<double>(maximum), natural, std::log(static_cast<double>(sum))));
       }
   return result;
 }

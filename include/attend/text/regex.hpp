@@ -74,7 +74,7 @@ class Regex {
     return reinterpret_cast<const char*>(text);
   }
 
-  // Where the flavours differ: \s is White_Space, \w includes marks and connectors, \h is a hexadecimal digit;
+  // Where the flavours differ: \s is White_Space, \w includes marks, all numbers and connectors, \h is a hexadecimal digit;
   // set operations ([a&&b], [a[b]]) PCRE2 does not have.
   std::string translate(std::string_view pattern) const {
     std::string out;
@@ -94,7 +94,7 @@ class Regex {
           case 's': out += "\\p{White_Space}"; break;
           case 'S': out += "\\P{White_Space}"; break;
           case 'w':
-          case 'W': set("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}", kind == 'W'); break;
+          case 'W': set("\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}", kind == 'W'); break;
           case 'h':
           case 'H': set("0-9a-fA-F", kind == 'H'); break;
           default: (out += '\\') += kind;

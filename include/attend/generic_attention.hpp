@@ -1,0 +1,152 @@
+// Attention for every scalar but float, by Eigen's products: the same streaming over key tiles, readable.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <attend/attention_options.hpp>
+#include <attend/core/flags.hpp>
+#include <attend/core/tiling.hpp>
+#include <attend/kv_cache.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend::detail {
+ATTEND_FLAGS_BEGIN
+
+/// Where keys and values come from: tensors, or a cache.
+template <class Scalar>
+struct KeyValueSource {
+  TensorView<const Scalar, 4> key, value;  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
+  const KVCache<Scalar>* cache = nullptr;
+
+  /// Keys (or values) [first, first + count) of head g; no rows where the cache let go of them.
+  MatrixMap<const Scalar> tile(bool of_keys, const AttentionSizes& sizes, Index b, Index g, Index first, Index count) const {
+    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+    if (cache != nullptr) {
+      const Scalar* page = cache->tables()[b][first / kKeyTile];
+      const Index D = cache->options().head_dim, width = of_keys ? D : cache->options().value_dim;
+      if (page == nullptr) return MatrixMap<const Scalar>(nullptr, 0, width, Strides(width, 1));
+      page += g * cache->page_size() + (of_keys ? 0 : kKeyTile * D);
+      return MatrixMap<const Scalar>(page, count, width, Strides(width, 1));
+    }
+    const TensorView<const Scalar, 4>& x = of_keys ? key : value;
+    const Index batch = sizes.key_offsets != nullptr ? 0 : b, begin = sizes.key_offsets != nullptr ? sizes.key_offsets[b] : 0;
+    return MatrixMap<const Scalar>(x.data() + batch * x.stride(0) + g * x.stride(1) + (begin + first) * x.stride(2), count,
+                                   x.size(3), Strides(x.stride(2), x.stride(3)));
+  }
+};
+
+/// One call for up to 48 rows of one head.
+template <class Scalar>
+struct GenericAttention {
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  const AttentionCall<Scalar>& call;
+  const AttentionOptions<Scalar>& options;
+  const KeyValueSource<Scalar>& source;
+  TensorView<const Scalar, 4> query;
+  TensorView<Scalar, 4> out;
+
+  static constexpr Scalar none() { return -std::numeric_limits<Scalar>::infinity(); }
+
+  /// Scores of one row and tile, brought to a stage; -inf where masked. The return says whether any is visible.
+  bool finish_scores(Scalar* scores, Index count, ScoreStage stage, Index b, Index h, Index q, Index first) const {
+    using std::tanh;
+    for (Index k = 0; k < count; ++k) {
+      scores[k] = scores[k] * Scalar(call.scale);
+      if (options.softcap > 0 && stage != ScoreStage::scaled)
+        scores[k] = Scalar(options.softcap) * tanh(scores[k] / Scalar(options.softcap));
+    }
+    if (stage != ScoreStage::masked) return true;
+    for (Index k = 0; k < count; k += 16) call.modifier(scores + k, b, h, q, first + k, first + count);
+    const Extent e = call.with_bias.row(b, h, q, first, first + count);
+    bool any = false;
+    for (Index k = 0; k < count; ++k) {
+      const bool visible = first + k >= e.begin && first + k < e.end && (e.full || call.with_bias(b, h, q, first + k));
+      if (!visible) scores[k] = none();
+      any = any || visible;
+    }
+    return any;
+  }
+
+  void rows(Index b, Index h, Index q0, Index q1) const {
+    using std::exp, std::log;
+    const AttentionSizes& sizes = call.sizes;
+    const Index n = q1 - q0, g = h / (sizes.heads / call.kv_heads), keys = sizes.key_count(b);
+    const Index batch = sizes.query_offsets != nullptr ? 0 : b;
+    const Index begin = sizes.query_offsets != nullptr ? sizes.query_offsets[b] : 0;
+    const auto queries = query.matrix(batch, h).middleRows(begin + q0, n);
+    Matrix output = Matrix::Zero(n, out.size(3));
+    std::vector<Scalar> maximum(static_cast<std::size_t>(n), none()), sum(static_cast<std::size_t>(n), Scalar(0));
+
+    for (Index first = 0; first < keys; first += kKeyTile) {
+      const Index count = std::min(kKeyTile, keys - first);
+      const auto key = source.tile(true, sizes, b, g, first, count), value = source.tile(false, sizes, b, g, first, count);
+      if (key.rows() == 0) continue;
+      Matrix scores = queries * key.transpose();
+      for (Index r = 0; r < n; ++r) {
+        Scalar* row = scores.data() + r * count;
+        Scalar &m = maximum[static_cast<std::size_t>(r)], &s = sum[static_cast<std::size_t>(r)];
+        if (!finish_scores(row, count, ScoreStage::masked, b, h, q0 + r, first)) continue;
+        Scalar best = m;
+        for (Index k = 0; k < count; ++k)
+          if (row[k] > best || row[k] != row[k]) best = row[k];  // NaN stays
+        if (best == none()) continue;
+        const Scalar alpha = m == none() ? Scalar(0) : exp(m - best);
+        m = best;
+        s = s * alpha;
+        output.row(r) *= alpha;
+        for (Index k = 0; k < count; ++k) {
+          if (row[k] == none()) continue;  // also keeps NaN of masked values out
+          const Scalar p = exp(row[k] - best);
+          s = s + p;
+          output.row(r) += p * value.row(k);
+        }
+      }
+    }
+    for (Index r = 0; r < n; ++r) {
+      Scalar &m = maximum[static_cast<std::size_t>(r)], &s = sum[static_cast<std::size_t>(r)];
+      Scalar shift = Scalar(1);
+      const bool empty = m == none();
+      if (!options.sinks.empty() && !empty) {
+        const Scalar sink = options.sinks[static_cast<std::size_t>(h)];
+        if (sink > m) {
+          shift = exp(m - sink);
+          m = sink;
+        }
+        s = s * shift + exp(sink - m);
+      }
+      for (Index d = 0; d < out.size(3); ++d)
+        out(batch, h, begin + q0 + r, d) = empty ? Scalar(0) : output(r, d) * shift / s;
+      if (options.log_sum_exp.data() != nullptr)
+        options.log_sum_exp(batch, h, begin + q0 + r) = empty ? none() : m + log(s);
+      if (options.weights.data() != nullptr) {
+        give_scores(options.weights[b][h][q0 + r], ScoreStage::masked, b, h, q0 + r);
+        for (Index k = 0; k < sizes.keys; ++k) {
+          Scalar& w = options.weights(b, h, q0 + r, k);
+          w = w == none() ? Scalar(0) : exp(w - m) / s;
+        }
+      }
+      if (options.scores.data() != nullptr) give_scores(options.scores[b][h][q0 + r], options.scores_stage, b, h, q0 + r);
+    }
+  }
+
+  /// The scores of one row over all keys.
+  void give_scores(TensorView<Scalar, 1> to, ScoreStage stage, Index b, Index h, Index q) const {
+    to.fill(none());
+    const Index g = h / (call.sizes.heads / call.kv_heads), keys = call.sizes.key_count(b);
+    for (Index first = 0; first < keys; first += kKeyTile) {
+      const Index count = std::min(kKeyTile, keys - first);
+      const auto key = source.tile(true, call.sizes, b, g, first, count);
+      if (key.rows() == 0) continue;
+      Matrix scores = query.matrix(b, h).row(q) * key.transpose();
+      finish_scores(scores.data(), count, stage, b, h, q, first);
+      for (Index k = 0; k < count; ++k) to[first + k] = scores(0, k);
+    }
+  }
+};
+
+ATTEND_FLAGS_END
+}  // namespace attend::detail
