@@ -82,7 +82,7 @@ body { margin: 2rem auto; max-width: 88rem; padding: 0 1.5rem; font: 16px/1.5 sy
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 0 0 .2rem; }
 p { margin: .2rem 0; max-width: 60rem; } p.note, figcaption { color: var(--faint); }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: 10px; padding: 1.2rem 1.4rem; margin: 1.4rem 0; }
+section { background: var(--card); border: 1px solid var(--grid); border-radius: 10px; padding: 1.2rem 1.4rem; margin: 1.4rem 0; overflow-x: auto; }
 .maps { display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; }
 figure { margin: .8rem 0 0; } figcaption { font-size: .85rem; margin-bottom: .3rem; }
 table { border-collapse: collapse; }

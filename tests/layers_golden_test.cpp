@@ -226,12 +226,23 @@ template <class S>
 ref::Elementwise<S> function_of(Activation activation) {
   switch (activation) {
     case Activation::relu: return ref::relu<S>;
-    case Activation::gelu: return [](S x) { return ref::gelu(x); };
-    case Activation::gelu_tanh: return [](S x) { return ref::gelu_tanh(x); };
-    case Activation::silu: return [](S x) { return ref::silu(x); };
-    case Activation::sigmoid: return [](S x) { return ref::sigmoid(x); };
-    case Activation::tanh: return [](S x) { return ref::tanh(x); };
+    case Activation::gelu: return ref::gelu<S>;
+    case Activation::gelu_tanh: return ref::gelu_tanh<S>;
+    case Activation::silu: return ref::silu<S>;
+    case Activation::sigmoid: return ref::sigmoid<S>;
+    case Activation::tanh: return ref::tanh<S>;
     default: throw std::logic_error("no such case");
+  }
+}
+
+std::function<float(float)> exact_function_of(Activation activation) {
+  switch (activation) {
+    case Activation::gelu: return ref::exact::gelu;
+    case Activation::gelu_tanh: return ref::exact::gelu_tanh;
+    case Activation::silu: return ref::exact::silu;
+    case Activation::sigmoid: return ref::exact::sigmoid;
+    case Activation::tanh: return ref::exact::tanh;
+    default: return ref::relu<float>;
   }
 }
 
@@ -266,7 +277,7 @@ void linear(const Case& c) {
     const TensorView<const float, 2> weight = narrow.matrix("weight", M, K);
     const Tensor<float, 2> plain_bits = ref::exact::linear(x, weight, bias);
     Tensor<float, 2> full_bits = ref::exact::linear(x, weight, bias, residual);
-    for (float& value : full_bits.span()) value = ref::gelu(value);
+    for (float& value : full_bits.span()) value = ref::exact::gelu(value);
     on_each_isa([&](Context& context) {
       Tensor<float, 2> out({N, M});
       layer.template forward<2>(context, x, out);
@@ -363,7 +374,7 @@ void activation(const Case& c) {
     on_each_isa([&](Context& context) {
       Tensor<float, 2> out(x.shape());
       attend::activate<float>(context, activation, x, out);
-      check_same_bits(c, out, ref::apply<float>(function_of<float>(activation), x));
+      check_same_bits(c, out, ref::apply<float>(exact_function_of(activation), x));
     });
 }
 
@@ -665,6 +676,94 @@ TEST_CASE_TEMPLATE("MultiHeadAttention", S, float, double) {
 }
 TEST_CASE_TEMPLATE("Encoder", S, float, double) { run_cases<S>("encoder", encoder<S>); }
 TEST_CASE_TEMPLATE("Decoder", S, float, double) { run_cases<S>("decoder", decoder<S>); }
+
+// What PyTorch's function has no argument for, against reference/ alone; over two tiles and grouped heads.
+TEST_CASE("soft cap, score modifier, sinks, -inf in a bias, and NaN behind a mask") {
+  const Index B = 2, H = 4, G = 2, Tq = 5, Tk = 131, D = 7, Dv = 18;
+  const Case c{"attention options", "attention", {}};
+  const auto q = golden::data<float, 4>("q", {B, H, Tq, D});
+  auto k = golden::data<float, 4>("k", {B, G, Tk, D});
+  auto v = golden::data<float, 4>("v", {B, G, Tk, Dv});
+  const auto sinks = golden::data<float, 1>("sinks", {H}, 4);
+  auto bias = golden::data<float, 4>("bias", {1, H, Tq, Tk});
+  for (Index h = 0; h < H; ++h)
+    for (Index i = 0; i < Tq; ++i)
+      for (Index j = 0; j < Tk; j += 1 + i) bias(0, h, i, j) = -std::numeric_limits<float>::infinity();
+  // Key 40 is hidden from all, query 3 of batch 1 sees nothing, and 100 only shows itself to queries 0 and 1.
+  const auto visible = [](Index b, Index, Index i, Index j) {
+    return j != 40 && !(b == 1 && i == 3) && (j != 100 || i < 2);
+  };
+  const auto slope = [](float score, Index, Index h, Index i, Index j) {
+    return score - 0.125f * static_cast<float>((h + 1) * std::abs(i - j)) / 64;
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (int choice = 0; choice < 32; ++choice) {
+    CAPTURE(choice);
+    const bool poisoned = (choice & 16) != 0;
+    for (Index b = 0; b < B; ++b)
+      for (Index g = 0; g < G; ++g) {
+        for (Index d = 0; d < D; ++d) k(b, g, 40, d) = poisoned ? nan : 1;
+        for (Index d = 0; d < Dv; ++d) v(b, g, 40, d) = poisoned ? std::numeric_limits<float>::infinity() : 1;
+      }
+    attend::AttentionOptions<float> options{.mask = visible};
+    ref::AttentionOptions<float> narrow{.mask = visible};
+    ref::AttentionOptions<double> wide{.mask = visible};
+    const Tensor<double, 1> wide_sinks = widened(sinks);
+    if (choice & 1) {
+      options.softcap = wide.softcap = 1.5;
+      narrow.softcap = 1.5f;
+    }
+    if (choice & 2) {
+      options.modifier = narrow.modifier = slope;
+      wide.modifier = [&](double score, Index b, Index h, Index i, Index j) {
+        return score + static_cast<double>(slope(0, b, h, i, j));
+      };
+    }
+    if (choice & 4) {
+      options.sinks = sinks.span();
+      narrow.sinks = sinks;
+      wide.sinks = wide_sinks;
+    }
+    if (choice & 8) {
+      options.bias = bias;
+      narrow.additive_mask = [&](Index, Index h, Index i, Index j) { return bias(0, h, i, j); };
+      wide.additive_mask = [&](Index, Index h, Index i, Index j) { return static_cast<double>(bias(0, h, i, j)); };
+    }
+    const auto expected = ref::scaled_dot_product_attention<double>(widened(q), widened(k), widened(v), wide);
+    const auto bits = ref::exact::scaled_dot_product_attention(q, k, v, narrow);
+    // |scores| < 16 and |v| <= 2; the bound is that of the golden cases.
+    const double bound = kEps<float> * (2 * 16 * (D + 6) + 2 * (Tk + 16)) * 2;
+    check_near<float>(c, bits.output.span(), expected.output.span(), [&](std::size_t) { return bound; });
+    check_near<float>(c, bits.log_sum_exp.span(), expected.log_sum_exp.span(), [&](std::size_t) { return bound; });
+    on_each_isa([&](Context& context) {
+      Tensor<float, 4> out({B, H, Tq, Dv});
+      attend::scaled_dot_product_attention<float>(context, q, k, v, options, out);
+      check_same_bits(c, out, bits.output);
+    });
+    for (Index h = 0; h < H; ++h) {
+      CHECK(expected.log_sum_exp(1, h, 3) == -std::numeric_limits<double>::infinity());
+      for (Index d = 0; d < Dv; ++d) CHECK(bits.output(1, h, 3, d) == 0);
+    }
+    // The double path of the library, its weights and log-sum-exp.
+    const Tensor<double, 4> wide_bias = widened(bias);
+    attend::AttentionOptions<double> options64{.mask = visible, .softcap = options.softcap};
+    if (choice & 2)
+      options64.modifier = [slope](double score, Index b, Index h, Index i, Index j) {
+        return score + static_cast<double>(slope(0, b, h, i, j));
+      };
+    if (choice & 4) options64.sinks = wide_sinks.span();
+    if (choice & 8) options64.bias = wide_bias;
+    Tensor<double, 4> weights({B, H, Tq, Tk});
+    Tensor<double, 3> log_sum_exp({B, H, Tq});
+    options64.weights = weights;
+    options64.log_sum_exp = log_sum_exp;
+    const auto out = attend::scaled_dot_product_attention(widened(q), widened(k), widened(v), options64);
+    const double bound64 = bound * kEps<double> / kEps<float>;
+    check_near<double>(c, out.span(), expected.output.span(), [&](std::size_t) { return bound64; });
+    check_near<double>(c, weights.span(), expected.weights.span(), [&](std::size_t) { return bound64; });
+    check_near<double>(c, log_sum_exp.span(), expected.log_sum_exp.span(), [&](std::size_t) { return bound64; });
+  }
+}
 
 TEST_CASE("every case of the file is of a kind that is tested") {
   const std::vector<std::string> known = {"linear",       "embedding", "layer_norm",           "rms_norm", "activation", "softmax",

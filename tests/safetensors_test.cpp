@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include <attend/io/safetensors.hpp>
 #include <doctest/doctest.h>
+#include <attend/io/safetensors.hpp>
 
 #ifndef ATTEND_CONFORMANCE_DIR
 #define ATTEND_CONFORMANCE_DIR ""
@@ -28,13 +28,16 @@ using attend::Tensor;
 namespace {
 
 struct Folder {
-  fs::path path = fs::temp_directory_path() / ("attend_safetensors_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
+  fs::path path = fs::temp_directory_path() /
+                  ("attend_safetensors_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
   Folder() { fs::create_directories(path); }
   ~Folder() { fs::remove_all(path); }
   fs::path operator/(const std::string& name) const { return path / name; }
 };
 
-void write_bytes(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+void write_bytes(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 std::string with_header(const std::string& header, const std::string& data) {
   const std::uint64_t size = header.size();
@@ -51,7 +54,9 @@ std::string error_of(F&& f) {
   return "";
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// Reads every byte of every tensor, so that the sanitizers see each access.
 double touch(const SafeTensors& file) {
@@ -59,7 +64,8 @@ double touch(const SafeTensors& file) {
   for (const SafeTensors::Entry& entry : file.entries()) {
     if (!attend::is_readable(entry.dtype)) {
       double value = 0;
-      CHECK(contains(error_of([&] { file.read_rows(entry, 0, entry.rows(), &value); }), std::string(to_string(entry.dtype))));
+      CHECK(contains(error_of([&] { file.read_rows(entry, 0, entry.rows(), &value); }),
+                     std::string(to_string(entry.dtype))));
       continue;
     }
     std::vector<double> values(static_cast<std::size_t>(entry.numel()));
@@ -122,12 +128,20 @@ TEST_CASE("header rules") {
   };
   const std::string four(4, '\0');
   CHECK(error_for(with_header(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four)) == "");
-  CHECK(error_for(with_header(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"extra":{"a":[1,-2.5,null,{"shape":[true,"x"]}]}}})", four)) == "");
-  CHECK(error_for(with_header(R"({"__metadata__":{"shape":"a","dtype":"b"},"t":{"shape":[1],"data_offsets":[0,4],"dtype":"F32"}})", four)) == "");
+  CHECK(
+      error_for(with_header(
+          R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":{"a":[1,-2.5,null,{"shape":[true,""]}]}}})",
+          four)) == "");
+  CHECK(
+      error_for(with_header(
+          R"({"__metadata__":{"shape":"a","dtype":"b"},"t":{"shape":[1],"data_offsets":[0,4],"dtype":"F32"}})",
+          four)) == "");
   const std::vector<std::pair<std::string, std::string>> refused{
       {R"({"t":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "duplicate key 'dtype'"},
-      {R"({"__metadata__":{"a":"b","a":"b"},"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "duplicate key 'a'"},
-      {R"({"__metadata__":{},"__metadata__":{},"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "duplicate name"},
+      {R"({"__metadata__":{"a":"b","a":"b"},"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+       "duplicate key 'a'"},
+      {R"({"__metadata__":{},"__metadata__":{},"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+       "duplicate name"},
       {R"({"t":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", "unexpected list"},
       {R"({"t":{"dtype":"F32","shape":{},"data_offsets":[0,4]}})", "unexpected object"},
       {R"({"t":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", "unexpected number"},
@@ -167,15 +181,17 @@ TEST_CASE("header rules") {
     fs::resize_file(folder / "x.safetensors", size + 8);
     CHECK(contains(error_of([&] { SafeTensors file(folder / "x.safetensors"); }), "more than 100000000"));
   }
-  CHECK(contains(error_of([&] { SafeTensors file(folder / "absent.safetensors"); }), "absent.safetensors: cannot open"));
+  CHECK(contains(error_of([&] { SafeTensors file(folder / "absent.safetensors"); }),
+                 "absent.safetensors: cannot open"));
   CHECK(contains(error_of([&] { SafeTensors file(folder.path); }), "not a regular file"));
 }
 
 TEST_CASE("every truncation and every changed byte of a file is survived") {
   const Folder folder;
-  attend::save_safetensors(folder / "good.safetensors",
-                           {{"a", Tensor<float, 2>::of({{1, 2}, {3, 4}})}, {"b", Tensor<std::int8_t, 1>::of({1, 2, 3})}},
-                           {{"format", "pt"}});
+  attend::save_safetensors(
+      folder / "good.safetensors",
+      {{"a", Tensor<float, 2>::of({{1, 2}, {3, 4}})}, {"b", Tensor<std::int8_t, 1>::of({1, 2, 3})}},
+      {{"format", "pt"}});
   const std::string good = attend::read_file(folder / "good.safetensors");
   for (std::size_t n = 0; n < good.size(); ++n) {
     write_bytes(folder / "bad.safetensors", good.substr(0, n));
@@ -206,8 +222,10 @@ TEST_CASE("round trip of every element type") {
   check_round_trip<std::uint64_t>({0, 1, 2, UINT64_MAX});
   check_round_trip<float>({-0.0f, std::nanf(""), INFINITY, 1e-45f});
   check_round_trip<double>({-0.0, std::nan(""), -INFINITY, 5e-324});
-  check_round_trip<Eigen::half>({Eigen::half(1.5f), Eigen::half(-0.0f), Eigen::half(65504.0f), Eigen::half(6e-8f)});
-  check_round_trip<Eigen::bfloat16>({Eigen::bfloat16(1.5f), Eigen::bfloat16(-0.0f), Eigen::bfloat16(3e38f), Eigen::bfloat16(1e-40f)});
+  check_round_trip<Eigen::half>(
+      {Eigen::half(1.5f), Eigen::half(-0.0f), Eigen::half(65504.0f), Eigen::half(6e-8f)});
+  check_round_trip<Eigen::bfloat16>(
+      {Eigen::bfloat16(1.5f), Eigen::bfloat16(-0.0f), Eigen::bfloat16(3e38f), Eigen::bfloat16(1e-40f)});
 
   const Folder folder;
   const std::vector<std::byte> bits{std::byte{0}, std::byte{1}, std::byte{2}};
@@ -225,8 +243,9 @@ TEST_CASE("16-bit floats: all 65536 values") {
   const Folder folder;
   std::vector<std::uint16_t> all(65536);
   std::iota(all.begin(), all.end(), std::uint16_t{0});
-  attend::save_safetensors(folder / "h.safetensors", {{"half", DType::F16, {256, 256}, std::as_bytes(std::span(all))},
-                                                      {"bf", DType::BF16, {65536}, std::as_bytes(std::span(all))}});
+  attend::save_safetensors(folder / "h.safetensors",
+                           {{"half", DType::F16, {256, 256}, std::as_bytes(std::span(all))},
+                            {"bf", DType::BF16, {65536}, std::as_bytes(std::span(all))}});
   const SafeTensors file(folder / "h.safetensors");
   const auto half = file.read<float, 2>("half");
   const auto half_double = file.read<double, 2>("half");
@@ -240,13 +259,16 @@ TEST_CASE("16-bit floats: all 65536 values") {
       const double fraction = static_cast<double>(bits & ((1u << fraction_bits) - 1)) / (1 << fraction_bits);
       const double sign = bits >> 15 ? -1.0 : 1.0;
       if (exponent == bias * 2 + 1) return fraction > 0 ? std::nan("") : sign * INFINITY;
-      return sign * (exponent == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, exponent - bias));
+      return sign *
+             (exponent == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, exponent - bias));
     };
     const auto same = [](double expected, double got) {
-      return std::isnan(expected) ? std::isnan(got) : expected == got && std::signbit(expected) == std::signbit(got);
+      return std::isnan(expected) ? std::isnan(got)
+                                  : expected == got && std::signbit(expected) == std::signbit(got);
     };
     const Index i = static_cast<Index>(bits);
-    wrong += !same(value(10, 15), half(i / 256, i % 256)) + !same(value(10, 15), half_double(i / 256, i % 256));
+    wrong +=
+        !same(value(10, 15), half(i / 256, i % 256)) + !same(value(10, 15), half_double(i / 256, i % 256));
     wrong += !same(value(7, 127), bf(i)) + !same(value(7, 127), bf_double(i));
     if (std::isnan(bf(i))) wrong += std::signbit(bf(i)) != (bits >> 15 != 0);
   }
@@ -278,7 +300,8 @@ TEST_CASE("conversions") {
   CHECK(contains(error_of([&] { file.read_rows(entry, 1, 3, row); }), "rows [1, 3] of shape [2, 2]"));
   CHECK(contains(error_of([&] { file.read_rows(entry, -1, 1, row); }), "rows"));
   CHECK(contains(error_of([&] { file.read_elements(entry, 3, 2, row); }), "elements [3, 2]"));
-  CHECK(contains(error_of([&] { file.read_elements(entry, 1, std::numeric_limits<Index>::max(), row); }), "elements"));
+  CHECK(contains(error_of([&] { file.read_elements(entry, 1, std::numeric_limits<Index>::max(), row); }),
+                 "elements"));
 }
 
 TEST_CASE("views are checked and do not copy") {
@@ -288,8 +311,10 @@ TEST_CASE("views are checked and do not copy") {
   const auto view = file.view<float, 2>("m");
   CHECK(view(1, 2) == 6);
   CHECK(reinterpret_cast<const std::byte*>(view.data()) == file.at("m").data);
-  CHECK(contains(error_of([&] { file.view<double, 2>("m"); }), "v.safetensors: tensor 'm': expected F64, got F32"));
-  CHECK(contains(error_of([&] { file.view<float, 1>("m"); }), "tensor 'm': expected rank 1, got shape [2, 3]"));
+  CHECK(contains(error_of([&] { file.view<double, 2>("m"); }),
+                 "v.safetensors: tensor 'm': expected F64, got F32"));
+  CHECK(
+      contains(error_of([&] { file.view<float, 1>("m"); }), "tensor 'm': expected rank 1, got shape [2, 3]"));
   CHECK(contains(error_of([&] { file.view<float, 2>("n"); }), "has no tensor 'n'"));
   CHECK(file.find("n") == nullptr);
   CHECK(file.contains("m"));
@@ -301,10 +326,12 @@ TEST_CASE("views are checked and do not copy") {
   first.reset();
   CHECK(kept(0, 0) == 1);
 
-  const std::string header = R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"F32","shape":[2],"data_offsets":[3,11]}})";
+  const std::string header = R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},)"
+                             R"("b":{"dtype":"F32","shape":[2],"data_offsets":[3,11]}})";
   const float numbers[2] = {1.5f, -2.5f};
-  write_bytes(folder / "u.safetensors", with_header(header + std::string(8 - header.size() % 8, ' '),
-                                                    "abc" + std::string(reinterpret_cast<const char*>(numbers), 8)));
+  write_bytes(folder / "u.safetensors",
+              with_header(header + std::string(8 - header.size() % 8, ' '),
+                          "abc" + std::string(reinterpret_cast<const char*>(numbers), 8)));
   const SafeTensors unaligned(folder / "u.safetensors");
   CHECK(contains(error_of([&] { unaligned.view<float, 1>("b"); }), "not aligned for F32"));
   CHECK(unaligned.read<float, 1>("b")(1) == -2.5f);
@@ -328,10 +355,13 @@ TEST_CASE("released pages can be read again") {
 
 TEST_CASE("shards") {
   const Folder folder;
-  attend::save_safetensors(folder / "m-1.safetensors", {{"a", Tensor<float, 1>::of({1})}}, {{"format", "pt"}});
-  attend::save_safetensors(folder / "m-2.safetensors", {{"b", Tensor<float, 1>::of({2})}, {"a", Tensor<float, 1>::of({9})}});
+  attend::save_safetensors(folder / "m-1.safetensors", {{"a", Tensor<float, 1>::of({1})}},
+                           {{"format", "pt"}});
+  attend::save_safetensors(folder / "m-2.safetensors",
+                           {{"b", Tensor<float, 1>::of({2})}, {"a", Tensor<float, 1>::of({9})}});
   const fs::path index = folder / "model.safetensors.index.json";
-  write_bytes(index, R"({"metadata":{"total_size":8},"weight_map":{"b":"m-2.safetensors","a":"m-1.safetensors"}})");
+  write_bytes(index,
+              R"({"metadata":{"total_size":8},"weight_map":{"b":"m-2.safetensors","a":"m-1.safetensors"}})");
   const SafeTensors file = SafeTensors::open_folder(folder.path);
   CHECK(file.names() == std::vector<std::string>{"a", "b"});
   CHECK(file.read<float, 1>("a")(0) == 1);  // the index decides
@@ -342,10 +372,12 @@ TEST_CASE("shards") {
     write_bytes(index, text);
     return error_of([&] { SafeTensors::open_folder(folder.path); });
   };
-  CHECK(contains(error_for(R"({"weight_map":{"a":"m-1.safetensors","b":"m-3.safetensors"}})"), "shard 'm-3.safetensors' is missing"));
+  CHECK(contains(error_for(R"({"weight_map":{"a":"m-1.safetensors","b":"m-3.safetensors"}})"),
+                 "shard 'm-3.safetensors' is missing"));
   CHECK(contains(error_for(R"({"weight_map":{"c":"m-1.safetensors"}})"), "tensor 'c' is not in its shard"));
   CHECK(contains(error_for(R"({"weight_map":{"a":"../m-1.safetensors"}})"), "not the name of a file"));
-  CHECK(contains(error_for(R"({"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}})"), "duplicate key 'a'"));
+  CHECK(contains(error_for(R"({"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}})"),
+                 "duplicate key 'a'"));
   CHECK(contains(error_for(R"({"weight_map":{"a":1}})"), "not a string"));
   CHECK(contains(error_for(R"({"weight_map":[]})"), "weight_map"));
   CHECK(contains(error_for(R"([])"), "weight_map"));
@@ -375,20 +407,34 @@ TEST_CASE("writing") {
 
   // A failure leaves the old file as it was and no other file behind.
   const std::vector<std::byte> three(3);
-  CHECK(contains(error_of([&] { attend::save_safetensors(folder / "1", {{"x", DType::F32, {1}, three}}); }), "expected [1] of F32, got 3 bytes"));
-  CHECK(contains(error_of([&] { attend::save_safetensors(folder / "1", {{"x", f}, {"x", f}}); }), "'x' is taken"));
-  CHECK(contains(error_of([&] { attend::save_safetensors(folder / "1", {{"__metadata__", f}}); }), "is taken"));
+  CHECK(contains(error_of([&] {
+                   attend::save_safetensors(folder / "1", {{"x", DType::F32, {1}, three}});
+                 }),
+                 "expected [1] of F32, got 3 bytes"));
+  CHECK(contains(error_of([&] {
+                   attend::save_safetensors(folder / "1", {{"x", f}, {"x", f}});
+                 }),
+                 "'x' is taken"));
+  CHECK(contains(error_of([&] {
+                   attend::save_safetensors(folder / "1", {{"__metadata__", f}});
+                 }),
+                 "is taken"));
   CHECK(contains(error_of([&] { attend::save_safetensors(folder / "1", {{"\xff", f}}); }), "not UTF-8"));
   CHECK(contains(error_of([&] {
-    attend::SafeTensorsWriter writer(folder / "1", {{"x", DType::F32, {2}}});
-    writer.write(std::as_bytes(f.span()).first(4));
-    writer.commit();
-  }), "4 bytes less"));
+                   attend::SafeTensorsWriter writer(folder / "1", {{"x", DType::F32, {2}}});
+                   writer.write(std::as_bytes(f.span()).first(4));
+                   writer.commit();
+                 }),
+                 "4 bytes less"));
   CHECK(contains(error_of([&] {
-    attend::SafeTensorsWriter writer(folder / "1", {{"x", DType::F32, {1}}});
-    writer.write(std::as_bytes(f.span()));
-  }), "more bytes"));
-  CHECK(contains(error_of([&] { attend::save_safetensors(folder.path / "no" / "1", {{"x", f}}); }), "cannot create"));
+                   attend::SafeTensorsWriter writer(folder / "1", {{"x", DType::F32, {1}}});
+                   writer.write(std::as_bytes(f.span()));
+                 }),
+                 "more bytes"));
+  CHECK(contains(error_of([&] {
+                   attend::save_safetensors(folder.path / "no" / "1", {{"x", f}});
+                 }),
+                 "cannot create"));
   CHECK(attend::read_file(folder / "1") == bytes);
   CHECK(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()) == 2);
   attend::save_safetensors(folder / "1", {});

@@ -48,6 +48,7 @@ inline kernel::Attention kernel_call(const AttentionCall<float>& call, const Att
   t.queries = call.sizes.queries, t.keys = call.sizes.keys;
   t.query_offsets = call.sizes.query_offsets, t.key_offsets = call.sizes.key_offsets;
   t.key_counts = call.sizes.key_counts;
+  if (t.query_offsets != nullptr) t.query.batch = t.key.batch = t.value.batch = t.out.batch = 0;
   t.scale = static_cast<float>(call.scale);
   t.folded = call.folded;
   t.exponent = static_cast<float>(call.folded ? static_cast<double>(t.scale) * kLog2E : kLog2E);

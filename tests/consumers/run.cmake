@@ -1,5 +1,6 @@
 # Configures, builds and runs the consumer project CONSUMER in BINARY, as a user would: with the compiler CXX, against
-# the clone in SOURCE or what was installed from it in STAGE. Two attempts share nothing: BINARY is emptied first.
+# the clone in SOURCE or what was installed from it in STAGE. CONSUMER `install` fills STAGE from the build folder BUILD.
+# Two attempts share nothing: BINARY and STAGE are emptied first, or a header that is gone would still be found.
 cmake_minimum_required(VERSION 3.22)
 
 function(run)
@@ -14,7 +15,10 @@ set(project "${SOURCE}/tests/consumers/${CONSUMER}")
 file(REMOVE_RECURSE "${BINARY}")
 file(MAKE_DIRECTORY "${BINARY}")
 
-if(CONSUMER STREQUAL "pkg_config")
+if(CONSUMER STREQUAL "install")
+  file(REMOVE_RECURSE "${STAGE}")
+  run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${STAGE}")
+elseif(CONSUMER STREQUAL "pkg_config")
   # A project without CMake: GNU make and the .pc files.
   find_program(make NAMES gmake make REQUIRED)
   set(ENV{PKG_CONFIG_PATH} "${STAGE}/share/pkgconfig")

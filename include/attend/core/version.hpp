@@ -1,5 +1,4 @@
+// The version of the library; CMake reads it from here.
 #pragma once
 
-#define ATTEND_VERSION_MAJOR 0
-#define ATTEND_VERSION_MINOR 1
-#define ATTEND_VERSION_PATCH 0
+#define ATTEND_VERSION "0.1.0"

@@ -1,4 +1,4 @@
-// Strict reading of a JSON settings file such as Hugging Face's config.json: what is not understood is an error.
+// Strict reading of JSON settings such as Hugging Face's config.json: what is not understood is an error.
 #pragma once
 
 #include <cmath>
@@ -20,9 +20,9 @@
 
 namespace attend {
 
-/// A JSON object whose keys are read by name and type. It remembers what was read, and finish() makes an error of
-/// every other key, so that no setting that changes the arithmetic is overlooked. Copies share what they remember.
-/// A null counts as absent for has() and for get() with a default.
+/// A JSON object whose keys are read by name and type. It remembers what was read, and finish() makes an
+/// error of every other key, so that no setting that changes the arithmetic is overlooked. Copies share what
+/// they remember. A null counts as absent for has() and for get() with a default.
 class Config {
  public:
   explicit Config(const std::filesystem::path& path)
@@ -36,8 +36,9 @@ class Config {
     return found != node_->value.end() && !found->is_null();
   }
 
-  /// A bool, integer, floating-point number, std::string, std::vector of these, or Json (anything). Error where the
-  /// key is missing, of another type (1 is no bool, 1.0 no integer; an integer is a number), or beyond T's range.
+  /// A bool, integer, floating-point number, std::string, std::vector of these, or Json (anything). Error
+  /// where the key is missing, of another type (1 is no bool, 1.0 no integer; an integer is a number), or
+  /// beyond T's range.
   template <class T>
   T get(const std::string& key) const {
     node_->read.insert(key);
@@ -56,7 +57,8 @@ class Config {
     const Json value = get<Json>(key);
     if (!value.is_object()) fail_type(key, "an object", value);
     std::shared_ptr<Node>& child = node_->children[key];
-    if (child == nullptr) child = std::make_shared<Node>(Node{node_->file, node_->path + key + ".", value, {}, {}});
+    if (child == nullptr)
+      child = std::make_shared<Node>(Node{node_->file, node_->path + key + ".", value, {}, {}});
     return Config(child);
   }
 
@@ -64,7 +66,7 @@ class Config {
   void ignore(std::initializer_list<const char*> keys) const {
     for (const char* key : keys) node_->read.insert(key);
   }
-  /// A key that may be absent, but has to have one of these values where it is there; nullptr stands for null.
+  /// A key that may be absent, but where it is there has to have one of these values (nullptr is null).
   template <class... Values>
   void allow(const std::string& key, const Values&... values) const {
     node_->read.insert(key);
@@ -92,14 +94,17 @@ class Config {
 
   static void collect(const Node& node, std::string& unknown) {
     for (const auto& [key, value] : node.value.items())
-      if (!node.read.contains(key)) unknown += (unknown.empty() ? "" : ", ") + in_quotes(node.path + key) + " " + text_of(value);
+      if (!node.read.contains(key))
+        unknown += (unknown.empty() ? "" : ", ") + in_quotes(node.path + key) + " " + text_of(value);
     for (const auto& [key, child] : node.children) collect(*child, unknown);
   }
   static std::string text_of(const Json& value) {
     const std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
     return text.size() > 80 ? text.substr(0, 80) + "..." : text;
   }
-  std::string where(const std::string& key) const { return node_->file + ": " + in_quotes(node_->path + key); }
+  std::string where(const std::string& key) const {
+    return node_->file + ": " + in_quotes(node_->path + key);
+  }
   [[noreturn]] void fail_type(const std::string& key, const char* expected, const Json& got) const {
     fail(where(key) + " expected " + expected + ", got " + text_of(got));
   }
@@ -120,7 +125,8 @@ class Config {
     } else if constexpr (std::floating_point<T>) {
       if (!value.is_number()) fail_type(key, "a number", value);
       const double number = value.get<double>();
-      if (!(std::abs(number) <= static_cast<double>(std::numeric_limits<T>::max()))) fail_type(key, "a number within range", value);
+      if (!(std::abs(number) <= static_cast<double>(std::numeric_limits<T>::max())))
+        fail_type(key, "a number within range", value);
       return static_cast<T>(number);
     } else if constexpr (std::same_as<T, std::string>) {
       if (!value.is_string()) fail_type(key, "a string", value);

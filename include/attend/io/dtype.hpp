@@ -20,13 +20,34 @@
 
 namespace attend {
 
-static_assert(std::endian::native == std::endian::little, "safetensors files are read on little-endian machines only");
+static_assert(std::endian::native == std::endian::little,
+              "safetensors files are read on little-endian machines only");
 
 /// Every element type of the safetensors format, under the format's own names.
 enum class DType : std::uint8_t {
-  BOOL, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64,
+  BOOL,
+  U8,
+  I8,
+  U16,
+  I16,
+  U32,
+  I32,
+  U64,
+  I64,
+  F16,
+  BF16,
+  F32,
+  F64,
   // Listed, and refused by name when read:
-  F8_E5M2, F8_E4M3, F8_E8M0, F8_E5M2FNUZ, F8_E4M3FNUZ, F6_E2M3, F6_E3M2, F4, C64,
+  F8_E5M2,
+  F8_E4M3,
+  F8_E8M0,
+  F8_E5M2FNUZ,
+  F8_E4M3FNUZ,
+  F6_E2M3,
+  F6_E3M2,
+  F4,
+  C64,
 };
 
 namespace detail {
@@ -36,10 +57,10 @@ struct DTypeInfo {
 };
 /// In the order of DType.
 inline constexpr std::array<DTypeInfo, 22> kDTypes{{
-    {"BOOL", 8},    {"U8", 8},           {"I8", 8},           {"U16", 16},    {"I16", 16},    {"U32", 32},
-    {"I32", 32},    {"U64", 64},         {"I64", 64},         {"F16", 16},    {"BF16", 16},   {"F32", 32},
-    {"F64", 64},    {"F8_E5M2", 8},      {"F8_E4M3", 8},      {"F8_E8M0", 8}, {"F8_E5M2FNUZ", 8},
-    {"F8_E4M3FNUZ", 8}, {"F6_E2M3", 6},  {"F6_E3M2", 6},      {"F4", 4},      {"C64", 64},
+    {"BOOL", 8},    {"U8", 8},      {"I8", 8},      {"U16", 16},    {"I16", 16},        {"U32", 32},
+    {"I32", 32},    {"U64", 64},    {"I64", 64},    {"F16", 16},    {"BF16", 16},       {"F32", 32},
+    {"F64", 64},    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E4M3FNUZ", 8},
+    {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},      {"C64", 64},
 }};
 }  // namespace detail
 
@@ -57,7 +78,7 @@ inline std::optional<DType> dtype_from_string(std::string_view name) {
 
 /// The element type that a C++ type is stored as.
 template <class T>
-  requires std::is_arithmetic_v<T> || std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>
+requires std::is_arithmetic_v<T> || std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>
 constexpr DType dtype_of() {
   if constexpr (std::same_as<T, bool>) {
     return DType::BOOL;
@@ -69,23 +90,31 @@ constexpr DType dtype_of() {
     static_assert(sizeof(T) == 4 || sizeof(T) == 8, "no element type for long double");
     return sizeof(T) == 4 ? DType::F32 : DType::F64;
   } else if constexpr (std::is_signed_v<T>) {
-    return sizeof(T) == 1 ? DType::I8 : sizeof(T) == 2 ? DType::I16 : sizeof(T) == 4 ? DType::I32 : DType::I64;
+    return sizeof(T) == 1   ? DType::I8
+           : sizeof(T) == 2 ? DType::I16
+           : sizeof(T) == 4 ? DType::I32
+                            : DType::I64;
   } else {
-    return sizeof(T) == 1 ? DType::U8 : sizeof(T) == 2 ? DType::U16 : sizeof(T) == 4 ? DType::U32 : DType::U64;
+    return sizeof(T) == 1   ? DType::U8
+           : sizeof(T) == 2 ? DType::U16
+           : sizeof(T) == 4 ? DType::U32
+                            : DType::U64;
   }
 }
 
-/// IEEE 754 binary16 as float, exact; NaN keeps its payload. Never touches a subnormal float, so flush-to-zero
-/// cannot change the result.
+/// IEEE 754 binary16 as float, exact; NaN keeps its payload. Never touches a subnormal float, so
+/// flush-to-zero cannot change the result.
 inline float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t rest = half & 0x7fffu;
   constexpr std::uint32_t two_to_minus_14 = 113u << 23;
   const std::uint32_t normal = (rest << 13) + (112u << 23);
   const std::uint32_t special = (rest << 13) + (224u << 23);  // exponent 31 becomes 255
-  const float small = std::bit_cast<float>((rest << 13) + two_to_minus_14) - std::bit_cast<float>(two_to_minus_14);
-  const std::uint32_t magnitude =
-      rest < 0x400u ? std::bit_cast<std::uint32_t>(small) : rest >= 0x7c00u ? special : normal;
+  const float small =
+      std::bit_cast<float>((rest << 13) + two_to_minus_14) - std::bit_cast<float>(two_to_minus_14);
+  const std::uint32_t magnitude = rest < 0x400u     ? std::bit_cast<std::uint32_t>(small)
+                                  : rest >= 0x7c00u ? special
+                                                    : normal;
   return std::bit_cast<float>(sign | magnitude);
 }
 
@@ -146,19 +175,32 @@ bool convert(DType type, const std::byte* in, Index n, Scalar* out) {
   switch (type) {
     case DType::BOOL:
       return detail::convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
-    case DType::U8: return detail::convert_each<std::uint8_t>(in, n, out, same);
-    case DType::I8: return detail::convert_each<std::int8_t>(in, n, out, same);
-    case DType::U16: return detail::convert_each<std::uint16_t>(in, n, out, same);
-    case DType::I16: return detail::convert_each<std::int16_t>(in, n, out, same);
-    case DType::U32: return detail::convert_each<std::uint32_t>(in, n, out, same);
-    case DType::I32: return detail::convert_each<std::int32_t>(in, n, out, same);
-    case DType::U64: return detail::convert_each<std::uint64_t>(in, n, out, same);
-    case DType::I64: return detail::convert_each<std::int64_t>(in, n, out, same);
-    case DType::F16: return detail::convert_each<std::uint16_t>(in, n, out, half_to_float);
-    case DType::BF16: return detail::convert_each<std::uint16_t>(in, n, out, bfloat16_to_float);
-    case DType::F32: return detail::convert_each<float>(in, n, out, same);
-    case DType::F64: return detail::convert_each<double>(in, n, out, same);
-    default: return false;
+    case DType::U8:
+      return detail::convert_each<std::uint8_t>(in, n, out, same);
+    case DType::I8:
+      return detail::convert_each<std::int8_t>(in, n, out, same);
+    case DType::U16:
+      return detail::convert_each<std::uint16_t>(in, n, out, same);
+    case DType::I16:
+      return detail::convert_each<std::int16_t>(in, n, out, same);
+    case DType::U32:
+      return detail::convert_each<std::uint32_t>(in, n, out, same);
+    case DType::I32:
+      return detail::convert_each<std::int32_t>(in, n, out, same);
+    case DType::U64:
+      return detail::convert_each<std::uint64_t>(in, n, out, same);
+    case DType::I64:
+      return detail::convert_each<std::int64_t>(in, n, out, same);
+    case DType::F16:
+      return detail::convert_each<std::uint16_t>(in, n, out, half_to_float);
+    case DType::BF16:
+      return detail::convert_each<std::uint16_t>(in, n, out, bfloat16_to_float);
+    case DType::F32:
+      return detail::convert_each<float>(in, n, out, same);
+    case DType::F64:
+      return detail::convert_each<double>(in, n, out, same);
+    default:
+      return false;
   }
 }
 

@@ -1,4 +1,4 @@
-// JSON as files of unknown origin need it: bounded depth, no duplicate keys, errors with file and byte offset.
+// JSON as untrusted files need it: bounded depth, no duplicate keys, errors with file and byte offset.
 #pragma once
 
 #include <cstddef>
@@ -70,7 +70,8 @@ class JsonReader : public nlohmann::json_sax<Json> {
     const std::size_t nul = text_.find('\0');  // which the parser takes for the end of its input
     if (nul != std::string_view::npos) fail_at(nul, "JSON with a NUL byte");
     const char* end = text_.data() + text_.size();
-    Json::sax_parse(JsonInput(text_.data(), &position_), JsonInput(end, &position_), static_cast<nlohmann::json_sax<Json>*>(this));
+    Json::sax_parse(JsonInput(text_.data(), &position_), JsonInput(end, &position_),
+                    static_cast<nlohmann::json_sax<Json>*>(this));
   }
 
  protected:
@@ -163,6 +164,8 @@ inline Json parse_json(std::string_view text, const std::string& source) {
   return document.take();
 }
 
-inline Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
+inline Json read_json(const std::filesystem::path& path) {
+  return parse_json(read_file(path), path.string());
+}
 
 }  // namespace attend

@@ -30,8 +30,8 @@
 
 namespace attend {
 
-/// Read-only bytes of a regular file. They start on a border of at least 64 bytes. While it lives the file must
-/// not be shortened by others (a mapped page that is gone from the file ends the program: POSIX says SIGBUS).
+/// Read-only bytes of a regular file, starting on a border of at least 64 bytes. Meanwhile nobody may shorten
+/// the file: a mapped page that is gone from it ends the program (SIGBUS).
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path) : path_(path.string()) { open(); }
@@ -83,7 +83,8 @@ class MappedFile {
     if (status.st_size == 0) return;
     const auto size = static_cast<std::size_t>(status.st_size);
     void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
-    if (data == MAP_FAILED) fail(path_ + ": cannot map " + std::to_string(size) + " bytes: " + std::strerror(errno));
+    if (data == MAP_FAILED)
+      fail(path_ + ": cannot map " + std::to_string(size) + " bytes: " + std::strerror(errno));
     data_ = static_cast<const std::byte*>(data);
     size_ = size;
   }

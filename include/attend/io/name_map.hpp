@@ -30,13 +30,16 @@ struct Source {
 };
 
 /// A source whose matrices are stored as [in, out].
-inline Source transposed(std::vector<std::string> names) { return {.names = std::move(names), .transpose = true}; }
+inline Source transposed(std::vector<std::string> names) {
+  return {.names = std::move(names), .transpose = true};
+}
 
 namespace detail {
 
 /// Matches a name with a pattern whose '*' stands for one or more characters without a dot, and collects what
 /// the stars stand for.
-inline bool match_name(std::string_view pattern, std::string_view name, std::vector<std::string>* stars = nullptr) {
+inline bool match_name(std::string_view pattern, std::string_view name,
+                       std::vector<std::string>* stars = nullptr) {
   while (!pattern.empty() && pattern[0] != '*') {
     if (name.empty() || name[0] != pattern[0]) return false;
     pattern.remove_prefix(1);
@@ -71,7 +74,8 @@ inline std::vector<std::string> expand_alternatives(const std::string& name) {
   std::vector<std::string> result;
   for (std::size_t begin = open + 1; begin <= close;) {
     const std::size_t end = std::min(name.find('|', begin), close);
-    for (std::string& text : expand_alternatives(name.substr(0, open) + name.substr(begin, end - begin) + name.substr(close + 1)))
+    for (std::string& text :
+         expand_alternatives(name.substr(0, open) + name.substr(begin, end - begin) + name.substr(close + 1)))
       result.push_back(std::move(text));
     begin = end + 1;
   }
@@ -80,8 +84,8 @@ inline std::vector<std::string> expand_alternatives(const std::string& name) {
 
 }  // namespace detail
 
-/// Maps parameter names of a layer to sources by patterns; the first that matches counts, and a name without one
-/// maps to itself. Each '*' stands for text without a dot and stands for the same in the source:
+/// Maps parameter names of a layer to sources by patterns; the first that matches counts, and a name without
+/// one maps to itself. Each '*' stands for text without a dot and stands for the same in the source:
 ///   NameMap{{"layers.*.norm1.*", "encoder.layer.*.attention.output.LayerNorm.*"},
 ///           {"layers.*.self_attn.in_proj_*", {"encoder.layer.*.attention.self.query.*",
 ///                                             "encoder.layer.*.attention.self.key.*",
@@ -90,8 +94,10 @@ inline std::vector<std::string> expand_alternatives(const std::string& name) {
 class NameMap {
  public:
   struct Rule {
-    Rule(std::string pattern, std::string name) : pattern(std::move(pattern)), source{.names = {std::move(name)}} {}
-    Rule(std::string pattern, std::initializer_list<std::string> names) : pattern(std::move(pattern)), source{.names = names} {}
+    Rule(std::string pattern, std::string name)
+        : pattern(std::move(pattern)), source{.names = {std::move(name)}} {}
+    Rule(std::string pattern, std::initializer_list<std::string> names)
+        : pattern(std::move(pattern)), source{.names = names} {}
     Rule(std::string pattern, Source source) : pattern(std::move(pattern)), source(std::move(source)) {}
 
     std::string pattern;

@@ -28,7 +28,7 @@
 namespace attend {
 
 /// The tensors of a safetensors file or of a set of shards, memory-mapped. Copies share the mapping; it lives
-/// as long as the last copy, and views and entries live as long as it. Reading is safe from any number of threads.
+/// as long as the last copy, and views and entries live as long as it. Any number of threads may read.
 class SafeTensors {
  public:
   struct Entry {
@@ -79,8 +79,9 @@ class SafeTensors {
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   /// Null where there is no such tensor.
   const Entry* find(std::string_view name) const {
-    const auto found = std::lower_bound(entries().begin(), entries().end(), name,
-                                        [](const Entry& entry, std::string_view key) { return entry.name < key; });
+    const auto found =
+        std::lower_bound(entries().begin(), entries().end(), name,
+                         [](const Entry& entry, std::string_view key) { return entry.name < key; });
     return found != entries().end() && found->name == name ? &*found : nullptr;
   }
   const Entry& at(std::string_view name) const {
@@ -90,34 +91,39 @@ class SafeTensors {
   }
 
   /// The tensor where it lies in the file. Error where it is of another type or rank, or not aligned for T.
-  /// T is the stored type: float, double, Eigen::half, Eigen::bfloat16 or an integer; BOOL is seen as uint8_t.
+  /// T is the stored type: float, double, Eigen::half, Eigen::bfloat16 or an integer (BOOL: uint8_t).
   template <class T, int Rank>
   TensorView<const T, Rank> view(std::string_view name) const {
     static_assert(!std::is_same_v<T, bool>, "a byte of a file need not be a bool: view it as std::uint8_t");
     const Entry& entry = at(name);
     const bool bytes = std::is_same_v<T, std::uint8_t> && entry.dtype == DType::BOOL;
     if (entry.dtype != dtype_of<T>() && !bytes)
-      fail_entry(entry, "expected " + std::string(to_string(dtype_of<T>())) + ", got " + std::string(to_string(entry.dtype)));
+      fail_entry(entry, "expected " + std::string(to_string(dtype_of<T>())) + ", got " +
+                            std::string(to_string(entry.dtype)));
     const Shape<Rank> shape = shape_of<Rank>(entry);
     if (reinterpret_cast<std::uintptr_t>(entry.data) % alignof(T) != 0)
       fail_entry(entry, "lies at byte " + std::to_string(entry.data - entry.file->bytes().data()) +
-                            ", which is not aligned for " + std::string(to_string(entry.dtype)) + " (read() copies it)");
+                            ", which is not aligned for " + std::string(to_string(entry.dtype)) +
+                            " (read() copies it)");
     return TensorView<const T, Rank>(reinterpret_cast<const T*>(entry.data), shape);
   }
 
   /// Copies `count` elements in row-major order, from element `first` on, converted to Scalar.
   template <class Scalar>
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
-    if (!is_readable(entry.dtype)) fail_entry(entry, std::string(to_string(entry.dtype)) + " is not supported");
+    if (!is_readable(entry.dtype))
+      fail_entry(entry, std::string(to_string(entry.dtype)) + " is not supported");
     const Index element_size = bits_of(entry.dtype) / 8;
     const Index total = static_cast<Index>(entry.size) / element_size;
     if (first < 0 || count < 0 || first > total || count > total - first)
-      fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " + std::to_string(total));
+      fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " +
+                            std::to_string(total));
     if (!convert(entry.dtype, entry.data + first * element_size, count, out))
-      fail_entry(entry, "values of type " + std::string(to_string(entry.dtype)) + " do not fit the integer asked for");
+      fail_entry(entry, "values of type " + std::string(to_string(entry.dtype)) +
+                            " do not fit the integer asked for");
   }
-  /// Copies rows [begin, end), converted: (end - begin) * entry.row_size() elements. Floating-point scalars take
-  /// every type of number, integral ones take integers that they can hold.
+  /// Copies rows [begin, end), converted: (end - begin) * entry.row_size() elements. Floating-point scalars
+  /// take every type of number, integral ones take integers that they can hold.
   template <class Scalar>
   void read_rows(const Entry& entry, Index begin, Index end, Scalar* out) const {
     if (begin < 0 || end < begin || end > entry.rows())
@@ -171,7 +177,8 @@ class SafeTensors {
     state_->metadata.merge(header.metadata);
     if (wanted == nullptr || found == wanted->size()) return;
     for (const std::string& name : *wanted)
-      if (std::none_of(state_->entries.begin(), state_->entries.end(), [&](const Entry& e) { return e.name == name; }))
+      if (std::none_of(state_->entries.begin(), state_->entries.end(),
+                       [&](const Entry& e) { return e.name == name; }))
         fail(state_->path + ": tensor " + in_quotes(name) + " is not in its shard " + file.path());
   }
 
@@ -190,7 +197,8 @@ class SafeTensors {
         fail(state_->path + ": shard " + in_quotes(shard) + " is not the name of a file in the same folder");
       const std::filesystem::path path = index_path.parent_path() / shard;
       std::error_code ignored;
-      if (!std::filesystem::exists(path, ignored)) fail(state_->path + ": shard " + in_quotes(shard) + " is missing");
+      if (!std::filesystem::exists(path, ignored))
+        fail(state_->path + ": shard " + in_quotes(shard) + " is missing");
       add_file(path, &names);
     }
   }

@@ -38,7 +38,8 @@ struct SafeTensorsHeader {
   std::size_t data_start = 0;
 };
 
-/// Reads {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"key": "value"}}.
+/// Reads {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...,
+///        "__metadata__": {"key": "value", ...}}.
 /// Other keys of a tensor are skipped, as by the format's own reader.
 class SafeTensorsHeaderReader final : public JsonReader {
  public:
@@ -67,10 +68,13 @@ class SafeTensorsHeaderReader final : public JsonReader {
   bool null() override { return scalar("null"); }
   bool boolean(bool) override { return scalar("boolean"); }
   bool number_integer(number_integer_t) override { return scalar("negative number"); }
-  bool number_float(number_float_t, const string_t&) override { return scalar("number that is not a 64-bit integer"); }
+  bool number_float(number_float_t, const string_t&) override {
+    return scalar("number that is not a 64-bit integer");
+  }
   bool number_unsigned(number_unsigned_t value) override {
     if (!in_list()) return scalar("number");
-    if (value > static_cast<std::uint64_t>(std::numeric_limits<Index>::max())) unexpected("number beyond 2^63");
+    if (value > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()))
+      unexpected("number beyond 2^63");
     if (field_ == Field::shape) {
       tensor_.shape.push_back(static_cast<Index>(value));
     } else {
@@ -174,13 +178,16 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
   const auto fail_at = [&](std::uint64_t offset, const std::string& message) {
     fail(file.path() + ": byte " + std::to_string(offset) + ": " + message);
   };
-  if (bytes.size() < 8) fail_at(0, "a safetensors file starts with 8 bytes, this one has " + std::to_string(bytes.size()));
+  if (bytes.size() < 8)
+    fail_at(0, "a safetensors file starts with 8 bytes, this one has " + std::to_string(bytes.size()));
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
-  if (length > kMaxHeaderSize) fail_at(0, "header of " + std::to_string(length) + " bytes, more than 100000000");
+  if (length > kMaxHeaderSize)
+    fail_at(0, "header of " + std::to_string(length) + " bytes, more than 100000000");
   if (length > bytes.size() - 8)
     fail_at(0, "header of " + std::to_string(length) + " bytes in a file of " + std::to_string(bytes.size()));
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, static_cast<std::size_t>(length));
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8,
+                              static_cast<std::size_t>(length));
   if (text.empty() || text[0] != '{') fail_at(8, "the header does not begin with '{'");
 
   SafeTensorsHeader header;
@@ -197,14 +204,17 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
     const auto fail_tensor = [&](const std::string& message) {
       fail_at(8 + tensor.header_offset, "tensor " + in_quotes(tensor.name) + ": " + message);
     };
-    const std::string range = "data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) + "]";
+    const std::string range =
+        "data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) + "]";
     if (tensor.begin > tensor.end) fail_tensor(range + " are reversed");
-    if (tensor.end > data_size) fail_tensor(range + " reach beyond the " + std::to_string(data_size) + " bytes of data");
+    if (tensor.end > data_size)
+      fail_tensor(range + " reach beyond the " + std::to_string(data_size) + " bytes of data");
     const std::optional<std::uint64_t> size = byte_count(tensor.shape, tensor.dtype);
     if (!size || *size != tensor.end - tensor.begin)
-      fail_tensor("shape " + to_string(tensor.shape) + " of " + std::string(to_string(tensor.dtype)) + " is " +
-                  (size ? std::to_string(*size) + " bytes" : "no whole number of bytes, or too many for any memory") + ", " +
-                  range + " are " + std::to_string(tensor.end - tensor.begin));
+      fail_tensor(
+          "shape " + to_string(tensor.shape) + " of " + std::string(to_string(tensor.dtype)) + " is " +
+          (size ? std::to_string(*size) + " bytes" : "no whole number of bytes, or too many for any memory") +
+          ", " + range + " are " + std::to_string(tensor.end - tensor.begin));
     if (tensor.begin != covered)
       fail_tensor(range + (tensor.begin < covered ? " overlap the tensor before" : " leave a hole before"));
     covered = tensor.end;

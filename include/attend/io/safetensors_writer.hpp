@@ -39,7 +39,8 @@ class SafeTensorsWriter {
     std::vector<Index> shape;
   };
 
-  SafeTensorsWriter(const std::filesystem::path& path, const std::vector<Info>& tensors, const Metadata& metadata = {})
+  SafeTensorsWriter(const std::filesystem::path& path, const std::vector<Info>& tensors,
+                    const Metadata& metadata = {})
       : path_(path) {
     const std::string header = make_header(tensors, metadata);
     open();
@@ -59,11 +60,13 @@ class SafeTensorsWriter {
   void write(std::span<const std::byte> bytes) {
     if (bytes.size() > remaining_) fail(path_.string() + ": more bytes written than the header says");
     remaining_ -= bytes.size();
-    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) fail_system("cannot write");
+    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
+      fail_system("cannot write");
   }
 
   void commit() {
-    if (remaining_ != 0) fail(path_.string() + ": " + std::to_string(remaining_) + " bytes less written than the header says");
+    if (remaining_ != 0)
+      fail(path_.string() + ": " + std::to_string(remaining_) + " bytes less written than the header says");
     bool good = std::fflush(file_) == 0;
 #if defined(__unix__) || defined(__APPLE__)
     good = good && ::fsync(::fileno(file_)) == 0;  // the new file is on the disk before the old one is gone
@@ -85,8 +88,10 @@ class SafeTensorsWriter {
       std::filesystem::path name = path_;
       name += ".tmp" + std::to_string(attempt);
       file_ = std::fopen(name.string().c_str(), "wbx");  // x: never somebody else's file
-      if (file_ != nullptr) temporary_ = std::move(name);
-      else if (errno != EEXIST) break;
+      if (file_ != nullptr)
+        temporary_ = std::move(name);
+      else if (errno != EEXIST)
+        break;
     }
     if (file_ == nullptr) fail_system("cannot create a file beside it");
   }
@@ -94,30 +99,38 @@ class SafeTensorsWriter {
     const auto text = [&](const std::string& value) {
       std::string escaped = Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
       // Replacing would merge names that differ; a safetensors header has to be UTF-8.
-      if (parse_json(escaped, path_.string()).get<std::string>() != value) fail(path_.string() + ": " + in_quotes(value) + " is not UTF-8");
+      if (parse_json(escaped, path_.string()).get<std::string>() != value)
+        fail(path_.string() + ": " + in_quotes(value) + " is not UTF-8");
       return escaped;
     };
     std::string header = "{", comma;
     if (!metadata.empty()) {
       header += "\"__metadata__\":{";
-      for (const auto& [key, value] : metadata) header += std::exchange(comma, ",") + text(key) + ":" + text(value);
+      for (const auto& [key, value] : metadata)
+        header += std::exchange(comma, ",") + text(key) + ":" + text(value);
       header += "}";
     }
     std::set<std::string> names;
     for (const Info& tensor : tensors) {
       if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
         fail(path_.string() + ": the name " + in_quotes(tensor.name) + " is taken");
-      if (bits_of(tensor.dtype) % 8 != 0) fail(path_.string() + ": " + std::string(to_string(tensor.dtype)) + " is not supported");
+      if (bits_of(tensor.dtype) % 8 != 0)
+        fail(path_.string() + ": " + std::string(to_string(tensor.dtype)) + " is not supported");
       const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype) / 8);
-      const std::uint64_t size = static_cast<std::uint64_t>(checked_numel(tensor.shape, element_size)) * element_size;
+      const std::uint64_t size =
+          static_cast<std::uint64_t>(checked_numel(tensor.shape, element_size)) * element_size;
       header += header.size() > 1 ? "," : "";
-      header += text(tensor.name) + ":{\"dtype\":\"" + std::string(to_string(tensor.dtype)) + "\",\"shape\":[";
-      for (std::size_t i = 0; i < tensor.shape.size(); ++i) header += (i > 0 ? "," : "") + std::to_string(tensor.shape[i]);
-      header += "],\"data_offsets\":[" + std::to_string(remaining_) + "," + std::to_string(remaining_ + size) + "]}";
+      header +=
+          text(tensor.name) + ":{\"dtype\":\"" + std::string(to_string(tensor.dtype)) + "\",\"shape\":[";
+      for (std::size_t i = 0; i < tensor.shape.size(); ++i)
+        header += (i > 0 ? "," : "") + std::to_string(tensor.shape[i]);
+      header += "],\"data_offsets\":[" + std::to_string(remaining_) + "," +
+                std::to_string(remaining_ + size) + "]}";
       remaining_ += size;
     }
     header += "}";
-    if (header.size() > 100'000'000) fail(path_.string() + ": the header would be longer than 100000000 bytes");
+    if (header.size() > 100'000'000)
+      fail(path_.string() + ": the header would be longer than 100000000 bytes");
     header.append((8 - header.size() % 8) % 8, ' ');  // so that the data start on a border of 8 bytes
     return header;
   }
@@ -147,14 +160,17 @@ struct NamedTensor {
 inline void save_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
                              const Metadata& metadata = {}) {
   std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) {
-    return std::pair(-bits_of(a.dtype), std::string_view(a.name)) < std::pair(-bits_of(b.dtype), std::string_view(b.name));
+    return std::pair(-bits_of(a.dtype), std::string_view(a.name)) <
+           std::pair(-bits_of(b.dtype), std::string_view(b.name));
   });
   std::vector<SafeTensorsWriter::Info> infos;
   for (const NamedTensor& tensor : tensors) {
     const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype)) / 8;
-    if (static_cast<std::size_t>(checked_numel(tensor.shape, element_size)) * element_size != tensor.bytes.size())
-      fail(path.string() + ": tensor " + in_quotes(tensor.name) + ": expected " + to_string(tensor.shape) + " of " +
-           std::string(to_string(tensor.dtype)) + ", got " + std::to_string(tensor.bytes.size()) + " bytes");
+    if (static_cast<std::size_t>(checked_numel(tensor.shape, element_size)) * element_size !=
+        tensor.bytes.size())
+      fail(path.string() + ": tensor " + in_quotes(tensor.name) + ": expected " + to_string(tensor.shape) +
+           " of " + std::string(to_string(tensor.dtype)) + ", got " + std::to_string(tensor.bytes.size()) +
+           " bytes");
     infos.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
   SafeTensorsWriter writer(path, infos, metadata);

@@ -38,7 +38,8 @@ inline constexpr std::size_t kBlockBytes = std::size_t{256} << 10;
 
 inline Index block_rows(Index rows, Index row_size, std::size_t element_size) {
   const std::size_t row_bytes = static_cast<std::size_t>(row_size) * element_size;
-  return std::clamp<Index>(static_cast<Index>(kBlockBytes / std::max<std::size_t>(row_bytes, 1)), 1, std::max<Index>(rows, 1));
+  return std::clamp<Index>(static_cast<Index>(kBlockBytes / std::max<std::size_t>(row_bytes, 1)), 1,
+                           std::max<Index>(rows, 1));
 }
 
 /// What one parameter is loaded from, found and checked before anything is assigned.
@@ -47,7 +48,9 @@ struct LoadPlan {
   std::vector<const SafeTensors::Entry*> entries;
 
   /// Rows that an entry contributes.
-  Index rows_of(const SafeTensors::Entry& entry) const { return source.transpose ? entry.shape[1] : entry.rows(); }
+  Index rows_of(const SafeTensors::Entry& entry) const {
+    return source.transpose ? entry.shape[1] : entry.rows();
+  }
 };
 
 class LoadPlanner {
@@ -61,17 +64,20 @@ class LoadPlanner {
     for (const std::string& part : plan.source.names) {
       const SafeTensors::Entry* found = nullptr;
       const std::vector<std::string> alternatives = expand_alternatives(part);
-      for (std::size_t i = 0; i < alternatives.size() && found == nullptr; ++i) found = file_.find(prefix_ + alternatives[i]);
+      for (std::size_t i = 0; i < alternatives.size() && found == nullptr; ++i)
+        found = file_.find(prefix_ + alternatives[i]);
       if (found == nullptr) {
         std::string text;
-        for (const std::string& alternative : alternatives) text += (text.empty() ? "" : " or ") + in_quotes(prefix_ + alternative);
+        for (const std::string& alternative : alternatives)
+          text += (text.empty() ? "" : " or ") + in_quotes(prefix_ + alternative);
         missing_.push_back(text + " for " + in_quotes(name) + " " + to_string(shape));
         continue;
       }
       used_.insert(found->name);
       plan.entries.push_back(found);
     }
-    if (plan.source.names.empty()) missing_.push_back("a source of " + in_quotes(name) + " " + to_string(shape));
+    if (plan.source.names.empty())
+      missing_.push_back("a source of " + in_quotes(name) + " " + to_string(shape));
     if (plan.entries.size() == plan.source.names.size() && !plan.entries.empty()) check(plan, name, shape);
     return plan;
   }
@@ -80,7 +86,8 @@ class LoadPlanner {
   void finish() const {
     std::vector<std::string> unexpected;
     for (const SafeTensors::Entry& entry : file_.entries())
-      if (options_.strict && entry.name.starts_with(prefix_) && !used_.contains(entry.name) && !is_ignored(entry.name))
+      if (options_.strict && entry.name.starts_with(prefix_) && !used_.contains(entry.name) &&
+          !is_ignored(entry.name))
         unexpected.push_back(in_quotes(entry.name) + " " + to_string(entry.shape));
     std::string message;
     const auto list = [&](const char* what, const std::vector<std::string>& items) {
@@ -100,7 +107,8 @@ class LoadPlanner {
     for (std::string& choice : choices)
       if (!choice.empty() && choice.back() != '.') choice += '.';
     for (const std::string& choice : choices)
-      if (std::any_of(file_.entries().begin(), file_.entries().end(), [&](const auto& e) { return e.name.starts_with(choice); }))
+      if (std::any_of(file_.entries().begin(), file_.entries().end(),
+                      [&](const auto& e) { return e.name.starts_with(choice); }))
         return choice;
     return choices.front();
   }
@@ -113,15 +121,19 @@ class LoadPlanner {
   void check(const LoadPlan& plan, const std::string& name, const std::vector<Index>& shape) {
     const Source& source = plan.source;
     std::string sources;
-    bool fits = source.part >= 0 && source.part < source.parts && (!shape.empty() || source.names.size() == 1);
+    bool fits =
+        source.part >= 0 && source.part < source.parts && (!shape.empty() || source.names.size() == 1);
     Index rows = 0;
     for (const SafeTensors::Entry* entry : plan.entries) {
-      if (!is_readable(entry->dtype)) unreadable_.push_back(in_quotes(entry->name) + " of type " + std::string(to_string(entry->dtype)));
+      if (!is_readable(entry->dtype))
+        unreadable_.push_back(in_quotes(entry->name) + " of type " + std::string(to_string(entry->dtype)));
       sources += (sources.empty() ? "" : " + ") + in_quotes(entry->name) + " " + to_string(entry->shape);
       std::vector<Index> turned = entry->shape;
       if (source.transpose) {
-        if (turned.size() == 2) std::swap(turned[0], turned[1]);
-        else fits = false;
+        if (turned.size() == 2)
+          std::swap(turned[0], turned[1]);
+        else
+          fits = false;
       }
       fits = fits && turned.size() == shape.size();
       for (std::size_t i = 1; fits && i < shape.size(); ++i) fits = turned[i] == shape[i];
@@ -133,15 +145,18 @@ class LoadPlanner {
     const Index wanted = shape.empty() ? 1 : shape[0];
     fits = fits && rows % source.parts == 0 && rows / source.parts == wanted;
     if (!fits) {
-      misshaped_.push_back(in_quotes(name) + " expected " + to_string(shape) + ", got " + sources +
-                           (source.transpose ? " transposed" : "") +
-                           (source.parts != 1 ? " part " + std::to_string(source.part) + " of " + std::to_string(source.parts) : ""));
+      misshaped_.push_back(
+          in_quotes(name) + " expected " + to_string(shape) + ", got " + sources +
+          (source.transpose ? " transposed" : "") +
+          (source.parts != 1 ? " part " + std::to_string(source.part) + " of " + std::to_string(source.parts)
+                             : ""));
       return;
     }
     for (Index i = 0; source.row && i < wanted; ++i) {
       const Index from = source.row(source.part * wanted + i);
       if (from >= 0 && from < rows) continue;
-      misshaped_.push_back(in_quotes(name) + " expected a row below " + std::to_string(rows) + ", got " + std::to_string(from) + " of " + sources);
+      misshaped_.push_back(in_quotes(name) + " expected a row below " + std::to_string(rows) + ", got " +
+                           std::to_string(from) + " of " + sources);
       return;
     }
   }
@@ -155,8 +170,8 @@ class LoadPlanner {
 
 /// Gives rows [begin, end) of one tensor, or of its transpose.
 template <class Scalar>
-void read_source_rows(const SafeTensors& file, const SafeTensors::Entry& entry, bool transpose, Index begin, Index end,
-                      Scalar* out) {
+void read_source_rows(const SafeTensors& file, const SafeTensors::Entry& entry, bool transpose, Index begin,
+                      Index end, Scalar* out) {
   if (!transpose) return file.read_rows(entry, begin, end, out);
   const Index inputs = entry.shape[0], outputs = entry.shape[1];
   std::vector<Scalar> piece(static_cast<std::size_t>(end - begin));
@@ -172,7 +187,8 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
   const Source& source = plan.source;
   const Index rows = parameter.rows(), row_size = parameter.row_size();
   Index block = block_rows(rows, row_size, sizeof(Scalar));
-  if (source.transpose) block = std::min(rows, std::max<Index>(block, 64));  // each block walks the whole tensor
+  if (source.transpose)
+    block = std::min(rows, std::max<Index>(block, 64));  // each block walks the whole tensor
   const auto source_row = [&](Index i) {
     const Index whole = source.part * rows + i;
     return source.row ? source.row(whole) : whole;
@@ -189,7 +205,8 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
       const Index limit = std::min(end - i, plan.rows_of(*plan.entries[e]) - first);
       Index count = 1;
       while (count < limit && source_row(i + count) == row + count) ++count;
-      read_source_rows(file, *plan.entries[e], source.transpose, first, first + count, values.data() + (i - begin) * row_size);
+      read_source_rows(file, *plan.entries[e], source.transpose, first, first + count,
+                       values.data() + (i - begin) * row_size);
       i += count;
     }
     if (source.add != 0)
@@ -201,19 +218,24 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
 
 }  // namespace detail
 
-/// Sets every parameter of a layer or model from the tensors of a file whose names begin with `prefix` and a dot
-/// ("(bert|)": with "bert." where the file has such names, else without). Missing, unexpected and mis-shaped
-/// tensors are all named in one error, and then nothing has been assigned. Values are converted to the layer's
-/// scalar piece by piece, and the file's pages are given back.
+/// Sets every parameter of a layer or model from the tensors of a file whose names begin with `prefix` and a
+/// dot ("(bert|)": with "bert." where the file has such names, else without). Missing, unexpected and
+/// mis-shaped tensors are all named in one error, and then nothing has been assigned. Values are converted to
+/// the layer's scalar piece by piece, and the file's pages are given back.
 template <class Layer>
-void load(Layer& layer, const SafeTensors& file, const std::string& prefix = "", const LoadOptions& options = {}) {
+void load(Layer& layer, const SafeTensors& file, const std::string& prefix = "",
+          const LoadOptions& options = {}) {
   detail::LoadPlanner planner(file, prefix, options);
   std::vector<detail::LoadPlan> plans;
-  auto plan = [&](const std::string& name, const auto& parameter) { plans.push_back(planner.plan(name, parameter.shape())); };
+  auto plan = [&](const std::string& name, const auto& parameter) {
+    plans.push_back(planner.plan(name, parameter.shape()));
+  };
   layer.parameters(plan);
   planner.finish();
   std::size_t next = 0;
-  auto assign = [&](const std::string&, auto parameter) { detail::assign_planned(file, plans[next++], std::move(parameter)); };
+  auto assign = [&](const std::string&, auto parameter) {
+    detail::assign_planned(file, plans[next++], std::move(parameter));
+  };
   layer.parameters(assign);
 }
 
@@ -237,7 +259,8 @@ void save(const Layer& layer, const std::filesystem::path& path, const Metadata&
     for (Index begin = 0; begin < rows; begin += block) {
       const Index end = std::min(rows, begin + block);
       parameter.copy_to(begin, end, values.data());
-      writer.write(std::as_bytes(std::span(values).first(static_cast<std::size_t>((end - begin) * row_size))));
+      writer.write(
+          std::as_bytes(std::span(values).first(static_cast<std::size_t>((end - begin) * row_size))));
     }
   };
   source.parameters(write);

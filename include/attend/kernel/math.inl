@@ -3,7 +3,21 @@
 // copy. Every multiply-add is an explicit fma and no other product feeds an addition, so all machines with
 // FMA give the same bits under any compiler flag.
 //
-// BOUNDS
+// Largest errors over every float, by tests/math_exhaustive.cpp, in ulp of the result (1 ulp is the last place of
+// the exact value rounded to float). "or" means whichever is larger.
+//
+//                  with FMA               without FMA (SSE2)          what
+//   exp2           0.88                   1.08                        2^x
+//   exp            0.90                   1.18                        e^x
+//   erf            1.72                   2.01
+//   tanh           1.47                   1.46
+//   sigmoid        2.41                   2.41                        1 / (1 + e^-x)
+//   silu           3.35, or 1e-43         3.35, or 1e-43              x sigmoid(x)
+//   gelu           4, or 4e-8             4, or 5e-8                  x Phi(x)
+//   gelu_tanh      4, or 4e-8             4, or 5e-8
+//   softmax_exp    1.9, or 2^-126         3, or 5e-8                  2^(y c), y <= 0 < c
+//
+// gelu is within 1.3 and gelu_tanh within 1.7 ulp where x >= 0; below 0 their exponentials lose digits as they fall.
 //
 // All take every float: subnormal arguments and results are not flushed, NaN gives NaN (its sign and payload
 // are unspecified), and at -inf gelu, gelu_tanh and silu give their limit -0 (PyTorch gives NaN there).
@@ -170,7 +184,8 @@ ATTEND_INLINE vf gelu(vf x) {
   const vf t = add(z, set1(kRoundBias254));
   const vf minus_n = sub(set1(kRoundBias254), t);
   const vf phi = scale_by_power_of_two(exp2_reduced(add(z, minus_n)), t);
-  return fma(u, phi, select(lt(x, set1(0.0f)), set1(-0.0f), x));
+  // relu(x), -0 for a negative x and for -0. (Its select form is wrong at +0 as clang 14 compiles it.)
+  return fma(u, phi, max(set1(-0.0f), x));
 }
 
 /// x / 2 (1 + tanh(v)) with v = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2 v) with a power of two for e^-2|v|.

@@ -29,13 +29,14 @@ struct AttentionResult {
 };
 
 /// The final score of one pair, from the product of query and key.
-template <class S>
-S attention_score(S product, const AttentionOptions<S>& options, S scale, Index b, Index h, Index q, Index k) {
+template <class S, class Tanh>
+S attention_score(S product, const AttentionOptions<S>& options, S scale, Tanh&& tanh_of, Index b, Index h, Index q,
+                  Index k) {
   const S masked = -std::numeric_limits<S>::infinity();
   if (options.mask && !options.mask(b, h, q, k)) return masked;
   // fma(x, y, -0) is the rounded product, also where a compiler would fuse it with the addition that follows.
   S score = std::fma(product, scale, -S(0));
-  if (options.softcap > 0) score = std::fma(options.softcap, tanh(score / options.softcap), -S(0));
+  if (options.softcap > 0) score = std::fma(options.softcap, tanh_of(score / options.softcap), -S(0));
   if (options.modifier) score = options.modifier(score, b, h, q, k);
   if (options.additive_mask) {
     const S bias = options.additive_mask(b, h, q, k);
@@ -70,7 +71,7 @@ AttentionResult<S> scaled_dot_product_attention(View<S, 4> query, View<S, 4> key
           S product = 0;
           for (Index d = 0; d < D; ++d) product += query(b, h, q, d) * key(b, g, k, d);
           S& score = scores[static_cast<std::size_t>(k)];
-          score = attention_score(product, options, scale, b, h, q, k);
+          score = attention_score(product, options, scale, tanh<S>, b, h, q, k);
           visible = visible || score != none;
           maximum = std::max(maximum, score);
         }

@@ -10,6 +10,7 @@
 
 #include <attend/core/tiling.hpp>
 #include <attend/reference/attention.hpp>
+#include <attend/reference/math.hpp>
 
 namespace attend::reference::exact {
 
@@ -169,7 +170,7 @@ inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<f
             for (Index k = begin; k < end; ++k) {
               float product = 0;
               for (Index d = 0; d < D; ++d) product = std::fma(query(b, h, q, d), key(b, g, k, d), product);
-              scores.push_back(attention_score(product, options, folded ? 1.0f : scale, b, h, q, k));
+              scores.push_back(attention_score(product, options, folded ? 1.0f : scale, tanh, b, h, q, k));
             }
             add_tile(span, scores, value[b][g].slice(0, begin, end), exponential);
           }

@@ -1,0 +1,99 @@
+// Arguments of the examples: --name VALUE, --flag, --help; anything else is a one-line error and exit code 1.
+#pragma once
+
+#include <cstdio>
+#include <exception>
+#include <initializer_list>
+#include <iostream>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <attend/core/error.hpp>
+
+class CommandLine {
+ public:
+  /// `flags` stand alone, `values` are followed by a value and may be repeated.
+  CommandLine(int argc, char** argv, std::initializer_list<std::string_view> flags,
+              std::initializer_list<std::string_view> values) {
+    const auto is_in = [](std::initializer_list<std::string_view> names, std::string_view name) {
+      for (std::string_view n : names)
+        if (n == name) return true;
+      return false;
+    };
+    for (int i = 1; i < argc; ++i) {
+      const std::string name = argv[i];
+      if (name == "--help" || name == "-h") {
+        flags_.insert("--help");
+      } else if (is_in(flags, name)) {
+        flags_.insert(name);
+      } else if (is_in(values, name)) {
+        if (i + 1 == argc) attend::fail(name + " needs a value, see --help");
+        values_[name].emplace_back(argv[++i]);
+      } else {
+        attend::fail("unknown argument '" + name + "', see --help");
+      }
+    }
+  }
+
+  bool has(const std::string& name) const { return flags_.contains(name) || values_.contains(name); }
+  std::vector<std::string> all(const std::string& name) const {
+    const auto found = values_.find(name);
+    return found == values_.end() ? std::vector<std::string>{} : found->second;
+  }
+  std::string text(const std::string& name, const std::string& otherwise = {}) const {
+    const auto found = values_.find(name);
+    return found == values_.end() ? otherwise : found->second.back();
+  }
+  std::string required(const std::string& name) const {
+    if (!values_.contains(name)) attend::fail(name + " is required, see --help");
+    return text(name);
+  }
+  long integer(const std::string& name, long otherwise, long least, long most) const {
+    if (!values_.contains(name)) return otherwise;
+    const std::string value = text(name);
+    std::size_t end = 0;
+    long n = 0;
+    try {
+      n = std::stol(value, &end);
+    } catch (const std::exception&) {
+      end = std::string::npos;
+    }
+    if (end != value.size() || n < least || n > most)
+      attend::fail(name + " needs a number from " + std::to_string(least) + " to " + std::to_string(most) + ", got '" + value + "'");
+    return n;
+  }
+  double number(const std::string& name, double otherwise, double least, double most) const {
+    if (!values_.contains(name)) return otherwise;
+    const std::string value = text(name);
+    std::size_t end = 0;
+    double x = 0;
+    try {
+      x = std::stod(value, &end);
+    } catch (const std::exception&) {
+      end = std::string::npos;
+    }
+    if (end != value.size() || !(x >= least && x <= most))
+      attend::fail(name + " needs a number from " + std::to_string(least) + " to " + std::to_string(most) + ", got '" + value + "'");
+    return x;
+  }
+  int threads() const { return static_cast<int>(integer("--threads", 1, 1, 999)); }
+
+ private:
+  std::set<std::string> flags_;
+  std::map<std::string, std::vector<std::string>> values_;
+};
+
+/// Runs an example; an error is one line on standard error and exit code 1.
+template <class Run>
+int run_example(const char* name, Run&& run) {
+  try {
+    run();
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << name << ": " << error.what() << '\n';
+    return 1;
+  }
+}

@@ -1,0 +1,96 @@
+// SentenceEncoder: texts to vectors, by a BERT-like model, the mean over its tokens and unit length.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <attend/model/bert.hpp>
+#include <attend/text/tokenizer.hpp>
+
+namespace attend {
+
+/// A folder as sentence-transformers writes it (all-MiniLM-L6-v2 and its kind): config.json, model.safetensors,
+/// vocab.txt or tokenizer.json.
+class SentenceEncoder {
+ public:
+  /// Texts are cut at max_length tokens, special ones included.
+  static SentenceEncoder open(const std::filesystem::path& folder, Index max_length = 256) {
+    SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder)};
+    const BertOptions& o = encoder.model_.options();
+    if (static_cast<Index>(encoder.tokenizer_.vocab_size()) > o.vocab_size)
+      fail(folder.string() + ": the tokenizer has " + std::to_string(encoder.tokenizer_.vocab_size()) +
+           " tokens, the model " + std::to_string(o.vocab_size));
+    encoder.max_length_ = std::min(max_length, o.max_position_embeddings);
+    return encoder;
+  }
+
+  Index embedding_dim() const { return model_.options().hidden_size; }
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+  std::vector<std::int32_t> encode_ids(std::string_view text) const {
+    return tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(max_length_)});
+  }
+
+  /// Vectors of unit length, [texts, embedding_dim]. Texts run without padding in groups of about 4,096 tokens, so
+  /// that a group stays in the caches; a text's vector does not depend on the others.
+  Tensor<float, 2> encode(Context& context, std::span<const std::string> texts) const {
+    Tensor<float, 2> out({static_cast<Index>(texts.size()), embedding_dim()});
+    std::vector<std::int32_t> ids;
+    std::vector<Index> offsets{0};
+    Index first = 0;
+    const auto run = [&](Index end) {
+      embed(context, ids, offsets, out.view().slice(0, first, end));
+      ids.clear();
+      offsets.assign(1, 0);
+      first = end;
+    };
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const std::vector<std::int32_t> more = encode_ids(texts[i]);
+      ids.insert(ids.end(), more.begin(), more.end());
+      offsets.push_back(static_cast<Index>(ids.size()));
+      if (ids.size() >= 4096) run(static_cast<Index>(i) + 1);
+    }
+    if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
+    return out;
+  }
+
+  /// The same from ids: text b is ids [offsets[b], offsets[b + 1]); out [texts, embedding_dim].
+  void embed(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets,
+             TensorView<float, 2> out) const {
+    const Index E = embedding_dim();
+    Frame frame(context.workspace());
+    const TensorView<float, 2> states(frame.take<float>(static_cast<Index>(ids.size()) * E), {static_cast<Index>(ids.size()), E});
+    model_.forward(context, ids, {}, offsets, states);
+    context.parallel(1, 1, [&](Index, int) {
+      for (Index b = 0; b < out.size(0); ++b) mean_of_unit_length(states.slice(0, offsets[static_cast<std::size_t>(b)], offsets[static_cast<std::size_t>(b) + 1]), out[b]);
+    });
+  }
+
+ private:
+  /// states [tokens, E] -> out [E]. Sums in double, so that no flag or order shows in the result.
+  static void mean_of_unit_length(TensorView<float, 2> states, TensorView<float, 1> out) {
+    const Index tokens = states.size(0), E = states.size(1);
+    double squares = 0;
+    for (Index e = 0; e < E; ++e) {
+      double sum = 0;
+      for (Index t = 0; t < tokens; ++t) sum += static_cast<double>(states(t, e));
+      out[e] = static_cast<float>(tokens > 0 ? sum / static_cast<double>(tokens) : 0.0);
+      squares += static_cast<double>(out[e]) * static_cast<double>(out[e]);
+    }
+    const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
+    for (Index e = 0; e < E; ++e) out[e] = static_cast<float>(static_cast<double>(out[e]) * scale);
+  }
+
+
+  SentenceEncoder(text::Tokenizer tokenizer, BertModel<float> model)
+      : tokenizer_(std::move(tokenizer)), model_(std::move(model)) {}
+
+  text::Tokenizer tokenizer_;
+  BertModel<float> model_;
+  Index max_length_ = 0;
+};
+
+}  // namespace attend
