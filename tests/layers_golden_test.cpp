@@ -714,7 +714,8 @@ TEST_CASE("soft cap, score modifier, sinks, -inf in a bias, and NaN behind a mas
       narrow.softcap = 1.5f;
     }
     if (choice & 2) {
-      options.modifier = narrow.modifier = slope;
+      options.modifier = slope;
+      narrow.modifier = slope;
       wide.modifier = [&](double score, Index b, Index h, Index i, Index j) {
         return score + static_cast<double>(slope(0, b, h, i, j));
       };

@@ -69,7 +69,8 @@ CHECK_MAPS
 #endif  // ATTEND_HAS_KERNELS
 #undef CHECK_MAPS
 
-// The measuring means what it says under -ffast-math as well.
+// The measuring, and the rest of the file that includes this, means what it says under -ffast-math as well. What
+// the standard library inlines does not: hence is_nan and is_negative.
 #if defined(__clang__)
 #pragma float_control(precise, on, push)
 #elif defined(__GNUC__)
@@ -87,6 +88,8 @@ inline void keep_subnormals() {
 }
 
 inline bool is_nan(double x) { return (std::bit_cast<std::uint64_t>(x) << 1) > 0xffe0000000000000u; }
+inline bool is_negative(double x) { return std::bit_cast<std::int64_t>(x) < 0; }
+inline bool is_infinite(double x) { return (std::bit_cast<std::uint64_t>(x) << 1) == 0xffe0000000000000u; }
 inline bool is_nan(float x) { return (std::bit_cast<std::uint32_t>(x) << 1) > 0xff000000u; }
 
 
@@ -112,12 +115,12 @@ struct Function {
 
 // The definitions, with the limits at -inf.
 inline double exact_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-inline double exact_silu(double x) { return std::isinf(x) ? std::max(x, -0.0) : x * exact_sigmoid(x); }
+inline double exact_silu(double x) { return is_infinite(x) ? (is_negative(x) ? -0.0 : x) : x * exact_sigmoid(x); }
 inline double exact_gelu(double x) {
-  return std::isinf(x) ? std::max(x, -0.0) : 0.5 * x * std::erfc(-x * 0.70710678118654752440);
+  return is_infinite(x) ? (is_negative(x) ? -0.0 : x) : 0.5 * x * std::erfc(-x * 0.70710678118654752440);
 }
 inline double exact_gelu_tanh(double x) {
-  return std::isinf(x) ? std::max(x, -0.0)
+  return is_infinite(x) ? (is_negative(x) ? -0.0 : x)
                        : x * exact_sigmoid(1.59576912160573071176 * (x + 0.044715 * x * x * x));  // 2 sqrt(2/pi)
 }
 
@@ -181,9 +184,9 @@ inline std::vector<Function> functions() {
       {"silu", 0, [](double x, double) { return exact_silu(x); }, [](float x, float) { return mine::silu(x); },
        -0.3, inf, 3.4, 3.4, 1e-43, 1e-43, compiled<silu>()},
       {"gelu", 0, [](double x, double) { return exact_gelu(x); }, [](float x, float) { return mine::gelu(x); },
-       -0.2, inf, 4, 4, 5e-8, 5e-8, compiled<gelu>()},
+       -0.2, inf, 4, 4, 5e-8, 6e-8, compiled<gelu>()},
       {"gelu_tanh", 0, [](double x, double) { return exact_gelu_tanh(x); },
-       [](float x, float) { return mine::gelu_tanh(x); }, -0.2, inf, 4, 4, 5e-8, 5e-8, compiled<gelu_tanh>()},
+       [](float x, float) { return mine::gelu_tanh(x); }, -0.2, inf, 4, 4, 5e-8, 6e-8, compiled<gelu_tanh>()},
   };
   // Factors from a scale of 1 down to an eleventh, and extremes.
   for (float c : {1.44269504f, 0.180336880f, 0.127517432f, 23.0f, 1e-3f})
@@ -239,9 +242,9 @@ inline void judge(const Function& f, bool fma, float x, float got, double exact,
   const bool forgiven = absolute <= (fma ? f.absolute : f.absolute_without_fma);
   const bool in_ulp = ulp <= (fma ? f.ulp : f.ulp_without_fma);
   if (!forgiven && ulp > worst.ulp) worst.ulp = ulp, worst.ulp_at = x;
-  if (!in_ulp && std::isfinite(absolute) && absolute > worst.absolute)
+  if (!in_ulp && !is_nan(absolute) && !is_infinite(absolute) && absolute > worst.absolute)
     worst.absolute = absolute, worst.absolute_at = x;
-  const bool sign_kept = exact == 0 || std::signbit(got) == std::signbit(exact);
+  const bool sign_kept = exact == 0 || is_negative(got) == is_negative(exact);
   if (!(forgiven || in_ulp) || !(got >= f.lowest && got <= f.highest) || !sign_kept) ++worst.wrong, worst.wrong_at = x;
 }
 
@@ -282,8 +285,3 @@ inline void print(const Function& f, const char* machine, const Worst& w) {
 }
 
 }  // namespace check
-#if defined(__clang__)
-#pragma float_control(pop)
-#elif defined(__GNUC__)
-#pragma GCC pop_options
-#endif

@@ -1,4 +1,5 @@
-// Byte-pair encoding, byte level and byte fallback; what is published about GPT-2; broken vocabularies and texts.
+// Byte-pair encoding, byte level and byte fallback; what is published about GPT-2; broken vocabularies and
+// texts.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "text_test_data.hpp"
 
@@ -52,7 +53,8 @@ TEST_CASE("merges go by rank, then from the left") {
 }
 
 TEST_CASE("the heap agrees with the definition on random words") {
-  const BpeModel::Merges merges{{"a", "b"}, {"b", "a"}, {"ab", "ab"}, {"a", "a"}, {"aa", "b"}, {"ba", "b"}, {"c", "ab"}, {"abab", "c"}, {"b", "b"}, {"bb", "a"}};
+  const BpeModel::Merges merges{{"a", "b"},  {"b", "a"},  {"ab", "ab"},  {"a", "a"}, {"aa", "b"},
+                                {"ba", "b"}, {"c", "ab"}, {"abab", "c"}, {"b", "b"}, {"bb", "a"}};
   Json vocab = Json::object();
   const auto add = [&](const std::string& s) {
     if (!vocab.contains(s)) vocab[s] = vocab.size();
@@ -76,7 +78,8 @@ TEST_CASE("the heap agrees with the definition on random words") {
 }
 
 TEST_CASE("unknown characters, prefix and suffix") {
-  const char* vocab = R"({"<unk>":0,"a":1,"b":2,"<0xC3>":3,"<0xA9>":4,"##b":5,"a##b":6,"ab":7,"b</w>":8,"ab</w>":9})";
+  const char* vocab =
+      R"({"<unk>":0,"a":1,"b":2,"<0xC3>":3,"<0xA9>":4,"##b":5,"a##b":6,"ab":7,"b</w>":8,"ab</w>":9})";
   CHECK(ids(model(vocab, {}, {.unk_token = "<unk>"}), "axxb") == Ids{1, 0, 0, 2});
   CHECK(ids(model(vocab, {}, {.unk_token = "<unk>", .fuse_unk = true}), "axxbx") == Ids{1, 0, 2, 0});
   CHECK(ids(model(vocab, {}), "axxb") == Ids{1, 2});
@@ -86,7 +89,10 @@ TEST_CASE("unknown characters, prefix and suffix") {
   CHECK(ids(model(vocab, {}, {.ignore_merges = true}), "ab") == Ids{7});
   CHECK(ids(model(vocab, {}, {.ignore_merges = false}), "ab") == Ids{1, 2});
   CHECK(contains(error_of([&] { ids(model(vocab, {}, {.unk_token = "[UNK]"}), "x"); }), "[UNK]"));
-  CHECK(contains(error_of([&] { model(vocab, {{"a", "b"}}, {.continuing_subword_prefix = "##"}); }), "merge 0"));
+  CHECK(contains(error_of([&] {
+                   model(vocab, {{"a", "b"}}, {.continuing_subword_prefix = "##"});
+                 }),
+                 "merge 0"));
 }
 
 TEST_CASE("vocabularies and merges that contradict themselves") {
@@ -110,7 +116,8 @@ TEST_CASE("vocabularies and merges that contradict themselves") {
   CHECK(contains(error(R"({"a":0,"b":0})", ""), "one id"));
   CHECK(contains(error(R"(["a"])", ""), "object"));
   CHECK(contains(error(R"({"a":0)", ""), "byte"));
-  CHECK(contains(error_of([&] { Tokenizer::from_vocab_and_merges(f.path / "none.json", f.path / "m.txt"); }), "none.json"));
+  CHECK(contains(error_of([&] { Tokenizer::from_vocab_and_merges(f.path / "none.json", f.path / "m.txt"); }),
+                 "none.json"));
 }
 
 TEST_CASE("published GPT-2 ids, and every text comes back") {
@@ -144,7 +151,8 @@ TEST_CASE("long texts of one kind take linear time") {
   const fs::path folder = published("tokenizers/gpt2");
   if (folder.empty()) return;
   const auto t = Tokenizer::open(folder);
-  for (const char* unit : {" ", "\n", "a", "A", "1", "'", "\u00e9", "\U0001F600", " \n", "\u0301", "aB", "'s"}) {
+  for (const char* unit :
+       {" ", "\n", "a", "A", "1", "'", "\u00e9", "\U0001F600", " \n", "\u0301", "aB", "'s"}) {
     CAPTURE(unit);
     std::string text;
     while (text.size() < 300'000) text += unit;

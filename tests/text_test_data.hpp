@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include <doctest/doctest.h>
 #include <attend/core/error.hpp>
 #include <attend/text/file.hpp>
-#include <doctest/doctest.h>
 
 #ifndef ATTEND_CONFORMANCE_DIR
 #define ATTEND_CONFORMANCE_DIR ""
@@ -23,7 +23,8 @@ namespace fs = std::filesystem;
 using Ids = std::vector<std::int32_t>;
 
 struct Folder {
-  fs::path path = fs::temp_directory_path() / ("attend_text_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
+  fs::path path =
+      fs::temp_directory_path() / ("attend_text_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
   Folder() { fs::create_directories(path); }
   ~Folder() { fs::remove_all(path); }
   Folder(const Folder&) = delete;
@@ -59,7 +60,9 @@ std::string error_of(F&& f) {
   return {};
 }
 
-inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// Calls f(file, verdict) for the published malformed files of one folder; returns how many there are.
 template <class F>

@@ -14,7 +14,8 @@ using attend::text::WordPiece;
 
 namespace {
 
-const char* const small_vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nhello\nworld\n##s\n##ly\n,\n!\nun\n##aff\n##able\ncafe\n\xE4\xBD\xA0\n";
+const char* const small_vocab =
+    "[PAD]\n[UNK]\n[CLS]\n[SEP]\nhello\nworld\n##s\n##ly\n,\n!\nun\n##aff\n##able\ncafe\n\xE4\xBD\xA0\n";
 
 std::vector<std::string> words(const std::string& text) {
   std::vector<std::string> out;
@@ -30,7 +31,8 @@ TEST_CASE("UTF-8: every code point there and back, and what is not one") {
     std::string bytes;
     attend::text::append_utf8(bytes, c);
     const CodePoint back = attend::text::decode_utf8(bytes, 0);
-    if (back.value != c || back.size != bytes.size() || back.status != CodePoint::valid) FAIL("U+" << std::uint32_t{c});
+    if (back.value != c || back.size != bytes.size() || back.status != CodePoint::valid)
+      FAIL("U+" << std::uint32_t{c});
     if (bytes.size() > 1) {
       const CodePoint cut = attend::text::decode_utf8(bytes.substr(0, bytes.size() - 1), 0);
       if (cut.status != CodePoint::incomplete || cut.size != bytes.size() - 1) FAIL("U+" << std::uint32_t{c});
@@ -43,7 +45,8 @@ TEST_CASE("UTF-8: every code point there and back, and what is not one") {
   CHECK(fixed("\xE0\x80\xAF") == r + r + r);
   CHECK(fixed("\xED\xA0\x80") == r + r + r);
   CHECK(fixed("\xF4\x90\x80\x80") == r + r + r + r);
-  CHECK(fixed("\xE4\xBD" "a") == r + "a");
+  CHECK(fixed("\xE4\xBD"
+              "a") == r + "a");
   CHECK(fixed("\xF0\x9F\x98") == r);
   CHECK(fixed("\xFF\xFE") == r + r);
 }
@@ -77,7 +80,8 @@ TEST_CASE("BERT's normaliser") {
 }
 
 TEST_CASE("words") {
-  CHECK(words("Don't stop-it $5.\u3002x") == std::vector<std::string>{"Don", "'", "t", "stop", "-", "it", "$", "5", ".", "\u3002", "x"});
+  CHECK(words("Don't stop-it $5.\u3002x") ==
+        std::vector<std::string>{"Don", "'", "t", "stop", "-", "it", "$", "5", ".", "\u3002", "x"});
   CHECK(words("  \t\n").empty());
   CHECK(words("").empty());
 }
@@ -110,7 +114,8 @@ TEST_CASE("the limit of a word is in characters") {
   CHECK(t.encode(word).size() == 100);
   CHECK(t.encode(word + "\u00e4") == Ids{0});
   // A huge limit does not make the time quadratic.
-  const auto generous = WordPiece::from_vocab(path, {.lowercase = false, .max_input_chars_per_word = 1'000'000});
+  const auto generous =
+      WordPiece::from_vocab(path, {.lowercase = false, .max_input_chars_per_word = 1'000'000});
   std::string longer;
   for (int i = 0; i < 100'000; ++i) longer += "\u00e4";
   CHECK(generous.encode(longer).size() == 100'000);
@@ -118,12 +123,16 @@ TEST_CASE("the limit of a word is in characters") {
 
 TEST_CASE("from a tokenizer.json") {
   const Folder folder;
-  const std::string model = R"("model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##",
+  const std::string model =
+      R"("model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##",
     "max_input_chars_per_word":100,"vocab":{"[UNK]":0,"ab":1,"##c":2,"A":3}})";
   const auto lower = WordPiece::from_tokenizer_json(folder.write(
-      "a.json", R"({"normalizer":{"type":"BertNormalizer","lowercase":true},"pre_tokenizer":{"type":"BertPreTokenizer"},)" + model + "}"));
+      "a.json",
+      R"({"normalizer":{"type":"BertNormalizer","lowercase":true},"pre_tokenizer":{"type":"BertPreTokenizer"},)" +
+          model + "}"));
   CHECK(lower.encode("ABC A") == Ids{1, 2, 0});
-  const auto other = folder.write("b.json", R"({"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"BertPreTokenizer"},)" + model + "}");
+  const auto other = folder.write(
+      "b.json", R"({"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"BertPreTokenizer"},)" + model + "}");
   CHECK(contains(error_of([&] { WordPiece::from_tokenizer_json(other); }), "BertNormalizer"));
 }
 

@@ -144,6 +144,10 @@ struct Kernels {
   /// scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
   void (*attention_weights)(const Attention&, const QueryRows&, const AttentionState* total, Heads<float> out,
                             float* scratch);
+  /// One row, or where `log` the logarithm of it.
+  void (*softmax)(const float* x, float* y, Index n, bool log);
+  /// One head of one token, in place: x[2 * pairs] by the angles whose cosines and sines these are.
+  void (*rotate)(float* x, const float* cosine, const float* sine, Index pairs, bool interleaved);
 };
 
 }  // namespace kernel

@@ -126,3 +126,32 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
   }
   if (statistics != nullptr) statistics[0] = inverse;
 }
+
+/// load_n and store_n, for blocks that mostly are whole.
+ATTEND_INLINE vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
+ATTEND_INLINE void store_block(float* p, vf v, int n) {
+  if (n == 16)
+    store(p, v);
+  else
+    store_n(p, v, n);
+}
+
+/// Rotates `pairs` pairs of x in place: (a, b) -> (a c - b s, b c + a s). Pair i is elements i and pairs + i, or
+/// where `interleaved` 2 i and 2 i + 1.
+ATTEND_NOINLINE void rotate(float* x, const float* cosine, const float* sine, Index pairs, bool interleaved) {
+  for (Index i = 0; i < pairs; i += 16) {
+    const int m = static_cast<int>(pairs - i < 16 ? pairs - i : 16);
+    float* first = x + i;
+    float* second = first + pairs;
+    float lanes[2][16];
+    if (interleaved) {
+      for (int j = 0; j < m; ++j) lanes[0][j] = x[2 * (i + j)], lanes[1][j] = x[2 * (i + j) + 1];
+      first = lanes[0], second = lanes[1];
+    }
+    const vf a = load_block(first, m), b = load_block(second, m), c = load_block(cosine + i, m), s = load_block(sine + i, m);
+    store_block(first, fma(a, c, sub(set1(0.0f), mul(b, s))), m);
+    store_block(second, fma(b, c, mul(a, s)), m);
+    if (interleaved)
+      for (int j = 0; j < m; ++j) x[2 * (i + j)] = lanes[0][j], x[2 * (i + j) + 1] = lanes[1][j];
+  }
+}

@@ -4,6 +4,7 @@
 #include <attend/kernel/elementwise.inl>
 #include <attend/kernel/gemm.inl>
 #include <attend/kernel/attention.inl>
+#include <attend/kernel/softmax.inl>
 
 inline constexpr Kernels table = {product,        activate,        multiply,         layer_norm,       rms_norm, pack_page,
-                                  attention_span, attention_merge, attention_finish, attention_weights};
+                                  attention_span, attention_merge, attention_finish, attention_weights, softmax, rotate};

@@ -13,8 +13,8 @@
 //   tanh           1.47                   1.46
 //   sigmoid        2.41                   2.41                        1 / (1 + e^-x)
 //   silu           3.35, or 1e-43         3.35, or 1e-43              x sigmoid(x)
-//   gelu           4, or 4e-8             4, or 5e-8                  x Phi(x)
-//   gelu_tanh      4, or 4e-8             4, or 5e-8
+//   gelu           4, or 5e-8             4, or 6e-8                  x Phi(x)
+//   gelu_tanh      4, or 5e-8             4, or 6e-8
 //   softmax_exp    1.9, or 2^-126         3, or 5e-8                  2^(y c), y <= 0 < c
 //
 // gelu is within 1.3 and gelu_tanh within 1.7 ulp where x >= 0; below 0 their exponentials lose digits as they fall.

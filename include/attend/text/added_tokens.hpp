@@ -47,15 +47,17 @@ class AddedTokens {
       const Part part = root.element("added_tokens", i);
       part.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
       const std::int32_t id = part.integer("id");
-      AddedToken token{part.string("content"),        part.boolean("special", false), part.boolean("single_word", false),
-                       part.boolean("lstrip", false), part.boolean("rstrip", false),  part.boolean("normalized", true)};
+      AddedToken token{
+          part.string("content"),        part.boolean("special", false), part.boolean("single_word", false),
+          part.boolean("lstrip", false), part.boolean("rstrip", false),  part.boolean("normalized", true)};
       const auto model_id = model.id(token.content);
       if (static_cast<std::size_t>(id) >= limit) part.error("the id " + std::to_string(id) + " is too large");
       if (model_id ? *model_id != id : model.contains(id))
         part.error("\"" + token.content + "\" has the id " + std::to_string(id) + ", but the model has " +
                    (model_id ? "it at " + std::to_string(*model_id) : "\"" + model.token(id) + "\" there"));
       if (tokens_.contains(id) && tokens_.at(id).content == token.content) continue;  // said twice
-      if (tokens_.contains(id) || ids_.contains(token.content)) part.error("the token or its id is given twice");
+      if (tokens_.contains(id) || ids_.contains(token.content))
+        part.error("the token or its id is given twice");
       std::string key = token.normalized && normalizer ? normalizer(token.content) : token.content;
       (token.normalized ? normalized : raw).emplace_back(std::move(key), id);
       ids_.emplace(token.content, id);
@@ -66,7 +68,9 @@ class AddedTokens {
   }
 
   /// One more than the largest id.
-  std::size_t size() const { return tokens_.empty() ? 0 : static_cast<std::size_t>(tokens_.rbegin()->first) + 1; }
+  std::size_t size() const {
+    return tokens_.empty() ? 0 : static_cast<std::size_t>(tokens_.rbegin()->first) + 1;
+  }
 
   const AddedToken* find(std::int32_t id) const {
     const auto at = tokens_.find(id);
@@ -81,14 +85,16 @@ class AddedTokens {
   std::vector<Stretch> split_normalized(std::string_view text) const { return split(text, normalized_); }
 
  private:
-  // The leftmost token, of those that begin there the longest. One that single_word rules out is skipped whole.
+  // The leftmost token, of those that begin there the longest. One that single_word rules out is skipped
+  // whole.
   std::vector<Stretch> split(std::string_view text, const PrefixIndex& index) const {
     std::vector<Stretch> out;
     std::size_t done = 0;
     for (std::size_t at = 0; at < text.size() && !index.empty();) {
       std::size_t length = 0;
       std::int32_t id = -1;
-      index.for_each_prefix(text.substr(at), [&](std::size_t n, std::int32_t value) { length = n, id = value; });
+      index.for_each_prefix(text.substr(at),
+                            [&](std::size_t n, std::int32_t value) { length = n, id = value; });
       if (id < 0) {
         ++at;
         continue;
@@ -100,7 +106,8 @@ class AddedTokens {
       if (token.lstrip)
         while (begin > done && white_before(text, begin)) begin = previous(text, begin);
       if (token.rstrip)
-        while (end < text.size() && is_white_space(decode_utf8(text, end).value)) end += decode_utf8(text, end).size;
+        while (end < text.size() && is_white_space(decode_utf8(text, end).value))
+          end += decode_utf8(text, end).size;
       begin = std::max(begin, done);
       if (done < begin) out.push_back({text.substr(done, begin - done), -1});
       out.push_back({text.substr(begin, end - begin), id});

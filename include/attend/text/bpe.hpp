@@ -44,7 +44,8 @@ class BpeModel {
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
     const auto id = [&](const std::string& token, std::size_t rank) {
       const auto found = vocabulary_.id(token);
-      if (!found) fail(where + ": merge " + std::to_string(rank) + ": \"" + token + "\" is not in the vocabulary");
+      if (!found)
+        fail(where + ": merge " + std::to_string(rank) + ": \"" + token + "\" is not in the vocabulary");
       return *found;
     };
     const std::string& prefix = options_.continuing_subword_prefix;
@@ -52,12 +53,15 @@ class BpeModel {
       const auto& [left, right] = merges[rank];
       const std::int32_t left_id = id(left, rank), right_id = id(right, rank);
       if (!right.starts_with(prefix))
-        fail(where + ": merge " + std::to_string(rank) + ": \"" + right + "\" does not begin with \"" + prefix + '"');
-      merges_[pair(left_id, right_id)] = {static_cast<std::int32_t>(rank), id(left + right.substr(prefix.size()), rank)};
+        fail(where + ": merge " + std::to_string(rank) + ": \"" + right + "\" does not begin with \"" +
+             prefix + '"');
+      merges_[pair(left_id, right_id)] = {static_cast<std::int32_t>(rank),
+                                          id(left + right.substr(prefix.size()), rank)};
     }
     if (options_.unk_token) unknown_ = vocabulary_.id(*options_.unk_token);
     if (options_.byte_fallback)
-      for (int byte = 0; byte < 256; ++byte) bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
+      for (int byte = 0; byte < 256; ++byte)
+        bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
   }
 
   /// GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
@@ -129,7 +133,8 @@ class BpeModel {
       std::string_view token = word.substr(at, size);
       const bool first = at == 0, last = at + size == word.size();
       at += size;
-      if ((!first && !options_.continuing_subword_prefix.empty()) || (last && !options_.end_of_word_suffix.empty())) {
+      if ((!first && !options_.continuing_subword_prefix.empty()) ||
+          (last && !options_.end_of_word_suffix.empty())) {
         key = first ? "" : options_.continuing_subword_prefix;
         key += token;
         if (last) key += options_.end_of_word_suffix;
@@ -141,7 +146,8 @@ class BpeModel {
       } else if (!bytes_.empty() && all_bytes(token)) {
         for (char c : token) symbols.push_back({*bytes_[static_cast<unsigned char>(c)]});
       } else if (options_.unk_token) {
-        if (!unknown_) fail("BPE: unknown character, and \"" + *options_.unk_token + "\" is not in the vocabulary");
+        if (!unknown_)
+          fail("BPE: unknown character, and \"" + *options_.unk_token + "\" is not in the vocabulary");
         if (!(after_unknown && options_.fuse_unk)) symbols.push_back({*unknown_});
         after_unknown = true;
       }

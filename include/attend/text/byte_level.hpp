@@ -45,7 +45,8 @@ inline std::optional<std::string> characters_to_bytes(std::string_view token) {
   static const auto bytes = [] {
     std::array<int, 0x144> out;
     out.fill(-1);
-    for (int byte = 0; byte < 256; ++byte) out[detail::byte_characters()[static_cast<std::size_t>(byte)]] = byte;
+    for (int byte = 0; byte < 256; ++byte)
+      out[detail::byte_characters()[static_cast<std::size_t>(byte)]] = byte;
     return out;
   }();
   std::string out;

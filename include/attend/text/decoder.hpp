@@ -20,13 +20,14 @@ namespace attend::text {
 
 /// What a decoder has to know when tokens come one at a time: it sees a few of the last tokens, not all.
 struct DecodeWindow {
-  std::size_t context = 0;  ///< so many tokens at the front were decoded before: no character spans the border
-  bool open = false;        ///< more tokens may follow
-  bool held = false;        ///< answer: what the last tokens mean depends on those that follow
+  std::size_t context =
+      0;              ///< so many tokens at the front were decoded before: no character spans the border
+  bool open = false;  ///< more tokens may follow
+  bool held = false;  ///< answer: what the last tokens mean depends on those that follow
 };
 
-/// Rewrites tokens; all of them, joined, are the text. It may be cut off inside a character, or hold malformed
-/// UTF-8, which is for the caller to replace.
+/// Rewrites tokens; all of them, joined, are the text. It may be cut off inside a character, or hold
+/// malformed UTF-8, which is for the caller to replace.
 using Decoder = std::function<void(std::vector<std::string>&, DecodeWindow&)>;
 
 namespace detail {
@@ -117,7 +118,8 @@ inline Decoder read_decoder(const Part& part, int depth = 0) {
     part.allow({"prefix", "cleanup"});
     return [prefix = part.string("prefix", "##"), cleanup = part.boolean("cleanup", true)](
                std::vector<std::string>& tokens, DecodeWindow&) {
-      for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = decode_wordpiece(tokens[i], i == 0, prefix, cleanup);
+      for (std::size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] = decode_wordpiece(tokens[i], i == 0, prefix, cleanup);
     };
   }
   if (type == "Metaspace") {
@@ -146,8 +148,8 @@ inline Decoder read_decoder(const Part& part, int depth = 0) {
     part.allow({"content", "start", "stop"});
     const std::string content = part.string("content");
     if (count_code_points(content) != 1) part.error("\"content\" is not one character");
-    return [content, start = part.integer("start"), stop = part.integer("stop")](std::vector<std::string>& tokens,
-                                                                                 DecodeWindow&) {
+    return [content, start = part.integer("start"), stop = part.integer("stop")](
+               std::vector<std::string>& tokens, DecodeWindow&) {
       for (std::string& token : tokens) {
         std::string_view rest = token;
         for (int i = 0; i < start && rest.starts_with(content); ++i) rest.remove_prefix(content.size());
@@ -161,7 +163,8 @@ inline Decoder read_decoder(const Part& part, int depth = 0) {
     return [suffix = part.string("suffix", "</w>")](std::vector<std::string>& tokens, DecodeWindow&) {
       for (std::size_t i = 0; i < tokens.size(); ++i) {
         const std::string_view gap = i + 1 == tokens.size() ? "" : " ";
-        for (std::size_t at = 0; !suffix.empty() && (at = tokens[i].find(suffix, at)) != std::string::npos; at += gap.size())
+        for (std::size_t at = 0; !suffix.empty() && (at = tokens[i].find(suffix, at)) != std::string::npos;
+             at += gap.size())
           tokens[i].replace(at, suffix.size(), gap);
       }
     };

@@ -91,9 +91,11 @@ inline std::string strip_white_space(std::string_view text, bool left, bool righ
 inline std::string normalize_nmt(std::string_view text) {
   std::string out;
   for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
-    const bool drop = (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
-    const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                       c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+    const bool drop =
+        (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+    const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                       (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xFEFF || c == 0xFFFD;
     if (!drop) out += blank ? std::string_view(" ") : bytes;
   });
   return out;
@@ -139,13 +141,16 @@ class CharacterMap {
  private:
   std::uint32_t word(std::size_t at) const {
     std::uint32_t out = 0;
-    for (std::size_t i = 0; i < 4; ++i) out |= std::uint32_t{static_cast<unsigned char>(text_[at + i])} << 8 * i;
+    for (std::size_t i = 0; i < 4; ++i)
+      out |= std::uint32_t{static_cast<unsigned char>(text_[at + i])} << 8 * i;
     return out;
   }
 
   // The replacement of the shortest key that `key` begins with, which is how tokenizers reads the map.
   std::optional<std::string_view> find(std::string_view key) const {
-    const auto offset = [](std::uint32_t unit) -> std::size_t { return (unit >> 10) << ((unit & 0x200) >> 6); };
+    const auto offset = [](std::uint32_t unit) -> std::size_t {
+      return (unit >> 10) << ((unit & 0x200) >> 6);
+    };
     if (units_.empty()) return std::nullopt;
     std::size_t node = offset(units_[0]);
     for (char c : key) {
@@ -168,7 +173,8 @@ class CharacterMap {
 };
 
 inline std::string decode_base64(std::string_view text, const std::string& where) {
-  static constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   while (text.ends_with('=')) text.remove_suffix(1);
   std::string out;
   std::uint32_t bits = 0;
@@ -215,7 +221,8 @@ inline Normalizer read_normalizer(const Part& part, int depth = 0) {
   }
   if (type == "Prepend") {
     part.allow({"prepend"});
-    return [prefix = part.string("prepend")](std::string text) { return text.empty() ? text : prefix + text; };
+    return
+        [prefix = part.string("prepend")](std::string text) { return text.empty() ? text : prefix + text; };
   }
   if (type == "Replace") {
     part.allow({"pattern", "content"});

@@ -90,7 +90,8 @@ void split(std::vector<Piece>& pieces, Matcher for_each_match, Separator separat
     });
     if (done < piece.text.size()) spans.push_back({done, piece.text.size(), invert});
     for (const Span& s : join(std::move(spans), separator))
-      if (s.begin < s.end) out.push_back({piece.text.substr(s.begin, s.end - s.begin), piece.first && s.begin == 0});
+      if (s.begin < s.end)
+        out.push_back({piece.text.substr(s.begin, s.end - s.begin), piece.first && s.begin == 0});
   }
   pieces = std::move(out);
 }
@@ -149,7 +150,8 @@ struct Metaspace {
       piece.text = wanted && !text.starts_with(replacement) ? replacement + text : text;
     }
     const auto matches = [&](std::string_view text, auto&& f) {
-      for (std::size_t at = 0; (at = text.find(replacement, at)) != std::string_view::npos; at += replacement.size())
+      for (std::size_t at = 0; (at = text.find(replacement, at)) != std::string_view::npos;
+           at += replacement.size())
         f(at, at + replacement.size());
     };
     if (split_words) split(pieces, matches, Separator::merged_with_next);
@@ -158,13 +160,16 @@ struct Metaspace {
 
 inline PreTokenizer read_byte_level(const Part& part) {
   part.allow({"add_prefix_space", "trim_offsets", "use_regex"});
-  const bool prefix_space = part.boolean("add_prefix_space", true), use_regex = part.boolean("use_regex", true);
+  const bool prefix_space = part.boolean("add_prefix_space", true),
+             use_regex = part.boolean("use_regex", true);
   return [=, regex = Regex(gpt2_pattern, part.where())](std::vector<Piece>& pieces) {
     if (prefix_space)
       for (Piece& piece : pieces)
         if (!piece.text.starts_with(' ')) piece.text.insert(0, " ");
     if (use_regex)
-      split(pieces, [&](std::string_view text, auto&& f) { regex.for_each_match(text, f); }, Separator::isolated);
+      split(
+          pieces, [&](std::string_view text, auto&& f) { regex.for_each_match(text, f); },
+          Separator::isolated);
     for (Piece& piece : pieces) piece.text = bytes_to_characters(piece.text);
   };
 }
@@ -208,7 +213,8 @@ inline PreTokenizer read_pre_tokenizer(const Part& part, int depth = 0) {
   }
   if (type == "Punctuation") {
     part.allow({"behavior"});
-    return cut(each_character(is_punctuation), part.has("behavior") ? read_separator(part) : Separator::isolated);
+    return cut(each_character(is_punctuation),
+               part.has("behavior") ? read_separator(part) : Separator::isolated);
   }
   if (type == "CharDelimiterSplit") {
     part.allow({"delimiter"});

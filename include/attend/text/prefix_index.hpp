@@ -28,9 +28,10 @@ class PrefixIndex {
     entries_.erase(std::unique(entries_.begin(), entries_.end(), same), entries_.end());
     std::erase_if(entries_, [](const Entry& e) { return e.first.empty(); });
     for (std::size_t c = 0; c <= 256; ++c)
-      starts_[c] = static_cast<std::size_t>(
-          std::partition_point(entries_.begin(), entries_.end(), [&](const Entry& e) { return byte(e, 0) < c; }) -
-          entries_.begin());
+      starts_[c] =
+          static_cast<std::size_t>(std::partition_point(entries_.begin(), entries_.end(),
+                                                        [&](const Entry& e) { return byte(e, 0) < c; }) -
+                                   entries_.begin());
   }
 
   bool empty() const { return entries_.empty(); }

@@ -31,8 +31,8 @@ class Regex {
     std::size_t at = 0;
     // \C, which may stop inside a character, is the one thing that could break UTF-8 apart.
     constexpr std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-    code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(translated.data()), translated.size(), options, &error,
-                                &at, context.get()),
+    code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(translated.data()), translated.size(), options,
+                                &error, &at, context.get()),
                 pcre2_code_free_8);
     if (!code_) fail(where_ + ": pattern " + std::string(pattern) + ": " + message(error));
     pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);  // without it matching is slower, that is all
@@ -52,10 +52,11 @@ class Regex {
     const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data() ? text.data() : "");
     for (std::size_t at = 0; at <= text.size();) {
       // The text is known to be UTF-8; a check at each match would make the whole quadratic.
-      int count = pcre2_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+      int count =
+          pcre2_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), context.get());
       if (count == PCRE2_ERROR_JIT_STACKLIMIT)  // the interpreter keeps its stack on the heap
-        count = pcre2_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(),
-                              context.get());
+        count = pcre2_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                              data.get(), context.get());
       if (count == PCRE2_ERROR_NOMATCH) return;
       if (count < 0) fail(where_ + ": pattern gave up at byte " + std::to_string(at) + ": " + message(count));
       const std::size_t* bounds = pcre2_get_ovector_pointer_8(data.get());
@@ -74,8 +75,9 @@ class Regex {
     return reinterpret_cast<const char*>(text);
   }
 
-  // Where the flavours differ: \s is White_Space, \w includes marks, all numbers and connectors, \h is a hexadecimal digit;
-  // set operations ([a&&b], [a[b]]) PCRE2 does not have.
+  // Where the flavours differ: \s is White_Space, \w includes marks, connectors and Latin-1's superscripts
+  // and fractions (but no others), \h is a hexadecimal digit; set operations ([a&&b], [a[b]]) PCRE2 does not
+  // have.
   std::string translate(std::string_view pattern) const {
     std::string out;
     bool in_class = false;
@@ -91,13 +93,22 @@ class Regex {
       const auto next_is = [&](std::string_view s) { return pattern.substr(i).starts_with(s); };
       if (c == '\\' && i + 1 < pattern.size()) {
         switch (const char kind = pattern[++i]) {
-          case 's': out += "\\p{White_Space}"; break;
-          case 'S': out += "\\P{White_Space}"; break;
+          case 's':
+            out += "\\p{White_Space}";
+            break;
+          case 'S':
+            out += "\\P{White_Space}";
+            break;
           case 'w':
-          case 'W': set("\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}", kind == 'W'); break;
+          case 'W':
+            set("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}", kind == 'W');
+            break;
           case 'h':
-          case 'H': set("0-9a-fA-F", kind == 'H'); break;
-          default: (out += '\\') += kind;
+          case 'H':
+            set("0-9a-fA-F", kind == 'H');
+            break;
+          default:
+            (out += '\\') += kind;
         }
         continue;
       }

@@ -35,7 +35,8 @@ struct SentencePiece {
 
 namespace detail {
 
-inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(const std::filesystem::path& path) {
+inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(
+    const std::filesystem::path& path) {
   auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
   const auto status = processor->LoadFromSerializedProto(read_file(path));
   if (!status.ok()) fail(path.string() + ": not a SentencePiece model: " + status.ToString());
@@ -69,8 +70,8 @@ class SentencePieceModel {
 
 }  // namespace detail
 
-/// Opens a file. `vocabulary`, where given, numbers the pieces in place of the file's own order, and `decode_with`
-/// is the file of the other language: Marian's way.
+/// Opens a file. `vocabulary`, where given, numbers the pieces in place of the file's own order, and
+/// `decode_with` is the file of the other language: Marian's way.
 inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
                                         std::optional<Vocabulary> vocabulary = std::nullopt,
                                         const std::filesystem::path& decode_with = {}) {
@@ -85,28 +86,34 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
     }
   }
   // A processor answers -1 for a symbol that the model goes without.
-  const auto named = [&](int id) {
-    return id < 0 ? std::nullopt : vocabulary->id(processor->IdToPiece(id));
-  };
-  const auto bos = named(processor->bos_id()), eos = named(processor->eos_id()), unk = named(processor->unk_id());
+  const auto named = [&](int id) { return id < 0 ? std::nullopt : vocabulary->id(processor->IdToPiece(id)); };
+  const auto bos = named(processor->bos_id()), eos = named(processor->eos_id()),
+             unk = named(processor->unk_id());
   const Decoder decode = [decoder](std::vector<std::string>& tokens, DecodeWindow& window) {
     std::vector<std::string> out(1);
     const auto status = decoder->Decode(tokens, &out[0]);
     if (!status.ok()) fail("SentencePiece: " + status.ToString());
     // The library writes U+FFFD for the bytes of a character that is not complete yet.
-    window.held = window.open && out[0].ends_with("\xEF\xBF\xBD") && detail::byte_of_token(tokens.back()) >= 0 &&
-                  tokens.size() < window.context + 4;
+    window.held = window.open && out[0].ends_with("\xEF\xBF\xBD") &&
+                  detail::byte_of_token(tokens.back()) >= 0 && tokens.size() < window.context + 4;
     tokens = std::move(out);
   };
-  return {SubwordModel(detail::SentencePieceModel(processor, *std::move(vocabulary), unk)), decode, control, bos, eos, unk};
+  return {SubwordModel(detail::SentencePieceModel(processor, *std::move(vocabulary), unk)),
+          decode,
+          control,
+          bos,
+          eos,
+          unk};
 }
 
 #else
 
-inline SentencePiece read_sentencepiece(const std::filesystem::path& path, std::optional<Vocabulary> = std::nullopt,
+inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
+                                        std::optional<Vocabulary> = std::nullopt,
                                         const std::filesystem::path& = {}) {
   fail(path.string() +
-       ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or build "
+       ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or "
+       "build "
        "with -DATTEND_WITH_SENTENCEPIECE and -lsentencepiece; or convert the model to a tokenizer.json");
 }
 

@@ -31,8 +31,8 @@ class WordLevelModel {
     auto id = vocabulary_.id(word);
     if (!id) id = vocabulary_.id(unk_token_);
     if (!id)
-      fail("WordLevel: the word \"" + std::string(word.substr(0, 64)) + "\" is unknown, and so is \"" + unk_token_ +
-           '"');
+      fail("WordLevel: the word \"" + std::string(word.substr(0, 64)) + "\" is unknown, and so is \"" +
+           unk_token_ + '"');
     ids.push_back(*id);
   }
 
@@ -48,7 +48,9 @@ class SubwordModel {
   explicit SubwordModel(Model model) {
     const auto shared = std::make_shared<const Model>(std::move(model));
     vocabulary_ = std::shared_ptr<const Vocabulary>(shared, &shared->vocabulary());
-    tokenize_ = [shared](std::string_view word, std::vector<std::int32_t>& ids) { shared->tokenize(word, ids); };
+    tokenize_ = [shared](std::string_view word, std::vector<std::int32_t>& ids) {
+      shared->tokenize(word, ids);
+    };
   }
 
   const Vocabulary& vocabulary() const { return *vocabulary_; }
@@ -64,7 +66,8 @@ namespace detail {
 inline BpeModel read_bpe_model(const Part& part) {
   part.allow({"vocab", "merges", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
               "fuse_unk", "byte_fallback", "ignore_merges"});
-  if (part.has("dropout") && part.at("dropout") != 0) part.error("dropout is for training, and not supported");
+  if (part.has("dropout") && part.at("dropout") != 0)
+    part.error("dropout is for training, and not supported");
   BpeModel::Options options;
   if (part.has("unk_token")) options.unk_token = part.string("unk_token");
   options.continuing_subword_prefix = part.string("continuing_subword_prefix", "");
@@ -82,8 +85,8 @@ inline BpeModel read_bpe_model(const Part& part) {
     else
       fail(where + ": expected two tokens");
   }
-  return BpeModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), merges, std::move(options),
-                  part.where());
+  return BpeModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), merges,
+                  std::move(options), part.where());
 }
 
 inline UnigramModel read_unigram_model(const Part& part) {
@@ -100,17 +103,19 @@ inline UnigramModel read_unigram_model(const Part& part) {
   std::optional<std::int32_t> unk_id;
   if (part.has("unk_id")) {
     unk_id = part.integer("unk_id");
-    if (!vocabulary.contains(*unk_id)) part.error("unk_id " + std::to_string(*unk_id) + " is not in the vocabulary");
+    if (!vocabulary.contains(*unk_id))
+      part.error("unk_id " + std::to_string(*unk_id) + " is not in the vocabulary");
   }
   return UnigramModel(std::move(vocabulary), std::move(scores), unk_id, part.boolean("byte_fallback", false));
 }
 
 inline SubwordModel read_subword_model(const Part& part) {
   // Files of tokenizers before 0.9 leave the type out.
-  const std::string type = part.string("type", part.has("merges")                              ? "BPE"
-                                               : part.has("continuing_subword_prefix")         ? "WordPiece"
-                                               : part.has("vocab") && part.at("vocab").is_array() ? "Unigram"
-                                                                                               : "WordLevel");
+  const std::string type =
+      part.string("type", part.has("merges")                                 ? "BPE"
+                          : part.has("continuing_subword_prefix")            ? "WordPiece"
+                          : part.has("vocab") && part.at("vocab").is_array() ? "Unigram"
+                                                                             : "WordLevel");
   if (type == "WordPiece") return SubwordModel(read_wordpiece_model(part));
   if (type == "BPE") return SubwordModel(read_bpe_model(part));
   if (type == "Unigram") return SubwordModel(read_unigram_model(part));

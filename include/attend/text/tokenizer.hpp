@@ -48,19 +48,20 @@ struct Encoding {
 /// Text to ids and back. Immutable: any number of threads may share one, and copies are cheap.
 ///     const auto tokenizer = Tokenizer::open("bert-base-uncased");
 ///     std::vector<std::int32_t> ids = tokenizer.encode("Hello, world!");   // [CLS] hello , world ! [SEP]
-/// Malformed UTF-8 in a text is read as U+FFFD. As in transformers, "truncation" and "padding" of a tokenizer.json
-/// are what somebody last used, and not applied.
+/// Malformed UTF-8 in a text is read as U+FFFD. As in transformers, "truncation" and "padding" of a
+/// tokenizer.json are what somebody last used, and not applied.
 class Tokenizer {
  public:
-  /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a SentencePiece
-  /// model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model or *.spm.
-  /// Fails if a part of it is unknown or contradicts another.
+  /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a
+  /// SentencePiece model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model
+  /// or *.spm. Fails if a part of it is unknown or contradicts another.
   static Tokenizer open(const std::filesystem::path& path) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     if (!fs::is_directory(path, ignored)) {
       const auto extension = path.extension();
-      if (extension == ".model" || extension == ".spm") return from_sentencepiece(read_sentencepiece(path), false, false);
+      if (extension == ".model" || extension == ".spm")
+        return from_sentencepiece(read_sentencepiece(path), false, false);
       if (extension == ".txt") return from_json(detail::describe_wordpiece(path, {}), path.string());
       return from_json(parse_json(read_text(path), path.string()), path.string());
     }
@@ -73,8 +74,10 @@ class Tokenizer {
   }
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
-  static Tokenizer from_vocab_and_merges(const std::filesystem::path& vocab, const std::filesystem::path& merges) {
-    return from_json(detail::describe_bpe(vocab, merges, {}), vocab.string() + " and " + merges.filename().string());
+  static Tokenizer from_vocab_and_merges(const std::filesystem::path& vocab,
+                                         const std::filesystem::path& merges) {
+    return from_json(detail::describe_bpe(vocab, merges, {}),
+                     vocab.string() + " and " + merges.filename().string());
   }
 
   /// From the contents of a tokenizer.json; `where` names it in errors.
@@ -85,7 +88,8 @@ class Tokenizer {
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
     Tokenizer out(detail::read_subword_model(root.part("model")));
     if (root.has("normalizer")) out.normalizer_ = detail::read_normalizer(root.part("normalizer"));
-    if (root.has("pre_tokenizer")) out.pre_tokenizer_ = detail::read_pre_tokenizer(root.part("pre_tokenizer"));
+    if (root.has("pre_tokenizer"))
+      out.pre_tokenizer_ = detail::read_pre_tokenizer(root.part("pre_tokenizer"));
     if (root.has("post_processor")) out.template_ = detail::read_post_processor(root.part("post_processor"));
     if (root.has("decoder")) out.decoder_ = detail::read_decoder(root.part("decoder"));
     out.added_ = AddedTokens(root, out.model_.vocabulary(), out.normalizer_);
@@ -103,7 +107,8 @@ class Tokenizer {
   }
 
   /// Both texts with the special tokens around and between them, and which id belongs to which text.
-  Encoding encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options = {}) const {
+  Encoding encode_pair(std::string_view first, std::string_view second,
+                       const EncodeOptions& options = {}) const {
     std::vector<std::int32_t> a = sequence(first), b = sequence(second);
     truncate(a, &b, options);
     return assemble(template_.pair, a, b, options);
@@ -164,8 +169,8 @@ class Tokenizer {
     const detail::SentencePieceFolder found = detail::find_sentencepiece(folder);
     std::optional<Vocabulary> vocabulary;
     if (!found.vocabulary.empty()) vocabulary = Vocabulary::from_json(found.vocabulary);
-    return from_sentencepiece(read_sentencepiece(found.model, std::move(vocabulary), found.decode_with), found.add_bos,
-                              found.add_eos);
+    return from_sentencepiece(read_sentencepiece(found.model, std::move(vocabulary), found.decode_with),
+                              found.add_bos, found.add_eos);
   }
 
   // The ids of one text, without what surrounds it.
@@ -192,7 +197,8 @@ class Tokenizer {
     return ids;
   }
 
-  void truncate(std::vector<std::int32_t>& a, std::vector<std::int32_t>* b, const EncodeOptions& options) const {
+  void truncate(std::vector<std::int32_t>& a, std::vector<std::int32_t>* b,
+                const EncodeOptions& options) const {
     if (!options.max_length) return;
     const auto& items = b ? template_.pair : template_.single;
     std::size_t special = 0;
@@ -256,63 +262,6 @@ class Tokenizer {
   Template template_;
   Decoder decoder_;
   std::vector<std::int32_t> control_;  // sorted; SentencePiece's special tokens
-};
-
-/// Text of ids that come one at a time. What push and finish return, joined, is what decode gives for all the ids;
-/// no character is ever cut in two. (Where byte tokens are malformed, a character shown before stays shown.)
-/// It refers to the tokenizer, which must outlive it; one text per decoder at a time.
-class StreamingDecoder {
- public:
-  explicit StreamingDecoder(const Tokenizer& tokenizer, const DecodeOptions& options = {})
-      : tokenizer_(&tokenizer), options_(options) {}
-
-  /// The text that is certain after this id; often none.
-  std::string push(std::int32_t id) {
-    const std::string& token = tokenizer_->id_to_token(id);
-    if (options_.skip_special_tokens && tokenizer_->is_special(id)) return {};
-    tokens_.push_back(token);
-    DecodeWindow window{.context = context_, .open = true};
-    const std::string text = tokenizer_->join(tokens_, window);
-    std::size_t end = shown_;
-    while (end < text.size()) {
-      const CodePoint c = decode_utf8(text, end);
-      if (c.status == CodePoint::incomplete) break;
-      end += c.size;
-    }
-    std::string out = end > shown_ ? to_valid_utf8(std::string_view(text).substr(shown_, end - shown_)) : "";
-    shown_ = end;
-    if (!window.held && end >= text.size()) forget();
-    return out;
-  }
-
-  /// The rest, with U+FFFD for a character that never became whole. The decoder is then as new.
-  std::string finish() {
-    DecodeWindow window{.context = context_};
-    const std::string text = tokenizer_->join(tokens_, window);
-    std::string out = shown_ < text.size() ? to_valid_utf8(std::string_view(text).substr(shown_)) : "";
-    tokens_.clear();
-    context_ = shown_ = 0;
-    return out;
-  }
-
- private:
-  // Everything is shown: the newest tokens become the context of those to come, and the older ones go. A decoder
-  // may treat the beginning of a text differently, so a context that shows nothing by itself would not do.
-  void forget() {
-    std::vector<std::string> newest(tokens_.begin() + static_cast<std::ptrdiff_t>(context_), tokens_.end());
-    DecodeWindow window{.open = true};
-    const std::string text = tokenizer_->join(newest, window);
-    if (text.empty() || window.held) return;
-    tokens_ = std::move(newest);
-    context_ = tokens_.size();
-    shown_ = text.size();
-  }
-
-  const Tokenizer* tokenizer_;
-  DecodeOptions options_;
-  std::vector<std::string> tokens_;  // first those of the context
-  std::size_t context_ = 0;
-  std::size_t shown_ = 0;  // bytes of the text of tokens_
 };
 
 }  // namespace attend::text

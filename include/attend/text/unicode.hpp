@@ -104,8 +104,9 @@ inline utf8proc_category_t category(char32_t c) {
 
 /// Unicode's White_Space property.
 inline bool is_white_space(char32_t c) {
-  return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 /// General category P*, and the ASCII symbols ($ + < = > ^ ` | ~) that tokenizers count as punctuation.
@@ -129,11 +130,13 @@ inline bool is_mark(char32_t c) {
   return kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME;
 }
 
-/// What regular expressions call \w: Alphabetic (approximately), M, Nd, Pc.
+/// What regular expressions call \w: Alphabetic, M, Nd, Pc and the joiners. Alphabetic are the letters, the
+/// letter numbers, and letters in circles and squares, which utf8proc counts as symbols.
 inline bool is_word(char32_t c) {
   const auto kind = category(c);
   return (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_NL) || kind == UTF8PROC_CATEGORY_PC ||
-         c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9);
+         c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
 /// Lower case of each character by itself (no final sigma). U+0130 is the one with a lower case of two.
@@ -164,7 +167,8 @@ inline std::string normalize(std::string_view text, NormalForm form) {
   for_each_code_point(text, [&](char32_t c, std::string_view) {
     utf8proc_int32_t parts[32];
     int boundary = 0;
-    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, &boundary);
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, &boundary);
     if (count < 0 || count > 32) fail(std::string("Unicode normalisation: ") + utf8proc_errmsg(count));
     codes.insert(codes.end(), parts, parts + count);
   });

@@ -26,7 +26,10 @@ class UnigramModel {
   /// least probable token and becomes `unk_id`, or its bytes if `byte_fallback` and the vocabulary has them.
   UnigramModel(Vocabulary vocabulary, std::vector<double> scores, std::optional<std::int32_t> unk_id,
                bool byte_fallback)
-      : vocabulary_(std::move(vocabulary)), scores_(std::move(scores)), unk_id_(unk_id), byte_fallback_(byte_fallback) {
+      : vocabulary_(std::move(vocabulary)),
+        scores_(std::move(scores)),
+        unk_id_(unk_id),
+        byte_fallback_(byte_fallback) {
     std::vector<PrefixIndex::Entry> entries;
     for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary_.size()); ++id)
       if (vocabulary_.contains(id)) entries.emplace_back(vocabulary_.token(id), id);
@@ -94,7 +97,8 @@ class UnigramModel {
       if (ids.size() == before + run.size()) return;
       ids.resize(before);
     }
-    if (!unk_id_) fail("Unigram: \"" + std::string(run.substr(0, 64)) + "\" is unknown, and there is no unk_id");
+    if (!unk_id_)
+      fail("Unigram: \"" + std::string(run.substr(0, 64)) + "\" is unknown, and there is no unk_id");
     ids.push_back(*unk_id_);
   }
 

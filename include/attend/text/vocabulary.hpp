@@ -60,7 +60,9 @@ class Vocabulary {
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.
   void add(std::string token, std::int32_t id, const std::string& where) {
     const auto at = static_cast<std::size_t>(id);
-    if (contains(id)) fail(where + ": tokens \"" + tokens_[at] + "\" and \"" + token + "\" have one id, " + std::to_string(id));
+    if (contains(id))
+      fail(where + ": tokens \"" + tokens_[at] + "\" and \"" + token + "\" have one id, " +
+           std::to_string(id));
     if (!ids_.try_emplace(token, id).second) fail(where + ": token \"" + token + "\" has two ids");
     if (at >= tokens_.size()) {
       tokens_.resize(at + 1);
@@ -85,7 +87,8 @@ class Vocabulary {
   /// Fails on an id that no token has.
   const std::string& token(std::int32_t id) const {
     if (!contains(id))
-      fail("no token has the id " + std::to_string(id) + " (the vocabulary ends before " + std::to_string(size()) + ")");
+      fail("no token has the id " + std::to_string(id) + " (the vocabulary ends before " +
+           std::to_string(size()) + ")");
     return tokens_[static_cast<std::size_t>(id)];
   }
 

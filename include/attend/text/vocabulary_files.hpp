@@ -128,8 +128,8 @@ inline Json describe_wordpiece(const std::filesystem::path& path, const std::fil
   return out;
 }
 
-/// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a vocabulary
-/// with <s>, </s> and <mask> is RoBERTa's.
+/// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
+/// vocabulary with <s>, </s> and <mask> is RoBERTa's.
 inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::filesystem::path& merges_path,
                          const std::filesystem::path& folder) {
   const FolderConfig config(folder);
@@ -142,20 +142,23 @@ inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::fil
   const auto is = [&](std::initializer_list<std::string_view> names) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
-  const bool roberta = is({"RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer"}) ||
-                       (name.empty() && vocab.contains("<s>") && vocab.contains("</s>") && vocab.contains("<mask>"));
+  const bool roberta =
+      is({"RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer"}) ||
+      (name.empty() && vocab.contains("<s>") && vocab.contains("</s>") && vocab.contains("<mask>"));
   const bool qwen = is({"Qwen2Tokenizer"});
   if (!roberta && !qwen && !name.empty() && !is({"GPT2Tokenizer", "CodeGenTokenizer"}))
     config.part().error("tokenizer_class " + name + " needs a tokenizer.json");
 
-  Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", config.part().boolean("add_prefix_space", false)}};
+  Json byte_level = {{"type", "ByteLevel"},
+                     {"add_prefix_space", config.part().boolean("add_prefix_space", false)}};
   Json out = {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
               {"pre_tokenizer", byte_level},
               {"decoder", {{"type", "ByteLevel"}}}};
   std::vector<std::pair<std::string, bool>> specials;
   if (roberta) {
     const std::string cls = config.token("cls_token", "<s>"), sep = config.token("sep_token", "</s>");
-    if (!vocab.contains(cls) || !vocab.contains(sep)) fail(vocab_path.string() + ": no " + cls + " or no " + sep);
+    if (!vocab.contains(cls) || !vocab.contains(sep))
+      fail(vocab_path.string() + ": no " + cls + " or no " + sep);
     out["post_processor"] = {{"type", "RobertaProcessing"},
                              {"cls", Json::array({cls, vocab[cls]})},
                              {"sep", Json::array({sep, vocab[sep]})}};
@@ -202,11 +205,16 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
     const std::string kind = config.tokenizer_class();
     const bool llama = kind == "LlamaTokenizer" || kind == "GemmaTokenizer";
     const bool t5 = kind == "T5Tokenizer" || kind == "PegasusTokenizer";
-    if (!kind.empty() && !llama && !t5) config.part().error("tokenizer_class " + kind + " needs a tokenizer.json");
-    return {folder / name, {}, {}, config.part().boolean("add_bos_token", llama),
+    if (!kind.empty() && !llama && !t5)
+      config.part().error("tokenizer_class " + kind + " needs a tokenizer.json");
+    return {folder / name,
+            {},
+            {},
+            config.part().boolean("add_bos_token", llama),
             config.part().boolean("add_eos_token", t5)};
   }
-  fail(folder.string() + ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
+  fail(folder.string() +
+       ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
 }
 
 }  // namespace attend::text::detail

@@ -137,13 +137,14 @@ class WordPieceModel {
 
 /// One token of a WordPiece text: glued on if it has the prefix (which goes), else after a blank. `cleanup`
 /// takes away the blank before punctuation and English contractions.
-inline std::string decode_wordpiece(std::string_view token, bool first, std::string_view prefix, bool cleanup) {
+inline std::string decode_wordpiece(std::string_view token, bool first, std::string_view prefix,
+                                    bool cleanup) {
   std::string out;
   if (!first && !token.starts_with(prefix)) out = ' ';
   out += !first && token.starts_with(prefix) ? token.substr(prefix.size()) : token;
   if (!cleanup) return out;
   static constexpr std::string_view rules[][2] = {
-      {" .", "."},     {" ?", "?"},           {" !", "!"},    {" ,", ","},      {" ' ", "'"},    {" n't", "n't"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
       {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : rules)
@@ -170,9 +171,10 @@ class WordPiece {
     BertNormalizer normalizer{.handle_chinese_chars = options.handle_chinese_chars,
                               .lowercase = options.lowercase,
                               .strip_accents = options.strip_accents};
-    return WordPiece(normalizer, WordPieceModel(Vocabulary::from_lines(path),
-                                                {.unk_token = options.unk_token,
-                                                 .max_input_chars_per_word = options.max_input_chars_per_word}));
+    return WordPiece(normalizer,
+                     WordPieceModel(Vocabulary::from_lines(path),
+                                    {.unk_token = options.unk_token,
+                                     .max_input_chars_per_word = options.max_input_chars_per_word}));
   }
   static WordPiece from_vocab(const std::filesystem::path& path) { return from_vocab(path, Options()); }
 
@@ -200,7 +202,9 @@ class WordPiece {
 
   /// One more than the largest id.
   std::size_t vocab_size() const { return model_.vocabulary().size(); }
-  std::optional<std::int32_t> token_to_id(std::string_view token) const { return model_.vocabulary().id(token); }
+  std::optional<std::int32_t> token_to_id(std::string_view token) const {
+    return model_.vocabulary().id(token);
+  }
   const std::string& id_to_token(std::int32_t id) const { return model_.vocabulary().token(id); }
 
  private:
@@ -236,7 +240,8 @@ inline WordPieceModel read_wordpiece_model(const Part& part) {
 inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& path) {
   const Json json = parse_json(read_text(path), path.string());
   const Part root(json, path.string());
-  const Part normalizer = root.part("normalizer"), splitter = root.part("pre_tokenizer"), model = root.part("model");
+  const Part normalizer = root.part("normalizer"), splitter = root.part("pre_tokenizer"),
+             model = root.part("model");
   if (normalizer.string("type") != "BertNormalizer") normalizer.error("expected a BertNormalizer");
   if (splitter.string("type") != "BertPreTokenizer") splitter.error("expected a BertPreTokenizer");
   // Files of tokenizers before 0.9 leave the model's type out.

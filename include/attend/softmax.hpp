@@ -1,0 +1,136 @@
+// softmax and log_softmax over any axis of a tensor.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <attend/activation.hpp>
+#include <attend/core/context.hpp>
+#include <attend/kernel/dispatch.hpp>
+#include <attend/linear.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend {
+
+namespace detail {
+/// The row of n contiguous elements at y, in place.
+template <class Scalar>
+void softmax_row(Scalar* y, Index n, bool log_of_it) {
+  if constexpr (has_kernels<Scalar>) {
+    kernel::kernels().softmax(y, y, n, log_of_it);
+  } else {
+    using std::exp, std::log;
+    const Scalar none = -std::numeric_limits<Scalar>::infinity();
+    Scalar maximum = none, sum(0);
+    for (Index i = 0; i < n; ++i)
+      if (y[i] > maximum) maximum = y[i];
+    if (maximum == none) maximum = Scalar(0);  // -inf - -inf would be NaN
+    for (Index i = 0; i < n; ++i) sum = sum + exp(y[i] - maximum);
+    const bool empty = sum == Scalar(0);
+    for (Index i = 0; i < n; ++i) {
+      if (log_of_it)
+        y[i] = empty ? none : y[i] - maximum - log(sum);
+      else
+        y[i] = empty ? Scalar(0) : exp(y[i] - maximum) / sum;
+    }
+  }
+}
+
+template <class Scalar, int Rank>
+void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
+                  bool log_of_it) {
+  static_assert(Rank >= 1);
+  check_shape("softmax (output)", x.shape(), out.shape());
+  if (axis < -Rank || axis >= Rank)
+    fail("softmax: axis " + std::to_string(axis) + " of shape " + to_string(x.shape()));
+  if (x.empty()) return;
+  // The axis goes last, and the others before it in their order: row r is the r-th of what is left.
+  for (int a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a) x = x.transpose(a, a + 1), out = out.transpose(a, a + 1);
+  const Index n = x.size(Rank - 1), rows = x.numel() / n;
+  const int workers = context.workers(rows, 20.0 * static_cast<double>(x.numel()));
+  Frame frame(context.workspace());
+  const Scratch<Scalar, 2> scratch(frame, {out.stride(Rank - 1) == 1 ? 0 : workers, n});
+  context.parallel(rows, workers, [&](Index r, int worker) {
+    const Scalar* from = x.data();
+    Scalar* to = out.data();
+    for (int a = Rank - 2; a >= 0; r /= x.size(a), --a) {
+      from += r % x.size(a) * x.stride(a);
+      to += r % x.size(a) * out.stride(a);
+    }
+    const bool contiguous = out.stride(Rank - 1) == 1;
+    Scalar* row = contiguous ? to : &scratch.view()(worker, 0);
+    for (Index i = 0; i < n; ++i) row[i] = from[i * x.stride(Rank - 1)];
+    softmax_row(row, n, log_of_it);
+    if (contiguous) return;
+    for (Index i = 0; i < n; ++i) to[i * out.stride(Rank - 1)] = row[i];
+  });
+}
+}  // namespace detail
+
+/// out = e^x / sum(e^x) along `axis`, which counts from the end where negative. A row of nothing but -inf gives 0;
+/// NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x.
+/// https://pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html
+template <class Scalar, int Rank>
+void softmax(Context& context, TensorView<const Scalar, Rank> x, int axis,
+             std::type_identity_t<TensorView<Scalar, Rank>> out) {
+  detail::softmax_over<Scalar, Rank>(context, x, axis, out, false);
+}
+/// Its logarithm, which keeps its digits where the softmax is near 0. A row of nothing but -inf stays so.
+template <class Scalar, int Rank>
+void log_softmax(Context& context, TensorView<const Scalar, Rank> x, int axis,
+                 std::type_identity_t<TensorView<Scalar, Rank>> out) {
+  detail::softmax_over<Scalar, Rank>(context, x, axis, out, true);
+}
+
+/// The same as new tensors.
+template <TensorLike X>
+Tensor<typename X::Scalar, X::rank> softmax(const X& x, int axis = -1) {
+  Tensor<typename X::Scalar, X::rank> out(x.shape());
+  softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
+  return out;
+}
+template <TensorLike X>
+Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, int axis = -1) {
+  Tensor<typename X::Scalar, X::rank> out(x.shape());
+  log_softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
+  return out;
+}
+
+namespace detail {
+/// The row out[i] = x[i] σ(alpha x[i]), times gate_of[i] where that is not null; out may be any of them.
+template <class Scalar>
+void swish_row(const Scalar* x, const Scalar& alpha, const Scalar* values, Scalar* out, Index n) {
+  if constexpr (has_kernels<Scalar>) {
+    if (alpha == 1.0f) {
+      float block[256];
+      for (Index i = 0; i < n; i += 256) {
+        const Index m = std::min<Index>(256, n - i);
+        kernel::kernels().activate(Activation::silu, x + i, block, m);
+        if (values != nullptr) kernel::kernels().multiply(values + i, block, m);
+        std::copy(block, block + m, out + i);
+      }
+      return;
+    }
+    float block[256];
+    for (Index i = 0; i < n; i += 256) {
+      const Index m = std::min<Index>(256, n - i);
+      for (Index j = 0; j < m; ++j) block[j] = alpha * x[i + j];
+      kernel::kernels().activate(Activation::sigmoid, block, block, m);
+      kernel::kernels().multiply(x + i, block, m);
+      if (values != nullptr) kernel::kernels().multiply(values + i, block, m);
+      std::copy(block, block + m, out + i);
+    }
+  } else {
+    for (Index i = 0; i < n; ++i) {
+      const Scalar s = x[i] * activate(Activation::sigmoid, Scalar(alpha * x[i]));
+      out[i] = values != nullptr ? s * values[i] : s;
+    }
+  }
+}
+}  // namespace detail
+
+}  // namespace attend
