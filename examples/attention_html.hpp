@@ -1,4 +1,4 @@
-// One self-contained HTML page that shows what each head of an encoder attends to. No scripts, nothing to fetch.
+// One self-contained HTML page that shows what each head of an encoder attends to. No scripts, no fetches.
 #pragma once
 
 #include <algorithm>
@@ -27,11 +27,16 @@ struct Picture {
 inline std::string escaped(std::string_view text) {
   std::string out;
   for (char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
   }
   return out;
 }
@@ -43,7 +48,8 @@ inline std::string joined(const std::vector<std::string>& words) {
 }
 
 /// "soup: bland 98 %, was 1 %": the three words that a row gives most weight.
-inline std::string row_tip(const std::vector<std::string>& words, attend::TensorView<const float, 1> weights, Index q) {
+inline std::string row_tip(const std::vector<std::string>& words, attend::TensorView<const float, 1> weights,
+                           Index q) {
   std::vector<Index> order(words.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<Index>(i);
   std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return weights[a] > weights[b]; });
@@ -54,7 +60,8 @@ inline std::string row_tip(const std::vector<std::string>& words, attend::Tensor
   return tip;
 }
 
-/// A map is a table; the shade of a cell is one of 20 classes. Rows are the words that look, columns those looked at.
+/// A map is a table; the shade of a cell is one of 20 classes. Rows are the words that look, columns those
+/// looked at.
 inline void write_map(std::ostream& out, const Picture& picture, Index layer, Index head, const char* kind) {
   const attend::TensorView<const float, 2> weights = picture.attention[layer][head];
   const Index length = weights.size(0);
@@ -67,8 +74,10 @@ inline void write_map(std::ostream& out, const Picture& picture, Index layer, In
         << escaped(picture.words[static_cast<std::size_t>(q)]);
     for (Index k = 0; k < length; ++k) {
       const long shade = std::clamp(std::lround(20 * weights(q, k)), 0L, 20L);
-      if (shade == 0) out << "<td>";
-      else out << "<td class=s" << shade << '>';
+      if (shade == 0)
+        out << "<td>";
+      else
+        out << "<td class=s" << shade << '>';
     }
     out << '\n';
   }
@@ -95,22 +104,27 @@ tr:hover th:not(.c) { font-weight: 700; }
 summary { cursor: pointer; margin-top: .8rem; }
 )";
 
-/// Writes the page. Each picture's map [shown_layer, shown_head] is drawn large, and below it those of all heads.
-inline void write_page(std::ostream& out, std::string_view title, std::string_view lead, std::span<const Picture> pictures) {
+/// Writes the page. Each picture's map [shown_layer, shown_head] is drawn large, and below it those of all
+/// heads.
+inline void write_page(std::ostream& out, std::string_view title, std::string_view lead,
+                       std::span<const Picture> pictures) {
   out << "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       << "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" << escaped(title)
       << "</title>\n<style>" << kStyle;
   for (int shade = 1; shade <= 20; ++shade)
-    out << ".s" << shade << "{background:rgba(var(--shade)," << shade / 20.0 << ")}" << (shade % 5 == 0 ? "\n" : " ");
+    out << ".s" << shade << "{background:rgba(var(--shade)," << shade / 20.0 << ")}"
+        << (shade % 5 == 0 ? "\n" : " ");
   out << "</style>\n</head>\n<body>\n<h1>" << escaped(title) << "</h1>\n<p>" << escaped(lead) << "</p>\n";
   for (const Picture& picture : pictures) {
-    out << "<section>\n<h2>" << escaped(joined(picture.words)) << "</h2>\n<p><b>" << escaped(picture.answer) << "</b></p>\n";
+    out << "<section>\n<h2>" << escaped(joined(picture.words)) << "</h2>\n<p><b>" << escaped(picture.answer)
+        << "</b></p>\n";
     if (!picture.note.empty()) out << "<p class=note>" << escaped(picture.note) << "</p>\n";
     write_map(out, picture, picture.shown_layer, picture.shown_head, "large");
     out << "<details open><summary>All layers and heads</summary>\n";
     for (Index layer = 0; layer < picture.attention.size(0); ++layer) {
       out << "<div class=maps>\n";
-      for (Index head = 0; head < picture.attention.size(1); ++head) write_map(out, picture, layer, head, "small");
+      for (Index head = 0; head < picture.attention.size(1); ++head)
+        write_map(out, picture, layer, head, "small");
       out << "</div>\n";
     }
     out << "</details>\n</section>\n";

@@ -3,7 +3,8 @@
 // head of attention shows why: in the row of the last "bread", the column of "wonderful" is dark.
 // The model and its training are in examples/toy/.
 
-#include <cmath>
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <exception>
 #include <fstream>
@@ -48,6 +49,11 @@ Reads sentences and says what was thought of the thing that each asks about, wit
   --help            show this
 )";
 
+constexpr const char* kLead =
+    "Each row is a word that looks, each column a word that it looks at; the stronger the colour, the more "
+    "weight. "
+    "Rest the pointer on a row to see its words and weights.";
+
 struct Arguments {
   std::vector<std::string> sentences;
   std::string html;
@@ -68,13 +74,17 @@ Arguments parse(int argc, char** argv) {
       attend::fail("unknown argument '" + name + "', see --help");
     if (i + 1 == argc) attend::fail(name + " needs a value, see --help");
     const std::string value = argv[++i];
-    if (name == "--sentence") arguments.sentences.push_back(value);
-    else if (name == "--html") arguments.html = value;
-    else if (name == "--model") arguments.model = value;
-    else if (value.empty() || value.size() > 3 || value.find_first_not_of("0123456789") != std::string::npos ||
-             std::stoi(value) == 0)
+    if (name == "--sentence")
+      arguments.sentences.push_back(value);
+    else if (name == "--html")
+      arguments.html = value;
+    else if (name == "--model")
+      arguments.model = value;
+    else if (value.empty() || value.size() > 3 ||
+             value.find_first_not_of("0123456789") != std::string::npos || std::stoi(value) == 0)
       attend::fail("--threads needs a number from 1 to 999, got '" + value + "'");
-    else arguments.threads = std::stoi(value);
+    else
+      arguments.threads = std::stoi(value);
   }
   return arguments;
 }
@@ -120,8 +130,8 @@ std::string padded(const std::string& word, int width) {
   return text + std::string(static_cast<std::size_t>(std::max(0, width - characters)), ' ');
 }
 
-/// One head as a map. Words are numbered: rows are the words that look, columns those looked at. Behind each row
-/// stands the word that it looks at most.
+/// One head as a map. Words are numbered: rows are the words that look, columns those looked at. Behind each
+/// row stands the word that it looks at most.
 void print_map(const std::vector<std::string>& words, attend::TensorView<const float, 2> weights) {
   constexpr const char* kShades[] = {"· ", "░░", "▒▒", "▓▓", "██"};
   const Index length = weights.size(0);
@@ -148,23 +158,26 @@ void print_map(const std::vector<std::string>& words, attend::TensorView<const f
 void run(const Arguments& arguments) {
   const toy::ToyEncoder model(arguments.model);
   attend::Context context(arguments.threads);
-  std::vector<Reading> readings;  // one's own sentences first; the built-in ones are there to be compared with
+  // Sentences of one's own come first; the built-in ones are then there to be compared with.
+  std::vector<Reading> readings;
   for (const std::string& text : arguments.sentences) readings.push_back(model.read(context, text));
   for (const std::string& text : kSentences) readings.push_back(model.read(context, text));
   const std::size_t shown = arguments.sentences.empty() ? readings.size() : arguments.sentences.size();
   const Index layer = model.shown_layer(), head = model.shown_head();
 
-  std::printf("An encoder of %d parameters. The maps show layer %d, head %d: rows look at columns,\n"
-              "· below 10 %%   ░ below 30 %%   ▒ below 50 %%   ▓ below 75 %%   █ from 75 %% on\n",
-              static_cast<int>(model.parameter_count()), static_cast<int>(layer), static_cast<int>(head));
+  std::printf(
+      "An encoder of %d parameters. The maps show layer %d, head %d: rows look at columns,\n"
+      "· below 10 %%   ░ below 30 %%   ▒ below 50 %%   ▓ below 75 %%   █ from 75 %% on\n",
+      static_cast<int>(model.parameter_count()), static_cast<int>(layer), static_cast<int>(head));
   std::vector<attention_html::Picture> pictures;
   for (std::size_t i = 0; i < shown; ++i) {
     const Reading& reading = readings[i];
     const std::string answer = reading.answer + " (" + percent(reading.probability) + ")";
     const std::string near = nearest(reading, readings);
-    std::printf("\n%s\n  answer   %s\n  nearest  %s\n", attention_html::joined(reading.words).c_str(), answer.c_str(),
-                near.c_str());
-    if (!reading.unknown.empty()) std::printf("  unknown  %s (read as <unk>)\n", list(reading.unknown).c_str());
+    std::printf("\n%s\n  answer   %s\n  nearest  %s\n", attention_html::joined(reading.words).c_str(),
+                answer.c_str(), near.c_str());
+    if (!reading.unknown.empty())
+      std::printf("  unknown  %s (read as <unk>)\n", list(reading.unknown).c_str());
     print_map(reading.words, reading.attention[layer][head]);
 
     std::string note = "Nearest other sentence: " + near;
@@ -174,11 +187,7 @@ void run(const Arguments& arguments) {
 
   if (!arguments.html.empty()) {
     std::ofstream file(arguments.html, std::ios::binary);
-    attention_html::write_page(
-        file, "What a small encoder attends to",
-        "Each row is a word that looks, each column a word that it looks at; the darker, the more weight. Rest the "
-        "pointer on a row to see its words and weights.",
-        pictures);
+    attention_html::write_page(file, "What a small encoder attends to", kLead, pictures);
     if (!file.flush()) attend::fail(arguments.html + ": cannot be written");
     std::printf("\nwrote %s\n", arguments.html.c_str());
   }
@@ -189,8 +198,10 @@ void run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   try {
     const Arguments arguments = parse(argc, argv);
-    if (arguments.help) std::printf("%s", kHelp);
-    else run(arguments);
+    if (arguments.help)
+      std::printf("%s", kHelp);
+    else
+      run(arguments);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "toy_encoder: %s\n", error.what());

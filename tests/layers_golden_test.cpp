@@ -766,6 +766,28 @@ TEST_CASE("soft cap, score modifier, sinks, -inf in a bias, and NaN behind a mas
   }
 }
 
+TEST_CASE("bits of attention over several spans, in prefill and in decoding") {
+  for (const auto& [H, G, Tq] : {std::tuple<Index, Index, Index>{2, 1, 19}, {8, 2, 1}, {3, 3, 50}}) {
+    const Index B = 2, Tk = 3300, D = 3, Dv = 21;
+    const Case c{"spans of " + std::to_string(Tq), "attention", {}};
+    const auto q = golden::data<float, 4>("q", {B, H, Tq, D}, 4);
+    const auto k = golden::data<float, 4>("k", {B, G, Tk, D});
+    const auto v = golden::data<float, 4>("v", {B, G, Tk, Dv});
+    for (bool causal : {false, true}) {
+      const auto corner = attend::Corner::bottom_right;
+      const attend::AttentionOptions<float> options{.mask = causal ? attend::Mask(attend::causal(corner)) : attend::Mask()};
+      ref::AttentionOptions<float> plain;
+      if (causal) plain.mask = [=](Index, Index, Index i, Index j) { return j <= i + Tk - Tq; };
+      const auto bits = ref::exact::scaled_dot_product_attention(q, k, v, plain);
+      on_each_isa([&](Context& context) {
+        Tensor<float, 4> out({B, H, Tq, Dv});
+        attend::scaled_dot_product_attention<float>(context, q, k, v, options, out);
+        check_same_bits(c, out, bits.output);
+      });
+    }
+  }
+}
+
 TEST_CASE("every case of the file is of a kind that is tested") {
   const std::vector<std::string> known = {"linear",       "embedding", "layer_norm",           "rms_norm", "activation", "softmax",
                                           "feed_forward", "attention", "multi_head_attention", "encoder",  "decoder"};

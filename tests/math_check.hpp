@@ -92,7 +92,6 @@ inline bool is_negative(double x) { return std::bit_cast<std::int64_t>(x) < 0; }
 inline bool is_infinite(double x) { return (std::bit_cast<std::uint64_t>(x) << 1) == 0xffe0000000000000u; }
 inline bool is_nan(float x) { return (std::bit_cast<std::uint32_t>(x) << 1) > 0xff000000u; }
 
-
 using Map = void (*)(const float* x, float c, float* out, int n);
 
 /// One ISA's loop over a function.

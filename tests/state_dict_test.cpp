@@ -122,8 +122,8 @@ Tensor<float, 1> counting(Index n, float start) { return Tensor<float, 1>(counti
 
 TEST_CASE("save and load give the same values, in blocks too") {
   const Folder folder;
-  for (const auto& [out, in] :
-       {std::pair<Index, Index>{3, 2}, {1, 1}, {0, 4}, {4, 0}, {700, 301}, {2, 70000}}) {
+  for (const auto& sizes : {std::pair<Index, Index>{3, 2}, {1, 1}, {0, 4}, {4, 0}, {700, 301}, {2, 70000}}) {
+    const Index out = sizes.first, in = sizes.second;
     CAPTURE(out);
     CAPTURE(in);
     Dense<float> layer(out, in), other(out, in);

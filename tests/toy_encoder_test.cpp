@@ -1,9 +1,11 @@
-// The trained encoder of examples/: that it answers right on sentences it was not trained on, and needs attention.
+// The trained encoder of examples/: right on sentences it was not trained on, and not without attention.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -85,7 +87,7 @@ TEST_CASE("the same words in another order have the other answer") {
   CHECK(read("the bread was sour but the soup was wonderful . how was the bread ?").answer == "negative");
 }
 
-TEST_CASE("attention is a distribution, and the shown head looks from the word asked about to the opinion on it") {
+TEST_CASE("the shown head looks from the word asked about to the opinion on it") {
   const Reading reading = read("The waiter with the fresh bread was terrible. How was the waiter?");
   const Index length = static_cast<Index>(reading.words.size());
   REQUIRE(length == 14);
@@ -115,15 +117,17 @@ TEST_CASE("threads change no bit") {
 TEST_CASE("words of one's own") {
   CHECK(toy::split_words("The soup wasn’t bad, was it?\t\n") ==
         std::vector<std::string>{"the", "soup", "wasn't", "bad", ",", "was", "it", "?"});
-  CHECK(toy::split_words("crème\x01" "brûlée...") == std::vector<std::string>{"crème", "brûlée", ".", ".", "."});
+  CHECK(toy::split_words("crème\nbrûlée...") == std::vector<std::string>{"crème", "brûlée", ".", ".", "."});
+  CHECK(toy::split_words("a\x7f\x1b[0m") == std::vector<std::string>{"a", "[", "0m"});
   const Reading reading = read("The pizza was awful but the waiter was kind. How was the pizza?");
-  CHECK(reading.unknown == std::vector<std::string>{"pizza", "pizza"});
+  CHECK(reading.unknown == std::vector<std::string>{"pizza"});
   CHECK(reading.answer == "negative");
   CHECK_THROWS_WITH_AS(read("  \t "), "the sentence has no words", attend::Error);
   std::string longest = "the";
   for (int i = 1; i < 20; ++i) longest += " the";
   CHECK_NOTHROW(read(longest));
-  CHECK_THROWS_WITH_AS(read(longest + " ."), "the sentence has 21 words and signs, the model reads at most 20", attend::Error);
+  CHECK_THROWS_WITH_AS(read(longest + " ."),
+                       "the sentence has 21 words and signs, the model reads at most 20", attend::Error);
 }
 
 TEST_CASE("a file that is no such model is an error of one line") {
@@ -133,7 +137,8 @@ TEST_CASE("a file that is no such model is an error of one line") {
   // The true file with one word of its header exchanged for another of the same length.
   std::ifstream in(kFolder + "toy_encoder.safetensors", std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  const std::string changed = (std::filesystem::temp_directory_path() / "attend_toy_encoder_test.safetensors").string();
+  const std::string changed =
+      (std::filesystem::temp_directory_path() / "attend_toy_encoder_test.safetensors").string();
   const auto error_with = [&](const std::string& from, const std::string& to) {
     std::string copy = bytes;
     const std::size_t at = copy.find(from);
@@ -142,14 +147,17 @@ TEST_CASE("a file that is no such model is an error of one line") {
     std::ofstream(changed, std::ios::binary) << copy;
     return error_of(changed);
   };
-  CHECK(error_with("vocabulary", "vocabulory").find("has no vocabulary in its metadata") != std::string::npos);
+  CHECK(error_with("vocabulary", "vocabulory").find("has no vocabulary in its metadata") !=
+        std::string::npos);
   CHECK(error_with("num_heads\\\": 4", "num_heads\\\": 5").find("not divisible") != std::string::npos);
   CHECK(error_with("num_heads\\\": 4", "num_heads\\\": x").find("config: byte") != std::string::npos);
-  CHECK(error_with("shown_layer\\\": 1", "shown_layer\\\": 2").find("shown_layer is not in 0 to 1") != std::string::npos);
-  CHECK(error_with("norm_first\\\": true", "norm_first\\\": 1234").find("norm_first is not") != std::string::npos);
+  CHECK(error_with("shown_layer\\\": 1", "shown_layer\\\": 2").find("shown_layer is not in 0 to 1") !=
+        std::string::npos);
+  CHECK(error_with("norm_first\\\": true", "norm_first\\\": 1234")
+            .find("norm_first is missing or of the wrong type") != std::string::npos);
   CHECK(error_with("num_layers\\\": 2", "num_layers\\\": 3").find("missing 'layers.2.") != std::string::npos);
   CHECK(error_with("embed_dim\\\": 32", "embed_dim\\\": 64").find("mis-shaped") != std::string::npos);
-  CHECK(error_with("\\n<unk>", "\\n<ukn>").find("<ukn>") == std::string::npos);
+  CHECK(error_with("\\n<unk>", "\\n<ukn>").find("vocabulary: has no <unk>") != std::string::npos);
   std::filesystem::remove(changed);
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -19,14 +20,15 @@ namespace toy {
 using attend::Index;
 using attend::Tensor;
 
-/// Lower case, split at white space; each sign of punctuation is a word of its own, an apostrophe is part of one.
+/// Lower case, split at white space; each sign of punctuation is a word of its own, an apostrophe a letter.
 inline std::vector<std::string> split_words(std::string_view text) {
   std::vector<std::string> words;
   bool inside = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     unsigned char c = static_cast<unsigned char>(text[i]);
     if (text.substr(i, 3) == "\u2019") c = '\'', i += 2;  // the typographic apostrophe
-    const bool letter = c >= 0x80 || c == '\'' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    const bool letter =
+        c >= 0x80 || c == '\'' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     if (letter || (c > 0x20 && c < 0x7f)) {
       if (!inside || !letter) words.emplace_back();
       words.back() += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
@@ -41,9 +43,9 @@ struct Reading {
   std::vector<std::string> words;    // T
   std::vector<std::string> unknown;  // those of them that the model does not know
   std::string answer;
-  float probability = 0;             // of that answer
-  Tensor<float, 1> summary;          // [embed_dim]: the mean of what the encoder gives for each word
-  Tensor<float, 4> attention;        // [layers, heads, T, T]
+  float probability = 0;       // of that answer
+  Tensor<float, 1> summary;    // [embed_dim]: the mean of what the encoder gives for each word
+  Tensor<float, 4> attention;  // [layers, heads, T, T]
 };
 
 /// Word and position embeddings, encoder, mean over the words, linear classifier. Built from one file, which
@@ -72,14 +74,16 @@ class ToyEncoder {
     const Index length = static_cast<Index>(reading.words.size());
     if (length == 0) attend::fail("the sentence has no words");
     if (length > position_.options().num_embeddings)
-      attend::fail("the sentence has " + std::to_string(length) + " words and signs, the model reads at most " +
+      attend::fail("the sentence has " + std::to_string(length) +
+                   " words and signs, the model reads at most " +
                    std::to_string(position_.options().num_embeddings));
 
     Tensor<int, 2> ids({1, length}), positions({1, length});
     for (Index t = 0; t < length; ++t) {
       const std::string& word = reading.words[static_cast<std::size_t>(t)];
       const auto found = ids_.find(word);
-      if (found == ids_.end()) reading.unknown.push_back(word);
+      if (found == ids_.end() && std::ranges::find(reading.unknown, word) == reading.unknown.end())
+        reading.unknown.push_back(word);
       ids(0, t) = found != ids_.end() ? found->second : ids_.at(kUnknown);
       positions(0, t) = static_cast<int>(t);
     }
@@ -88,8 +92,8 @@ class ToyEncoder {
 
     // The same as encoder_.forward(context, x, {}, x), but each layer's attention weights are kept.
     const auto& layers = encoder_.layers();
-    reading.attention =
-        Tensor<float, 4>({static_cast<Index>(layers.size()), encoder_.options().block.num_heads, length, length});
+    reading.attention = Tensor<float, 4>(
+        {static_cast<Index>(layers.size()), encoder_.options().block.num_heads, length, length});
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const Index layer = static_cast<Index>(i);
       attend::AttentionOptions<float> options;
@@ -126,15 +130,20 @@ class ToyEncoder {
       return found->second;
     };
     const attend::Json config = attend::parse_json(text("config"), file.path() + ": config");
-    const auto bad = [&](const std::string& what) { attend::fail(file.path() + ": config: " + what); };
+    const auto get = [&]<class T>(const char* key, T) {
+      const auto found = config.find(key);
+      // get<T>() would turn numbers into truth values and back; what is stored must be of T's own type
+      if (found == config.end() || found->type() != attend::Json(T()).type())
+        attend::fail(file.path() + ": config: " + key + " is missing or of the wrong type");
+      return found->template get<T>();
+    };
     const auto number = [&](const char* key, Index least, Index most) {
-      if (!config.contains(key) || !config[key].is_number_unsigned()) bad(std::string(key) + " is not a number");
-      const auto value = config[key].get<std::uint64_t>();
+      const std::uint64_t value = get(key, std::uint64_t());
       if (value < static_cast<std::uint64_t>(least) || value > static_cast<std::uint64_t>(most))
-        bad(std::string(key) + " is not in " + std::to_string(least) + " to " + std::to_string(most));
+        attend::fail(file.path() + ": config: " + key + " is not in " + std::to_string(least) + " to " +
+                     std::to_string(most));
       return static_cast<Index>(value);
     };
-    if (!config.is_object()) bad("not an object");
     const Index width = number("embed_dim", 1, 4096);
     attend::EncoderOptions encoder;
     encoder.num_layers = number("num_layers", 1, 64);
@@ -142,12 +151,9 @@ class ToyEncoder {
     encoder.block.embed_dim = width;
     encoder.block.num_heads = number("num_heads", 1, width);
     encoder.block.dim_feedforward = number("ffn_dim", 1, 65536);
-    if (!config.contains("activation") || !config["activation"].is_string()) bad("activation is not a string");
-    encoder.block.activation = attend::activation_from_string(config["activation"].get<std::string>());
-    if (!config.contains("norm_first") || !config["norm_first"].is_boolean()) bad("norm_first is not true or false");
-    encoder.block.norm_first = config["norm_first"].get<bool>();
-    if (!config.contains("norm_eps") || !config["norm_eps"].is_number()) bad("norm_eps is not a number");
-    encoder.block.layer_norm_eps = config["norm_eps"].get<double>();
+    encoder.block.activation = attend::activation_from_string(get("activation", std::string()));
+    encoder.block.norm_first = get("norm_first", bool());
+    encoder.block.layer_norm_eps = get("norm_eps", double());
     encoder_ = attend::Encoder<float>(encoder);
     shown_layer_ = number("shown_layer", 0, encoder.num_layers - 1);
     shown_head_ = number("shown_head", 0, encoder.block.num_heads - 1);
@@ -157,14 +163,14 @@ class ToyEncoder {
     for (std::string word; std::getline(vocabulary, word); ++id) ids_.emplace(word, id);
     if (!ids_.contains(kUnknown)) attend::fail(file.path() + ": vocabulary: has no " + kUnknown);
     embedding_ = attend::Embedding<float>({.num_embeddings = id, .embedding_dim = width});
-    position_ = attend::Embedding<float>({.num_embeddings = number("max_position", 1, 65536), .embedding_dim = width});
+    position_ = attend::Embedding<float>(
+        {.num_embeddings = number("max_position", 1, 65536), .embedding_dim = width});
 
-    if (!config.contains("labels") || !config["labels"].is_array() || config["labels"].empty()) bad("labels is not a list");
-    for (const attend::Json& label : config["labels"]) {
-      if (!label.is_string()) bad("labels are not strings");
-      labels_.push_back(label.get<std::string>());
-    }
-    classifier_ = attend::Linear<float>({.in_features = width, .out_features = static_cast<Index>(labels_.size())});
+    for (const attend::Json& label : get("labels", attend::Json::array()))
+      labels_.push_back(label.is_string() ? label.get<std::string>() : label.dump());
+    if (labels_.empty()) attend::fail(file.path() + ": config: labels is empty");
+    classifier_ =
+        attend::Linear<float>({.in_features = width, .out_features = static_cast<Index>(labels_.size())});
   }
 
   std::map<std::string, int> ids_;

@@ -1,6 +1,7 @@
 // Elementwise activations, as functions of a scalar and of whole tensors.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -80,6 +81,55 @@ Tensor<typename X::Scalar, X::rank> activate(Activation activation, const X& x) 
   Tensor<typename X::Scalar, X::rank> out(x.shape());
   if (out.numel() > 0)
     activate<typename X::Scalar>(default_context(), activation, const_view(x).rows(), out.view().rows());
+  return out;
+}
+
+namespace detail {
+/// out[i] = x[i] σ(alpha x[i]), times value[i] where `value` is not null; out may be either of them.
+template <class Scalar>
+void swish_row(const Scalar* x, const Scalar& alpha, const Scalar* value, Scalar* out, Index n) {
+  if constexpr (has_kernels<Scalar>) {
+    float block[256];
+    for (Index i = 0; i < n; i += 256) {
+      const Index m = std::min<Index>(256, n - i);
+      if (alpha == 1.0f) {
+        kernel::kernels().activate(Activation::silu, x + i, block, m);
+      } else {
+        for (Index j = 0; j < m; ++j) block[j] = alpha * x[i + j];
+        kernel::kernels().activate(Activation::sigmoid, block, block, m);
+        kernel::kernels().multiply(x + i, block, m);
+      }
+      if (value != nullptr) kernel::kernels().multiply(value + i, block, m);
+      std::copy(block, block + m, out + i);
+    }
+  } else {
+    for (Index i = 0; i < n; ++i) {
+      const Scalar y = x[i] * activate(Activation::sigmoid, Scalar(alpha * x[i]));
+      out[i] = value != nullptr ? Scalar(y * value[i]) : y;
+    }
+  }
+}
+}  // namespace detail
+
+/// x σ(alpha x) as a new tensor; alpha 1 is silu.
+template <TensorLike X>
+Tensor<typename X::Scalar, X::rank> swish(const X& x, double alpha = 1) {
+  using Scalar = typename X::Scalar;
+  Tensor<Scalar, X::rank> out{const_view(x)};
+  default_context().parallel(
+      1, 1, [&](Index, int) { detail::swish_row<Scalar>(out.data(), Scalar(alpha), nullptr, out.data(), out.numel()); });
+  return out;
+}
+/// swish(gate) ⊙ value as a new tensor, both of one shape (arXiv:2002.05202).
+template <TensorLike X, TensorLike Y>
+Tensor<typename X::Scalar, X::rank> swiglu(const X& gate, const Y& value, double alpha = 1) {
+  using Scalar = typename X::Scalar;
+  check_shape("swiglu (value)", gate.shape(), value.shape());
+  Tensor<Scalar, X::rank> out{const_view(gate)};
+  const Tensor<Scalar, X::rank> factor{const_view(value)};
+  default_context().parallel(1, 1, [&](Index, int) {
+    detail::swish_row<Scalar>(out.data(), Scalar(alpha), factor.data(), out.data(), out.numel());
+  });
   return out;
 }
 

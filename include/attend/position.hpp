@@ -1,8 +1,17 @@
-// Positions: sinusoidal. Learned ones are an Embedding.
+// Positions: sinusoidal tables, rotary embeddings (rotary.hpp), ALiBi, relative biases (T5, Swin). Learned ones are an
+// Embedding.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
 
+#include <attend/core/parameter.hpp>
+#include <attend/rotary.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -36,6 +45,140 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
     }
   }
   return table;
+}
+
+// ---- ALiBi -------------------------------------------------------------------------------------------------------
+
+/// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from every other
+/// one of 2 n heads (arXiv:2108.12409).
+template <class Scalar>
+std::vector<Scalar> alibi_slopes(Index num_heads) {
+  if (num_heads < 1) fail("alibi_slopes: num_heads is " + std::to_string(num_heads));
+  Index n = 1;
+  while (n <= num_heads / 2) n *= 2;
+  std::vector<Scalar> slopes;
+  for (Index i = 1; i <= n; ++i) slopes.push_back(Scalar(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(n))));
+  for (Index i = 1; static_cast<Index>(slopes.size()) < num_heads; i += 2)
+    slopes.push_back(Scalar(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(n))));
+  return slopes;
+}
+
+/// A score modifier (see mask.hpp): score - slope · distance, where the distance of a key is how far it lies before
+/// the query. For float it is computed in double, where the product is exact: the same bits on every machine.
+template <class Scalar>
+struct Alibi {
+  const Scalar* slopes = nullptr;  // [H]
+  Index start = 0;                 // position of query 0 among the keys
+  bool symmetric = false;          // keys behind the query are as far as those before it
+
+  Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
+    Index distance = start + query - key;
+    if (symmetric && distance < 0) distance = -distance;
+    using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, Scalar>;
+    return static_cast<Scalar>(Wide(score) - Wide(slopes[head]) * Wide(static_cast<double>(distance)));
+  }
+};
+/// {.modifier = alibi<float>(slopes)}; the slopes must live until the call returns.
+template <class Scalar>
+Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index start = 0, bool symmetric = false) {
+  return {slopes.data(), start, symmetric};
+}
+
+// ---- Relative biases ---------------------------------------------------------------------------------------------
+
+struct RelativeBiasOptions {
+  Index num_heads = 1;
+  Index relative_attention_num_buckets = 32;
+  Index relative_attention_max_distance = 128;
+  bool bidirectional = true;  // false: all keys behind the query share a bucket
+};
+
+/// T5's bucket of key - query: one for each small distance, then logarithmically wider ones up to the maximum
+/// distance. In float, as the published models compute it (arXiv:1910.10683).
+inline Index relative_position_bucket(Index relative_position, const RelativeBiasOptions& options) {
+  Index buckets = options.relative_attention_num_buckets, first = 0, distance = -relative_position;
+  if (options.bidirectional) {
+    buckets /= 2;
+    if (distance < 0) first = buckets, distance = -distance;
+  }
+  distance = std::max<Index>(distance, 0);
+  const Index exact = buckets / 2;
+  if (distance < exact) return first + distance;
+  const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+                      static_cast<float>(std::log(static_cast<double>(options.relative_attention_max_distance) /
+                                                  static_cast<double>(exact)));
+  const Index step = static_cast<Index>(ratio * static_cast<float>(buckets - exact));
+  return first + std::min(exact + step, buckets - 1);
+}
+
+/// A learned bias for each head and bucket of distance. Parameters: weight [num_buckets, num_heads], T5's
+/// relative_attention_bias.
+template <class Scalar>
+class RelativeBias {
+ public:
+  RelativeBias() = default;
+  explicit RelativeBias(const RelativeBiasOptions& options) : options_(options) {
+    const Index farthest = options.relative_attention_max_distance;
+    const Index exact = options.relative_attention_num_buckets / (options.bidirectional ? 4 : 2);
+    if (exact < 1 || farthest <= exact)
+      fail("RelativeBias: " + std::to_string(options.relative_attention_num_buckets) + " buckets with a maximum distance of " +
+           std::to_string(farthest));
+    weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
+    for (Index d = -farthest; d <= farthest; ++d)
+      bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
+  }
+
+  const RelativeBiasOptions& options() const { return options_; }
+  template <class Visitor>
+  void parameters(Visitor&& visit) {
+    visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads}, weight_.data()));
+  }
+
+  /// A score modifier: score + weight[bucket(key - query), head]. It refers to this object.
+  struct Modifier {
+    const Scalar* weight;
+    const std::int32_t* bucket;  // of distance 0
+    Index heads, farthest, start;
+    Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
+      const Index relative = std::clamp(key - query - start, -farthest, farthest);
+      return score + weight[bucket[relative] * heads + head];
+    }
+  };
+  /// `start` is the position of query 0 among the keys.
+  Modifier modifier(Index start = 0) const {
+    const Index farthest = options_.relative_attention_max_distance;
+    return {weight_.data(), bucket_.data() + farthest, options_.num_heads, farthest, start};
+  }
+
+ private:
+  RelativeBiasOptions options_;
+  Tensor<Scalar, 2> weight_;
+  std::vector<std::int32_t> bucket_;  // of distances -max … max; beyond them it stays the same
+};
+
+/// Row of Swin's table for each pair of tokens of a window of height × width (tokens in row-major order):
+/// (dy + height - 1) (2 width - 1) + dx + width - 1, d = query - key (arXiv:2103.14030). -> [N, N], N = height width.
+inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Index width) {
+  const Index n = checked_numel(Shape<2>{height, width});
+  Tensor<std::int32_t, 2> index({n, n});
+  for (Index q = 0; q < n; ++q)
+    for (Index k = 0; k < n; ++k)
+      index(q, k) = static_cast<std::int32_t>((q / width - k / width + height - 1) * (2 * width - 1) + q % width - k % width +
+                                              width - 1);
+  return index;
+}
+/// The bias of a window's attention: {.bias = window_relative_bias<float>(table, 7, 7).view()}.
+/// table [(2 height - 1) (2 width - 1), H] -> [1, H, N, N], N = height width.
+template <class Scalar>
+Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Scalar>, 2> table, Index height, Index width) {
+  const Index n = checked_numel(Shape<2>{height, width});
+  check_shape("window_relative_bias", Shape<2>{(2 * height - 1) * (2 * width - 1), table.size(1)}, table.shape());
+  const Tensor<std::int32_t, 2> index = window_relative_position_index(height, width);
+  Tensor<Scalar, 4> bias({1, table.size(1), n, n});
+  for (Index h = 0; h < table.size(1); ++h)
+    for (Index q = 0; q < n; ++q)
+      for (Index k = 0; k < n; ++k) bias(0, h, q, k) = table(index(q, k), h);
+  return bias;
 }
 
 }  // namespace attend

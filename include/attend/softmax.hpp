@@ -1,12 +1,10 @@
 // softmax and log_softmax over any axis of a tensor.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <type_traits>
-#include <vector>
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
@@ -99,38 +97,5 @@ Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, int axis = -1) {
   log_softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
   return out;
 }
-
-namespace detail {
-/// The row out[i] = x[i] σ(alpha x[i]), times gate_of[i] where that is not null; out may be any of them.
-template <class Scalar>
-void swish_row(const Scalar* x, const Scalar& alpha, const Scalar* values, Scalar* out, Index n) {
-  if constexpr (has_kernels<Scalar>) {
-    if (alpha == 1.0f) {
-      float block[256];
-      for (Index i = 0; i < n; i += 256) {
-        const Index m = std::min<Index>(256, n - i);
-        kernel::kernels().activate(Activation::silu, x + i, block, m);
-        if (values != nullptr) kernel::kernels().multiply(values + i, block, m);
-        std::copy(block, block + m, out + i);
-      }
-      return;
-    }
-    float block[256];
-    for (Index i = 0; i < n; i += 256) {
-      const Index m = std::min<Index>(256, n - i);
-      for (Index j = 0; j < m; ++j) block[j] = alpha * x[i + j];
-      kernel::kernels().activate(Activation::sigmoid, block, block, m);
-      kernel::kernels().multiply(x + i, block, m);
-      if (values != nullptr) kernel::kernels().multiply(values + i, block, m);
-      std::copy(block, block + m, out + i);
-    }
-  } else {
-    for (Index i = 0; i < n; ++i) {
-      const Scalar s = x[i] * activate(Activation::sigmoid, Scalar(alpha * x[i]));
-      out[i] = values != nullptr ? s * values[i] : s;
-    }
-  }
-}
-}  // namespace detail
 
 }  // namespace attend

@@ -62,20 +62,53 @@ ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
   return all;
 }
 
-/// scores[r][16 p …] = q_r · k over whole panels of 16 keys.
+/// f over the 16 lanes of each of 16 rows, lane r of the result being that of row r: transposed first, then the tree
+/// of reduce_sum.
+template <class F>
+ATTEND_INLINE vf reduce_rows(const float* lanes, F f) {
+  alignas(64) float columns[256];
+  transpose_16x16(lanes, 16, 16, columns);
+  vf x[16];
+  ATTEND_UNROLL for (int j = 0; j < 16; ++j) x[j] = load(columns + j * 16);
+  ATTEND_UNROLL for (int width = 8; width > 0; width /= 2) {
+    ATTEND_UNROLL for (int j = 0; j < width; ++j) x[j] = f(x[j], x[j + width]);
+  }
+  return x[0];
+}
+struct Maximum {
+  ATTEND_INLINE vf operator()(vf a, vf b) const { return max(a, b); }
+};
+struct Total {
+  ATTEND_INLINE vf operator()(vf a, vf b) const { return add(a, b); }
+};
+
+/// scores[r][16 p …] = q_r · k over whole panels of 16 keys, and where `maximum` is not null, the greatest of each
+/// row so far, in 16 lanes.
 struct ScoresOp {
   const float* query;
   Index query_stride;
   const float* keys;  // [6][D][16]
   Index head_dim;
   float* scores;  // [48][96]
+  float* maximum;  // [48][16]
+  Index first_panel;
 
   template <int MR, int NV>
   ATTEND_NOINLINE void run(Index r, Index p) const {
     Sums<MR, NV> sums;
     set_zero(sums);
-    accumulate(sums, query + r * query_stride, query_stride, keys + p * head_dim * 16, head_dim * 16, 16, head_dim);
+    const float* k = keys + p * head_dim * 16;
+    accumulate(sums, query + r * query_stride, query_stride, k, head_dim * 16, 16, head_dim,
+               {k + (r == 0 ? NV * head_dim * 16 : 0), head_dim * 16});
     float* s = scores + r * kKeyTile + p * 16;
+    if (maximum != nullptr) {
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        vf best = sums.at[i][0];
+        ATTEND_UNROLL for (int j = 1; j < NV; ++j) best = max(best, sums.at[i][j]);
+        float* m = maximum + (r + i) * 16;
+        store(m, p == first_panel ? best : max(best, load(m)));
+      }
+    }
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(s + i * kKeyTile + j * 16, sums.at[i][j]);
     }
@@ -111,8 +144,14 @@ ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b
 ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, const float* query, Index query_stride,
                                  const float* page, Index first, Index keys, const Sight& sight, float* scores,
                                  float* maximum) {
-  const ScoresOp op{query, query_stride, page, t.head_dim, scores};
-  if (sight.all) {
+  alignas(64) float lanes[kQueryRows * 16];
+  // Whole panels, nothing to do to a score: the maximum is taken while the scores are in registers.
+  const bool plain = sight.all && t.folded && sight.begin % 16 == 0 && sight.end % 16 == 0;
+  const ScoresOp op{query, query_stride, page, t.head_dim, scores, plain ? lanes : nullptr, sight.begin / 16};
+  if (plain) {
+    sweep(op, 0, rows.count(), sight.begin / 16, sight.end / 16);
+    for (Index r = 0; r < rows.count(); r += 16) store(maximum + r, reduce_rows(lanes + r * 16, Maximum{}));
+  } else if (sight.all) {
     sweep(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
   } else {
     for (Index r = 0; r < rows.count(); r += 8) {
@@ -125,6 +164,7 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
     const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
     const Index p0 = e.begin / 16, p1 = e.begin < e.end ? (e.end + 15) / 16 : p0;
     float* s = scores + r * kKeyTile;
+    if (plain && maximum[r] != kNone) continue;
     const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
     if (!t.folded) modify_scores(t, rows.batch, h, q, first, keys, p0, p1, s);
     vf best = set1(kNone);
@@ -152,17 +192,23 @@ struct ValuesOp {
   Index stride;
   const float* alpha;  // [48], or null: the output starts from 0
   Index begin, end;
+  const float* ahead;  // wanted next
 
   template <int MR, int NV>
   ATTEND_NOINLINE void run(Index r, Index p) const {
     Sums<MR, NV> sums;
     float* o = output + r * stride + p * 16;
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      const vf a = set1(alpha[r + i]);
-      ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = mul(load(o + i * stride + j * 16), a);
+    if (alpha == nullptr) {
+      set_zero(sums);
+    } else {
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        const vf a = set1(alpha[r + i]);
+        ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = mul(load(o + i * stride + j * 16), a);
+      }
     }
-    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values + begin * value_row + p * 16, 16, value_row,
-               end - begin);
+    const float* v = values + begin * value_row + p * 16;
+    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, v, 16, value_row, end - begin,
+               {r == 0 ? ahead + p * kKeyTile * 16 : v, kKeyTile * 16});
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(o + i * stride + j * 16, sums.at[i][j]);
     }
@@ -235,27 +281,29 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
 /// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores.
 ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
                               const float* values, Index value_row, Index first, Index keys, const Sight& sight,
-                              AttentionState state) {
+                              AttentionState state, bool start, const float* ahead) {
   alignas(64) float alpha[kQueryRows];
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
   const Index count = rows.count();
-  for (Index r = 0; r < count; ++r) {  // a row that sees nothing yet keeps -inf, and -inf - 0 for its own maximum
-    const float before = state.maximum[r];
-    alpha[r] = tile_maximum[r] > before ? tile_maximum[r] : tile_maximum[r] == tile_maximum[r] ? before : tile_maximum[r];
-  }
   for (Index r = 0; r < count; r += 16) {
-    const vf before = load(state.maximum + r), now = load(alpha + r);
-    const vf none = set1(kNone);
-    const vf a = softmax_exp(sub(before, select(eq(now, none), set1(0.0f), now)), exponent, lowest);
+    const vf tile = load(tile_maximum + r), none = set1(kNone);
+    vf now = tile;
+    if (!start) {
+      const vf before = load(state.maximum + r);
+      now = select(gt(tile, before), tile, select(unordered(tile), tile, before));
+      // a row that sees nothing of this tile stays as it is
+      const vf factor = softmax_exp(sub(before, select(eq(now, none), set1(0.0f), now)), exponent, lowest);
+      store(alpha + r, select(eq(tile, none), set1(1.0f), factor));
+    }
     store(state.maximum + r, now);
-    store(alpha + r, a);
   }
   for (Index r = 0; r < count; ++r) {
     const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
     float* s = scores + r * kKeyTile;
     if (e.begin >= e.end || tile_maximum[r] == kNone) {
       for (Index p = tile_p0; p < tile_p1; ++p) store(s + p * 16, set1(0.0f));
+      if (start) store(state.lanes + r * kLanes, set1(0.0f));
       continue;
     }
     const Index p0 = e.begin / 16, p1 = (e.end + 15) / 16;
@@ -268,12 +316,12 @@ ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* 
       store(s + p * 16, w);
       sum = add(sum, w);
     }
-    store(state.lanes + r * kLanes, fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum));
+    if (!start) sum = fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum);
+    store(state.lanes + r * kLanes, sum);
   }
-  for (Index r = 0; r < count; ++r)  // a row that this tile is empty for stays as it is
-    if (tile_maximum[r] == kNone) alpha[r] = 1.0f;
   const Index panels = t.value_stride() / 16;
-  const ValuesOp op{scores, values, value_row, state.output, t.value_stride(), alpha, sight.begin, sight.end};
+  const ValuesOp op{scores,     values,    value_row, state.output, t.value_stride(), start ? nullptr : alpha,
+                    sight.begin, sight.end, ahead};
   if (sight.all)
     sweep_values(op, 0, count, panels);
   else
@@ -289,6 +337,9 @@ ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index
     const float* from = key + p * 16 * t.key.token;
     float* to = page + p * D * 16;
     const int rows = static_cast<int>(keys - p * 16 < 16 ? keys - p * 16 : 16);
+    if (keys > (p + 1) * 16)  // the rows of the next panel, far apart as they may lie
+      for (Index j = 0; j < 16 && (p + 1) * 16 + j < keys; ++j)
+        for (Index d = 0; d < D; d += 16) __builtin_prefetch(from + (16 + j) * t.key.token + d);
     Index d = 0;
     for (; d + 16 <= D; d += 16) transpose_16x16(from + d, t.key.token, rows, to + d * 16);
     for (; d < D; ++d)
@@ -346,17 +397,14 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
     if (!look(t, rows, first, keys, sight)) continue;
     const float* page = page_of(t, rows, tile, scratch);
     if (page == nullptr) continue;
-    if (!seen) {
-      seen = true;
-      for (Index r = 0; r < kQueryRows; ++r) state.maximum[r] = kNone;
-      for (Index i = 0; i < rows.count() * kLanes; i += 16) store(state.lanes + i, set1(0.0f));
-      for (Index i = 0; i < rows.count() * t.value_stride(); i += 16) store(state.output + i, set1(0.0f));
-    }
     const float* values =
         t.values_in_place ? t.value.at(b, kv_head, t.key_begin(b) + first) : page + kKeyTile * t.head_dim;
+    const float* next = t.pages != nullptr && first + kKeyTile < keys_of_batch ? t.pages[b][tile + 1] : nullptr;
+    const float* ahead = next != nullptr ? next + kv_head * t.page_floats() : page;
     tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
     add_tile(t, rows, scores, tile_maximum, values, t.values_in_place ? t.value.token : t.value_stride(), first, keys,
-             sight, state);
+             sight, state, !seen, ahead);
+    seen = true;
   }
   return seen;
 }
@@ -397,13 +445,19 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index stride = t.value_stride(), begin = t.query_begin(rows.batch);
   const double log2e = 1.4426950408889634;
+  alignas(64) float sums[kQueryRows], inverses_of[kQueryRows];
+  for (Index r = 0; r < rows.count(); r += 16) {
+    const vf sum = reduce_rows(total.lanes + r * kLanes, Total{});
+    store(sums + r, sum);
+    store(inverses_of + r, div(set1(1.0f), sum));
+  }
   for (Index r = 0; r < rows.count(); ++r) {
     const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
     float* out = t.out.at(rows.batch, h, begin + q);
     float* lanes = total.lanes + r * kLanes;
     float* output = total.output + r * stride;
     float maximum = total.maximum[r];
-    float sum = maximum == kNone ? 0.0f : reduce_sum(load(lanes));
+    float sum = sums[r], inverse = maximum == kNone ? 0.0f : inverses_of[r];
     if (t.sinks != nullptr && maximum != kNone) {
       const float sink = t.folded ? t.sinks[h] / t.scale : t.sinks[h];  // in the units of the scores
       if (sink > maximum) {
@@ -417,8 +471,8 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
         store(e, softmax_exp(set1(sink - maximum), exponent, lowest));
         sum += e[0];
       }
+      inverse = 1.0f / sum;
     }
-    const float inverse = maximum == kNone ? 0.0f : 1.0f / sum;
     lanes[0] = inverse;  // what attention_weights multiplies by
     const vf inverses = set1(inverse);
     for (Index d = 0; d < t.value_dim; d += 16) {

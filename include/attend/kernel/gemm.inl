@@ -26,13 +26,20 @@ ATTEND_INLINE void set_zero(Sums<MR, NV>& sums) {
   }
 }
 
+/// Lines that are wanted soon, fetched into the L2 cache while a block runs: `panels` panels of it, `panel` apart.
+struct Ahead {
+  const float* data;
+  Index panel;
+};
+
 /// sums[i][16 j …] += a[i][k] * b[k][16 j …] for k = 0 … depth - 1, in this order.
 template <int MR, int NV>
 ATTEND_INLINE void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel, Index row,
-                              Index depth) {
+                              Index depth, Ahead ahead) {
   ATTEND_UNROLL_BY(4) for (Index k = 0; k < depth; ++k) {
     vf w[NV];
     ATTEND_UNROLL for (int j = 0; j < NV; ++j) w[j] = load(b + j * panel);
+    ATTEND_UNROLL for (int j = 0; j < NV; ++j) __builtin_prefetch(ahead.data + j * ahead.panel + k * 16, 0, 2);
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       const vf x = set1(a[i * lda]);
       ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = fma(x, w[j], sums.at[i][j]);
@@ -94,7 +101,8 @@ struct ProductOp {
         sums.at[i][NV - 1] = load_n(c + i * t.ldc + (NV - 1) * 16, tail);
       }
     }
-    accumulate(sums, t.a + m * t.lda + k0, t.lda, t.w + (p * t.k + k0) * 16, t.k * 16, 16, k1 - k0);
+    accumulate(sums, t.a + m * t.lda + k0, t.lda, t.w + (p * t.k + k0) * 16, t.k * 16, 16, k1 - k0,
+               {t.w + ((p + (m < NV ? NV : 0)) * t.k + k0) * 16, t.k * 16});
     if (k1 == t.k) {
       if (t.bias != nullptr) {
         ATTEND_UNROLL for (int j = 0; j < NV; ++j) {

@@ -30,7 +30,8 @@ attend::Tensor<Scalar, 3> attend_to_itself() {
 
 std::vector<std::uint32_t> COMPUTE() {
   std::vector<std::uint32_t> bits;
-  for (const float value : attend_to_itself<float>().span()) bits.push_back(std::bit_cast<std::uint32_t>(value));
+  const auto y = attend_to_itself<float>();
+  for (const float value : y.span()) bits.push_back(std::bit_cast<std::uint32_t>(value));
   return bits;
 }
 

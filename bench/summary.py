@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Runs attend_bench and prints a Markdown table: how far each benchmark is from what limits it, and from Eigen.
+
+    taskset -c 1 bench/summary.py --bench build/bench/attend_bench '^linear/M:128|^decode'
+
+The filter is a regular expression over attend's own names; the same names by Eigen, and the machine's limits they are
+held against, are added. Repetitions run interleaved in random order, so that a slow moment of the machine hits all alike;
+every figure is a median. What limits a benchmark is the multiply-adds (fma_peak) or the bytes that it has to read at
+least once (stream_read over as many bytes), whichever takes longer; `of limit` is the limit's time over its own.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+
+EIGEN = ("eigen_", "eigen_native_")
+
+
+def own(name):
+    """Whether a name is attend's: neither Eigen's nor the machine's."""
+    return not name.startswith(("eigen_", "fma_peak", "stream_read"))
+
+
+def limits_of(name, counters):
+    """The names of fma_peak and, where bytes count, stream_read for as many threads."""
+    threads = re.search(r"/threads:\d+$", name)
+    suffix = threads.group() if threads else ""
+    stream = f"stream_read/bytes:{round(counters['bytes'])}{suffix}" if "bytes" in counters else None
+    return "fma_peak" + suffix, stream
+
+
+def run(bench, names, *options):
+    """{name: {counter: median}} of some benchmarks, by exact name, and the run's context."""
+    exact = "^(" + "|".join(re.escape(name).replace(r"\-", "-") for name in names) + ")$"
+    command = [bench, "--benchmark_filter=" + exact, "--benchmark_format=json", *options]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if result.returncode != 0:
+        sys.exit(f"summary.py: {bench} ended with {result.returncode}")
+    report = json.loads(result.stdout)
+    figures = {}
+    for entry in report["benchmarks"]:
+        if entry["run_type"] == "iteration":
+            for counter in ("GFLOPS", "GBps", "bytes", "real_time"):
+                if counter in entry:
+                    figures.setdefault(entry["run_name"], {}).setdefault(counter, []).append(entry[counter])
+    medians = {name: {c: statistics.median(v) for c, v in counters.items()} for name, counters in figures.items()}
+    return medians, report["context"]
+
+
+def row(name, figures):
+    """One line of the table as strings; "" where there is nothing to say."""
+    mine = figures[name]
+    peak, stream = limits_of(name, mine)
+    limits = {}
+    if "GFLOPS" in mine:
+        limits["compute"] = mine["GFLOPS"] / figures[peak]["GFLOPS"]
+    if "GBps" in mine:
+        limits["memory"] = mine["GBps"] / figures[stream]["GBps"]
+    limit = max(limits, key=limits.get, default="")
+    cells = [f"`{name}`", f"{mine['real_time'] / 1000:.4g}"]
+    cells += [f"{mine[counter]:.1f}" if counter in mine else "" for counter in ("GFLOPS", "GBps")]
+    cells += [limit, f"{100 * limits[limit]:.0f} %" if limit else ""]
+    for prefix in EIGEN:
+        other = figures.get(prefix + name)
+        cells.append(f"{mine['GFLOPS'] / other['GFLOPS']:.2f}" if other else "")
+    return cells
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("filter", help="regular expression over attend's names")
+    parser.add_argument("--bench", default="build/bench/attend_bench")
+    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--min-time", default="0.1", help="seconds of each repetition")
+    arguments = parser.parse_args()
+
+    listed = subprocess.run([arguments.bench, "--benchmark_list_tests=true"], stdout=subprocess.PIPE, text=True, check=True)
+    known = listed.stdout.split("\n")
+    names = [name for name in known if name and own(name) and re.search(arguments.filter, name)]
+    if not names:
+        sys.exit(f"summary.py: no benchmark matches {arguments.filter}")
+    # One call of each says how many bytes it reads.
+    once, _ = run(arguments.bench, names, "--benchmark_min_time=0")
+    limits = {limit for name in names for limit in limits_of(name, once[name]) if limit}
+    others = [prefix + name for name in names for prefix in EIGEN if prefix + name in known]
+    figures, context = run(arguments.bench, [*names, *others, *sorted(limits)],
+                           f"--benchmark_min_time={arguments.min_time}",
+                           f"--benchmark_repetitions={arguments.repetitions}",
+                           "--benchmark_enable_random_interleaving=true")
+
+    print(f"{context['cpu']}, {context['num_cpus']} CPUs; attend on {context['attend_isa']}; {context['compiler']}, "
+          f"`{context['flags']}`, eigen_native `{context['flags_of_eigen_native']}`; "
+          f"medians of {arguments.repetitions} interleaved repetitions.")
+    for limit in sorted(limits):
+        counters = figures[limit]
+        print(f"`{limit}`: " + (f"{counters['GFLOPS']:.1f} GFLOPS." if "GFLOPS" in counters else f"{counters['GBps']:.1f} GB/s."))
+    print()
+    print("| benchmark | µs | GFLOPS | GB/s | limited by | of limit | × eigen | × eigen_native |")
+    print("|---|--:|--:|--:|---|--:|--:|--:|")
+    for name in names:
+        print("| " + " | ".join(row(name, figures)) + " |")
+
+
+if __name__ == "__main__":
+    main()

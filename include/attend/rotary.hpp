@@ -1,0 +1,295 @@
+// Rotary position embeddings: pairs of features of queries and keys turn by angles that grow with the position.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <attend/activation.hpp>
+#include <attend/core/context.hpp>
+#include <attend/kernel/dispatch.hpp>
+#include <attend/linear.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend {
+
+/// How frequencies are stretched beyond the context that a model was trained with. `none` is Hugging Face's "default".
+enum class RopeType { none, linear, dynamic, yarn, llama3, longrope };
+
+inline RopeType rope_type_from_string(std::string_view name) {
+  if (name == "default") return RopeType::none;
+  if (name == "linear") return RopeType::linear;
+  if (name == "dynamic") return RopeType::dynamic;
+  if (name == "yarn") return RopeType::yarn;
+  if (name == "llama3") return RopeType::llama3;
+  if (name == "longrope" || name == "su") return RopeType::longrope;
+  fail("rope_type '" + std::string(name) + "' is not supported");
+}
+
+/// Named as in a Hugging Face config.json; what a rope_type does not name it does not read.
+struct RotaryOptions {
+  Index head_dim = 0;
+  double partial_rotary_factor = 1;  // how much of each head turns, from its front
+  Index rotary_dim = 0;              // the same as a number; 0: int(head_dim * partial_rotary_factor)
+  bool interleaved = false;          // pairs are neighbours (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
+  double rope_theta = 10000;
+  RopeType rope_type = RopeType::none;
+  std::optional<double> factor = {};  // default: max_position_embeddings / original_max_position_embeddings, or 1
+  Index max_position_embeddings = 2048;
+  Index original_max_position_embeddings = 0;  // 0: max_position_embeddings
+  std::optional<double> attention_factor = {};  // yarn, longrope: multiplies cosines and sines
+  double beta_fast = 32, beta_slow = 1;         // yarn
+  double mscale = 0, mscale_all_dim = 0;        // yarn
+  bool truncate = true;                         // yarn: the ramp begins and ends at whole dimensions
+  double low_freq_factor = 1, high_freq_factor = 4;    // llama3
+  std::vector<double> short_factor = {}, long_factor = {};  // longrope [rotary_dim / 2]
+  /// Positions whose cosines and sines are kept; those of others are computed each time, to the same bits.
+  Index table_positions = 4096;
+};
+
+namespace detail {
+/// (a, b) -> (a c - b s, b c + a s) for each pair of one row.
+template <class Scalar>
+void rotate_row(Scalar* x, const Scalar* cosine, const Scalar* sine, Index pairs, bool interleaved) {
+  if constexpr (has_kernels<Scalar>) {
+    kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
+  } else {
+    for (Index i = 0; i < pairs; ++i) {
+      Scalar &first = x[interleaved ? 2 * i : i], &second = x[interleaved ? 2 * i + 1 : pairs + i];
+      const Scalar a = first, b = second;
+      first = a * cosine[i] - b * sine[i];
+      second = b * cosine[i] + a * sine[i];
+    }
+  }
+}
+/// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
+template <class Scalar, class Row>
+void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
+  if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
+  constexpr Index kTokens = 16;  // of an item
+  const Index T = x.size(2), blocks = (T + kTokens - 1) / kTokens;
+  context.parallel(x.size(0) * blocks, workers, [&](Index item, int worker) {
+    const Index b = item / blocks, t0 = item % blocks * kTokens;
+    for (Index t = t0; t < std::min(T, t0 + kTokens); ++t) {
+      const auto [cosine, sine] = row(b, t, worker);
+      for (Index h = 0; h < x.size(1); ++h) rotate_row<Scalar>(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
+    }
+  });
+}
+template <class Scalar>
+int rotary_workers(const Context& context, const TensorView<Scalar, 4>& x) {
+  return context.workers(x.size(0) * ((x.size(2) + 15) / 16), 2.0 * static_cast<double>(x.numel()));
+}
+}  // namespace detail
+
+/// Rotates by the caller's cosines and sines, one row for each token. x [B, H, T, D] in place, cosine and sine
+/// [B or 1, T, R / 2]: the first R <= D features of each head turn (onnx.ai RotaryEmbedding without position_ids).
+template <class Scalar>
+void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::type_identity_t<Scalar>, 3> cosine,
+            TensorView<const std::type_identity_t<Scalar>, 3> sine, bool interleaved = false) {
+  check_shape("rotate (sine)", cosine.shape(), sine.shape());
+  const Index pairs = cosine.size(2);
+  if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) || pairs > x.size(3) / 2)
+    fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
+  if (x.empty() || pairs == 0) return;
+  if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1)) fail("rotate: the last axis must be contiguous");
+  detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
+    const Index row = cosine.size(0) == 1 ? 0 : b;
+    return std::pair(&cosine(row, t, 0), &sine(row, t, 0));
+  });
+}
+
+/// The same from tables over all positions: cosine and sine [max_position, R / 2], positions [B or 1, T]. Error where
+/// a position is not in the tables.
+template <class Scalar, std::integral Position>
+void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::type_identity_t<Scalar>, 2> cosine,
+            TensorView<const std::type_identity_t<Scalar>, 2> sine, TensorView<const Position, 2> positions,
+            bool interleaved = false) {
+  check_shape("rotate (sine)", cosine.shape(), sine.shape());
+  const Index pairs = cosine.size(1);
+  if (pairs > x.size(3) / 2) fail_shape("rotate (cosine)", "[..., at most " + std::to_string(x.size(3) / 2) + "]", cosine.shape());
+  if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
+    fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
+  if (x.empty() || pairs == 0) return;
+  if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1)) fail("rotate: the last axis must be contiguous");
+  if (!context.measuring())
+    positions.for_each([&](const Position& p) {
+      if (std::cmp_less(p, 0) || std::cmp_greater_equal(p, cosine.size(0)))
+        fail("rotate: position " + std::to_string(p) + " is not in [0, " + std::to_string(cosine.size(0)) + ")");
+    });
+  detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
+    const Index p = static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
+    return std::pair(&cosine(p, 0), &sine(p, 0));
+  });
+}
+
+/// Rotary position embeddings, for queries and keys alike (arXiv:2104.09864). Immutable: one serves all layers and
+/// threads. Angles are computed in double.
+template <class Scalar>
+class Rotary {
+ public:
+  Rotary() = default;
+  explicit Rotary(const RotaryOptions& options) : options_(options) {
+    RotaryOptions& o = options_;
+    if (o.rotary_dim == 0) o.rotary_dim = static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+    if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
+      fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + " of head_dim " + std::to_string(o.head_dim) +
+           " (an even number is needed)");
+    if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
+    if (!o.factor)
+      o.factor = static_cast<double>(o.max_position_embeddings) / static_cast<double>(o.original_max_position_embeddings);
+    if (!(o.rope_theta > 0) || !(*o.factor > 0) || o.original_max_position_embeddings < 1)
+      fail("Rotary: rope_theta, factor and max_position_embeddings must be above 0");
+    const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
+    if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
+      fail("Rotary: expected " + std::to_string(pairs) + " entries in short_factor and long_factor, got " +
+           std::to_string(o.short_factor.size()) + " and " + std::to_string(o.long_factor.size()));
+    FloatEnvironment environment;
+    scale_ = attention_scale();
+    inverse_frequencies_.resize(pairs);
+    frequencies(0, inverse_frequencies_.data());
+    cosine_ = Tensor<Scalar, 2>({std::max<Index>(o.table_positions, 0), o.rotary_dim / 2});
+    sine_ = cosine_;
+    for (Index p = 0; p < cosine_.size(0); ++p) angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
+  }
+
+  const RotaryOptions& options() const { return options_; }
+  /// Radians per position of each pair, for sequences within the original context. [rotary_dim / 2]
+  std::span<const double> inverse_frequencies() const { return inverse_frequencies_; }
+  /// What cosines and sines are multiplied by: 1 but for yarn and longrope.
+  double attention_factor() const { return scale_; }
+
+  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t. Where frequencies depend on the
+  /// length of the sequence (dynamic, longrope) it is `sequence_length`, or if 0 the last position + 1.
+  void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
+    apply_at(context, x, [start](Index, Index t) { return start + t; },
+             sequence_length > 0 ? sequence_length : start + x.size(2));
+  }
+  /// The same where batch b begins at starts[b]. [B]
+  void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts, Index sequence_length = 0) const {
+    check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
+    if (sequence_length == 0 && !context.measuring())
+      for (Index start : starts) sequence_length = std::max(sequence_length, start + x.size(2));
+    apply_at(context, x, [starts](Index b, Index t) { return starts[static_cast<std::size_t>(b)] + t; }, sequence_length);
+  }
+  /// The same where each token says its position. [B or 1, T]
+  template <std::integral Position>
+  void apply(Context& context, TensorView<Scalar, 4> x, TensorView<const Position, 2> positions,
+             Index sequence_length = 0) const {
+    if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
+      fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
+    if (sequence_length == 0 && !context.measuring())
+      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, static_cast<Index>(p) + 1); });
+    apply_at(context, x,
+             [positions](Index b, Index t) { return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t)); },
+             sequence_length);
+  }
+
+ private:
+  template <class PositionOf>
+  void apply_at(Context& context, const TensorView<Scalar, 4>& x, PositionOf&& position, Index sequence_length) const {
+    if (x.size(3) != options_.head_dim)
+      fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
+    const Index pairs = options_.rotary_dim / 2;
+    if (x.empty() || pairs == 0) return;
+    const int workers = detail::rotary_workers(context, x);
+    Frame frame(context.workspace());
+    double* own = frame.take<double>(pairs);
+    const detail::Scratch<Scalar, 2> scratch(frame, {workers, 2 * pairs});
+    if (context.measuring()) return;
+    const bool changed = depends_on_length() && sequence_length > options_.original_max_position_embeddings;
+    const double* inverse = inverse_frequencies_.data();
+    if (changed) {
+      frequencies(sequence_length, own);
+      inverse = own;
+    }
+    detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
+      const Index p = position(b, t);
+      if (!changed && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
+      Scalar* row = &scratch.view()(worker, 0);
+      angles(inverse, p, row, row + pairs);
+      return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
+    });
+  }
+  bool depends_on_length() const {
+    return options_.rope_type == RopeType::dynamic || options_.rope_type == RopeType::longrope;
+  }
+  void angles(const double* inverse, Index position, Scalar* cosine, Scalar* sine) const {
+    for (Index i = 0; i < options_.rotary_dim / 2; ++i) {
+      const double angle = static_cast<double>(position) * inverse[i];
+      cosine[i] = static_cast<Scalar>(std::cos(angle) * scale_);
+      sine[i] = static_cast<Scalar>(std::sin(angle) * scale_);
+    }
+  }
+  double attention_scale() const {
+    const RotaryOptions& o = options_;
+    if (o.rope_type != RopeType::yarn && o.rope_type != RopeType::longrope) return 1;
+    if (o.attention_factor) return *o.attention_factor;
+    if (*o.factor <= 1) return 1;
+    if (o.rope_type == RopeType::longrope)
+      return std::sqrt(1 + std::log(*o.factor) / std::log(static_cast<double>(o.original_max_position_embeddings)));
+    const auto magnitude = [&](double mscale) { return 0.1 * mscale * std::log(*o.factor) + 1; };
+    return o.mscale != 0 && o.mscale_all_dim != 0 ? magnitude(o.mscale) / magnitude(o.mscale_all_dim) : magnitude(1);
+  }
+  /// Radians per position of each pair for a sequence of this length.
+  void frequencies(Index sequence_length, double* out) const {
+    constexpr double kTwoPi = 6.283185307179586476925;
+    const RotaryOptions& o = options_;
+    const Index pairs = o.rotary_dim / 2;
+    const double dim = static_cast<double>(o.rotary_dim), factor = *o.factor;
+    const double context = static_cast<double>(o.original_max_position_embeddings);
+    const bool longer = sequence_length > o.original_max_position_embeddings;
+    double theta = o.rope_theta;
+    if (o.rope_type == RopeType::dynamic && longer)
+      theta *= std::pow(factor * static_cast<double>(sequence_length) / context - (factor - 1), dim / (dim - 2));
+    // yarn: pairs that turn often keep their frequency, those that turn little are slowed down, with a ramp between.
+    const auto pair_of_turns = [&](double turns) {
+      return dim * std::log(context / (turns * kTwoPi)) / (2 * std::log(o.rope_theta));
+    };
+    double low = pair_of_turns(o.beta_fast), high = pair_of_turns(o.beta_slow);
+    if (o.truncate) low = std::floor(low), high = std::ceil(high);
+    low = std::max(low, 0.0), high = std::min(high, dim - 1);
+    if (low == high) high += 0.001;
+
+    for (Index i = 0; i < pairs; ++i) {
+      double inverse = std::pow(theta, -2 * static_cast<double>(i) / dim);
+      switch (o.rope_type) {
+        case RopeType::none:
+        case RopeType::dynamic: break;
+        case RopeType::linear: inverse /= factor; break;
+        case RopeType::yarn: {
+          const double slowed = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+          inverse = inverse / factor * slowed + inverse * (1 - slowed);
+          break;
+        }
+        case RopeType::llama3: {
+          const double turns = context * inverse / kTwoPi;  // within the original context
+          const double kept = (turns - o.low_freq_factor) / (o.high_freq_factor - o.low_freq_factor);
+          if (turns < o.low_freq_factor)
+            inverse /= factor;
+          else if (turns <= o.high_freq_factor)
+            inverse = (1 - kept) * inverse / factor + kept * inverse;
+          break;
+        }
+        case RopeType::longrope:
+          inverse /= (longer ? o.long_factor : o.short_factor)[static_cast<std::size_t>(i)];
+          break;
+      }
+      out[i] = inverse;
+    }
+  }
+
+  RotaryOptions options_;
+  double scale_ = 1;
+  std::vector<double> inverse_frequencies_;
+  Tensor<Scalar, 2> cosine_, sine_;  // [table_positions, rotary_dim / 2]
+};
+
+}  // namespace attend
