@@ -1,9 +1,14 @@
 // MultiHeadAttention: projections, attention of all heads, output projection; self and cross.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 
+#include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
+#include <attend/norm.hpp>
+#include <attend/rotary.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 
 namespace attend {
@@ -16,11 +21,14 @@ struct MultiHeadAttentionOptions {
   Index kdim = 0;          // features of the keys' input; 0: embed_dim
   Index vdim = 0;          // features of the values' input; 0: embed_dim
   bool bias = true;        // of all projections
+  std::optional<bool> out_bias = {};    // of the output projection, where it differs
+  std::optional<double> qk_norm = {};   // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
 };
 
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and in_proj_bias, the
 /// rows of Q, K and V in this order; where kdim or vdim differ from embed_dim, q_proj_weight, k_proj_weight and
-/// v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D], out_proj.bias.
+/// v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D], out_proj.bias; with qk_norm q_norm.weight and
+/// k_norm.weight [D].
 /// https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
 template <class Scalar>
 class MultiHeadAttention {
@@ -37,10 +45,15 @@ class MultiHeadAttention {
       v_proj_ = Weight<Scalar>({keys}, options_.vdim);
       if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
     }
-    out_proj_ = Linear<Scalar>({.in_features = queries, .out_features = options_.embed_dim, .bias = options_.bias});
+    out_proj_ = Linear<Scalar>({.in_features = queries, .out_features = options_.embed_dim, .bias = options_.out_bias.value_or(options_.bias)});
+    if (options_.qk_norm)
+      for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
+        *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
   }
 
   const MultiHeadAttentionOptions& options() const { return options_; }
+  /// Queries and keys of self-attention are rotated by their positions; layers of a model share the tables.
+  void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) { rotary_ = std::move(rotary); }
 
   template <class Visitor>
   void parameters(Visitor&& visit) {
@@ -53,6 +66,10 @@ class MultiHeadAttention {
     }
     if (options_.bias) visit("in_proj_bias", in_bias_.parameter());
     out_proj_.parameters(prefixed("out_proj", visit));
+    if (options_.qk_norm) {
+      q_norm_.parameters(prefixed("q_norm", visit));
+      k_norm_.parameters(prefixed("k_norm", visit));
+    }
   }
 
   /// Self-attention. x [B, T, E] -> out [B, T, E]. `epilogue` follows in the output projection's pass.
@@ -101,21 +118,80 @@ class MultiHeadAttention {
       project(context, value, v_proj_, 0, v_proj_.width(), kv.view().slice(1, value_at, at.end - at.key), at.value);
     }
 
-    const detail::Scratch<Scalar, 3> mixed(frame, {B, Tq, H * D});
-    AttentionOptions<Scalar> inner = options;
-    inner.average_weights = {};
-    const bool average = options.average_weights.data() != nullptr;
-    const detail::Scratch<Scalar, 4> all_weights(frame, {average && options.weights.data() == nullptr ? B : 0, H, Tq, Tk});
-    if (average) {
-      check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, Tq, Tk}, options.average_weights.shape());
-      if (options.weights.data() == nullptr) inner.weights = all_weights.view();
+    const auto query_heads = head_view(q.view(), 0, B, H, Tq, D), key_heads = head_view(keys, key_at, B, G, Tk, D);
+    normalize(context, q_norm_, query_heads);
+    normalize(context, k_norm_, key_heads);
+    if (rotary_ != nullptr) {
+      if (!self) fail("MultiHeadAttention: rotary positions are of self-attention");
+      rotate(context, query_heads, options.query_offsets, {});
+      rotate(context, key_heads, options.query_offsets, {});
     }
-    scaled_dot_product_attention<Scalar>(context, head_view(q.view(), 0, B, H, Tq, D), head_view(keys, key_at, B, G, Tk, D),
-                                         head_view(values, value_at, B, G, Tk, D), inner, heads(mixed.view(), H));
-    if (average) {
-      context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
+    finish(context, frame, Tk, options, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
+      scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, head_view(values, value_at, B, G, Tk, D), inner, mixed);
+    });
+  }
+
+  /// Self-attention of T more tokens of each sequence of a cache, which takes their keys and values. Positions go on
+  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E].
+  void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& cache, const AttentionOptions<Scalar>& options,
+               TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
+    const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
+    check_shape("MultiHeadAttention (with a cache)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
+    check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
+    if (!fused()) fail("MultiHeadAttention: kdim and vdim other than embed_dim in self-attention");
+    if (out.empty()) return;
+    Frame frame(context.workspace());
+    const Slots at = slots();
+    const detail::Scratch<Scalar, 2> qkv(frame, {B * T, at.end});
+    project(context, x, in_proj_, 0, at.end, qkv.view());
+    const auto query = head_view(qkv.view(), 0, B, options_.num_heads, T, D), key = head_view(qkv.view(), at.key, B, G, T, D);
+    normalize(context, q_norm_, query);
+    normalize(context, k_norm_, key);
+    if (rotary_ != nullptr) {
+      rotate(context, query, {}, cache.lengths());
+      rotate(context, key, {}, cache.lengths());
     }
-    out_proj_.template forward<2>(context, mixed.view().rows(), out.rows(), epilogue);
+    if (!context.measuring()) cache.append(key, head_view(qkv.view(), at.value, B, G, T, D));
+    finish(context, frame, cache.max_length(), options, out, epilogue,
+           [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
+             scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
+           });
+  }
+
+  /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S, kdim].
+  void append_memory(Context& context, TensorView<const Scalar, 3> memory, KVCache<Scalar>& cache) const {
+    const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
+    check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
+    if (memory.empty()) return;
+    Frame frame(context.workspace());
+    const Slots at = slots();
+    const detail::Scratch<Scalar, 2> kv(frame, {B * S, at.end - at.key});
+    if (fused()) {
+      project(context, memory, in_proj_, at.key, at.end, kv.view());
+    } else {
+      project(context, memory, k_proj_, 0, k_proj_.width(), kv.view().slice(1, 0, at.value - at.key), at.key);
+      project(context, memory, v_proj_, 0, v_proj_.width(), kv.view().slice(1, at.value - at.key, at.end - at.key), at.value);
+    }
+    const auto key = head_view(kv.view(), 0, B, G, S, D);
+    normalize(context, k_norm_, key);
+    if (!context.measuring()) cache.append(key, head_view(kv.view(), at.value - at.key, B, G, S, D));
+  }
+  /// Cross-attention to the keys and values of append_memory. x [B, T, E] -> out [B, T, E].
+  void forward_cross(Context& context, TensorView<const Scalar, 3> x, const KVCache<Scalar>& cache,
+                     const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
+    const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
+    check_shape("MultiHeadAttention (with a memory)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
+    check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
+    if (out.empty()) return;
+    Frame frame(context.workspace());
+    const detail::Scratch<Scalar, 2> q(frame, {B * T, slots().key});
+    project(context, x, fused() ? in_proj_ : q_proj_, 0, slots().key, q.view());
+    const auto query = head_view(q.view(), 0, B, options_.num_heads, T, D);
+    normalize(context, q_norm_, query);
+    finish(context, frame, cache.max_length(), options, out, epilogue,
+           [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
+             scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
+           });
   }
 
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& options = {}) const {
@@ -158,7 +234,37 @@ class MultiHeadAttention {
     detail::product<Scalar>(context, detail::rows_of("MultiHeadAttention", x.rows()), weight, begin, end, in_bias_, {}, out,
                             bias_at);
   }
-  static TensorView<const Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T, Index D) {
+  /// qk_norm: RMSNorm of each head, in place.
+  void normalize(Context& context, const Norm<Scalar>& norm, TensorView<Scalar, 4> x) const {
+    if (!options_.qk_norm) return;
+    for (Index b = 0; b < x.size(0); ++b)
+      for (Index h = 0; h < x.size(1); ++h) norm.template forward<2>(context, x[b][h], x[b][h]);
+  }
+  /// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on.
+  void rotate(Context& context, TensorView<Scalar, 4> x, std::span<const Index> offsets, std::span<const Index> starts) const {
+    if (!starts.empty()) return rotary_->apply(context, x, starts);
+    if (offsets.empty()) return rotary_->apply(context, x);
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) rotary_->apply(context, x.slice(2, offsets[b], offsets[b + 1]));
+  }
+  /// Attention into a buffer of all heads, the average of the weights, and the output projection.
+  template <class Attend>
+  void finish(Context& context, Frame& frame, Index keys, const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out,
+              const Epilogue<Scalar>& epilogue, Attend&& attend) const {
+    const Index B = out.size(0), T = out.size(1), H = options_.num_heads;
+    const bool average = options.average_weights.data() != nullptr;
+    const detail::Scratch<Scalar, 3> mixed(frame, {B, T, H * options_.head_dim});
+    const detail::Scratch<Scalar, 4> all_weights(frame, {average && options.weights.data() == nullptr ? B : 0, H, T, keys});
+    AttentionOptions<Scalar> inner = options;
+    inner.average_weights = {};
+    if (average) {
+      check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, options.average_weights.shape());
+      if (options.weights.data() == nullptr) inner.weights = all_weights.view();
+    }
+    attend(inner, heads(mixed.view(), H));
+    if (average) context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
+    out_proj_.template forward<2>(context, mixed.view().rows(), out.rows(), epilogue);
+  }
+  static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T, Index D) {
     return {rows.data() + column, {B, H, T, D}, {T * rows.stride(0), D, rows.stride(0), 1}};
   }
   static void average_over_heads(TensorView<Scalar, 4> weights, TensorView<Scalar, 3> out) {
@@ -176,6 +282,8 @@ class MultiHeadAttention {
   Weight<Scalar> in_proj_, q_proj_, k_proj_, v_proj_;
   Bias<Scalar> in_bias_;
   Linear<Scalar> out_proj_;
+  Norm<Scalar> q_norm_, k_norm_;
+  std::shared_ptr<const Rotary<Scalar>> rotary_;
 };
 
 }  // namespace attend

@@ -152,6 +152,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
     if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
     sizes = detail::ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
+  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
   if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
   detail::attend<Scalar>(context, query, {key, value, nullptr}, sizes, key.size(1), options, out);
 }
