@@ -6,11 +6,9 @@
 #include <initializer_list>
 #include <ostream>
 #include <span>
-#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <Eigen/Core>
 
@@ -288,8 +286,8 @@ class Tensor {
   Index size(int axis) const { return view().size(axis); }
   Index numel() const { return static_cast<Index>(data_.size()); }
   bool empty() const { return data_.empty(); }
-  std::span<T> span() { return data_; }
-  std::span<const T> span() const { return data_; }
+  std::span<T> span() { return {data_.data(), data_.size()}; }
+  std::span<const T> span() const { return {data_.data(), data_.size()}; }
 
   template <std::integral... I>
   T& operator()(I... i) { return view()(i...); }
@@ -335,7 +333,7 @@ class Tensor {
   }
 
   Shape<Rank> shape_;
-  std::vector<T, AlignedAllocator<T>> data_;
+  AlignedArray<T> data_;
 };
 
 /// Copies between views of one shape; the scalars may differ.

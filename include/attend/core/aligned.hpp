@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
+#include <memory>
 #include <new>
+#include <utility>
 
 namespace attend {
 
@@ -36,6 +38,44 @@ struct AlignedAllocator {
     std::abort();
 #endif
   }
+};
+
+/// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.)
+template <class T>
+class AlignedArray {
+ public:
+  AlignedArray() = default;
+  explicit AlignedArray(std::size_t size) : data_(size > 0 ? AlignedAllocator<T>().allocate(size) : nullptr), size_(size) {
+    std::uninitialized_value_construct_n(data_, size_);
+  }
+  AlignedArray(const AlignedArray& other) : data_(other.size_ > 0 ? AlignedAllocator<T>().allocate(other.size_) : nullptr), size_(other.size_) {
+    std::uninitialized_copy_n(other.data_, size_, data_);
+  }
+  AlignedArray(AlignedArray&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  AlignedArray& operator=(AlignedArray other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~AlignedArray() {
+    std::destroy_n(data_, size_);
+    if (data_ != nullptr) AlignedAllocator<T>().deallocate(data_, size_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  T* begin() { return data_; }
+  T* end() { return data_ + size_; }
+  const T* begin() const { return data_; }
+  const T* end() const { return data_ + size_; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
 };
 
 }  // namespace attend

@@ -185,7 +185,7 @@ ATTEND_INLINE vf gelu(vf x) {
   const vf minus_n = sub(set1(kRoundBias254), t);
   const vf phi = scale_by_power_of_two(exp2_reduced(add(z, minus_n)), t);
   // relu(x), -0 for a negative x and for -0. (Its select form is wrong at +0 as clang 14 compiles it.)
-  return fma(u, phi, max(set1(-0.0f), x));
+  return fma(u, phi, max(as_float(set1i(INT32_MIN)), x));
 }
 
 /// x / 2 (1 + tanh(v)) with v = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2 v) with a power of two for e^-2|v|.
