@@ -280,7 +280,7 @@ TEST_CASE("templates, pairs and truncation") {
   CHECK(make(json).encode_pair("a", "b").type_ids == Ids{0, 0, 0, 0, 0, 0});
   const Json roberta = json["post_processor"];
   json["post_processor"] = {{"type", "Sequence"},
-                            {"processors", Json::array({{{"type", "ByteLevel"}}, roberta})}};
+                            {"processors", Json::array({Json::object({{"type", "ByteLevel"}}), roberta})}};
   CHECK(make(json).encode("a") == Ids{1, 3, 2});
 }
 
@@ -303,7 +303,7 @@ TEST_CASE("the unigram model takes the most probable cut") {
 TEST_CASE("what is unknown, missing or contradictory is named") {
   const auto error = [](const char* pointer, const Json& value) {
     Json json = words();
-    json["added_tokens"] = {added(1, "[CLS]")};
+    json["added_tokens"] = Json::array({added(1, "[CLS]")});
     json[Json::json_pointer(pointer)] = value;
     return error_of([&] { make(json); });
   };
@@ -313,7 +313,8 @@ TEST_CASE("what is unknown, missing or contradictory is named") {
   CHECK(contains(error("/normalizer", {{"type", "Magic"}}),
                  "tokenizer.json.normalizer: unknown normalizer \"Magic\""));
   CHECK(contains(error("/normalizer", {{"type", "NFC"}, {"extra", 1}}), "extra"));
-  CHECK(contains(error("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "X"}}}}}),
+  CHECK(contains(error("/normalizer",
+                       {{"type", "Sequence"}, {"normalizers", Json::array({Json::object({{"type", "X"}})})}}),
                  "normalizers[0]"));
   CHECK(contains(error("/normalizer", "NFC"), "expected an object"));
   CHECK(contains(error("/normalizer", {{"type", "Replace"}, {"content", ""}}), "pattern"));
@@ -322,12 +323,14 @@ TEST_CASE("what is unknown, missing or contradictory is named") {
   CHECK(contains(error("/pre_tokenizer", {{"type", "Punctuation"}, {"behavior", "Odd"}}), "Odd"));
   CHECK(contains(error("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "ab"}}), "one character"));
   CHECK(contains(error("/post_processor", {{"type", "Magic"}}), "Magic"));
-  CHECK(contains(
-      error("/post_processor", {{"type", "BertProcessing"}, {"sep", {"[SEP]", 2}}, {"cls", {"x", 999}}}),
-      "999"));
-  CHECK(contains(
-      error("/post_processor", {{"type", "BertProcessing"}, {"sep", {"[SEP]", 2}}, {"cls", {"x", -1}}}),
-      "cls"));
+  CHECK(contains(error("/post_processor", {{"type", "BertProcessing"},
+                                           {"sep", Json::array({"[SEP]", 2})},
+                                           {"cls", Json::array({"x", 999})}}),
+                 "999"));
+  CHECK(contains(error("/post_processor", {{"type", "BertProcessing"},
+                                           {"sep", Json::array({"[SEP]", 2})},
+                                           {"cls", Json::array({"x", -1})}}),
+                 "cls"));
   CHECK(contains(error("/decoder", {{"type", "CTC"}}), "CTC"));
   CHECK(contains(error("/model/type", "Magic"), "Magic"));
   CHECK(contains(error("/model/vocab", 3), "model.vocab"));

@@ -126,7 +126,7 @@ inline Case read_json_case(const fs::path& file, const attend::Json& json) {
         value.slot = entry.at("slot").get<Index>();
         value.name = entry.at("name").get<std::string>();
         value.dtype = "absent";
-        if (entry.contains("file") && !entry.at("file").is_null()) {
+        if (!entry.value("absent", false)) {
           value.dtype = entry.at("dtype").get<std::string>();
           value.stored = entry.at("stored").get<std::string>();
           value.file = entry.at("file").get<std::string>();

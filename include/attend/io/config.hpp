@@ -36,6 +36,12 @@ class Config {
     return found != node_->value.end() && !found->is_null();
   }
 
+  /// Whether the key is there and null, where that differs from being absent.
+  bool is_null(const std::string& key) const {
+    const auto found = node_->value.find(key);
+    return found != node_->value.end() && found->is_null();
+  }
+
   /// A bool, integer, floating-point number, std::string, std::vector of these, or Json (anything). Error
   /// where the key is missing, of another type (1 is no bool, 1.0 no integer; an integer is a number), or
   /// beyond T's range.

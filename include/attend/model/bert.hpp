@@ -11,6 +11,7 @@
 #include <attend/encoder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/state_dict.hpp>
+#include <attend/model/hugging_face.hpp>
 
 namespace attend {
 
@@ -38,14 +39,6 @@ inline BertOptions read_bert_options(const Config& config) {
   config.allow("is_decoder", false);
   config.allow("add_cross_attention", false);
   return o;
-}
-
-/// Keys of config.json that say nothing of the arithmetic.
-inline void ignore_bookkeeping(const Config& config) {
-  config.ignore({"_name_or_path", "architectures", "attention_probs_dropout_prob", "bos_token_id", "classifier_dropout",
-                 "dtype", "torch_dtype", "eos_token_id", "gradient_checkpointing", "hidden_dropout_prob", "id2label",
-                 "initializer_range", "label2id", "pad_token_id", "tie_word_embeddings", "transformers_version",
-                 "use_cache", "finetuning_task", "directionality", "output_past", "problem_type"});
 }
 
 /// The base model without heads. Tokens of several texts lie one after the other, without padding.

@@ -30,12 +30,13 @@ inline std::string byte_token(unsigned char byte) {
 class BpeModel {
  public:
   struct Options {
-    std::optional<std::string> unk_token;   ///< for a character that is no token; without it such are dropped
-    bool fuse_unk = false;                  ///< one unk_token for a run of them
-    bool byte_fallback = false;             ///< their bytes as tokens <0x00>…<0xFF>, if those are there
-    bool ignore_merges = false;             ///< a word that is a token is that token
-    std::string continuing_subword_prefix;  ///< of characters that do not begin the word
-    std::string end_of_word_suffix;         ///< of the character that ends it
+    /// For a character that is no token; without it such characters are dropped.
+    std::optional<std::string> unk_token = std::nullopt;
+    bool fuse_unk = false;       ///< one unk_token for a run of them
+    bool byte_fallback = false;  ///< their bytes as tokens <0x00>…<0xFF>, if those are there
+    bool ignore_merges = false;  ///< a word that is a token is that token
+    std::string continuing_subword_prefix = {};  ///< of characters that do not begin the word
+    std::string end_of_word_suffix = {};         ///< of the character that ends it
   };
   using Merges = std::vector<std::pair<std::string, std::string>>;
 

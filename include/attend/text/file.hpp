@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -75,6 +77,13 @@ inline Json parse_json(std::string_view text, const std::string& where) {
   return value;
 }
 
+/// The value of an integer that is not negative (whose type says so only if it was parsed); else nothing.
+inline std::optional<std::uint64_t> natural_number(const Json& value) {
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  if (!value.is_number_integer() || value.get<std::int64_t>() < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(value.get<std::int64_t>());
+}
+
 /// One object inside a JSON file, with its place in words ("tokenizer.json: normalizer[0]"). It fails, with
 /// that place, on a field that is missing, of the wrong type, or unknown.
 class Part {
@@ -113,9 +122,10 @@ class Part {
   /// An integer in [0, 2^31).
   std::int32_t integer(const char* name) const { return integer(at(name), name); }
   std::int32_t integer(const Json& v, const char* name) const {
-    if (!v.is_number_unsigned() || v.get<std::uint64_t>() > 0x7FFFFFFF)
+    const auto value = natural_number(v);
+    if (!value || *value > 0x7FFFFFFF)
       error(std::string("\"") + name + "\" is not an integer from 0 to 2^31 - 1");
-    return static_cast<std::int32_t>(v.get<std::uint64_t>());
+    return static_cast<std::int32_t>(*value);
   }
   const Json& array(const char* name) const {
     const Json& v = at(name);

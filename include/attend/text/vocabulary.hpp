@@ -44,11 +44,12 @@ class Vocabulary {
     Vocabulary out;
     // Ids may have gaps, but one far beyond the number of tokens is damage, and would cost gigabytes.
     const std::uint64_t limit = 4 * std::uint64_t{object.size()} + (1u << 16);
-    for (const auto& [token, id] : object.items()) {
-      if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= limit)
-        fail(where + ": token \"" + token + "\" has the id " + id.dump() + ", expected 0 to " +
+    for (const auto& [token, value] : object.items()) {
+      const auto id = natural_number(value);
+      if (!id || *id >= limit)
+        fail(where + ": token \"" + token + "\" has the id " + value.dump() + ", expected 0 to " +
              std::to_string(limit - 1));
-      out.add(token, static_cast<std::int32_t>(id.get<std::uint64_t>()), where);
+      out.add(token, static_cast<std::int32_t>(*id), where);
     }
     return out;
   }

@@ -50,7 +50,7 @@ class FolderConfig {
   /// The "added_tokens" of a tokenizer.json: what the files list, and those of `specials` that exist.
   Json added_tokens(const Json& vocab, const std::vector<std::pair<std::string, bool>>& specials) const {
     Json out = Json::array();
-    const auto add = [&](const std::string& content, std::int64_t id, bool special, bool lstrip) {
+    const auto add = [&](const std::string& content, std::uint64_t id, bool special, bool lstrip) {
       for (const Json& token : out)
         if (token.value("content", "") == content) return;
       out.push_back({{"id", id},
@@ -72,15 +72,15 @@ class FolderConfig {
         out.push_back(token);
       }
     }
-    for (const auto& [content, lstrip] : specials) {
-      if (vocab.contains(content) && vocab[content].is_number_unsigned())
-        add(content, vocab[content].get<std::int64_t>(), true, lstrip);
-      else if (added_.contains(content) && added_[content].is_number_unsigned())
-        add(content, added_[content].get<std::int64_t>(), true, lstrip);
-    }
-    for (const auto& [content, id] : added_.items()) {
-      if (!id.is_number_unsigned()) fail(where_ + ": added_tokens.json: \"" + content + "\" has no id");
-      add(content, id.get<std::int64_t>(), false, false);
+    for (const auto& [content, lstrip] : specials)
+      for (const Json* ids : {&vocab, &added_}) {
+        const auto id = ids->contains(content) ? natural_number((*ids)[content]) : std::nullopt;
+        if (id) add(content, *id, true, lstrip);
+      }
+    for (const auto& [content, value] : added_.items()) {
+      const auto id = natural_number(value);
+      if (!id) fail(where_ + ": added_tokens.json: \"" + content + "\" has no id");
+      add(content, *id, false, false);
     }
     return out;
   }

@@ -1,0 +1,138 @@
+// Looking into attention without a T × T matrix: weights of chosen rows, totals per key, strongest keys, entropy.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include <attend/scaled_dot_product_attention.hpp>
+
+namespace attend {
+
+/// What `introspect` is to give; empty views are left out.
+template <class Scalar>
+struct Introspection {
+  TensorView<Scalar, 3> key_totals = {};   // [B, H, Tk] -> the weight that each key received, over all queries
+  TensorView<Scalar, 3> entropy = {};      // [B, H, Tq] -> -sum w log w of each query's weights, in nats
+  TensorView<Index, 4> top_keys = {};      // [B, H, Tq, n] -> the n strongest keys, first the strongest; -1: none
+  TensorView<Scalar, 4> top_weights = {};  // [B, H, Tq, n] -> their weights
+  std::span<const Index> rows = {};        // [R]: queries whose weights are wanted, ascending
+  TensorView<Scalar, 4> row_weights = {};  // [B, H, R, Tk]
+};
+
+namespace detail {
+
+/// Weights of queries [q0, q0 + n) of one head, n <= 48, into w [n, Tk].
+template <class Scalar>
+void weights_of_rows(const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
+                     const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query, Index b, Index h, Index q0,
+                     Index n, Scalar* w, Scalar* scratch) {
+  const Index keys = call.sizes.keys;
+  if constexpr (has_kernels<Scalar>) {
+    const kernel::Kernels& kernels = kernel::kernels();
+    // Values take no part: of width 0 they are neither read nor written.
+    const TensorView<float, 4> no_output(nullptr, {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
+    const kernel::Attention t = kernel_call(call, options, source, query, no_output);
+    const kernel::QueryRows rows{b, h, 1, q0, n};
+    const auto total = kernel::AttentionState::at(scratch);
+    const auto next = kernel::AttentionState::at(scratch + kernel::AttentionState::floats(0));
+    float* memory = scratch + 2 * kernel::AttentionState::floats(0);
+    bool seen = false;
+    for (Index span = 0; span * kSpanTiles * kKeyTile < keys; ++span) {
+      if (!seen)
+        seen = kernels.attention_span(t, rows, span, total, memory);
+      else if (kernels.attention_span(t, rows, span, next, memory))
+        kernels.attention_merge(t, rows, total, next);
+    }
+    if (!seen) std::fill_n(total.maximum, kernel::kQueryRows, -std::numeric_limits<float>::infinity());
+    kernels.attention_finish(t, rows, total);
+    kernels.attention_weights(t, rows, &total, {w - q0 * keys, 0, 0, keys}, memory);
+  } else {
+    AttentionOptions<Scalar> inner = options;
+    const Shape<4> shape{call.sizes.batch, call.sizes.heads, call.sizes.queries, keys};
+    inner.weights = TensorView<Scalar, 4>(w - q0 * keys, shape, {0, 0, keys, 1});
+    const TensorView<Scalar, 4> no_output(nullptr, {shape[0], shape[1], shape[2], 0});
+    GenericAttention<Scalar>{call, inner, source, query, no_output}.rows(b, h, q0, q0 + n);
+  }
+}
+
+/// Entropy and strongest keys of one row of weights.
+template <class Scalar>
+Scalar entropy_of(const Scalar* w, Index keys) {
+  using std::log;
+  Scalar sum(0);
+  for (Index k = 0; k < keys; ++k)
+    if (w[k] > Scalar(0)) sum = sum - w[k] * log(w[k]);
+  return sum;
+}
+template <class Scalar>
+void strongest(const Scalar* w, Index keys, TensorView<Index, 1> index, TensorView<Scalar, 1> weight) {
+  const Index n = index.size(0);
+  for (Index i = 0; i < n; ++i) index[i] = -1, weight[i] = Scalar(0);
+  for (Index k = 0; k < keys; ++k) {
+    if (!(w[k] > Scalar(0)) || (index[n - 1] >= 0 && !(w[k] > weight[n - 1]))) continue;
+    Index i = n - 1;  // insertion from behind; of equal weights the first key stays before
+    for (; i > 0 && (index[i - 1] < 0 || w[k] > weight[i - 1]); --i) index[i] = index[i - 1], weight[i] = weight[i - 1];
+    index[i] = k;
+    weight[i] = w[k];
+  }
+}
+}  // namespace detail
+
+/// Fills what `out` asks for, from the weights that scaled_dot_product_attention(query, key, …, options) uses. Holds 48
+/// rows of weights per thread at a time. query [B, H, Tq, D], key [B, H_kv, Tk, D].
+template <class Scalar>
+void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
+                TensorView<const std::type_identity_t<Scalar>, 4> key,
+                const std::type_identity_t<AttentionOptions<Scalar>>& options, const Introspection<Scalar>& out) {
+  const Index B = query.size(0), H = query.size(1), Tq = query.size(2), Tk = key.size(2);
+  check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
+  if (!options.query_offsets.empty() || !options.key_offsets.empty()) fail("introspect: ragged batches are not supported");
+  if (out.key_totals.data()) check_shape("introspect (key_totals)", Shape<3>{B, H, Tk}, out.key_totals.shape());
+  if (out.entropy.data()) check_shape("introspect (entropy)", Shape<3>{B, H, Tq}, out.entropy.shape());
+  if (out.top_keys.data()) {
+    check_shape("introspect (top_keys)", Shape<4>{B, H, Tq, out.top_keys.size(3)}, out.top_keys.shape());
+    check_shape("introspect (top_weights)", out.top_keys.shape(), out.top_weights.shape());
+    if (out.top_keys.size(3) < 1) fail("introspect: top_keys of no keys");
+  }
+  if (out.row_weights.data())
+    check_shape("introspect (row_weights)", Shape<4>{B, H, static_cast<Index>(out.rows.size()), Tk}, out.row_weights.shape());
+  for (std::size_t i = 0; i < out.rows.size(); ++i)
+    if (out.rows[i] < 0 || out.rows[i] >= Tq || (i > 0 && out.rows[i] <= out.rows[i - 1]))
+      fail("introspect: row " + std::to_string(out.rows[i]) + " is out of order or not in [0, " + std::to_string(Tq) + ")");
+  const AttentionSizes sizes{B, H, Tq, Tk, nullptr, nullptr, nullptr};
+  const detail::AttentionCall<Scalar> call(options, sizes, key.size(1), query.size(3));
+  const TensorView<const Scalar, 4> no_values(nullptr, {B, key.size(1), Tk, 0});
+  const detail::KeyValueSource<Scalar> source{key, no_values, nullptr};
+
+  constexpr Index kRows = 48;
+  const Index each = kRows * Tk + kRows * (kKeyTile + query.size(3)) + kKeyTile * query.size(3) + 2 * kRows * (1 + kLanes);
+  const int workers = context.workers(B * H, 1e9);
+  Frame frame(context.workspace());
+  const detail::Scratch<Scalar, 1> memory(frame, {workers * each});
+  // A unit is a head: its totals are summed over the queries in order, whatever the number of threads.
+  context.parallel(B * H, workers, [&](Index unit, int worker) {
+    const Index b = unit / H, h = unit % H;
+    Scalar* w = memory.view().data() + worker * each;
+    if (out.key_totals.data())
+      for (Index k = 0; k < Tk; ++k) out.key_totals(b, h, k) = Scalar(0);
+    std::size_t next_row = 0;
+    for (Index q0 = 0; q0 < Tq; q0 += kRows) {
+      const Index n = std::min(kRows, Tq - q0);
+      detail::weights_of_rows<Scalar>(call, options, source, query, b, h, q0, n, w, w + kRows * Tk);
+      for (Index r = 0; r < n; ++r) {
+        const Scalar* row = w + r * Tk;
+        if (out.key_totals.data())
+          for (Index k = 0; k < Tk; ++k) out.key_totals(b, h, k) = out.key_totals(b, h, k) + row[k];
+        if (out.entropy.data()) out.entropy(b, h, q0 + r) = detail::entropy_of(row, Tk);
+        if (out.top_keys.data()) detail::strongest(row, Tk, out.top_keys[b][h][q0 + r], out.top_weights[b][h][q0 + r]);
+        if (out.row_weights.data() && next_row < out.rows.size() && out.rows[next_row] == q0 + r) {
+          for (Index k = 0; k < Tk; ++k) out.row_weights(b, h, static_cast<Index>(next_row), k) = row[k];
+          ++next_row;
+        }
+      }
+    }
+  });
+}
+
+}  // namespace attend

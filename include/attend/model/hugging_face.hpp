@@ -1,0 +1,109 @@
+// What the config.json files of Hugging Face models have in common.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <attend/activation.hpp>
+#include <attend/io/config.hpp>
+#include <attend/rotary.hpp>
+
+namespace attend {
+
+/// Marks keys of config.json as read that say nothing of the arithmetic: names, dropout and initialisation of
+/// training, defaults for generation, and what old files of every family carry.
+inline void ignore_bookkeeping(const Config& config) {
+  config.ignore({"_name_or_path", "_commit_hash", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version",
+                 "attn_implementation", "_attn_implementation_autoset", "unsloth_version", "use_bfloat16", "torchscript",
+                 "tf_legacy_loss", "chunk_size_feed_forward", "return_dict", "output_hidden_states", "output_attentions",
+                 "output_past", "use_cache", "gradient_checkpointing", "language", "license", "model_max_length"});
+  config.ignore({"id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params",
+                 "classifier_dropout", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+                 "summary_use_proj"});
+  config.ignore({"attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "hidden_dropout",
+                 "activation_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "initializer_range", "directionality"});
+  config.ignore({"bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
+                 "mask_token_id", "tokenizer_class", "prefix", "tie_word_embeddings", "max_length", "min_length", "do_sample",
+                 "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
+                 "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+                 "bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id",
+                 "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+                 "begin_suppress_tokens", "cache_implementation"});
+  config.allow("pruned_heads", Json::object());
+  config.allow("tie_encoder_decoder", false);
+  config.allow("cross_attention_hidden_size", nullptr);
+}
+
+/// A key whose null means something else than its absence: an optional number, absent `otherwise`.
+template <class T>
+std::optional<T> get_optional(const Config& config, const std::string& key, std::optional<T> otherwise) {
+  if (config.has(key)) return config.get<T>(key);
+  config.ignore({key.c_str()});
+  return config.is_null(key) ? std::nullopt : otherwise;
+}
+
+/// The first of several names of one setting that is there (old files and new); all of them count as read.
+template <class T>
+T get_any(const Config& config, std::initializer_list<const char*> keys) {
+  config.ignore(keys);
+  for (const char* key : keys)
+    if (config.has(key)) return config.get<T>(key);
+  return config.get<T>(*keys.begin());
+}
+template <class T>
+T get_any(const Config& config, std::initializer_list<const char*> keys, std::type_identity_t<T> otherwise) {
+  config.ignore(keys);
+  for (const char* key : keys)
+    if (config.has(key)) return config.get<T>(key);
+  return otherwise;
+}
+
+/// One id or a list of ids; none where the key is absent.
+inline std::vector<std::int32_t> get_ids(const Config& config, const std::string& key) {
+  if (!config.has(key)) return config.ignore({key.c_str()}), std::vector<std::int32_t>{};
+  if (config.get<Json>(key).is_array()) return config.get<std::vector<std::int32_t>>(key);
+  return {config.get<std::int32_t>(key)};
+}
+
+/// Adds what a rope_parameters or rope_scaling object says to the options.
+inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
+  o.rope_type = rope_type_from_string(get_any<std::string>(rope, {"rope_type", "type"}, "default"));
+  o.rope_theta = rope.get<double>("rope_theta", o.rope_theta);
+  o.partial_rotary_factor = rope.get<double>("partial_rotary_factor", o.partial_rotary_factor);
+  o.original_max_position_embeddings =
+      rope.get<Index>("original_max_position_embeddings", o.original_max_position_embeddings);
+  if (rope.has("factor")) o.factor = rope.get<double>("factor");
+  if (rope.has("attention_factor")) o.attention_factor = rope.get<double>("attention_factor");
+  o.beta_fast = rope.get<double>("beta_fast", o.beta_fast);
+  o.beta_slow = rope.get<double>("beta_slow", o.beta_slow);
+  o.mscale = rope.get<double>("mscale", o.mscale);
+  o.mscale_all_dim = rope.get<double>("mscale_all_dim", o.mscale_all_dim);
+  o.truncate = rope.get<bool>("truncate", o.truncate);
+  o.low_freq_factor = rope.get<double>("low_freq_factor", o.low_freq_factor);
+  o.high_freq_factor = rope.get<double>("high_freq_factor", o.high_freq_factor);
+  o.short_factor = rope.get<std::vector<double>>("short_factor", o.short_factor);
+  o.long_factor = rope.get<std::vector<double>>("long_factor", o.long_factor);
+  rope.ignore({"factor", "attention_factor"});
+}
+
+/// Rotary settings of a model, in new files under rope_parameters, in old ones rope_theta and rope_scaling (GPT-NeoX:
+/// rotary_emb_base and rotary_pct) beside max_position_embeddings. What the file does not say stays as in `o`.
+inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) {
+  o.max_position_embeddings = config.get<Index>("max_position_embeddings", o.max_position_embeddings);
+  o.rope_theta = get_any<double>(config, {"rope_theta", "rotary_emb_base"}, o.rope_theta);
+  o.partial_rotary_factor = get_any<double>(config, {"partial_rotary_factor", "rotary_pct"}, o.partial_rotary_factor);
+  o.original_max_position_embeddings =
+      config.get<Index>("original_max_position_embeddings", o.original_max_position_embeddings);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (config.has(key)) read_rope_parameters(config.object(key), o);
+    config.ignore({key});
+  }
+  o.table_positions = std::min<Index>(o.table_positions, o.max_position_embeddings);
+  return o;
+}
+
+}  // namespace attend

@@ -1,0 +1,87 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include <attend/attend.hpp>
+
+namespace {
+using namespace attend;
+
+/// Everything that introspect gives, against the whole matrix of weights.
+template <class Scalar>
+void check(Index B, Index H, Index G, Index Tq, Index Tk, Index D, const Mask& mask, int threads) {
+  std::mt19937 random(static_cast<unsigned>(Tq * 31 + Tk));
+  std::normal_distribution<double> normal;
+  Tensor<Scalar, 4> q({B, H, Tq, D}), k({B, G, Tk, D});
+  for (Scalar& x : q.span()) x = static_cast<Scalar>(normal(random));
+  for (Scalar& x : k.span()) x = static_cast<Scalar>(normal(random));
+  const Tensor<Scalar, 4> v({B, G, Tk, 3}, Scalar(1));
+  Tensor<Scalar, 4> weights({B, H, Tq, Tk});
+  scaled_dot_product_attention(q, k, v, AttentionOptions<Scalar>{.mask = mask, .weights = weights.view()});
+
+  constexpr Index n = 4;
+  Tensor<Scalar, 3> totals({B, H, Tk}), entropy({B, H, Tq});
+  Tensor<Index, 4> top({B, H, Tq, n});
+  Tensor<Scalar, 4> top_weights({B, H, Tq, n});
+  std::vector<Index> rows{0};
+  if (Tq > 1) rows.push_back(Tq - 1);
+  Tensor<Scalar, 4> row_weights({B, H, static_cast<Index>(rows.size()), Tk});
+  Context context(threads);
+  introspect<Scalar>(context, q, k, {.mask = mask}, {totals, entropy, top, top_weights, rows, row_weights});
+
+  const double eps = static_cast<double>(std::numeric_limits<Scalar>::epsilon());
+  for (Index b = 0; b < B; ++b)
+    for (Index h = 0; h < H; ++h) {
+      for (Index key = 0; key < Tk; ++key) {
+        double sum = 0;
+        for (Index i = 0; i < Tq; ++i) sum += static_cast<double>(weights(b, h, i, key));
+        CHECK(static_cast<double>(totals(b, h, key)) == doctest::Approx(sum).epsilon(static_cast<double>(Tq) * eps));
+      }
+      for (Index i = 0; i < Tq; ++i) {
+        std::vector<Scalar> sorted;
+        double want = 0;
+        for (Index key = 0; key < Tk; ++key) {
+          const Scalar w = weights(b, h, i, key);
+          sorted.push_back(w);
+          if (w > 0) want -= static_cast<double>(w) * std::log(static_cast<double>(w));
+        }
+        std::sort(sorted.rbegin(), sorted.rend());
+        CHECK(std::abs(static_cast<double>(entropy(b, h, i)) - want) <= 8 * static_cast<double>(Tk) * eps);
+        for (Index j = 0; j < n; ++j) {
+          const bool some = j < Tk && sorted[static_cast<std::size_t>(j)] > 0;
+          CHECK(top_weights(b, h, i, j) == (some ? sorted[static_cast<std::size_t>(j)] : Scalar(0)));
+          if (some)
+            CHECK(weights(b, h, i, top(b, h, i, j)) == top_weights(b, h, i, j));
+          else
+            CHECK(top(b, h, i, j) == -1);
+        }
+      }
+      for (std::size_t r = 0; r < rows.size(); ++r)
+        for (Index key = 0; key < Tk; ++key)
+          CHECK(row_weights(b, h, static_cast<Index>(r), key) == weights(b, h, rows[r], key));
+    }
+}
+
+TEST_CASE("introspection agrees with the whole matrix of weights") {
+  for (int threads : {1, 2}) {
+    check<float>(2, 4, 2, 5, 7, 8, {}, threads);
+    check<float>(1, 2, 1, 101, 130, 16, causal(), threads);
+    check<float>(1, 2, 2, 3, 1700, 8, {}, threads);  // two spans
+    check<float>(1, 1, 1, 4, 2, 8, [](Index, Index, Index q, Index k) { return q != 2 && k == 1; }, threads);  // an empty row
+    check<double>(2, 2, 1, 50, 100, 5, causal(Corner::bottom_right), threads);
+  }
+}
+
+TEST_CASE("introspection of wrong shapes names both") {
+  Tensor<float, 4> q({1, 2, 3, 4}), k({1, 1, 5, 4});
+  Tensor<float, 3> totals({1, 2, 4});
+  Context context;
+  CHECK_THROWS_WITH(introspect<float>(context, q, k, {}, {.key_totals = totals.view()}),
+                    "introspect (key_totals): expected [1, 2, 5], got [1, 2, 4]");
+}
+
+}  // namespace
