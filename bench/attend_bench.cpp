@@ -7,10 +7,9 @@
 #include <ctime>
 #include <fstream>
 #include <initializer_list>
-#include <memory>
 #include <set>
+#include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include <benchmark/benchmark.h>

@@ -1,11 +1,11 @@
 // What is measured: inputs, attend's way and Eigen's way to the same output, and what each has to do at least.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 
 #include <attend/attend.hpp>
 

@@ -91,9 +91,11 @@ class KVCache {
     for (Index b = 0; b < batch(); ++b) truncate(b, 0);
   }
   /// A new sequence with the tokens of b, sharing its pages; returns its number.
-  Index fork(Index b) {
-    sequences_.push_back(sequences_[check(b)]);
-    lengths_.push_back(lengths_[check(b)]);
+  Index fork(Index b) { return fork(*this, b); }
+  /// The same of sequence b of another cache, whose options differ in `batch` at most.
+  Index fork(const KVCache& other, Index b) {
+    sequences_.push_back(other.sequences_[other.check(b)]);
+    lengths_.push_back(other.lengths_[other.check(b)]);
     return batch() - 1;
   }
   /// Sequence i becomes what parents[i] was (beam search); their number may change.

@@ -1,0 +1,234 @@
+// CausalLM: decoder-only language models (GPT-2, Llama, Mistral, Qwen, Gemma 2, GPT-NeoX, BLOOM), see causal_families.hpp.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <attend/embedding.hpp>
+#include <attend/io/state_dict.hpp>
+#include <attend/model/causal_block.hpp>
+#include <attend/model/causal_families.hpp>
+
+namespace attend {
+
+/// Keys and values of all layers for a number of sequences.
+template <class Scalar>
+class CausalCache {
+ public:
+  CausalCache() = default;
+  explicit CausalCache(std::vector<KVCache<Scalar>> layers) : layers_(std::move(layers)) {}
+
+  Index batch() const { return layers_.empty() ? 0 : layers_[0].batch(); }
+  /// Tokens of sequence b.
+  Index length(Index b) const { return layers_.at(0).length(b); }
+  std::vector<KVCache<Scalar>>& layers() { return layers_; }
+  const std::vector<KVCache<Scalar>>& layers() const { return layers_; }
+
+  /// Adds sequence b of another cache of the same model, sharing its memory.
+  void fork(const CausalCache& other, Index b) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].fork(other.layers_[i], b);
+    longest_ = std::max(longest_, other.longest_);
+  }
+  /// Sequence i becomes what parents[i] was; their number may change.
+  void reorder(std::span<const Index> parents) {
+    for (KVCache<Scalar>& layer : layers_) layer.reorder(parents);
+  }
+  /// Forgets all but the first `length` tokens of sequence b, or all of them where a sliding window has let go of
+  /// what the next token would have to see. Returns how many are left.
+  Index rewind(Index b, Index length) {
+    longest_ = std::max(longest_, this->length(b));
+    for (const KVCache<Scalar>& layer : layers_) {
+      const Index window = layer.options().window;
+      if (window > 0 && std::max<Index>(0, length + 1 - window) < (longest_ - window) / kKeyTile * kKeyTile) length = 0;
+    }
+    for (KVCache<Scalar>& layer : layers_) layer.truncate(b, length);
+    if (length == 0) longest_ = 0;
+    return length;
+  }
+
+ private:
+  std::vector<KVCache<Scalar>> layers_;
+  Index longest_ = 0;  // that any sequence has been: pages before its window are gone
+};
+
+/// Parameters: embed_tokens.weight [V, E], embed_positions.weight, embed_norm.*, layers.N.* as in CausalBlock, norm.*,
+/// lm_head.weight [V, E]. With tie_word_embeddings there is no lm_head.weight: the packed weight of the head is also
+/// the table of embeddings.
+template <class Scalar>
+class CausalLM {
+ public:
+  /// Longer inputs run in pieces of so many tokens (to the same bits), which bounds the workspace.
+  static constexpr Index kPiece = 384;
+
+  CausalLM() = default;
+  explicit CausalLM(const CausalLMOptions& o)
+      : options_(o), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
+    if (o.blocks.empty()) fail("CausalLM: no layers");
+    if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
+    if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
+    std::shared_ptr<const Rotary<Scalar>> rotary;
+    if (o.rotary) rotary = std::make_shared<const Rotary<Scalar>>(*o.rotary);
+    for (const CausalBlockOptions& block : o.blocks) {
+      layers_.emplace_back(block);
+      layers_.back().set_rotary(rotary);
+    }
+    const CausalBlockOptions& block = o.blocks[0];
+    if (o.embed_norm) embed_norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm, true, true});
+    norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm, true, true});
+  }
+
+  /// From a Hugging Face folder: config.json and model.safetensors (or its shards).
+  static CausalLM open(const std::filesystem::path& folder) {
+    const Config config(folder / "config.json");
+    const CausalFamily family = read_causal_family(config);
+    const SafeTensors file = SafeTensors::open_folder(folder);
+    check_size(family.options, file, folder);
+    CausalLM model(family.options);
+    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+    return model;
+  }
+
+  const CausalLMOptions& options() const { return options_; }
+  /// Tokens that a sequence can have; 0: any number.
+  Index max_length() const { return options_.max_position_embeddings; }
+
+  template <class Visitor>
+  void parameters(Visitor&& visit) {
+    if (options_.tie_word_embeddings)
+      lm_head_.parameters(prefixed("embed_tokens", visit));
+    else
+      embed_tokens_.parameters(prefixed("embed_tokens", visit));
+    if (options_.learned_positions) embed_positions_.parameters(prefixed("embed_positions", visit));
+    if (options_.embed_norm) embed_norm_.parameters(prefixed("embed_norm", visit));
+    for (std::size_t i = 0; i < layers_.size(); ++i)
+      layers_[i].parameters(prefixed("layers." + std::to_string(i), visit));
+    norm_.parameters(prefixed("norm", visit));
+    if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
+  }
+
+  CausalCache<Scalar> make_cache(Index batch = 1) const {
+    std::vector<KVCache<Scalar>> layers;
+    for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch, kPiece));
+    return CausalCache<Scalar>(std::move(layers));
+  }
+
+  /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each,
+  /// or [B, 1, V] of the one that follows the last. Errors: an id out of the vocabulary, more tokens than max_length().
+  void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
+               TensorView<Scalar, 3> logits) const {
+    const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
+    if (cache.layers().size() != layers_.size() || cache.batch() != B)
+      fail("CausalLM: a cache of " + std::to_string(cache.layers().size()) + " layers and " + std::to_string(cache.batch()) +
+           " sequences, expected " + std::to_string(layers_.size()) + " and " + std::to_string(B));
+    const bool last_only = logits.size(1) == 1;
+    check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
+    if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
+    if (logits.empty()) return;
+    check_tokens(context, ids, cache);
+    for (Index begin = 0; begin < T; begin += kPiece) {
+      const Index end = std::min(T, begin + kPiece), n = end - begin;
+      Frame frame(context.workspace());
+      const detail::Scratch<Scalar, 3> x_(frame, {B, n, E});
+      const TensorView<Scalar, 3> x = x_.view();
+      embed(context, ids.slice(1, begin, end), cache, x);
+      for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].forward(context, x, cache.layers()[i]);
+      if (!last_only)
+        for (Index b = 0; b < B; ++b) head(context, x[b], logits[b].slice(0, begin, end));
+      else if (end == T)
+        head(context, {x.data() + (n - 1) * E, {B, E}, {n * E, 1}}, logits.rows());
+    }
+  }
+
+  /// Logits of the token that follows each, of sequences without a past. ids [B, T] -> [B, T, V].
+  Tensor<Scalar, 3> logits(Context& context, TensorView<const std::int32_t, 2> ids) const {
+    Tensor<Scalar, 3> out({ids.size(0), ids.size(1), options_.vocab_size});
+    CausalCache<Scalar> cache = make_cache(ids.size(0));
+    if (!out.empty()) forward(context, ids, cache, out.view());
+    return out;
+  }
+
+ private:
+  /// Before memory is taken for what config.json says: the file must hold about as much.
+  static void check_size(const CausalLMOptions& o, const SafeTensors& file, const std::filesystem::path& folder) {
+    Index stored = 0;
+    for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
+    const Index layers = static_cast<Index>(o.blocks.size());
+    const CausalBlockOptions& b = o.blocks[0];
+    const auto fits = [&](Index rows, Index columns) { return rows <= stored / std::max<Index>(columns, 1); };
+    if (!fits(o.vocab_size, o.embed_dim) || !fits(b.dim_feedforward, o.embed_dim) || !fits(b.head_dim, o.embed_dim) ||
+        !fits(b.num_heads, b.head_dim) || !fits(b.num_heads * b.head_dim, o.embed_dim) || b.num_kv_heads > b.num_heads ||
+        !fits(layers, b.dim_feedforward) || !fits(layers * b.dim_feedforward, o.embed_dim) ||
+        (o.learned_positions && !fits(o.max_position_embeddings, o.embed_dim)))
+      fail((folder / "config.json").string() + ": the sizes are beyond what " + file.path() + " holds");
+  }
+
+  void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
+    if (context.measuring()) return;
+    ids.for_each([&](std::int32_t id) {
+      if (id < 0 || id >= options_.vocab_size)
+        fail("CausalLM: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.vocab_size) + ")");
+    });
+    const Index longest = cache.layers()[0].max_length() + ids.size(1);
+    if (max_length() > 0 && longest > max_length())
+      fail("CausalLM: " + std::to_string(longest) + " tokens are more than the context of " + std::to_string(max_length()));
+  }
+
+  /// ids [B, n] -> x [B, n, E].
+  void embed(Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache,
+             TensorView<Scalar, 3> x) const {
+    const Index E = options_.embed_dim;
+    const Scalar scale(options_.embed_scale);
+    context.parallel(x.size(0) * x.size(1), 1, [&](Index item, int) {
+      const Index b = item / x.size(1), t = item % x.size(1), id = ids(b, t);
+      Scalar* row = &x(b, t, 0);
+      if (options_.tie_word_embeddings)
+        lm_head_.weight().copy_to(id, id + 1, row);
+      else
+        std::copy_n(embed_tokens_.weight().data() + id * E, E, row);
+      if (options_.embed_scale != 1)
+        for (Index e = 0; e < E; ++e) row[e] = row[e] * scale;
+      if (options_.learned_positions) {
+        const Scalar* position = embed_positions_.weight().data() + (cache.length(b) + t) * E;
+        for (Index e = 0; e < E; ++e) row[e] = row[e] + position[e];
+      }
+    });
+    if (options_.embed_norm) embed_norm_.template forward<3>(context, x, x);
+  }
+
+  /// States [rows, E] -> logits [rows, V].
+  void head(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> logits) const {
+    Frame frame(context.workspace());
+    const detail::Scratch<Scalar, 2> normed(frame, states.shape());
+    norm_.template forward<2>(context, states, normed.view());
+    lm_head_.template forward<2>(context, normed.view(), logits);
+    if (options_.logit_softcap <= 0) return;
+    const Scalar cap(options_.logit_softcap), inverse(1 / options_.logit_softcap);
+    context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
+                     [&](Index r, int) {
+                       Scalar* row = &logits(r, 0);
+                       const Index V = logits.size(1);
+                       for (Index v = 0; v < V; ++v) row[v] = row[v] * inverse;
+                       if constexpr (detail::has_kernels<Scalar>)
+                         kernel::kernels().activate(Activation::tanh, row, row, V);
+                       else
+                         for (Index v = 0; v < V; ++v) row[v] = activate(Activation::tanh, row[v]);
+                       for (Index v = 0; v < V; ++v) row[v] = row[v] * cap;
+                     });
+  }
+
+  CausalLMOptions options_;
+  Embedding<Scalar> embed_tokens_, embed_positions_;
+  Norm<Scalar> embed_norm_;
+  std::vector<CausalBlock<Scalar>> layers_;
+  Norm<Scalar> norm_;
+  Linear<Scalar> lm_head_;
+};
+
+}  // namespace attend
