@@ -38,6 +38,9 @@ struct CausalBlockOptions {
 template <class Scalar>
 class CausalBlock {
  public:
+  /// Tokens that a sequence is continued by at most at a time.
+  static constexpr Index kPiece = 384;
+
   CausalBlock() = default;
   explicit CausalBlock(const CausalBlockOptions& o)
       : options_(o),
@@ -68,15 +71,14 @@ class CausalBlock {
     post_norm2_.parameters(prefixed("post_norm2", visit));
   }
 
-  /// A cache for `batch` sequences that are continued by at most `tokens` at a time.
-  KVCache<Scalar> make_cache(Index batch, Index tokens) const {
+  KVCache<Scalar> make_cache(Index batch) const {
     const MultiHeadAttentionOptions& o = self_attn_.options();
     // The first of the new tokens still sees its whole window when the last one is in.
-    const Index window = options_.sliding_window > 0 ? options_.sliding_window + tokens - 1 : 0;
+    const Index window = options_.sliding_window > 0 ? options_.sliding_window + kPiece - 1 : 0;
     return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = window});
   }
 
-  /// T more tokens of each sequence of the cache, in place. x [B, T, E].
+  /// T <= kPiece more tokens of each sequence of the cache, in place. x [B, T, E].
   void forward(Context& context, TensorView<Scalar, 3> x, KVCache<Scalar>& cache) const {
     if (x.empty()) return;
     Frame frame(context.workspace());

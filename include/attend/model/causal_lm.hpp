@@ -45,8 +45,8 @@ class CausalCache {
   Index rewind(Index b, Index length) {
     longest_ = std::max(longest_, this->length(b));
     for (const KVCache<Scalar>& layer : layers_) {
-      const Index window = layer.options().window;
-      if (window > 0 && std::max<Index>(0, length + 1 - window) < (longest_ - window) / kKeyTile * kKeyTile) length = 0;
+      const Index kept = layer.options().window, window = kept - (CausalBlock<Scalar>::kPiece - 1);
+      if (kept > 0 && std::max<Index>(0, length + 1 - window) < (longest_ - kept) / kKeyTile * kKeyTile) length = 0;
     }
     for (KVCache<Scalar>& layer : layers_) layer.truncate(b, length);
     if (length == 0) longest_ = 0;
@@ -64,9 +64,6 @@ class CausalCache {
 template <class Scalar>
 class CausalLM {
  public:
-  /// Longer inputs run in pieces of so many tokens (to the same bits), which bounds the workspace.
-  static constexpr Index kPiece = 384;
-
   CausalLM() = default;
   explicit CausalLM(const CausalLMOptions& o)
       : options_(o), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
@@ -84,10 +81,14 @@ class CausalLM {
     norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm, true, true});
   }
 
-  /// From a Hugging Face folder: config.json and model.safetensors (or its shards).
+  /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if there is one.
   static CausalLM open(const std::filesystem::path& folder) {
     const Config config(folder / "config.json");
-    const CausalFamily family = read_causal_family(config);
+    CausalFamily family = read_causal_family(config);
+    const std::filesystem::path generation = folder / "generation_config.json";
+    if (std::error_code ignored; std::filesystem::exists(generation, ignored))
+      // What ends a text of an instructed model stands here; other settings are the caller's.
+      if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty()) family.options.eos_token_ids = std::move(ids);
     const SafeTensors file = SafeTensors::open_folder(folder);
     check_size(family.options, file, folder);
     CausalLM model(family.options);
@@ -115,7 +116,7 @@ class CausalLM {
 
   CausalCache<Scalar> make_cache(Index batch = 1) const {
     std::vector<KVCache<Scalar>> layers;
-    for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch, kPiece));
+    for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch));
     return CausalCache<Scalar>(std::move(layers));
   }
 
@@ -132,6 +133,8 @@ class CausalLM {
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
+    // Long inputs run in pieces, to the same bits, which bounds the workspace.
+    constexpr Index kPiece = CausalBlock<Scalar>::kPiece;
     for (Index begin = 0; begin < T; begin += kPiece) {
       const Index end = std::min(T, begin + kPiece), n = end - begin;
       Frame frame(context.workspace());

@@ -18,7 +18,8 @@ namespace attend {
 /// training, defaults for generation, and what old files of every family carry.
 inline void ignore_bookkeeping(const Config& config) {
   config.ignore({"_name_or_path", "_commit_hash", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version",
-                 "attn_implementation", "_attn_implementation_autoset", "unsloth_version", "use_bfloat16", "torchscript",
+                 "attn_implementation", "_attn_implementation_autoset", "_flash_attn_2_enabled", "transformers.js_config",
+                 "unsloth_version", "use_bfloat16", "torchscript",
                  "tf_legacy_loss", "chunk_size_feed_forward", "return_dict", "output_hidden_states", "output_attentions",
                  "output_past", "use_cache", "gradient_checkpointing", "language", "license", "model_max_length"});
   config.ignore({"id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params",
@@ -60,6 +61,25 @@ T get_any(const Config& config, std::initializer_list<const char*> keys, std::ty
   for (const char* key : keys)
     if (config.has(key)) return config.get<T>(key);
   return otherwise;
+}
+
+/// A size: at least 1, and small enough that products of two do not wrap.
+inline Index check_size(Index size, const char* name) {
+  if (size < 1 || size > 2147483647) fail("config.json: '" + std::string(name) + "' is " + std::to_string(size));
+  return size;
+}
+inline Index get_size(const Config& config, std::initializer_list<const char*> keys) {
+  return check_size(get_any<Index>(config, keys), *keys.begin());
+}
+inline Index get_size(const Config& config, std::initializer_list<const char*> keys, Index otherwise) {
+  return check_size(get_any<Index>(config, keys, otherwise), *keys.begin());
+}
+
+/// The name of an activation; error that names the key where it is none.
+inline Activation get_activation(const Config& config, const char* key, const char* otherwise) {
+  config.allow(key, nullptr, "relu", "gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_tanh", "gelu_pytorch_tanh", "silu",
+               "swish", "sigmoid", "tanh", "linear");
+  return activation_from_string(config.get<std::string>(key, otherwise));
 }
 
 /// One id or a list of ids; none where the key is absent.
