@@ -1,7 +1,7 @@
-// attend_bench: attend, Eigen by hand, and the machine's limits, in one run. A name says all sizes; names stay, so
-// that figures of later versions can be compared. Every benchmark has a counter GFLOPS (10⁹ operations a second: 2 M N K
-// of a product, 4 D of each visible query-key pair), and with few rows GBps (10⁹ bytes a second of the `bytes` of
-// weights, or keys and values, read once). One thread is timed by its own CPU clock, several by the wall clock.
+// attend_bench: attend, Eigen by hand, and the machine's limits, in one run. A name says all sizes, and stays,
+// so that figures of later versions can be compared. Counters: GFLOPS, 10⁹ operations a second (2 M N K of a
+// product, 4 D of each visible query-key pair); with few rows also GBps, 10⁹ bytes a second, of the `bytes` of
+// weights, or of keys and values, read once. One thread is timed by its own CPU clock, several by the wall clock.
 
 #include <chrono>
 #include <ctime>
@@ -53,7 +53,7 @@ void add(const std::string& name, int threads, Function function) {
                                [=](benchmark::State& state) { function(state, threads); });
 }
 
-bool close(const std::span<const float>& a, const std::span<const float>& b) {
+bool close(std::span<const float> a, std::span<const float> b) {
   for (std::size_t i = 0; i < a.size(); ++i)
     if (!(std::abs(a[i] - b[i]) <= 1e-3f)) return false;
   return true;
@@ -92,33 +92,36 @@ std::string sizes_of(std::initializer_list<std::pair<const char*, Index>> sizes)
   for (const auto& [key, value] : sizes) name += "/" + std::string(key) + ":" + std::to_string(value);
   return name;
 }
+std::string sizes_of(const AttentionSizes& s) {
+  return sizes_of({{"B", s.B}, {"H", s.H}, {"KV", s.KV}, {"T", s.T}, {"D", s.D}});
+}
 
 void add_linear(Index M, Index K, Index N, int threads = 1) {
   add_problem<LinearProblem>("linear" + sizes_of({{"M", M}, {"K", K}, {"N", N}}), threads, M, K, N);
 }
 void add_sdpa(AttentionSizes s, bool causal, int threads = 1) {
   s.window = causal ? s.T : 0;
-  const std::string sizes = sizes_of({{"B", s.B}, {"H", s.H}, {"KV", s.KV}, {"T", s.T}, {"D", s.D}, {"causal", causal}});
-  add_problem<SdpaProblem>("sdpa" + sizes, threads, s);
+  add_problem<SdpaProblem>("sdpa" + sizes_of(s) + sizes_of({{"causal", causal}}), threads, s);
 }
 void add_window(const AttentionSizes& s, int threads = 1) {
-  const std::string sizes = sizes_of({{"B", s.B}, {"H", s.H}, {"KV", s.KV}, {"T", s.T}, {"D", s.D}, {"W", s.window}});
-  add_problem<SdpaProblem>("sdpa_window" + sizes, threads, s);
+  add_problem<SdpaProblem>("sdpa_window" + sizes_of(s) + sizes_of({{"W", s.window}}), threads, s);
 }
 void add_decode(Index H, Index KV, Index S, Index D, int threads = 1) {
-  add_problem<DecodeProblem>("decode" + sizes_of({{"H", H}, {"KV", KV}, {"S", S}, {"D", D}}), threads, H, KV, S, D);
+  const std::string sizes = sizes_of({{"H", H}, {"KV", KV}, {"S", S}, {"D", D}});
+  add_problem<DecodeProblem>("decode" + sizes, threads, H, KV, S, D);
 }
 void add_mha(Index E, Index H, Index B, Index T, int threads = 1) {
   add_problem<MhaProblem>("mha" + sizes_of({{"E", E}, {"H", H}, {"B", B}, {"T", T}}), threads, E, H, B, T);
 }
 void add_encoder_block(Index E, Index H, Index B, Index T, int threads = 1) {
   const Index F = 4 * E;
-  add_problem<EncoderBlockProblem>("encoder_block" + sizes_of({{"E", E}, {"H", H}, {"F", F}, {"B", B}, {"T", T}}), threads,
-                                   E, H, F, B, T);
+  const std::string sizes = sizes_of({{"E", E}, {"H", H}, {"F", F}, {"B", B}, {"T", T}});
+  add_problem<EncoderBlockProblem>("encoder_block" + sizes, threads, E, H, F, B, T);
 }
 
 void add_problems() {
-  const std::pair<Index, Index> weights[] = {{16, 64}, {64, 256}, {256, 1024}, {768, 768}, {768, 3072}, {3072, 768}, {1024, 4096}};
+  const std::pair<Index, Index> weights[] = {{16, 64},    {64, 256},   {256, 1024}, {768, 768},
+                                             {768, 3072}, {3072, 768}, {1024, 4096}};
   for (const auto& [K, N] : weights)
     for (Index M : {1, 8, 128, 1024}) add_linear(M, K, N);
   add_linear(50, 300, 1000);  // multiples of nothing
@@ -144,7 +147,8 @@ void add_problems() {
     Index E, H;
   };
   for (const auto& [E, H] : {Model{16, 2}, Model{64, 4}, Model{256, 4}, Model{768, 12}, Model{1024, 16}})
-    for (const auto& [B, T] : {std::pair<Index, Index>{1, 1}, {1, 8}, {1, 128}, {1, 512}, {8, 64}, {32, 1}, {32, 8}}) {
+    for (const auto& [B, T] :
+         {std::pair<Index, Index>{1, 1}, {1, 8}, {1, 128}, {1, 512}, {8, 64}, {32, 1}, {32, 8}}) {
       if (E == 768 && B == 1 && T == 128) continue;  // above
       add_mha(E, H, B, T);
       add_encoder_block(E, H, B, T);
@@ -161,7 +165,8 @@ void add_machine() {
     });
     for (const auto& [bytes, of_threads] : bytes_read) {
       if (of_threads != threads) continue;
-      add("stream_read/bytes:" + std::to_string(bytes), threads, [bytes = bytes](benchmark::State& state, int n) {
+      const std::string name = "stream_read/bytes:" + std::to_string(bytes);
+      add(name, threads, [bytes = bytes](benchmark::State& state, int n) {
         const Index floats = bytes / 4, share = (floats / n + 15) / 16 * 16;
         const Tensor<float, 1> data = random<1>({floats});
         const ReadPlan plan = best_plan(data.data(), std::min(share, floats));
@@ -172,11 +177,12 @@ void add_machine() {
             benchmark::DoNotOptimize(read(data.data() + begin, end - begin, plan));
           });
         });
-        state.SetLabel(std::to_string(plan.streams) + " streams, " + std::to_string(plan.ahead) + " bytes ahead");
+        const std::string streams = std::to_string(plan.streams), ahead = std::to_string(plan.ahead);
+        state.SetLabel(streams + " streams, " + ahead + " bytes ahead");
       });
     }
   }
-  // Two items of no work: what a parallel region costs while its workers are awake.
+  // Two items of no work: what a parallel region costs while its worker is awake.
   add("fork_join", 2, [](benchmark::State& state, int n) {
     Context context(n);
     measure(state, {}, n, [&] { context.parallel(n, n, [](Index, int) {}); });

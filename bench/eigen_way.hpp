@@ -1,6 +1,7 @@
-// The same work as attend's, as one would write it by hand in Eigen: row-major maps, one product per projection,
-// a loop over heads, the softmax row by row. Compiled twice: by eigen_way.cpp with the flags of the other files, by
-// eigen_way_native.cpp for this machine. Each defines ATTEND_BENCH_WAY, the name of the table at the end.
+// The same work as attend's, as one would write it by hand in Eigen: row-major maps, one product per
+// projection, a loop over heads, the softmax row by row. Compiled twice: by eigen_way.cpp with the flags of the
+// other files, by eigen_way_native.cpp for this machine. Each defines ATTEND_BENCH_WAY, the name of the table at
+// the end.
 
 #include <cmath>
 
@@ -31,7 +32,8 @@ void attend_head(const Q& query, const K& key, const V& value, Index window, Mat
   const float scale = 1 / std::sqrt(static_cast<float>(query.cols()));
   scores.noalias() = (scale * query) * key.transpose();
   for (Index i = 0; i < scores.rows(); ++i) {
-    const Index begin = window > 0 && i >= window ? i - window + 1 : 0, end = window > 0 ? i + 1 : scores.cols();
+    const Index begin = window > 0 && i >= window ? i - window + 1 : 0;
+    const Index end = window > 0 ? i + 1 : scores.cols();
     auto seen = scores.row(i).segment(begin, end - begin).array();
     seen = (seen - seen.maxCoeff()).exp();
     seen /= seen.sum();
@@ -52,7 +54,8 @@ void sdpa(const float* query, const float* key, const float* value, float* out, 
 }
 
 /// One query per head: the query heads of a group are the rows of one product.
-void decode(const float* query, const float* key, const float* value, float* out, Index H, Index KV, Index S, Index D) {
+void decode(const float* query, const float* key, const float* value, float* out, Index H, Index KV, Index S,
+            Index D) {
   const Index group = H / KV;
   Matrix scores(group, S);
   for (Index g = 0; g < KV; ++g)
@@ -80,7 +83,8 @@ void layer_norm(Matrix& x, const float* weight, const float* bias) {
   }
 }
 
-void encoder_block(const EncoderWeights& w, const float* x, float* y, Index B, Index T, Index E, Index H, Index F) {
+void encoder_block(const EncoderWeights& w, const float* x, float* y, Index B, Index T, Index E, Index H,
+                   Index F) {
   const Index M = B * T;
   Matrix normed(M, E), hidden(M, F), sum(M, E);
   mha(w.self_attn, x, normed.data(), B, T, E, H);

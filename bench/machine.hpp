@@ -5,11 +5,11 @@
 
 namespace bench {
 
-/// Runs `steps` rounds of independent multiply-adds that stay in registers; returns the operations of a round (a
-/// multiply-add counts as two).
+/// Runs `steps` rounds of independent multiply-adds that stay in registers; returns the operations of a round
+/// (a multiply-add counts as two).
 double multiply_adds(std::ptrdiff_t steps);
 
-/// One way of reading memory: in so many streams at once, asking for data so many bytes ahead (0: not asking).
+/// One way of reading memory: in so many streams at once, prefetching so many bytes ahead (0: not at all).
 struct ReadPlan {
   int streams = 1;
   int ahead = 0;

@@ -1,4 +1,4 @@
-// What is measured: inputs, attend's way and Eigen's way to the same output, and what each has to do at least.
+// What is measured: inputs, attend's way and Eigen's way to the same output, and what has to be done at least.
 #pragma once
 
 #include <algorithm>
@@ -49,11 +49,12 @@ class StateDict {
 /// Fewer rows than this may run at the speed of memory instead of the multiply-adds'.
 inline constexpr Index kFewRows = 16;
 
-/// The products of some rows with weights of so many elements.
+/// What a call has to do at least.
 struct Cost {
   double operations = 0;
   double bytes = 0;  // weights, or keys and values, read once; 0 where the multiply-adds take longer by far
 
+  /// Products of some rows with weights of so many elements.
   static Cost of_weights(Index rows, Index elements) {
     const double n = static_cast<double>(elements);
     return {2 * n * static_cast<double>(rows), rows <= kFewRows ? 4 * n : 0};
@@ -84,11 +85,13 @@ struct SdpaProblem {
   }
   Cost cost() const {
     double pairs = 0;
-    for (Index i = 0; i < s.T; ++i) pairs += static_cast<double>(s.window > 0 ? std::min(i + 1, s.window) : s.T);
+    for (Index i = 0; i < s.T; ++i)
+      pairs += static_cast<double>(s.window > 0 ? std::min(i + 1, s.window) : s.T);
     return {4 * pairs * static_cast<double>(s.D * s.B * s.H), 0};
   }
   void run(Context& context) {
-    attend::scaled_dot_product_attention<float>(context, query.view(), key.view(), value.view(), options, out.view());
+    attend::scaled_dot_product_attention<float>(context, query.view(), key.view(), value.view(), options,
+                                                out.view());
   }
   void run(const Way& way) { way.sdpa(query.data(), key.data(), value.data(), out.data(), s); }
 };
@@ -111,8 +114,8 @@ struct DecodeProblem {
 };
 
 inline MhaWeights mha_weights(const StateDict& weights, const std::string& prefix = "") {
-  return {weights[prefix + "in_proj_weight"], weights[prefix + "in_proj_bias"], weights[prefix + "out_proj.weight"],
-          weights[prefix + "out_proj.bias"]};
+  return {weights[prefix + "in_proj_weight"], weights[prefix + "in_proj_bias"],
+          weights[prefix + "out_proj.weight"], weights[prefix + "out_proj.bias"]};
 }
 
 struct MhaProblem {
@@ -146,9 +149,10 @@ struct EncoderBlockProblem {
   void run(Context& context) { layer.forward(context, x, {}, out); }
   void run(const Way& way) {
     const StateDict& w = weights;
-    way.encoder_block({mha_weights(w, "self_attn."), w["linear1.weight"], w["linear1.bias"], w["linear2.weight"],
-                       w["linear2.bias"], w["norm1.weight"], w["norm1.bias"], w["norm2.weight"], w["norm2.bias"]},
-                      x.data(), out.data(), B, T, E, H, F);
+    const EncoderWeights all{mha_weights(w, "self_attn."), w["linear1.weight"], w["linear1.bias"],
+                             w["linear2.weight"],          w["linear2.bias"],   w["norm1.weight"],
+                             w["norm1.bias"],              w["norm2.weight"],   w["norm2.bias"]};
+    way.encoder_block(all, x.data(), out.data(), B, T, E, H, F);
   }
 };
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs attend_bench and prints a Markdown table: how far each benchmark is from what limits it, and from Eigen.
+"""Runs attend_bench and prints a Markdown table: how far benchmarks are from their limits, and from Eigen.
 
     taskset -c 1 bench/summary.py --bench build/bench/attend_bench '^linear/M:128|^decode'
 
-The filter is a regular expression over attend's own names; the same names by Eigen, and the machine's limits they are
-held against, are added. Repetitions run interleaved in random order, so that a slow moment of the machine hits all alike;
-every figure is a median. What limits a benchmark is the multiply-adds (fma_peak) or the bytes that it has to read at
-least once (stream_read over as many bytes), whichever takes longer; `of limit` is the limit's time over its own.
+The filter is a regular expression over attend's own names; the same names by Eigen, and the machine's limits
+they are held against, are added. Repetitions run interleaved in random order, so that a slow moment of the
+machine hits all alike; every figure is a median. What limits a benchmark is the multiply-adds (fma_peak) or the
+bytes that it has to read at least once (stream_read over as many bytes), whichever takes longer; `of limit` is
+the limit's time over its own.
 """
 
 import argparse
@@ -46,8 +47,9 @@ def run(bench, names, *options):
             for counter in ("GFLOPS", "GBps", "bytes", "real_time"):
                 if counter in entry:
                     figures.setdefault(entry["run_name"], {}).setdefault(counter, []).append(entry[counter])
-    medians = {name: {c: statistics.median(v) for c, v in counters.items()} for name, counters in figures.items()}
-    return medians, report["context"]
+    for counters in figures.values():
+        counters.update({counter: statistics.median(values) for counter, values in counters.items()})
+    return figures, report["context"]
 
 
 def row(name, figures):
@@ -60,7 +62,8 @@ def row(name, figures):
     if "GBps" in mine:
         limits["memory"] = mine["GBps"] / figures[stream]["GBps"]
     limit = max(limits, key=limits.get, default="")
-    cells = [f"`{name}`", f"{mine['real_time'] / 1000:.4g}"]
+    microseconds = mine["real_time"] / 1000
+    cells = [f"`{name}`", f"{microseconds:.{0 if microseconds >= 1000 else 1 if microseconds >= 10 else 3}f}"]
     cells += [f"{mine[counter]:.1f}" if counter in mine else "" for counter in ("GFLOPS", "GBps")]
     cells += [limit, f"{100 * limits[limit]:.0f} %" if limit else ""]
     for prefix in EIGEN:
@@ -77,7 +80,8 @@ def main():
     parser.add_argument("--min-time", default="0.1", help="seconds of each repetition")
     arguments = parser.parse_args()
 
-    listed = subprocess.run([arguments.bench, "--benchmark_list_tests=true"], stdout=subprocess.PIPE, text=True, check=True)
+    list_command = [arguments.bench, "--benchmark_list_tests=true"]
+    listed = subprocess.run(list_command, stdout=subprocess.PIPE, text=True, check=True)
     known = listed.stdout.split("\n")
     names = [name for name in known if name and own(name) and re.search(arguments.filter, name)]
     if not names:
@@ -91,12 +95,13 @@ def main():
                            f"--benchmark_repetitions={arguments.repetitions}",
                            "--benchmark_enable_random_interleaving=true")
 
-    print(f"{context['cpu']}, {context['num_cpus']} CPUs; attend on {context['attend_isa']}; {context['compiler']}, "
-          f"`{context['flags']}`, eigen_native `{context['flags_of_eigen_native']}`; "
+    print(f"{context['cpu']}, {context['num_cpus']} CPUs; attend on {context['attend_isa']}; "
+          f"{context['compiler']}, `{context['flags']}`, eigen_native `{context['flags_of_eigen_native']}`; "
           f"medians of {arguments.repetitions} interleaved repetitions.")
     for limit in sorted(limits):
         counters = figures[limit]
-        print(f"`{limit}`: " + (f"{counters['GFLOPS']:.1f} GFLOPS." if "GFLOPS" in counters else f"{counters['GBps']:.1f} GB/s."))
+        unit, counter = ("GB/s", "GBps") if "GBps" in counters else ("GFLOPS", "GFLOPS")
+        print(f"`{limit}`: {counters[counter]:.1f} {unit}.")
     print()
     print("| benchmark | µs | GFLOPS | GB/s | limited by | of limit | × eigen | × eigen_native |")
     print("|---|--:|--:|--:|---|--:|--:|--:|")

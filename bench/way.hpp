@@ -1,4 +1,4 @@
-// What attend is measured against: a table of plain functions, so that files with different flags share no code.
+// What attend is measured against: a table of plain functions, so that files of different flags share no code.
 #pragma once
 
 #include <cstddef>
@@ -21,14 +21,16 @@ struct EncoderWeights {
   const float *norm1_weight, *norm1_bias, *norm2_weight, *norm2_bias;
 };
 
-/// All tensors contiguous, axes as in attend: x [M, K] -> y [M, N]; query [B, H, T, D]; x [B, T, E] -> y [B, T, E].
+/// All tensors contiguous, axes as in attend: x [M, K] -> y [M, N]; query [B, H, T, D];
+/// x [B, T, E] -> y [B, T, E].
 struct Way {
   void (*linear)(const float* x, const float* weight, const float* bias, float* y, Index M, Index K, Index N);
   void (*sdpa)(const float* query, const float* key, const float* value, float* out, const AttentionSizes&);
-  void (*decode)(const float* query, const float* key, const float* value, float* out, Index H, Index KV, Index S,
-                 Index D);
+  void (*decode)(const float* query, const float* key, const float* value, float* out, Index H, Index KV,
+                 Index S, Index D);
   void (*mha)(const MhaWeights&, const float* x, float* y, Index B, Index T, Index E, Index H);
-  void (*encoder_block)(const EncoderWeights&, const float* x, float* y, Index B, Index T, Index E, Index H, Index F);
+  void (*encoder_block)(const EncoderWeights&, const float* x, float* y, Index B, Index T, Index E, Index H,
+                        Index F);
 };
 extern const Way eigen, eigen_native;
 

@@ -6,15 +6,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
-#include <exception>
 #include <fstream>
-#include <iostream>
 #include <string>
 #include <vector>
 
 #include <Eigen/Core>
 
 #include "attention_html.hpp"
+#include "command_line.hpp"
 #include "toy/toy_encoder.hpp"
 
 #ifndef ATTEND_EXAMPLES_DIR
@@ -51,43 +50,7 @@ Reads sentences and says what was thought of the thing that each asks about, wit
 
 constexpr const char* kLead =
     "Each row is a word that looks, each column a word that it looks at; the stronger the colour, the more "
-    "weight. "
-    "Rest the pointer on a row to see its words and weights.";
-
-struct Arguments {
-  std::vector<std::string> sentences;
-  std::string html;
-  std::string model = ATTEND_EXAMPLES_DIR "/toy/toy_encoder.safetensors";
-  int threads = 1;
-  bool help = false;
-};
-
-Arguments parse(int argc, char** argv) {
-  Arguments arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--help" || name == "-h") {
-      arguments.help = true;
-      continue;
-    }
-    if (name != "--sentence" && name != "--html" && name != "--model" && name != "--threads")
-      attend::fail("unknown argument '" + name + "', see --help");
-    if (i + 1 == argc) attend::fail(name + " needs a value, see --help");
-    const std::string value = argv[++i];
-    if (name == "--sentence")
-      arguments.sentences.push_back(value);
-    else if (name == "--html")
-      arguments.html = value;
-    else if (name == "--model")
-      arguments.model = value;
-    else if (value.empty() || value.size() > 3 ||
-             value.find_first_not_of("0123456789") != std::string::npos || std::stoi(value) == 0)
-      attend::fail("--threads needs a number from 1 to 999, got '" + value + "'");
-    else
-      arguments.threads = std::stoi(value);
-  }
-  return arguments;
-}
+    "weight. Rest the pointer on a row to see its words and weights.";
 
 std::string percent(float probability) {
   char text[16];
@@ -155,14 +118,20 @@ void print_map(const std::vector<std::string>& words, attend::TensorView<const f
   }
 }
 
-void run(const Arguments& arguments) {
-  const toy::ToyEncoder model(arguments.model);
-  attend::Context context(arguments.threads);
+void run(int argc, char** argv) {
+  const CommandLine arguments(argc, argv, {}, {"--sentence", "--html", "--model", "--threads"});
+  if (arguments.has("--help")) {
+    std::printf("%s", kHelp);
+    return;
+  }
+  const toy::ToyEncoder model(arguments.text("--model", ATTEND_EXAMPLES_DIR "/toy/toy_encoder.safetensors"));
+  attend::Context context(arguments.threads());
+  const std::vector<std::string> own = arguments.all("--sentence");
   // Sentences of one's own come first; the built-in ones are then there to be compared with.
   std::vector<Reading> readings;
-  for (const std::string& text : arguments.sentences) readings.push_back(model.read(context, text));
+  for (const std::string& text : own) readings.push_back(model.read(context, text));
   for (const std::string& text : kSentences) readings.push_back(model.read(context, text));
-  const std::size_t shown = arguments.sentences.empty() ? readings.size() : arguments.sentences.size();
+  const std::size_t shown = own.empty() ? readings.size() : own.size();
   const Index layer = model.shown_layer(), head = model.shown_head();
 
   std::printf(
@@ -185,26 +154,17 @@ void run(const Arguments& arguments) {
     pictures.push_back({reading.words, answer, note, reading.attention, layer, head});
   }
 
-  if (!arguments.html.empty()) {
-    std::ofstream file(arguments.html, std::ios::binary);
+  if (arguments.has("--html")) {
+    const std::string path = arguments.text("--html");
+    std::ofstream file(path, std::ios::binary);
     attention_html::write_page(file, "What a small encoder attends to", kLead, pictures);
-    if (!file.flush()) attend::fail(arguments.html + ": cannot be written");
-    std::printf("\nwrote %s\n", arguments.html.c_str());
+    if (!file.flush()) attend::fail(path + ": cannot be written");
+    std::printf("\nwrote %s\n", path.c_str());
   }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    const Arguments arguments = parse(argc, argv);
-    if (arguments.help)
-      std::printf("%s", kHelp);
-    else
-      run(arguments);
-    return 0;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "toy_encoder: %s\n", error.what());
-    return 1;
-  }
+  return run_example("toy_encoder", [&] { run(argc, argv); });
 }

@@ -767,7 +767,8 @@ TEST_CASE("soft cap, score modifier, sinks, -inf in a bias, and NaN behind a mas
 }
 
 TEST_CASE("bits of attention over several spans, in prefill and in decoding") {
-  for (const auto& [H, G, Tq] : {std::tuple<Index, Index, Index>{2, 1, 19}, {8, 2, 1}, {3, 3, 50}}) {
+  for (const Shape<3>& heads : {Shape<3>{2, 1, 19}, Shape<3>{8, 2, 1}, Shape<3>{3, 3, 50}}) {
+    const Index H = heads[0], G = heads[1], Tq = heads[2];
     const Index B = 2, Tk = 3300, D = 3, Dv = 21;
     const Case c{"spans of " + std::to_string(Tq), "attention", {}};
     const auto q = golden::data<float, 4>("q", {B, H, Tq, D}, 4);

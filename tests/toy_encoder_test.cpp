@@ -151,10 +151,10 @@ TEST_CASE("a file that is no such model is an error of one line") {
         std::string::npos);
   CHECK(error_with("num_heads\\\": 4", "num_heads\\\": 5").find("not divisible") != std::string::npos);
   CHECK(error_with("num_heads\\\": 4", "num_heads\\\": x").find("config: byte") != std::string::npos);
-  CHECK(error_with("shown_layer\\\": 1", "shown_layer\\\": 2").find("shown_layer is not in 0 to 1") !=
+  CHECK(error_with("shown_layer\\\": 1", "shown_layer\\\": 2").find("shown_layer 2 is not in 0 to 1") !=
         std::string::npos);
   CHECK(error_with("norm_first\\\": true", "norm_first\\\": 1234")
-            .find("norm_first is missing or of the wrong type") != std::string::npos);
+            .find("'norm_first' expected true or false") != std::string::npos);
   CHECK(error_with("num_layers\\\": 2", "num_layers\\\": 3").find("missing 'layers.2.") != std::string::npos);
   CHECK(error_with("embed_dim\\\": 32", "embed_dim\\\": 64").find("mis-shaped") != std::string::npos);
   CHECK(error_with("\\n<unk>", "\\n<ukn>").find("vocabulary: has no <unk>") != std::string::npos);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -12,7 +11,7 @@
 #include <vector>
 
 #include <attend/attend.hpp>
-#include <attend/io/json.hpp>
+#include <attend/io/config.hpp>
 #include <attend/io/state_dict.hpp>
 
 namespace toy {
@@ -129,21 +128,17 @@ class ToyEncoder {
       if (found == file.metadata().end()) attend::fail(file.path() + ": has no " + key + " in its metadata");
       return found->second;
     };
-    const attend::Json config = attend::parse_json(text("config"), file.path() + ": config");
-    const auto get = [&]<class T>(const char* key, T) {
-      const auto found = config.find(key);
-      // get<T>() would turn numbers into truth values and back; what is stored must be of T's own type
-      if (found == config.end() || found->type() != attend::Json(T()).type())
-        attend::fail(file.path() + ": config: " + key + " is missing or of the wrong type");
-      return found->template get<T>();
+    const std::string source = file.path() + ": config";
+    const attend::Config config(attend::parse_json(text("config"), source), source);
+    const auto number = [&](const std::string& key, Index least, Index most) {
+      const Index value = config.get<Index>(key);
+      if (value < least || value > most)
+        attend::fail(source + ": " + key + " " + std::to_string(value) + " is not in " +
+                     std::to_string(least) + " to " + std::to_string(most));
+      return value;
     };
-    const auto number = [&](const char* key, Index least, Index most) {
-      const std::uint64_t value = get(key, std::uint64_t());
-      if (value < static_cast<std::uint64_t>(least) || value > static_cast<std::uint64_t>(most))
-        attend::fail(file.path() + ": config: " + key + " is not in " + std::to_string(least) + " to " +
-                     std::to_string(most));
-      return static_cast<Index>(value);
-    };
+    config.allow("pooling", "mean");
+    config.ignore({"dropout"});  // of training
     const Index width = number("embed_dim", 1, 4096);
     attend::EncoderOptions encoder;
     encoder.num_layers = number("num_layers", 1, 64);
@@ -151,26 +146,27 @@ class ToyEncoder {
     encoder.block.embed_dim = width;
     encoder.block.num_heads = number("num_heads", 1, width);
     encoder.block.dim_feedforward = number("ffn_dim", 1, 65536);
-    encoder.block.activation = attend::activation_from_string(get("activation", std::string()));
-    encoder.block.norm_first = get("norm_first", bool());
-    encoder.block.layer_norm_eps = get("norm_eps", double());
+    encoder.block.activation = attend::activation_from_string(config.get<std::string>("activation"));
+    encoder.block.norm_first = config.get<bool>("norm_first");
+    encoder.block.layer_norm_eps = config.get<double>("norm_eps");
     encoder_ = attend::Encoder<float>(encoder);
     shown_layer_ = number("shown_layer", 0, encoder.num_layers - 1);
     shown_head_ = number("shown_head", 0, encoder.block.num_heads - 1);
 
     std::istringstream vocabulary(text("vocabulary"));
-    int id = 0;
-    for (std::string word; std::getline(vocabulary, word); ++id) ids_.emplace(word, id);
+    int words = 0;
+    for (std::string word; std::getline(vocabulary, word); ++words) ids_.emplace(word, words);
     if (!ids_.contains(kUnknown)) attend::fail(file.path() + ": vocabulary: has no " + kUnknown);
-    embedding_ = attend::Embedding<float>({.num_embeddings = id, .embedding_dim = width});
+    number("vocab_size", words, words);
+    embedding_ = attend::Embedding<float>({.num_embeddings = words, .embedding_dim = width});
     position_ = attend::Embedding<float>(
         {.num_embeddings = number("max_position", 1, 65536), .embedding_dim = width});
 
-    for (const attend::Json& label : get("labels", attend::Json::array()))
-      labels_.push_back(label.is_string() ? label.get<std::string>() : label.dump());
-    if (labels_.empty()) attend::fail(file.path() + ": config: labels is empty");
+    labels_ = config.get<std::vector<std::string>>("labels");
+    if (labels_.empty()) attend::fail(source + ": labels is empty");
     classifier_ =
         attend::Linear<float>({.in_features = width, .out_features = static_cast<Index>(labels_.size())});
+    config.finish();
   }
 
   std::map<std::string, int> ids_;

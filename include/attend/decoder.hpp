@@ -1,6 +1,7 @@
 // Decoder: a stack of DecoderBlocks with an optional norm at the end.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,19 @@ struct DecoderOptions {
   DecoderBlockOptions block = {};
   Index num_layers = 1;
   bool final_norm = false;
+};
+
+/// Keys and values of every layer of a decoder: of the targets so far, and of the memory.
+template <class Scalar>
+struct DecoderCache {
+  std::vector<KVCache<Scalar>> targets, memory;
+
+  Index length() const { return targets.empty() ? 0 : targets[0].max_length(); }
+  /// Sequence i becomes what parents[i] was (beam search); their number may change.
+  void reorder(std::span<const Index> parents) {
+    for (std::vector<KVCache<Scalar>>* caches : {&targets, &memory})
+      for (KVCache<Scalar>& cache : *caches) cache.reorder(parents);
+  }
 };
 
 /// Parameters: layers.N.* of each DecoderBlock, and norm.* where final_norm.
@@ -50,6 +64,32 @@ class Decoder {
     } else if (layers_.empty()) {
       context.parallel(1, 1, [&](Index, int) { copy(x, out); });
     }
+  }
+  /// A cache with the keys and values of a memory [B, S, memory_dim], of which sequence b has lengths[b] tokens (all
+  /// where empty), and no targets yet.
+  DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> memory, std::span<const Index> lengths = {}) const {
+    DecoderCache<Scalar> cache;
+    for (const DecoderBlock<Scalar>& layer : layers_) {
+      const MultiHeadAttentionOptions& o = layer.multihead_attn().options();
+      const KVCacheOptions options{.batch = memory.size(0), .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim};
+      cache.targets.emplace_back(options);
+      cache.memory.emplace_back(options);
+      layer.multihead_attn().append_memory(context, memory, cache.memory.back());
+      for (std::size_t b = 0; b < lengths.size(); ++b) cache.memory.back().truncate(static_cast<Index>(b), lengths[b]);
+    }
+    return cache;
+  }
+  /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T, E].
+  void forward(Context& context, TensorView<const Scalar, 3> x, DecoderCache<Scalar>& cache,
+               const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
+    check_shape("Decoder (output)", x.shape(), out.shape());
+    if (cache.targets.size() != layers_.size()) fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, expected " + std::to_string(layers_.size()));
+    if (x.empty()) return;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      layers_[i].forward(context, x, cache.targets[i], cache.memory[i], self, cross, out);
+      x = out;
+    }
+    if (options_.final_norm) norm_.template forward<3>(context, x, out);
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                                const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {

@@ -9,6 +9,7 @@ struct DecoderBlockOptions {
   Index embed_dim = 0;
   Index num_heads = 1;
   Index num_kv_heads = 0;  // 0: num_heads
+  Index head_dim = 0;      // 0: embed_dim / num_heads
   Index memory_dim = 0;    // features of the encoder's output; 0: embed_dim
   Index dim_feedforward = 2048;
   Activation activation = Activation::relu;
@@ -27,10 +28,11 @@ class DecoderBlock {
   DecoderBlock() = default;
   explicit DecoderBlock(const DecoderBlockOptions& o)
       : options_(o),
-        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .bias = o.bias}),
+        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .bias = o.bias}),
         multihead_attn_({.embed_dim = o.embed_dim,
                          .num_heads = o.num_heads,
                          .num_kv_heads = o.num_kv_heads,
+                         .head_dim = o.head_dim,
                          .kdim = o.memory_dim,
                          .vdim = o.memory_dim,
                          .bias = o.bias}),
@@ -51,11 +53,48 @@ class DecoderBlock {
     norm3_.parameters(prefixed("norm3", visit));
   }
 
+  const MultiHeadAttention<Scalar>& self_attn() const { return self_attn_; }
+  const MultiHeadAttention<Scalar>& multihead_attn() const { return multihead_attn_; }
+
   /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x. `self` is of the attention among
   /// the targets (usually {.mask = causal()}), `cross` of that to the memory.
   void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
                TensorView<Scalar, 3> out) const {
+    run(
+        context, x, out,
+        [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
+          self_attn_.forward(context, from, self, to, epilogue);
+        },
+        [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
+          multihead_attn_.forward(context, from, memory, memory, cross, to, epilogue);
+        });
+  }
+  /// T more tokens of each sequence: `targets` holds what the tokens so far left, and takes these; `memory` is what
+  /// multihead_attn().append_memory made of the encoder's output.
+  void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& targets, const KVCache<Scalar>& memory,
+               const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
+    run(
+        context, x, out,
+        [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
+          self_attn_.forward(context, from, targets, self, to, epilogue);
+        },
+        [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
+          multihead_attn_.forward_cross(context, from, memory, cross, to, epilogue);
+        });
+  }
+  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
+                               const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
+    Tensor<Scalar, 3> out(x.shape());
+    forward(default_context(), x, memory, self, cross, out.view());
+    return out;
+  }
+
+ private:
+  /// Norms and residuals around the two attentions and the feed-forward.
+  template <class SelfAttention, class CrossAttention>
+  void run(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out, SelfAttention&& attend_self,
+           CrossAttention&& attend_memory) const {
     check_shape("DecoderBlock (output)", x.shape(), out.shape());
     if (x.size(2) != options_.embed_dim)
       fail_shape("DecoderBlock", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
@@ -68,28 +107,21 @@ class DecoderBlock {
       const detail::Scratch<Scalar, 3> second_(frame, x.shape());
       const TensorView<Scalar, 3> second = second_.view();
       norm1_.template forward<3>(context, x, normed);
-      self_attn_.forward(context, normed, self, sum, plus(x));
+      attend_self(normed, sum, plus(x));
       norm2_.template forward<3>(context, sum, normed);
-      multihead_attn_.forward(context, normed, memory, memory, cross, second, plus(sum));
+      attend_memory(normed, second, plus(sum));
       norm3_.template forward<3>(context, second, normed);
       feed_forward_.template forward<3>(context, normed, out, plus(second));
     } else {
-      self_attn_.forward(context, x, self, sum, plus(x));
+      attend_self(x, sum, plus(x));
       norm1_.template forward<3>(context, sum, normed);
-      multihead_attn_.forward(context, normed, memory, memory, cross, sum, plus(normed));
+      attend_memory(normed, sum, plus(normed));
       norm2_.template forward<3>(context, sum, normed);
       feed_forward_.template forward<3>(context, normed, sum, plus(normed));
       norm3_.template forward<3>(context, sum, out);
     }
   }
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
-                               const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
-    Tensor<Scalar, 3> out(x.shape());
-    forward(default_context(), x, memory, self, cross, out.view());
-    return out;
-  }
 
- private:
   DecoderBlockOptions options_;
   MultiHeadAttention<Scalar> self_attn_, multihead_attn_;
   FeedForward<Scalar> feed_forward_;

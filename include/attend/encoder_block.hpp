@@ -11,6 +11,7 @@ struct EncoderBlockOptions {
   Index embed_dim = 0;
   Index num_heads = 1;
   Index num_kv_heads = 0;  // 0: num_heads
+  Index head_dim = 0;      // 0: embed_dim / num_heads
   Index dim_feedforward = 2048;
   Activation activation = Activation::relu;
   bool gated = false;       // see FeedForward
@@ -28,7 +29,7 @@ class EncoderBlock {
   EncoderBlock() = default;
   explicit EncoderBlock(const EncoderBlockOptions& o)
       : options_(o),
-        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .bias = o.bias}),
+        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .bias = o.bias}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias}),
         norm1_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}),
         norm2_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}) {}

@@ -25,8 +25,10 @@ namespace attend {
 /// they remember. A null counts as absent for has() and for get() with a default.
 class Config {
  public:
-  explicit Config(const std::filesystem::path& path)
-      : node_(std::make_shared<Node>(Node{path.string(), "", read_json(path), {}, {}})) {
+  explicit Config(const std::filesystem::path& path) : Config(read_json(path), path.string()) {}
+  /// Settings that are not a file of their own; `source` names them in errors.
+  Config(Json value, std::string source)
+      : node_(std::make_shared<Node>(Node{std::move(source), "", std::move(value), {}, {}})) {
     if (!node_->value.is_object()) fail(node_->file + ": not a JSON object");
   }
 

@@ -121,8 +121,8 @@ ATTEND_INLINE vf softmax_exp(vf y, vf c, vf lowest) {
   return mul(fma(q, f, set1(1.0f)), power_of_two(t));
 }
 
-/// The error function: its magnitude is 1 - e^(u + u R(u)) in u = -|x|, where R(-t) = -log(erfc(t)) / t - 1. From |x| = 4 on
-/// it is 1 in float.
+/// The error function: its magnitude is 1 - e^(u + u R(u)) in u = -|x|, where R(-t) = -log(erfc(t)) / t - 1.
+/// From |x| = 4 on it is 1 in float.
 ATTEND_INLINE vf erf(vf x) {
   const vf u = max(set1(-4.0f), minus_abs(x));
   vf r = set1(-0x1.387dd4p-17f);

@@ -1,7 +1,6 @@
-// BERT (arXiv:1810.04805) and the sentence encoders that are one.
+// BERT (arXiv:1810.04805) and its kin RoBERTa and DistilBERT: base model and heads.
 #pragma once
 
-#include <cmath>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -9,48 +8,21 @@
 
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
-#include <attend/io/config.hpp>
 #include <attend/io/state_dict.hpp>
-#include <attend/model/hugging_face.hpp>
+#include <attend/model/bert_families.hpp>
 
 namespace attend {
 
-struct BertOptions {
-  Index vocab_size = 0, max_position_embeddings = 512, type_vocab_size = 2;
-  Index hidden_size = 0, num_hidden_layers = 0, num_attention_heads = 1, intermediate_size = 0;
-  Activation hidden_act = Activation::gelu;
-  double layer_norm_eps = 1e-12;
-};
-
-/// Reads what a Hugging Face config.json says of a BERT; error for a key that changes the arithmetic and is unknown.
-inline BertOptions read_bert_options(const Config& config) {
-  BertOptions o;
-  config.allow("model_type", "bert");
-  o.vocab_size = config.get<Index>("vocab_size");
-  o.hidden_size = config.get<Index>("hidden_size");
-  o.num_hidden_layers = config.get<Index>("num_hidden_layers");
-  o.num_attention_heads = config.get<Index>("num_attention_heads");
-  o.intermediate_size = config.get<Index>("intermediate_size");
-  o.hidden_act = activation_from_string(config.get<std::string>("hidden_act", "gelu"));
-  o.max_position_embeddings = config.get<Index>("max_position_embeddings", 512);
-  o.type_vocab_size = config.get<Index>("type_vocab_size", 2);
-  o.layer_norm_eps = config.get<double>("layer_norm_eps", 1e-12);
-  config.allow("position_embedding_type", "absolute");
-  config.allow("is_decoder", false);
-  config.allow("add_cross_attention", false);
-  return o;
-}
-
-/// The base model without heads. Tokens of several texts lie one after the other, without padding.
-/// Parameters: embeddings.{word,position,token_type}_embeddings.weight, embeddings.LayerNorm.*, encoder.layers.N.* as
-/// in EncoderBlock.
+/// Tokens of several texts lie one after the other, without padding. Parameters: embeddings.{word,position,
+/// token_type}_embeddings.weight, embeddings.LayerNorm.*, encoder.layers.N.* as in EncoderBlock; of a sequence classifier
+/// dense.*, classifier.*; of a token classifier classifier.*; of a masked language model transform.*, head_norm.* and
+/// decoder.bias: its packed weight is the table of words.
 template <class Scalar>
 class BertModel {
  public:
   BertModel() = default;
   explicit BertModel(const BertOptions& o)
       : options_(o),
-        word_({o.vocab_size, o.hidden_size}),
         position_({o.max_position_embeddings, o.hidden_size}),
         token_type_({o.type_vocab_size, o.hidden_size}),
         norm_({o.hidden_size, o.layer_norm_eps, NormKind::layer, true, true}),
@@ -60,47 +32,59 @@ class BertModel {
                             .activation = o.hidden_act,
                             .layer_norm_eps = o.layer_norm_eps},
                   .num_layers = o.num_hidden_layers,
-                  .final_norm = false}) {}
-
-  /// From a Hugging Face folder: config.json and model.safetensors (or its shards).
-  static BertModel open(const std::filesystem::path& folder) {
-    const Config config(folder / "config.json");
-    BertModel model(read_bert_options(config));
-    ignore_bookkeeping(config);
-    config.finish();
-    load(model, SafeTensors::open_folder(folder), "(bert.|)",
-         {.ignore = {"position_ids", "pooler.dense.*", "cls.*", "classifier.*"}, .names = names()});
-    return model;
+                  .final_norm = false}) {
+    const Index E = o.hidden_size;
+    if (o.head == BertHead::masked_lm) {
+      decoder_ = Linear<Scalar>({.in_features = E, .out_features = o.vocab_size});
+      head_norm_ = Norm<Scalar>({E, o.layer_norm_eps, NormKind::layer, true, true});
+    } else {
+      word_ = Embedding<Scalar>({o.vocab_size, E});
+    }
+    if (o.head == BertHead::sequence_classification || o.head == BertHead::masked_lm)
+      dense_ = Linear<Scalar>({.in_features = E, .out_features = E});
+    if (o.head == BertHead::sequence_classification || o.head == BertHead::token_classification)
+      classifier_ = Linear<Scalar>({.in_features = E, .out_features = o.num_labels});
   }
 
-  /// Our names to those of Hugging Face's checkpoints, old (gamma, beta) and new.
-  static NameMap names() {
-    return NameMap{{"embeddings.LayerNorm.weight", "embeddings.LayerNorm.(weight|gamma)"},
-                   {"embeddings.LayerNorm.bias", "embeddings.LayerNorm.(bias|beta)"},
-                   {"encoder.layers.*.self_attn.in_proj_*",
-                    {"encoder.layer.*.attention.self.query.*", "encoder.layer.*.attention.self.key.*",
-                     "encoder.layer.*.attention.self.value.*"}},
-                   {"encoder.layers.*.self_attn.out_proj.*", "encoder.layer.*.attention.output.dense.*"},
-                   {"encoder.layers.*.linear1.*", "encoder.layer.*.intermediate.dense.*"},
-                   {"encoder.layers.*.linear2.*", "encoder.layer.*.output.dense.*"},
-                   {"encoder.layers.*.norm1.weight", "encoder.layer.*.attention.output.LayerNorm.(weight|gamma)"},
-                   {"encoder.layers.*.norm1.bias", "encoder.layer.*.attention.output.LayerNorm.(bias|beta)"},
-                   {"encoder.layers.*.norm2.weight", "encoder.layer.*.output.LayerNorm.(weight|gamma)"},
-                   {"encoder.layers.*.norm2.bias", "encoder.layer.*.output.LayerNorm.(bias|beta)"}};
+  /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without its head.
+  static BertModel open(const std::filesystem::path& folder, bool base_only = false) {
+    const Config config(folder / "config.json");
+    BertFamily family = read_bert_family(config);
+    config.finish();
+    if (base_only) {
+      family.options.head = BertHead::none;
+      family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
+    }
+    BertModel model(family.options);
+    load(model, SafeTensors::open_folder(folder), "", {.ignore = family.leftovers, .names = family.names});
+    return model;
   }
 
   const BertOptions& options() const { return options_; }
 
   template <class Visitor>
   void parameters(Visitor&& visit) {
-    word_.parameters(prefixed("embeddings.word_embeddings", visit));
+    const bool masked = options_.head == BertHead::masked_lm;
+    if (masked) {
+      decoder_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
+        visit(name == "weight" ? "embeddings.word_embeddings.weight" : "decoder." + name, std::move(parameter));
+      });
+      dense_.parameters(prefixed("transform", visit));
+      head_norm_.parameters(prefixed("head_norm", visit));
+    } else {
+      word_.parameters(prefixed("embeddings.word_embeddings", visit));
+    }
     position_.parameters(prefixed("embeddings.position_embeddings", visit));
-    token_type_.parameters(prefixed("embeddings.token_type_embeddings", visit));
+    if (options_.type_vocab_size > 0) token_type_.parameters(prefixed("embeddings.token_type_embeddings", visit));
     norm_.parameters(prefixed("embeddings.LayerNorm", visit));
     encoder_.parameters(prefixed("encoder", visit));
+    if (options_.head == BertHead::sequence_classification) dense_.parameters(prefixed("dense", visit));
+    if (options_.head == BertHead::sequence_classification || options_.head == BertHead::token_classification)
+      classifier_.parameters(prefixed("classifier", visit));
   }
 
-  /// Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty: all 0) [tokens] -> out [tokens, E].
+  /// Hidden states of the last layer. Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty: all 0)
+  /// [tokens] -> out [tokens, E].
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
                std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size());
@@ -112,25 +96,70 @@ class BertModel {
     const auto add = [&](const Embedding<Scalar>& embedding, std::span<const std::int32_t> of, bool to_sum) {
       embedding.forward(context, TensorView<const std::int32_t, 1>(of.data(), {tokens}), out, to_sum);
     };
-    add(word_, ids, false);
-    context.parallel(1, 1, [&](Index, int) { std::fill(numbers.begin(), numbers.end(), 0); });
-    add(token_type_, type_ids.empty() ? numbers : type_ids, true);
-    context.parallel(1, 1, [&](Index, int) {
-      for (std::size_t b = 0; b + 1 < offsets.size(); ++b)
-        for (Index t = offsets[b]; t < offsets[b + 1]; ++t)
-          numbers[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(t - offsets[b]);
-    });
+    if (options_.head == BertHead::masked_lm)
+      embed_by_decoder(context, ids, out);
+    else
+      add(word_, ids, false);
+    if (options_.type_vocab_size > 0) {
+      context.parallel(1, 1, [&](Index, int) { std::fill(numbers.begin(), numbers.end(), 0); });
+      add(token_type_, type_ids.empty() ? numbers : type_ids, true);
+    }
+    context.parallel(1, 1, [&](Index, int) { count_positions(ids, offsets, numbers); });
     add(position_, numbers, true);
     const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size});
     norm_.template forward<3>(context, x, x);
     encoder_.forward(context, x, {.query_offsets = offsets, .key_offsets = offsets}, x);
   }
 
+  /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token classifier,
+  /// [tokens, vocab_size] of a masked language model.
+  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
+                           std::span<const Index> offsets) const {
+    Tensor<Scalar, 2> states({static_cast<Index>(ids.size()), options_.hidden_size});
+    forward(context, ids, type_ids, offsets, states);
+    if (options_.head == BertHead::none) fail("BertModel: a base model has no logits");
+    if (options_.head == BertHead::token_classification) return classifier_(states);
+    if (options_.head == BertHead::masked_lm) {
+      Tensor<Scalar, 2> transformed(states.shape());
+      dense_.template forward<2>(context, states, transformed, {options_.hidden_act, {}});
+      head_norm_.template forward<2>(context, transformed, transformed);
+      Tensor<Scalar, 2> out({states.size(0), options_.vocab_size});
+      decoder_.template forward<2>(context, transformed, out);
+      return out;
+    }
+    const Index texts = static_cast<Index>(offsets.size()) - 1;
+    Tensor<Scalar, 2> first({texts, options_.hidden_size}), pooled(first.shape());
+    for (Index b = 0; b < texts; ++b) {
+      if (offsets[static_cast<std::size_t>(b)] == offsets[static_cast<std::size_t>(b) + 1]) fail("BertModel: text " + std::to_string(b) + " has no tokens");
+      copy(states.view()[offsets[static_cast<std::size_t>(b)]], first.view()[b]);
+    }
+    dense_.template forward<2>(context, first, pooled, {options_.pooler_act, {}});
+    return classifier_(pooled);
+  }
+
  private:
+  void embed_by_decoder(Context& context, std::span<const std::int32_t> ids, TensorView<Scalar, 2> out) const {
+    if (context.measuring()) return;
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      if (ids[t] < 0 || ids[t] >= options_.vocab_size)
+        fail("Embedding: id " + std::to_string(ids[t]) + " is not in [0, " + std::to_string(options_.vocab_size) + ")");
+      decoder_.weight().copy_to(ids[t], ids[t] + 1, &out(static_cast<Index>(t), 0));
+    }
+  }
+  void count_positions(std::span<const std::int32_t> ids, std::span<const Index> offsets, std::span<std::int32_t> positions) const {
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+      std::int32_t next = options_.positions_after_padding ? options_.pad_token_id + 1 : 0;
+      for (std::size_t t = static_cast<std::size_t>(offsets[b]); t < static_cast<std::size_t>(offsets[b + 1]); ++t)
+        positions[t] = options_.positions_after_padding && ids[t] == options_.pad_token_id ? options_.pad_token_id : next++;
+    }
+  }
+
   BertOptions options_;
   Embedding<Scalar> word_, position_, token_type_;
   Norm<Scalar> norm_;
   Encoder<Scalar> encoder_;
+  Linear<Scalar> dense_, classifier_, decoder_;
+  Norm<Scalar> head_norm_;
 };
 
 }  // namespace attend

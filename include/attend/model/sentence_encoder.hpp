@@ -19,7 +19,7 @@ class SentenceEncoder {
  public:
   /// Texts are cut at max_length tokens, special ones included.
   static SentenceEncoder open(const std::filesystem::path& folder, Index max_length = 256) {
-    SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder)};
+    SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder, true)};
     const BertOptions& o = encoder.model_.options();
     if (static_cast<Index>(encoder.tokenizer_.vocab_size()) > o.vocab_size)
       fail(folder.string() + ": the tokenizer has " + std::to_string(encoder.tokenizer_.vocab_size()) +

@@ -30,11 +30,13 @@ class StopFilter {
   std::string push(std::string_view piece) {
     if (stopped_) return {};
     held_ += piece;
-    std::size_t end = std::string::npos;
-    for (const std::string& stop : stops_) end = std::min(end, held_.find(stop));
-    stopped_ = end != std::string::npos;
+    // The one that is complete first counts, so that the pieces make no difference.
+    std::size_t end = held_.size(), complete = std::string::npos;
+    for (const std::string& stop : stops_)
+      if (const std::size_t at = held_.find(stop); at != std::string::npos && std::pair(at + stop.size(), at) < std::pair(complete, end))
+        end = at, complete = at + stop.size();
+    stopped_ = complete != std::string::npos;
     if (!stopped_) {
-      end = held_.size();
       for (const std::string& stop : stops_)
         for (std::size_t n = std::min(stop.size() - 1, held_.size()); n > 0; --n)
           if (std::string_view(stop).substr(0, n) == std::string_view(held_).substr(held_.size() - n)) {
@@ -125,7 +127,8 @@ class TextGenerator {
     std::vector<Generation> generations = generator_.generate(context, ids, options, take);
     for (std::size_t i = 0; i < results.size(); ++i) {
       Stream& stream = streams[i];
-      if (!stream.stop.stopped()) {
+      // Nothing more is said to a callback that has ended its text.
+      if (!stream.stop.stopped() && generations[i].reason != FinishReason::stopped) {
         emit(static_cast<Index>(i), stream.stop.push(stream.decoder.finish()));
         emit(static_cast<Index>(i), stream.stop.finish());
       }

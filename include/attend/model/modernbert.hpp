@@ -1,0 +1,160 @@
+// ModernBERT (arXiv:2412.13663): rotary positions, local and global layers, gated feed-forward.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <attend/embedding.hpp>
+#include <attend/feed_forward.hpp>
+#include <attend/io/state_dict.hpp>
+#include <attend/model/hugging_face.hpp>
+#include <attend/multi_head_attention.hpp>
+#include <attend/norm.hpp>
+
+namespace attend {
+
+struct ModernBertOptions {
+  Index vocab_size = 0, hidden_size = 0, num_attention_heads = 1, intermediate_size = 0;
+  Activation hidden_activation = Activation::gelu;
+  double norm_eps = 1e-5;
+  bool norm_bias = false, attention_bias = false, mlp_bias = false;
+  std::vector<bool> local = {};  // of each layer: sees its window alone
+  Index local_attention = 128;   // width of that window
+  RotaryOptions global_rotary = {}, local_rotary = {};
+};
+
+inline ModernBertOptions read_modernbert_options(const Config& config) {
+  ModernBertOptions o;
+  config.allow("model_type", "modernbert");
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.hidden_size = get_size(config, {"hidden_size"});
+  o.num_attention_heads = get_size(config, {"num_attention_heads"});
+  o.intermediate_size = get_size(config, {"intermediate_size"});
+  o.hidden_activation = get_activation(config, "hidden_activation", "gelu");
+  o.norm_eps = config.get<double>("norm_eps", 1e-5);
+  o.norm_bias = config.get<bool>("norm_bias", false);
+  o.attention_bias = config.get<bool>("attention_bias", false);
+  o.mlp_bias = config.get<bool>("mlp_bias", false);
+  o.local_attention = get_size(config, {"local_attention"}, 128);
+  const Index layers = get_size(config, {"num_hidden_layers"}, 22);
+  const Index every = get_size(config, {"global_attn_every_n_layers"}, 3);
+  for (Index i = 0; i < layers; ++i) o.local.push_back(i % every != 0);
+  if (config.has("layer_types")) {
+    const auto types = config.get<std::vector<std::string>>("layer_types");
+    o.local.clear();
+    for (const std::string& type : types) {
+      if (type != "sliding_attention" && type != "full_attention") fail("config.json: layer type '" + type + "' is not supported");
+      o.local.push_back(type == "sliding_attention");
+    }
+  }
+  if (config.has("num_hidden_layers") && config.get<Index>("num_hidden_layers") != static_cast<Index>(o.local.size()))
+    fail("config.json: " + std::to_string(o.local.size()) + " layer_types, but num_hidden_layers is " + std::to_string(config.get<Index>("num_hidden_layers")));
+  const Index positions = get_size(config, {"max_position_embeddings"}, 8192);
+  for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary}) {
+    const bool local = rotary == &o.local_rotary;
+    rotary->head_dim = o.hidden_size / o.num_attention_heads;
+    rotary->max_position_embeddings = positions;
+    rotary->rope_theta = config.get<double>("global_rope_theta", 160000.0);
+    if (local) rotary->rope_theta = config.get<double>("local_rope_theta", 10000.0);
+    if (config.has("rope_parameters")) {
+      const Config both = config.object("rope_parameters");
+      const char* kind = local ? "sliding_attention" : "full_attention";
+      if (both.has(kind)) read_rope_parameters(both.object(kind), *rotary);
+    }
+    rotary->table_positions = std::min<Index>(rotary->table_positions, positions);
+  }
+  config.ignore({"initializer_cutoff_factor", "embedding_dropout", "mlp_dropout", "classifier_activation", "classifier_bias",
+                 "classifier_pooling", "decoder_bias", "deterministic_flash_attn", "reference_compile", "repad_logits_with_grad",
+                 "sparse_pred_ignore_index", "sparse_prediction", "position_embedding_type", "layer_norm_eps", "local_rope_theta"});
+  ignore_bookkeeping(config);
+  return o;
+}
+
+/// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.{attn_norm (not of layer 0), mlp_norm}.*,
+/// layers.N.attn.* as in MultiHeadAttention, layers.N.mlp.* as in FeedForward, final_norm.*.
+template <class Scalar>
+class ModernBertModel {
+ public:
+  ModernBertModel() = default;
+  explicit ModernBertModel(const ModernBertOptions& o) : options_(o), embeddings_({o.vocab_size, o.hidden_size}) {
+    const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
+    embedding_norm_ = final_norm_ = Norm<Scalar>(norm);
+    const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary), local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
+    for (bool is_local : o.local) {
+      layers_.push_back({Norm<Scalar>(norm), Norm<Scalar>(norm),
+                         MultiHeadAttention<Scalar>({.embed_dim = o.hidden_size, .num_heads = o.num_attention_heads, .bias = o.attention_bias}),
+                         FeedForward<Scalar>({o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias})});
+      layers_.back().attention.set_rotary(is_local ? local : global);
+    }
+  }
+
+  static ModernBertModel open(const std::filesystem::path& folder) {
+    const Config config(folder / "config.json");
+    ModernBertModel model(read_modernbert_options(config));
+    config.finish();
+    NameMap names{{"layers.*.attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
+                  {"layers.*.attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
+                  {"layers.*.mlp.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
+                  {"layers.*.mlp.linear2.*", "(model.|)layers.*.mlp.Wo.*"},
+                  {"layers.*.*.*", "(model.|)layers.*.*.*"},
+                  {"embeddings.*.*", "(model.|)embeddings.*.*"},
+                  {"final_norm.*", "(model.|)final_norm.*"}};
+    load(model, SafeTensors::open_folder(folder), "", {.ignore = {"head.*.*", "decoder.*", "classifier.*"}, .names = names});
+    return model;
+  }
+
+  const ModernBertOptions& options() const { return options_; }
+
+  template <class Visitor>
+  void parameters(Visitor&& visit) {
+    embeddings_.parameters(prefixed("embeddings.tok_embeddings", visit));
+    embedding_norm_.parameters(prefixed("embeddings.norm", visit));
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const std::string name = "layers." + std::to_string(i) + ".";
+      if (i > 0) layers_[i].attn_norm.parameters(prefixed(name + "attn_norm", visit));
+      layers_[i].attention.parameters(prefixed(name + "attn", visit));
+      layers_[i].mlp_norm.parameters(prefixed(name + "mlp_norm", visit));
+      layers_[i].mlp.parameters(prefixed(name + "mlp", visit));
+    }
+    final_norm_.parameters(prefixed("final_norm", visit));
+  }
+
+  /// Text b is tokens [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, E].
+  void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
+    const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
+    check_shape("ModernBertModel (output)", Shape<2>{tokens, E}, out.shape());
+    embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
+    if (out.empty()) return;
+    Frame frame(context.workspace());
+    const detail::Scratch<Scalar, 3> normed_(frame, {1, tokens, E}), sum_(frame, {1, tokens, E});
+    const TensorView<Scalar, 3> normed = normed_.view(), sum = sum_.view(), x(out.data(), {1, tokens, E});
+    embedding_norm_.template forward<3>(context, x, x);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      AttentionOptions<Scalar> attention{.query_offsets = offsets, .key_offsets = offsets};
+      if (options_.local[i]) attention.mask = sliding_window(options_.local_attention / 2, options_.local_attention / 2);
+      if (i > 0) layer.attn_norm.template forward<3>(context, x, normed);
+      layer.attention.forward(context, i > 0 ? normed : x, attention, sum, Epilogue<Scalar>{{}, x.rows()});
+      layer.mlp_norm.template forward<3>(context, sum, normed);
+      layer.mlp.template forward<3>(context, normed, x, Epilogue<Scalar>{{}, sum.rows()});
+    }
+    final_norm_.template forward<3>(context, x, x);
+  }
+
+ private:
+  struct Layer {
+    Norm<Scalar> attn_norm, mlp_norm;
+    MultiHeadAttention<Scalar> attention;
+    FeedForward<Scalar> mlp;
+  };
+
+  ModernBertOptions options_;
+  Embedding<Scalar> embeddings_;
+  Norm<Scalar> embedding_norm_, final_norm_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace attend

@@ -1,0 +1,178 @@
+// Seq2Seq: encoder-decoder models (T5, Marian, BART, and attend's own form), see seq2seq_families.hpp.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <attend/decoder.hpp>
+#include <attend/embedding.hpp>
+#include <attend/encoder.hpp>
+#include <attend/position.hpp>
+
+namespace attend {
+
+enum class PositionKind { none, sinusoidal, learned, relative };
+
+struct Seq2SeqOptions {
+  Index source_vocab_size = 0, target_vocab_size = 0;
+  EncoderOptions encoder = {};
+  DecoderOptions decoder = {};
+  double embedding_scale = 1;
+  bool embedding_norm = false;     // a LayerNorm after embedding and positions (BART)
+  bool shared_embeddings = false;  // one table for source and target
+  bool tied_output = false;        // the output layer's weight is the target's table
+  bool output_bias = false;
+  bool logits_bias = false;        // final_logits_bias [1, V] of Marian and BART
+  double output_scale = 1;         // of the decoder's states before the output layer (T5)
+  std::optional<double> attention_scale = {};  // 1 / sqrt(head_dim) where not given
+
+  PositionKind positions = PositionKind::none;
+  SinusoidalOptions sinusoidal = {};
+  Index max_position_embeddings = 0;  // 0: any number of tokens
+  Index position_offset = 0;          // row of position 0 in a learned table
+  RelativeBiasOptions relative = {};  // of the encoder; the decoder's looks back only
+
+  std::int32_t decoder_start_token_id = 0;
+  std::vector<std::int32_t> eos_token_ids = {};
+};
+
+/// Parameters: source_embedding.weight and target_embedding.weight (the second alone where shared), output.weight (not
+/// where tied), output.bias, final_logits_bias, encoder.* and decoder.* as in Encoder and Decoder, and of each side
+/// encoder_positions.weight, encoder_embedding_norm.*, encoder_relative_bias.weight, …, as far as the options have them.
+template <class Scalar>
+class Seq2Seq {
+ public:
+  Seq2Seq() = default;
+  explicit Seq2Seq(const Seq2SeqOptions& o)
+      : options_(o),
+        encoder_(o.encoder),
+        decoder_(o.decoder),
+        output_({.in_features = o.decoder.block.embed_dim, .out_features = o.target_vocab_size, .bias = o.output_bias}) {
+    const Index E = o.encoder.block.embed_dim;
+    if (o.decoder.block.embed_dim != E) fail("Seq2Seq: encoder and decoder of different embed_dim");
+    if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size) fail("Seq2Seq: shared embeddings of different vocabularies");
+    if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E});
+    if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E});
+    if (o.logits_bias) logits_bias_ = Tensor<Scalar, 2>({1, o.target_vocab_size});
+    for (Side* side : {&source_, &target_}) {
+      if (o.positions == PositionKind::learned) side->positions = Embedding<Scalar>({o.max_position_embeddings + o.position_offset, E});
+      if (o.embedding_norm) side->norm = Norm<Scalar>({E, o.encoder.block.layer_norm_eps, NormKind::layer, true, true});
+    }
+    if (o.positions == PositionKind::relative) {
+      RelativeBiasOptions relative = o.relative;
+      source_.relative = RelativeBias<Scalar>(relative);
+      relative.bidirectional = false;
+      target_.relative = RelativeBias<Scalar>(relative);
+    }
+  }
+
+  const Seq2SeqOptions& options() const { return options_; }
+
+  template <class Visitor>
+  void parameters(Visitor&& visit) {
+    if (!options_.shared_embeddings) source_embedding_.parameters(prefixed("source_embedding", visit));
+    if (!options_.tied_output) target_embedding_.parameters(prefixed("target_embedding", visit));
+    output_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
+      visit((options_.tied_output && name == "weight" ? "target_embedding." : "output.") + name, std::move(parameter));
+    });
+    if (options_.logits_bias) visit("final_logits_bias", Parameter<Scalar>({1, options_.target_vocab_size}, logits_bias_.data()));
+    for (Side* side : {&source_, &target_}) {
+      const std::string name = side == &source_ ? "encoder" : "decoder";
+      if (options_.positions == PositionKind::learned) side->positions.parameters(prefixed(name + "_positions", visit));
+      if (options_.positions == PositionKind::relative) side->relative.parameters(prefixed(name + "_relative_bias", visit));
+      if (options_.embedding_norm) side->norm.parameters(prefixed(name + "_embedding_norm", visit));
+    }
+    encoder_.parameters(prefixed("encoder", visit));
+    decoder_.parameters(prefixed("decoder", visit));
+  }
+
+  /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none where
+  /// lengths is empty) -> [B, S, E]; rows of padding mean nothing.
+  Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths = {}) const {
+    Tensor<Scalar, 3> x({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
+    embed(context, source_, options_.shared_embeddings, ids, 0, x);
+    AttentionOptions<Scalar> attention{.scale = options_.attention_scale, .key_lengths = lengths};
+    if (options_.positions == PositionKind::relative) attention.modifier = source_.relative.modifier();
+    encoder_.forward(context, x, attention, x);
+    return x;
+  }
+  /// A cache for decoding from encoded states.
+  DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states, std::span<const Index> lengths = {}) const {
+    return decoder_.make_cache(context, states, lengths);
+  }
+  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each.
+  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache) const {
+    const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
+    const Index start = cache.length();
+    Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
+    embed(context, target_, true, ids, start, x);
+    AttentionOptions<Scalar> self{.mask = causal(Corner::bottom_right), .scale = options_.attention_scale};
+    if (options_.positions == PositionKind::relative) self.modifier = target_.relative.modifier(start);
+    decoder_.forward(context, x, cache, self, {.scale = options_.attention_scale}, x);
+    if (options_.output_scale != 1)
+      for (Scalar& value : x.span()) value = value * static_cast<Scalar>(options_.output_scale);
+    output_.template forward<3>(context, x, logits);
+    if (options_.logits_bias)
+      for (Index r = 0; r < B * T; ++r)
+        for (Index v = 0; v < V; ++v) logits.data()[r * V + v] += logits_bias_.data()[v];
+    return logits;
+  }
+
+ private:
+  /// What precedes the blocks of one side.
+  struct Side {
+    Embedding<Scalar> positions;
+    RelativeBias<Scalar> relative;
+    Norm<Scalar> norm;
+  };
+
+  /// out = norm(scale * embedding + position), of tokens at positions from `start` on.
+  void embed(Context& context, const Side& side, bool by_target_table, TensorView<const std::int32_t, 2> ids, Index start,
+             TensorView<Scalar, 3> out) const {
+    const Index B = ids.size(0), T = ids.size(1), E = out.size(2);
+    if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
+      fail("Seq2Seq: " + std::to_string(start + T) + " tokens, the model takes " + std::to_string(options_.max_position_embeddings));
+    if (!by_target_table) {
+      source_embedding_.forward(context, ids, out);
+    } else if (!options_.tied_output) {
+      target_embedding_.forward(context, ids, out);
+    } else {
+      for (Index b = 0; b < B; ++b)
+        for (Index t = 0; t < T; ++t) {
+          const Index id = ids(b, t);
+          if (id < 0 || id >= options_.target_vocab_size)
+            fail("Embedding: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.target_vocab_size) + ")");
+          output_.weight().copy_to(id, id + 1, &out(b, t, 0));
+        }
+    }
+    Tensor<Scalar, 2> positions;
+    if (options_.positions == PositionKind::sinusoidal) {
+      SinusoidalOptions sinusoidal = options_.sinusoidal;
+      sinusoidal.first += start;
+      positions = sinusoidal_positions<Scalar>(T, E, sinusoidal);
+    }
+    TensorView<const Scalar, 2> rows = positions;
+    if (options_.positions == PositionKind::learned)
+      rows = side.positions.weight().slice(0, start + options_.position_offset, start + options_.position_offset + T);
+    for (Index b = 0; b < B; ++b)
+      for (Index t = 0; t < T; ++t)
+        for (Index e = 0; e < E; ++e) {
+          const Scalar scaled = out(b, t, e) * static_cast<Scalar>(options_.embedding_scale);
+          out(b, t, e) = rows.empty() ? scaled : scaled + rows(t, e);
+        }
+    if (options_.embedding_norm) side.norm.template forward<3>(context, out, out);
+  }
+
+  Seq2SeqOptions options_;
+  Encoder<Scalar> encoder_;
+  Decoder<Scalar> decoder_;
+  Linear<Scalar> output_;
+  Embedding<Scalar> source_embedding_, target_embedding_;
+  Tensor<Scalar, 2> logits_bias_;
+  Side source_, target_;
+};
+
+}  // namespace attend

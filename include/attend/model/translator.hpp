@@ -1,0 +1,165 @@
+// Translator: text to text by an encoder-decoder folder; and the generation of ids it is made of.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <attend/model/beam_search.hpp>
+#include <attend/model/seq2seq_families.hpp>
+#include <attend/text/tokenizer.hpp>
+#include <attend/text/unicode.hpp>
+
+namespace attend {
+
+/// Target ids for one source, without the start token, with the end token if one came: `prefix` first, then what follows
+/// it, greedily or by beam search as the options say.
+template <class Scalar>
+std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& model, std::span<const std::int32_t> source,
+                                   const GenerationOptions& options, std::span<const std::int32_t> prefix = {}) {
+  static_assert(std::is_same_v<Scalar, float>, "logits processors and beam search work on float");
+  check(options);
+  if (options.temperature > 0) fail("generate: an encoder-decoder is decoded greedily or by beams, not sampled");
+  const std::vector<std::int32_t> eos = options.eos_token_ids.value_or(model.options().eos_token_ids);
+  const Tensor<float, 3> states = model.encode(context, {source.data(), {1, static_cast<Index>(source.size())}});
+  DecoderCache<float> cache = model.make_cache(context, states);
+  std::vector<std::int32_t> ids{model.options().decoder_start_token_id};
+  ids.insert(ids.end(), prefix.begin(), prefix.end());
+  const auto step = [&](std::span<const std::int32_t> next, Index sequences) {  // logits after the last token of each
+    const Index T = static_cast<Index>(next.size()) / sequences;
+    const Tensor<float, 3> all = model.decode(context, {next.data(), {sequences, T}}, cache);
+    Tensor<float, 2> last({sequences, all.size(2)});
+    for (Index b = 0; b < sequences; ++b) copy(all.view()[b][T - 1], last.view()[b]);
+    return last;
+  };
+  Tensor<float, 2> logits = step(ids, 1);
+  std::vector<std::int32_t> result(prefix.begin(), prefix.end());
+  if (options.num_beams > 1) {
+    const auto found = beam_search(context, options, eos, ids, logits.view(), [&](std::span<const Index> parents, std::span<const std::int32_t> next) {
+      cache.reorder(parents);
+      logits = step(next, static_cast<Index>(parents.size()));
+      return logits.view();
+    });
+    result.insert(result.end(), found.front().ids.begin(), found.front().ids.end());
+    return result;
+  }
+  for (Index n = 0; n < options.max_new_tokens; ++n) {
+    detail::process(options, ids, logits.span());
+    const std::int32_t id = static_cast<std::int32_t>(std::max_element(logits.span().begin(), logits.span().end()) - logits.span().begin());
+    result.push_back(id);
+    ids.push_back(id);
+    if (std::find(eos.begin(), eos.end(), id) != eos.end()) break;
+    if (n + 1 < options.max_new_tokens) logits = step(std::span<const std::int32_t>(&id, 1), 1);
+  }
+  return result;
+}
+
+/// Texts cut into the entries of a vocabulary, the longest that fits first: characters, and names such as <unk>.
+class CharacterVocabulary {
+ public:
+  CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
+    const Json json = read_json(file);
+    if (!json.is_array()) fail(file.string() + ": expected a list of tokens");
+    for (const Json& token : json) {
+      if (!token.is_string() || token.get<std::string>().empty()) fail(file.string() + ": token " + std::to_string(tokens_.size()) + " is not a text");
+      tokens_.push_back(token.get<std::string>());
+      if (!ids_.emplace(tokens_.back(), static_cast<std::int32_t>(tokens_.size() - 1)).second)
+        fail(file.string() + ": '" + tokens_.back() + "' stands there twice");
+      longest_ = std::max(longest_, tokens_.back().size());
+    }
+    unknown_ = at(unknown, file.string());
+  }
+  Index size() const { return static_cast<Index>(tokens_.size()); }
+  std::int32_t at(const std::string& token, const std::string& where) const {
+    const auto found = ids_.find(token);
+    if (found == ids_.end()) fail(where + ": there is no token '" + token + "'");
+    return found->second;
+  }
+  std::vector<std::int32_t> encode(std::string_view text) const {
+    std::vector<std::int32_t> ids;
+    while (!text.empty()) {
+      std::size_t n = std::min(longest_, text.size());
+      while (n > 0 && !ids_.contains(std::string(text.substr(0, n)))) --n;
+      ids.push_back(n > 0 ? ids_.at(std::string(text.substr(0, n))) : unknown_);
+      if (n == 0)  // one character that is not known
+        do ++n;
+        while (n < text.size() && (static_cast<unsigned char>(text[n]) & 0xc0u) == 0x80u);
+      text.remove_prefix(n);
+    }
+    return ids;
+  }
+  const std::string& token(std::int32_t id) const { return tokens_.at(static_cast<std::size_t>(id)); }
+
+ private:
+  std::vector<std::string> tokens_;
+  std::map<std::string, std::int32_t> ids_;
+  std::int32_t unknown_ = 0;
+  std::size_t longest_ = 1;
+};
+
+/// A folder with config.json, weights and vocabularies: a Hugging Face one, or attend's own form.
+class Translator {
+ public:
+  static Translator open(const std::filesystem::path& folder) {
+    const Config config(folder / "config.json");
+    Translator translator;
+    if (config.get<std::string>("model_type") != "attend") {
+      translator.model_ = open_seq2seq<float>(folder);
+      translator.tokenizer_ = text::Tokenizer::open(folder);
+      if (static_cast<Index>(translator.tokenizer_->vocab_size()) > translator.model_.options().source_vocab_size)
+        fail(folder.string() + ": the tokenizer has " + std::to_string(translator.tokenizer_->vocab_size()) + " tokens, the model " +
+             std::to_string(translator.model_.options().source_vocab_size));
+      return translator;
+    }
+    const Config tokenizer = config.object("tokenizer");
+    tokenizer.allow("kind", "characters");
+    const std::string unknown = tokenizer.get<std::string>("unknown", "<unk>");
+    const std::string source_end = tokenizer.get<std::string>("source_end", "");
+    const std::filesystem::path target_file = folder / tokenizer.get<std::string>("target_vocabulary");
+    translator.source_.emplace(folder / tokenizer.get<std::string>("source_vocabulary"), unknown);
+    translator.target_.emplace(target_file, unknown);
+    if (!source_end.empty()) translator.source_end_ = translator.source_->at(source_end, "source_end");
+    Seq2SeqFamily family = detail::read_native(config, translator.source_->size(), translator.target_->size());
+    family.options.decoder_start_token_id = translator.target_->at(tokenizer.get<std::string>("target_start"), target_file.string());
+    family.options.eos_token_ids = {translator.target_->at(tokenizer.get<std::string>("target_end"), target_file.string())};
+    config.finish();
+    translator.model_ = Seq2Seq<float>(family.options);
+    load(translator.model_, SafeTensors::open_folder(folder));
+    return translator;
+  }
+
+  const Seq2Seq<float>& model() const { return model_; }
+
+  /// The translation of one text; it begins with `prefix`.
+  std::string translate(Context& context, std::string_view line, const GenerationOptions& options, std::string_view prefix = {}) const {
+    for (const std::string_view given : {line, prefix})
+      if (const std::size_t at = text::find_malformed_utf8(given); at < given.size())
+        fail("translate: the text is not UTF-8 at byte " + std::to_string(at));
+    std::vector<std::int32_t> source = source_ ? source_->encode(line) : tokenizer_->encode(line);
+    if (source_end_) source.push_back(*source_end_);
+    if (source.empty()) return {};
+    const std::vector<std::int32_t> forced = prefix.empty() ? std::vector<std::int32_t>{}
+                                             : target_      ? target_->encode(prefix)
+                                                            : tokenizer_->encode(prefix, {.add_special_tokens = false});
+    std::vector<std::int32_t> ids = generate(context, model_, source, options, forced);
+    const auto& eos = model_.options().eos_token_ids;
+    if (!ids.empty() && std::find(eos.begin(), eos.end(), ids.back()) != eos.end()) ids.pop_back();
+    if (!target_) return tokenizer_->decode(ids, {.skip_special_tokens = true});
+    std::string result;
+    for (std::int32_t id : ids) result += target_->token(id);
+    return result;
+  }
+
+ private:
+  Seq2Seq<float> model_;
+  std::optional<text::Tokenizer> tokenizer_;
+  std::optional<CharacterVocabulary> source_, target_;
+  std::optional<std::int32_t> source_end_;
+};
+
+}  // namespace attend
