@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "conformance/models.hpp"
 #include "conformance/onnx_ops.hpp"
 #include "conformance/pytorch_cases.hpp"
 
@@ -23,7 +24,7 @@ bool is_case(const fs::path& folder) {
 /// What is wrong with a case, or nothing. Throws Skip, attend::Error.
 std::string run(const fs::path& folder) {
   if (fs::exists(folder / "case.txt")) return conformance::onnx::run_case(conformance::detail::read_text(folder / "case.txt"));
-  if (!fs::exists(folder / "case.json")) throw Skip{"model folders are not run yet"};
+  if (!fs::exists(folder / "case.json")) return conformance::models::run_folder(folder);
   const attend::Json json = attend::read_json(folder / "case.json");
   if (json.is_object() && json.contains("inputs") && json.at("inputs").is_object())
     return conformance::pytorch::run_case(folder, json);
