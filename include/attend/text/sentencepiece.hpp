@@ -19,6 +19,7 @@
 #include <attend/text/decoder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/subword_model.hpp>
+#include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
 
 namespace attend::text {
@@ -90,12 +91,21 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
   const auto bos = named(processor->bos_id()), eos = named(processor->eos_id()),
              unk = named(processor->unk_id());
   const Decoder decode = [decoder](std::vector<std::string>& tokens, DecodeWindow& window) {
+    // The bytes of a character that is not complete yet wait; the library would write U+FFFD for each.
+    std::string tail;
+    for (std::size_t i = tokens.size(); window.open && i > window.context && tail.size() < 4; --i) {
+      const int byte = detail::byte_of_token(tokens[i - 1]);
+      if (byte < 0) break;
+      tail.insert(tail.begin(), static_cast<char>(byte));
+      if (decode_utf8(tail, 0).status == CodePoint::incomplete && decode_utf8(tail, 0).size == tail.size()) {
+        window.held = true;
+        tokens.resize(i - 1);
+        break;
+      }
+    }
     std::vector<std::string> out(1);
     const auto status = decoder->Decode(tokens, &out[0]);
     if (!status.ok()) fail("SentencePiece: " + status.ToString());
-    // The library writes U+FFFD for the bytes of a character that is not complete yet.
-    window.held = window.open && out[0].ends_with("\xEF\xBF\xBD") &&
-                  detail::byte_of_token(tokens.back()) >= 0 && tokens.size() < window.context + 4;
     tokens = std::move(out);
   };
   return {SubwordModel(detail::SentencePieceModel(processor, *std::move(vocabulary), unk)),
