@@ -1,7 +1,8 @@
-// attend_bench: attend, Eigen by hand, and the machine's limits, in one run. A name says all sizes, and stays,
-// so that figures of later versions can be compared. Counters: GFLOPS, 10⁹ operations a second (2 M N K of a
-// product, 4 D of each visible query-key pair); with few rows also GBps, 10⁹ bytes a second, of the `bytes` of
-// weights, or of keys and values, read once. One thread is timed by its own CPU clock, several by the wall clock.
+// attend_bench: attend, Eigen by hand, and the machine's limits, in one run. A name says all sizes, and
+// stays, so that figures of later versions can be compared. Counters: GFLOPS, 10⁹ operations a second (2 M
+// N K of a product, 4 D of each visible query-key pair); with few rows also GBps, 10⁹ bytes a second, of
+// the `bytes` of weights, or of keys and values, read once. One thread is timed by its own CPU clock,
+// several by the wall clock.
 
 #include <chrono>
 #include <ctime>

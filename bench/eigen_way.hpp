@@ -1,7 +1,7 @@
 // The same work as attend's, as one would write it by hand in Eigen: row-major maps, one product per
-// projection, a loop over heads, the softmax row by row. Compiled twice: by eigen_way.cpp with the flags of the
-// other files, by eigen_way_native.cpp for this machine. Each defines ATTEND_BENCH_WAY, the name of the table at
-// the end.
+// projection, a loop over heads, the softmax row by row. Compiled twice: by eigen_way.cpp with the flags of
+// the other files, by eigen_way_native.cpp for this machine. Each defines ATTEND_BENCH_WAY, the name of the
+// table at the end.
 
 #include <cmath>
 

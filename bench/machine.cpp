@@ -12,8 +12,8 @@ namespace {
 constexpr double kChains = 14;
 
 // Each ISA once, from the size of its vectors and two multiply-adds. The accumulators are variables, not an
-// array, which GCC's -O2 would keep in memory; they start apart, or it would merge them; fourteen hide a latency
-// of four cycles at three a cycle, and fill 16 registers together with the two operands.
+// array, which GCC's -O2 would keep in memory; they start apart, or it would merge them; fourteen hide a
+// latency of four cycles at three a cycle, and fill 16 registers together with the two operands.
 #define ATTEND_BENCH_ISA(name, attribute, Bytes, Step)                                                      \
   namespace name {                                                                                          \
   typedef float V __attribute__((vector_size(Bytes), may_alias));                                           \

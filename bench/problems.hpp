@@ -1,4 +1,5 @@
-// What is measured: inputs, attend's way and Eigen's way to the same output, and what has to be done at least.
+// What is measured: inputs, attend's way and Eigen's way to the same output, and what has to be done at
+// least.
 #pragma once
 
 #include <algorithm>

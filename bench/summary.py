@@ -3,11 +3,11 @@
 
     taskset -c 1 bench/summary.py --bench build/bench/attend_bench '^linear/M:128|^decode'
 
-The filter is a regular expression over attend's own names; the same names by Eigen, and the machine's limits
-they are held against, are added. Repetitions run interleaved in random order, so that a slow moment of the
-machine hits all alike; every figure is a median. What limits a benchmark is the multiply-adds (fma_peak) or the
-bytes that it has to read at least once (stream_read over as many bytes), whichever takes longer; `of limit` is
-the limit's time over its own.
+The filter is a regular expression over attend's own names; the same names by Eigen, and the machine's
+limits they are held against, are added. Repetitions run interleaved in random order, so that a slow moment
+of the machine hits all alike; every figure is a median. What limits a benchmark is the multiply-adds
+(fma_peak) or the bytes that it has to read at least once (stream_read over as many bytes), whichever takes
+longer; `of limit` is the limit's time over its own.
 """
 
 import argparse

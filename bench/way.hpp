@@ -1,4 +1,5 @@
-// What attend is measured against: a table of plain functions, so that files of different flags share no code.
+// What attend is measured against: a table of plain functions, so that files of different flags share no
+// code.
 #pragma once
 
 #include <cstddef>

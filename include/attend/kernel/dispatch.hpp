@@ -35,8 +35,15 @@ inline const char* to_string(Isa isa) {
 #include <arm_neon.h>
 #endif
 
-#define ATTEND_INLINE inline __attribute__((always_inline))
-#define ATTEND_NOINLINE inline __attribute__((noinline))
+// GCC's sanitizers take minutes for the kernels, and watch every register that goes through an inlined function: a
+// program that is built with them leaves the kernels out, unless it defines ATTEND_SANITIZE_KERNELS.
+#if defined(__clang__) || defined(ATTEND_SANITIZE_KERNELS)
+#define ATTEND_UNWATCHED
+#else
+#define ATTEND_UNWATCHED __attribute__((no_sanitize("address", "undefined")))
+#endif
+#define ATTEND_INLINE inline ATTEND_UNWATCHED __attribute__((always_inline))
+#define ATTEND_NOINLINE inline ATTEND_UNWATCHED __attribute__((noinline))
 #define ATTEND_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define ATTEND_UNROLL ATTEND_PRAGMA(clang loop unroll(full))
@@ -114,6 +121,7 @@ constexpr bool kWideRegisterFile = true;
 
 #undef ATTEND_INLINE
 #undef ATTEND_NOINLINE
+#undef ATTEND_UNWATCHED
 #undef ATTEND_UNROLL
 #undef ATTEND_UNROLL_BY
 #undef ATTEND_PRAGMA
