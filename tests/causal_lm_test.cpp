@@ -228,6 +228,44 @@ TEST_CASE("what changes the arithmetic changes the logits, and what says the sam
         logits("qwen2", {{"use_sliding_window", true}, {"sliding_window", 3}, {"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}));
 }
 
+TEST_CASE("names with and without prefix, tied heads stored or left out, leftovers") {
+  struct Variant {
+    const char* family;
+    const char* prefix;  // that goes
+    std::vector<std::pair<std::string, std::string>> also;  // a copy of a tensor under another name
+    std::string without;
+  };
+  for (const Variant& v : {Variant{"llama3_rope", "model.", {{"model.embed_tokens.weight", "lm_head.weight"}}, ""},
+                           Variant{"llama3_rope", "", {{"model.embed_tokens.weight", "lm_head.weight"}}, "model.embed_tokens.weight"},
+                           Variant{"gemma2", "model.", {}, ""}, Variant{"gpt2", "transformer.", {{"transformer.wte.weight", "lm_head.weight"}}, ""},
+                           Variant{"bloom", "transformer.", {{"transformer.word_embeddings.weight", "lm_head.weight"}}, ""},
+                           Variant{"gpt_neox", "gpt_neox.", {{"embed_out.weight", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"}}, ""},
+                           Variant{"qwen3", "model.", {{"lm_head.weight", "model.layers.1.self_attn.rotary_emb.inv_freq"}}, ""}}) {
+    const fs::path original = kConformance / "models" / v.family;
+    if (!fs::exists(original)) return;
+    CAPTURE(v.family);
+    const Changed changed(original, Json::object());
+    const SafeTensors file(original / "model.safetensors");
+    std::vector<SafeTensorsWriter::Info> infos;
+    std::vector<const SafeTensors::Entry*> entries;
+    const auto add = [&](const SafeTensors::Entry& entry, std::string name) {
+      if (name == v.without) return;
+      if (name.starts_with(v.prefix)) name = name.substr(std::string(v.prefix).size());
+      infos.push_back({name, entry.dtype, entry.shape});
+      entries.push_back(&entry);
+    };
+    for (const SafeTensors::Entry& entry : file.entries()) add(entry, entry.name);
+    for (const auto& [from, to] : v.also) add(file.at(from), to);
+    SafeTensorsWriter writer(changed.folder() / "model.safetensors", infos, {});
+    for (const SafeTensors::Entry* entry : entries) writer.write({entry->data, entry->size});
+    writer.commit();
+    const auto ids = ids_of(SafeTensors(original / "expected.safetensors"), "input_ids");
+    const auto got = CausalLM<float>::open(changed.folder()).logits(default_context(), ids);
+    const auto expected = CausalLM<float>::open(original).logits(default_context(), ids);
+    CHECK(std::equal(got.span().begin(), got.span().end(), expected.span().begin()));
+  }
+}
+
 TEST_CASE("calls that do not fit are errors") {
   const fs::path folder = kConformance / "models/gpt2";
   if (!fs::exists(folder)) return;

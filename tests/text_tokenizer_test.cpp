@@ -166,6 +166,7 @@ TEST_CASE("patterns are read as Oniguruma reads them") {
   CHECK(split(R"(\s)", "a\u0085b\u180ec") == Strings{"a", "\u0085", "b\u180ec"});
   CHECK(split(R"(\w+)", "\u00bd\u0301-a") == Strings{"\u00bd\u0301", "-", "a"});
   CHECK(split(R"([\w-]+)", "\u0301-a b") == Strings{"\u0301-a", " ", "b"});
+  CHECK(split(R"([\w]+)", "a\u00b2") == Strings{"a", "\u00b2"});
   CHECK(split(R"(\h+)", "xyzff0") == Strings{"xyz", "ff0"});
   CHECK(split(R"(^a)", "ab\na") == Strings{"a", "b\n", "a"});
   CHECK(split(R"([[:digit:]]+)", "a12") == Strings{"a", "12"});

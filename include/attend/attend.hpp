@@ -17,4 +17,5 @@
 #include <attend/norm.hpp>
 #include <attend/position.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
+#include <attend/softmax.hpp>
 #include <attend/tensor.hpp>

@@ -41,7 +41,7 @@ namespace detail {
 inline Index to_index(const std::string& text, const std::string& where) {
   char* end = nullptr;
   const long long n = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0') attend::fail(where + ": '" + text + "' is not an integer");
+  if (text.empty() || *end != '\0') attend::fail(where + ": " + attend::in_quotes(text) + " is not an integer");
   return static_cast<Index>(n);
 }
 
@@ -94,7 +94,7 @@ inline Case read_text(const fs::path& file) {
       }
       (kind == "input" ? c.inputs : c.outputs).push_back(value);
     } else if (kind != "yardstick" && kind != "upstream" && kind != "grad") {  // these are no part of the operator
-      attend::fail(where + ": '" + kind + "' is not known");
+      attend::fail(where + ": " + attend::in_quotes(kind) + " is not known");
     }
   }
   return c;

@@ -12,6 +12,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/io/json.hpp>
 #include <attend/io/mapped_file.hpp>
 
 namespace conformance {
@@ -80,7 +81,7 @@ inline Npy read_npy(const std::filesystem::path& path) {
   const std::string_view descr = detail::header_value(header, "descr", file);
   for (const Type& type : types)
     if (descr.substr(0, type.descr.size()) == type.descr) npy.dtype = type.name, size = type.size;
-  if (size == 0) attend::fail(file + ": byte 10: element type " + std::string(descr.substr(0, 8)) + " is not supported");
+  if (size == 0) attend::fail(file + ": byte 10: element type " + attend::in_quotes(descr.substr(0, 8)) + " is not supported");
   if (detail::header_value(header, "fortran_order", file).substr(0, 5) != "False")
     attend::fail(file + ": byte 10: not in C order");
 

@@ -128,7 +128,7 @@ class Run {
     if (a == nullptr) return {};
     char* end = nullptr;
     const double value = std::strtod(a->text.c_str(), &end);
-    if (a->text.empty() || *end != '\0') attend::fail("attribute " + name + ": '" + a->text + "' is not a number");
+    if (a->text.empty() || *end != '\0') attend::fail("attribute " + name + ": " + attend::in_quotes(a->text) + " is not a number");
     return value;
   }
   double real(const std::string& name, double otherwise) { return real(name).value_or(otherwise); }

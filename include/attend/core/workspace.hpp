@@ -35,19 +35,23 @@ class Workspace {
     peak_ = std::max(peak_, used_);
     if (measuring_) return nullptr;
     if (used_ <= memory_.size()) return memory_.data() + begin;
-    overflow_.push_back(Memory(bytes));
-    return overflow_.back().data();
+    overflow_.push_back({begin, Memory(bytes)});
+    return overflow_.back().memory.data();
   }
   void release(std::size_t mark) {
     used_ = mark;
-    if (mark > 0 || overflow_.empty()) return;
-    overflow_.clear();
+    while (!overflow_.empty() && overflow_.back().begin >= mark) overflow_.pop_back();
+    if (mark > 0 || measuring_ || memory_.size() >= peak_) return;
     memory_ = {};
     memory_ = Memory(peak_);
   }
 
+  struct Overflow {
+    std::size_t begin;
+    Memory memory;
+  };
   Memory memory_;
-  std::vector<Memory> overflow_;
+  std::vector<Overflow> overflow_;  // in the order of their beginnings
   std::size_t used_ = 0;
   std::size_t peak_ = 0;
   bool measuring_ = false;

@@ -141,6 +141,11 @@ class SafeTensors {
 
   /// Tells the system that the tensor's pages are no longer needed; reading it again fetches them again.
   void release(const Entry& entry) const { entry.file->release(entry.data, entry.size); }
+  /// The same of rows [begin, end).
+  void release_rows(const Entry& entry, Index begin, Index end) const {
+    const std::size_t row = entry.rows() > 0 ? entry.size / static_cast<std::size_t>(entry.rows()) : 0;
+    entry.file->release(entry.data + static_cast<std::size_t>(begin) * row, static_cast<std::size_t>(end - begin) * row);
+  }
 
  private:
   struct State {
@@ -158,7 +163,7 @@ class SafeTensors {
     Shape<Rank> shape{};
     if (entry.shape.size() != shape.size())
       fail_entry(entry, "expected rank " + std::to_string(Rank) + ", got shape " + to_string(entry.shape));
-    std::copy(entry.shape.begin(), entry.shape.end(), shape.begin());
+    for (std::size_t i = 0; i < shape.size(); ++i) shape[i] = entry.shape[i];
     return shape;
   }
 

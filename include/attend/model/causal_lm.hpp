@@ -72,6 +72,7 @@ class CausalLM {
     if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
     std::shared_ptr<const Rotary<Scalar>> rotary;
     if (o.rotary) rotary = std::make_shared<const Rotary<Scalar>>(*o.rotary);
+    layers_.reserve(o.blocks.size());
     for (const CausalBlockOptions& block : o.blocks) {
       layers_.emplace_back(block);
       layers_.back().set_rotary(rotary);

@@ -75,9 +75,9 @@ class Regex {
     return reinterpret_cast<const char*>(text);
   }
 
-  // Where the flavours differ: \s is White_Space, \w includes marks, connectors and Latin-1's superscripts
-  // and fractions (but no others), \h is a hexadecimal digit; set operations ([a&&b], [a[b]]) PCRE2 does not
-  // have.
+  // Where the flavours differ: \s is White_Space, \w includes marks, connectors and (but not inside [ ])
+  // Latin-1's superscripts and fractions, \h is a hexadecimal digit; set operations ([a&&b], [a[b]]) PCRE2
+  // does not have.
   std::string translate(std::string_view pattern) const {
     std::string out;
     bool in_class = false;
@@ -101,7 +101,9 @@ class Regex {
             break;
           case 'w':
           case 'W':
-            set("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}", kind == 'W');
+            set(std::string("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}") +
+                    (in_class ? "" : "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"),
+                kind == 'W');
             break;
           case 'h':
           case 'H':
