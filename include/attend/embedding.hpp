@@ -47,11 +47,13 @@ class Embedding {
         fail("Embedding: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.num_embeddings) + ")");
     });
     const TensorView<Scalar, 2> rows = out.rows();
-    Index r = 0;
-    ids.for_each([&](const Id& id) {
-      const Scalar* from = weight_.data() + static_cast<Index>(id) * options_.embedding_dim;
-      for (Index e = 0; e < options_.embedding_dim; ++e) rows(r, e) = add ? rows(r, e) + from[e] : from[e];
-      ++r;
+    context.parallel(1, 1, [&](Index, int) {
+      Index r = 0;
+      ids.for_each([&](const Id& id) {
+        const Scalar* from = weight_.data() + static_cast<Index>(id) * options_.embedding_dim;
+        for (Index e = 0; e < options_.embedding_dim; ++e) rows(r, e) = add ? rows(r, e) + from[e] : from[e];
+        ++r;
+      });
     });
   }
   template <TensorLike Ids>
