@@ -391,7 +391,24 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
   bool seen = false;
   alignas(64) float tile_maximum[kQueryRows];
   Sight sight;
-  for (Index tile = span * kSpanTiles; tile < (span + 1) * kSpanTiles && tile * kKeyTile < keys_of_batch; ++tile) {
+  // Tiles of the span that any row sees a key of: a window costs its own width, not that of all keys.
+  Index tile = span * kSpanTiles, tile_end = (span + 1) * kSpanTiles;
+  if (tile_end * kKeyTile > keys_of_batch) tile_end = (keys_of_batch + kKeyTile - 1) / kKeyTile;
+  if (tile >= tile_end) return false;
+  if (t.mask.block != nullptr) {
+    const Index last = tile_end * kKeyTile < keys_of_batch ? tile_end * kKeyTile : keys_of_batch;
+    Index begin = last, end = 0;
+    for (Index g = 0; g < rows.heads; ++g) {
+      const Extent e = t.mask.block(t.mask.object, b, rows.head + g, rows.query, rows.query + rows.queries, tile * kKeyTile, last);
+      if (e.begin >= e.end) continue;
+      if (e.begin < begin) begin = e.begin;
+      if (e.end > end) end = e.end;
+    }
+    if (begin >= end) return false;
+    tile = begin / kKeyTile;
+    tile_end = (end + kKeyTile - 1) / kKeyTile;
+  }
+  for (; tile < tile_end; ++tile) {
     const Index first = tile * kKeyTile;
     const Index keys = keys_of_batch - first < kKeyTile ? keys_of_batch - first : kKeyTile;
     if (!look(t, rows, first, keys, sight)) continue;
