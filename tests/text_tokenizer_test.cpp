@@ -462,6 +462,20 @@ TEST_CASE("streaming") {
   check_stream(llama, {1, 4, 2, 1, 4, 1});
   check_stream(llama, {2, 1, 2, 4});  // a malformed run stays malformed
 
+  // Two blanks go, but those inside the text stay, though each token alone would lose its own.
+  const auto two = make(Json::parse(R"({"model":{"type":"BPE","merges":[],"vocab":{"a":0,"_":1,"_a":2}},
+    "decoder":{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"_"},"content":" "},
+      {"type":"Fuse"},{"type":"Strip","content":" ","start":2,"stop":0}]}})"));
+  check_stream(two, {1, 1, 0, 1, 2, 1, 1, 1, 2}, {"", "", "a", " ", " a", " ", " ", " ", " a"});
+  // A character that was shown stays, though decode takes the whole run of bytes for malformed.
+  StreamingDecoder shown(llama);
+  CHECK(shown.push(1) + shown.push(2) == "\u00e9");
+  CHECK(shown.push(1) == "");
+  CHECK(shown.push(4) ==
+        "\ufffd"
+        "b");
+  CHECK(shown.finish() == "");
+
   const auto pieces = make(Json::parse(
       R"({"model":{"type":"WordPiece","vocab":{"[UNK]":0,"un":1,"##able":2,"!":3}},"decoder":{"type":"WordPiece"}})"));
   check_stream(pieces, {1, 2, 1, 3}, {"un", "able", " un", "!"});

@@ -25,6 +25,8 @@ struct AttentionOptions {
   ScoreModifier<Scalar> modifier = {};
   /// Added to the scores; a size of 1 broadcasts. -inf masks; keys behind its end are masked.
   TensorView<const Scalar, 4> bias = {};     // [B, H, Tq, Tk]
+  /// Changes a weight once the softmax has summed it, for training: dropout(p, keep). A 0 has to stay 0.
+  ScoreModifier<Scalar> weight_modifier = {};
   std::span<const Scalar> sinks = {};        // [H]: a further score in each row's sum, of a key without value
   std::span<const Index> key_lengths = {};   // [B]: only the first so many keys of each batch exist
   /// A ragged batch: tokens of all sequences one after the other, as [1, H, tokens, D], sequence b being tokens

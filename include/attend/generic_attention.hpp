@@ -100,8 +100,9 @@ struct GenericAttention {
         output.row(r) *= alpha;
         for (Index k = 0; k < count; ++k) {
           if (row[k] == none()) continue;  // also keeps NaN of masked values out
-          const Scalar p = exp(row[k] - best);
+          Scalar p = exp(row[k] - best);
           s = s + p;
+          options.weight_modifier(&p, b, h, q0 + r, first + k, first + k + 1);
           output.row(r) += p * value.row(k);
         }
       }
@@ -127,6 +128,7 @@ struct GenericAttention {
         for (Index k = 0; k < sizes.keys; ++k) {
           Scalar& w = options.weights(b, h, q0 + r, k);
           w = w == none() ? Scalar(0) : exp(w - m) / s;
+          options.weight_modifier(&w, b, h, q0 + r, k, k + 1);
         }
       }
       if (options.scores.data() != nullptr) give_scores(options.scores[b][h][q0 + r], options.scores_stage, b, h, q0 + r);

@@ -386,6 +386,16 @@ class ScoreModifier {
   void (*apply_)(const void*, Scalar*, Index, Index, Index, Index, Index) = nullptr;
 };
 
+/// Dropout of attention weights, for training alone: {.weight_modifier = dropout<float>(p, keep)}. keep(batch, head,
+/// query, key) -> bool is the caller's generator, true with probability 1 - p, and says the same each time it is asked.
+template <class Scalar, class Keep>
+auto dropout(double p, Keep keep) {
+  if (!(p >= 0 && p < 1)) fail("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
+  return [scale = Scalar(1 / (1 - p)), keep](Scalar weight, Index b, Index h, Index q, Index k) {
+    return keep(b, h, q, k) ? weight * scale : Scalar(0);
+  };
+}
+
 /// One modifier after the other.
 template <class F, class G>
 auto then(F first, G second) {

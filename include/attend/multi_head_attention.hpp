@@ -21,6 +21,8 @@ struct MultiHeadAttentionOptions {
   Index kdim = 0;          // features of the keys' input; 0: embed_dim
   Index vdim = 0;          // features of the values' input; 0: embed_dim
   bool bias = true;        // of all projections
+  bool bias_kv = false;        // one more key and value, learned, behind all others: PyTorch's add_bias_kv
+  bool add_zero_attn = false;  // one more key and value of zeros, behind that
   std::optional<bool> out_bias = {};    // of the output projection, where it differs
   std::optional<double> qk_norm = {};   // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
 };
@@ -28,7 +30,7 @@ struct MultiHeadAttentionOptions {
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and in_proj_bias, the
 /// rows of Q, K and V in this order; where kdim or vdim differ from embed_dim, q_proj_weight, k_proj_weight and
 /// v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D], out_proj.bias; with qk_norm q_norm.weight and
-/// k_norm.weight [D].
+/// k_norm.weight [D]; with bias_kv bias_k and bias_v [1, 1, H_kv D].
 /// https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
 template <class Scalar>
 class MultiHeadAttention {
@@ -46,6 +48,7 @@ class MultiHeadAttention {
       if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
     }
     out_proj_ = Linear<Scalar>({.in_features = queries, .out_features = options_.embed_dim, .bias = options_.out_bias.value_or(options_.bias)});
+    if (options_.bias_kv) bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys});
     if (options_.qk_norm)
       for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
         *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
@@ -65,6 +68,10 @@ class MultiHeadAttention {
       visit("v_proj_weight", v_proj_.parameter());
     }
     if (options_.bias) visit("in_proj_bias", in_bias_.parameter());
+    if (options_.bias_kv) {
+      visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data()));
+      visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data()));
+    }
     out_proj_.parameters(prefixed("out_proj", visit));
     if (options_.qk_norm) {
       q_norm_.parameters(prefixed("q_norm", visit));
@@ -126,8 +133,24 @@ class MultiHeadAttention {
       rotate(context, query_heads, options.query_offsets, {});
       rotate(context, key_heads, options.query_offsets, {});
     }
-    finish(context, frame, Tk, options, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-      scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, head_view(values, value_at, B, G, Tk, D), inner, mixed);
+    const auto value_heads = head_view(values, value_at, B, G, Tk, D);
+    if (extra_keys() == 0)
+      return finish(context, frame, Tk, options, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
+        scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, inner, mixed);
+      });
+    // The extra keys are visible to all, whatever the mask says of the others.
+    if (options.bias.data() != nullptr || !options.key_lengths.empty() || !options.key_offsets.empty())
+      fail("MultiHeadAttention: bias, key_lengths and offsets are not supported together with bias_kv or add_zero_attn");
+    const detail::Scratch<Scalar, 4> more_keys(frame, {B, G, Tk + extra_keys(), D}), more_values(frame, {B, G, Tk + extra_keys(), D});
+    context.parallel(1, 1, [&](Index, int) {
+      append_extra(key_heads, bias_k_, more_keys.view());
+      append_extra(value_heads, bias_v_, more_values.view());
+    });
+    AttentionOptions<Scalar> with_extra = options;
+    Mask mask = options.mask;
+    if (mask) with_extra.mask = BeforeExtra{{}, &mask, Tk};
+    finish(context, frame, Tk + extra_keys(), with_extra, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
+      scaled_dot_product_attention<Scalar>(context, query_heads, more_keys.view(), more_values.view(), inner, mixed);
     });
   }
 
@@ -138,7 +161,8 @@ class MultiHeadAttention {
     const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
     check_shape("MultiHeadAttention (with a cache)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
     check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
-    if (!fused()) fail("MultiHeadAttention: kdim and vdim other than embed_dim in self-attention");
+    if (!fused() || extra_keys() > 0)
+      fail("MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
     if (out.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -208,6 +232,26 @@ class MultiHeadAttention {
   struct Slots {
     Index key, value, end;  // columns of the projections, those of Q from 0 on
   };
+  /// A mask over the keys before the extra ones.
+  struct BeforeExtra : masks::Expression {
+    Mask* mask;
+    Index keys;
+    void bind(AttentionSizes sizes) {
+      sizes.keys = keys;
+      mask->bind(sizes);
+    }
+    bool operator()(Index b, Index h, Index q, Index k) const { return k >= keys || (*mask)(b, h, q, k); }
+  };
+  Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
+  /// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
+  void append_extra(TensorView<const Scalar, 4> tokens, const Tensor<Scalar, 1>& learned, TensorView<Scalar, 4> out) const {
+    const Index T = tokens.size(2), D = tokens.size(3);
+    for (Index b = 0; b < out.size(0); ++b)
+      for (Index g = 0; g < out.size(1); ++g)
+        for (Index t = 0; t < out.size(2); ++t)
+          for (Index d = 0; d < D; ++d)
+            out(b, g, t, d) = t < T ? tokens(b, g, t, d) : t == T && options_.bias_kv ? learned(g * D + d) : Scalar(0);
+  }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
@@ -283,6 +327,7 @@ class MultiHeadAttention {
   Bias<Scalar> in_bias_;
   Linear<Scalar> out_proj_;
   Norm<Scalar> q_norm_, k_norm_;
+  Tensor<Scalar, 1> bias_k_, bias_v_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;
 };
 

@@ -58,6 +58,10 @@ inline kernel::Attention kernel_call(const AttentionCall<float>& call, const Att
     t.modifier = {&call.modifier, [](const void* object, float* scores, Index b, Index h, Index q, Index k0, Index keys) {
                     (*static_cast<const ModifierAndBias<float>*>(object))(scores, b, h, q, k0, keys);
                   }};
+  if (options.weight_modifier)
+    t.weight_modifier = {&options.weight_modifier, [](const void* object, float* weights, Index b, Index h, Index q, Index k0, Index keys) {
+                           (*static_cast<const ScoreModifier<float>*>(object))(weights, b, h, q, k0, keys);
+                         }};
   t.sinks = options.sinks.empty() ? nullptr : options.sinks.data();
   t.log_sum_exp = options.log_sum_exp.data();
   t.log_sum_exp_queries = options.log_sum_exp.size(2);

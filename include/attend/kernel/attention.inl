@@ -316,6 +316,10 @@ ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* 
       store(s + p * 16, w);
       sum = add(sum, w);
     }
+    if (t.weight_modifier.apply != nullptr)
+      for (Index p = p0; p < p1; ++p)
+        t.weight_modifier.apply(t.weight_modifier.object, s + p * 16, rows.batch, rows.head + r / rows.queries,
+                                rows.query + r % rows.queries, first + p * 16, first + keys);
     if (!start) sum = fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum);
     store(state.lanes + r * kLanes, sum);
   }
@@ -536,6 +540,9 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
         if (total != nullptr)
           v = mul(softmax_exp(sub(v, set1(total->maximum[r])), exponent, lowest), set1(total->lanes[r * kLanes]));
         store_n(w + p * 16, v, static_cast<int>(width - p * 16 < 16 ? width - p * 16 : 16));
+        if (total != nullptr && t.weight_modifier.apply != nullptr)
+          t.weight_modifier.apply(t.weight_modifier.object, w + p * 16, rows.batch, rows.head + r / rows.queries,
+                                  rows.query + r % rows.queries, first + p * 16, first + keys);
       }
     }
   }

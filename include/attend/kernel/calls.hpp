@@ -83,6 +83,7 @@ struct Attention {
   float softcap = 0;   // 0: none
   MaskFunctions mask;
   ModifierFunctions modifier;
+  ModifierFunctions weight_modifier;  // of the weights, once they are summed: dropout
   const float* sinks = nullptr;  // [H]: a further score in each row's sum, of a key without value
 
   float* log_sum_exp = nullptr;  // [B, H, log_sum_exp_queries] or null
