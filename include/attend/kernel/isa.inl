@@ -3,6 +3,7 @@
 #include <attend/kernel/math.inl>
 #include <attend/kernel/elementwise.inl>
 #include <attend/kernel/gemm.inl>
+#include <attend/kernel/attention_scores.inl>
 #include <attend/kernel/attention.inl>
 #include <attend/kernel/softmax.inl>
 

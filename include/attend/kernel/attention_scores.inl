@@ -1,0 +1,233 @@
+// Attention, first half: what rows see of a key tile, its packing, and its scores as the softmax takes them.
+
+constexpr float kNone = -__builtin_inff();
+
+/// What each row sees of the tile at hand, relative to the tile's first key.
+struct Sight {
+  Index begin = 0, end = 0;  // of all rows together
+  bool all = true;           // every row sees all of [begin, end)
+  Extent row[kQueryRows];    // only where not `all`
+};
+
+/// Rows of several heads are segments of `queries` rows, each with a head of its own.
+ATTEND_NOINLINE bool look(const Attention& t, const QueryRows& rows, Index first, Index keys, Sight& sight) {
+  sight.begin = 0;
+  sight.end = keys;
+  sight.all = true;
+  if (t.mask.block == nullptr) return true;
+  sight.begin = keys;
+  sight.end = 0;
+  for (Index g = 0; g < rows.heads; ++g) {
+    const Extent extent = t.mask.block(t.mask.object, rows.batch, rows.head + g, rows.query, rows.query + rows.queries,
+                                       first, first + keys);
+    if (extent.begin >= extent.end) {
+      sight.all = sight.all && rows.heads == 1;
+      continue;
+    }
+    const Index begin = extent.begin - first, end = extent.end - first;
+    if (!extent.full || (g > 0 && (begin != sight.begin || end != sight.end))) sight.all = false;
+    if (begin < sight.begin) sight.begin = begin;
+    if (end > sight.end) sight.end = end;
+  }
+  if (sight.begin >= sight.end) return false;
+  if (!sight.all) {
+    for (Index g = 0; g < rows.heads; ++g)
+      t.mask.rows(t.mask.object, rows.batch, rows.head + g, rows.query, rows.queries, first, first + keys,
+                  sight.row + g * rows.queries);
+    for (Index r = 0; r < rows.count(); ++r) {
+      Extent& e = sight.row[r];
+      e.begin -= first;
+      e.end -= first;
+      if (e.begin >= e.end) e = {sight.begin, sight.begin, true};
+    }
+  }
+  return true;
+}
+
+/// Union of what rows [r0, r1) see.
+ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
+  if (sight.all) return {sight.begin, sight.end, true};
+  Extent all = {sight.end, sight.begin, true};
+  for (Index r = r0; r < r1; ++r) {
+    const Extent& e = sight.row[r];
+    if (e.begin >= e.end) continue;
+    if (e.begin < all.begin) all.begin = e.begin;
+    if (e.end > all.end) all.end = e.end;
+  }
+  if (all.begin > all.end) all = {sight.begin, sight.begin, true};
+  return all;
+}
+
+/// f over the 16 lanes of each of 16 rows, lane r of the result being that of row r: transposed first, then the tree
+/// of reduce_sum.
+template <class F>
+ATTEND_INLINE vf reduce_rows(const float* lanes, F f) {
+  alignas(64) float columns[256];
+  transpose_16x16(lanes, 16, 16, columns);
+  vf x[16];
+  ATTEND_UNROLL for (int j = 0; j < 16; ++j) x[j] = load(columns + j * 16);
+  ATTEND_UNROLL for (int width = 8; width > 0; width /= 2) {
+    ATTEND_UNROLL for (int j = 0; j < width; ++j) x[j] = f(x[j], x[j + width]);
+  }
+  return x[0];
+}
+struct Maximum {
+  ATTEND_INLINE vf operator()(vf a, vf b) const { return max(a, b); }
+};
+struct Total {
+  ATTEND_INLINE vf operator()(vf a, vf b) const { return add(a, b); }
+};
+
+/// scores[r][16 p …] = q_r · k over whole panels of 16 keys, and where `maximum` is not null, the greatest of each
+/// row so far, in 16 lanes.
+struct ScoresOp {
+  const float* query;
+  Index query_stride;
+  const float* keys;  // [6][D][16]
+  Index head_dim;
+  float* scores;  // [48][96]
+  float* maximum;  // [48][16]
+  Index first_panel;
+
+  template <int MR, int NV>
+  ATTEND_NOINLINE void run(Index r, Index p) const {
+    Sums<MR, NV> sums;
+    set_zero(sums);
+    const float* k = keys + p * head_dim * 16;
+    accumulate(sums, query + r * query_stride, query_stride, k, head_dim * 16, 16, head_dim,
+               {k + (r == 0 ? NV * head_dim * 16 : 0), head_dim * 16});
+    float* s = scores + r * kKeyTile + p * 16;
+    if (maximum != nullptr) {
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        vf best = sums.at[i][0];
+        ATTEND_UNROLL for (int j = 1; j < NV; ++j) best = max(best, sums.at[i][j]);
+        float* m = maximum + (r + i) * 16;
+        store(m, p == first_panel ? best : max(best, load(m)));
+      }
+    }
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(s + i * kKeyTile + j * 16, sums.at[i][j]);
+    }
+  }
+};
+
+/// Scale, softcap and modifier on one row's panels, where they are not folded into the exponent.
+ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q, Index first, Index keys, Index p0,
+                                   Index p1, float* scores) {
+  const vf scale = set1(t.scale), cap = set1(t.softcap);
+  for (Index p = p0; p < p1; ++p) {
+    vf s = mul(load(scores + p * 16), scale);
+    if (t.softcap > 0) s = mul(cap, tanh(div(s, cap)));
+    store(scores + p * 16, s);
+    if (t.modifier.apply != nullptr)
+      t.modifier.apply(t.modifier.object, scores + p * 16, b, h, q, first + p * 16, first + keys);
+  }
+}
+
+/// Bits of the 16 keys from panel p on that a row sees.
+ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b, Index h, Index q, Index first,
+                                    Index keys, Index p) {
+  const Index low = e.begin - p * 16, high = e.end - p * 16;
+  unsigned bits = 0xffffu;
+  if (high < 16) bits = high <= 0 ? 0 : (1u << high) - 1u;
+  if (low > 0) bits = low >= 16 ? 0 : bits & ~((1u << low) - 1u);
+  if (!e.full && bits != 0) bits &= t.mask.bits(t.mask.object, b, h, q, first + p * 16, first + keys);
+  return bits;
+}
+
+/// The scores of a tile as the softmax takes them: -inf where a row doesn't see the key. Row r is valid, and
+/// masked, in the panels of the keys it sees, which `maximum` [48] is the greatest of (-inf: it sees none).
+ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, const float* query, Index query_stride,
+                                 const float* page, Index first, Index keys, const Sight& sight, float* scores,
+                                 float* maximum) {
+  alignas(64) float lanes[kQueryRows * 16];
+  // Whole panels, nothing to do to a score: the maximum is taken while the scores are in registers.
+  const bool plain = sight.all && t.folded && sight.begin % 16 == 0 && sight.end % 16 == 0;
+  const ScoresOp op{query, query_stride, page, t.head_dim, scores, plain ? lanes : nullptr, sight.begin / 16};
+  if (plain) {
+    sweep(op, 0, rows.count(), sight.begin / 16, sight.end / 16);
+    for (Index r = 0; r < rows.count(); r += 16) store(maximum + r, reduce_rows(lanes + r * 16, Maximum{}));
+  } else if (sight.all) {
+    sweep(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
+  } else {
+    for (Index r = 0; r < rows.count(); r += 8) {
+      const Index end = r + 8 < rows.count() ? r + 8 : rows.count();
+      const Extent e = span_of(sight, r, end);
+      if (e.begin < e.end) sweep(op, r, end, e.begin / 16, (e.end + 15) / 16);
+    }
+  }
+  for (Index r = 0; r < rows.count(); ++r) {
+    const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
+    const Index p0 = e.begin / 16, p1 = e.begin < e.end ? (e.end + 15) / 16 : p0;
+    float* s = scores + r * kKeyTile;
+    if (plain && maximum[r] != kNone) continue;
+    const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
+    if (!t.folded) modify_scores(t, rows.batch, h, q, first, keys, p0, p1, s);
+    vf best = set1(kNone);
+    for (Index p = p0; p < p1; ++p) {
+      vf v = load(s + p * 16);
+      if (!e.full || e.begin > p * 16 || e.end < p * 16 + 16) {
+        v = select(from_bits(visible_bits(t, e, rows.batch, h, q, first, keys, p)), v, set1(kNone));
+        store(s + p * 16, v);
+      }
+      best = max(best, v);
+    }
+    maximum[r] = reduce_max(best);
+    if (maximum[r] == kNone)  // a maximum passes NaN by: a row that sees nothing but NaN is not empty
+      for (Index p = p0; p < p1; ++p)
+        if (any(unordered(load(s + p * 16)))) maximum[r] = __builtin_nanf("");
+  }
+}
+
+/// Tile `tile` of key/value head `kv_head` as a page: keys transposed in panels of 16, values in rows padded to 16.
+ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index tile, float* page) {
+  const Index first = tile * kKeyTile, left = t.key_count(b) - first;
+  const Index keys = left < kKeyTile ? left : kKeyTile, D = t.head_dim;
+  const float* key = t.key.at(b, kv_head, t.key_begin(b) + first);
+  for (Index p = 0; p * 16 < keys; ++p) {
+    const float* from = key + p * 16 * t.key.token;
+    float* to = page + p * D * 16;
+    const int rows = static_cast<int>(keys - p * 16 < 16 ? keys - p * 16 : 16);
+    if (keys > (p + 1) * 16)  // the rows of the next panel, far apart as they may lie
+      for (Index j = 0; j < 16 && (p + 1) * 16 + j < keys; ++j)
+        for (Index d = 0; d < D; d += 16) __builtin_prefetch(from + (16 + j) * t.key.token + d);
+    Index d = 0;
+    for (; d + 16 <= D; d += 16) transpose_16x16(from + d, t.key.token, rows, to + d * 16);
+    for (; d < D; ++d)
+      for (int j = 0; j < 16; ++j) to[d * 16 + j] = j < rows ? from[j * t.key.token + d] : 0.0f;
+  }
+  if (t.values_in_place) return;
+  const float* value = t.value.at(b, kv_head, t.key_begin(b) + first);
+  const Index stride = t.value_stride();
+  float* to = page + kKeyTile * D;
+  for (Index k = 0; k < keys; ++k, value += t.value.token, to += stride) {
+    Index d = 0;
+    for (; d + 16 <= t.value_dim; d += 16) store(to + d, load(value + d));
+    if (d < t.value_dim) store(to + d, load_n(value + d, static_cast<int>(t.value_dim - d)));
+  }
+}
+
+/// Queries in rows of one stride: as they lie where they are of one head, else gathered into scratch.
+ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& rows, float* scratch, Index& stride) {
+  const float* query = t.query.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
+  stride = rows.heads == 1 ? t.query.token : t.query.head;
+  if (rows.heads == 1 || rows.queries == 1) return query;
+  stride = t.head_dim;
+  for (Index r = 0; r < rows.count(); ++r) {
+    const float* from = query + r / rows.queries * t.query.head + r % rows.queries * t.query.token;
+    for (Index d = 0; d < t.head_dim; ++d) scratch[r * t.head_dim + d] = from[d];
+  }
+  return scratch;
+}
+
+/// The page of a tile: of the cache, or packed into scratch; null where the cache let go of it.
+ATTEND_INLINE const float* page_of(const Attention& t, const QueryRows& rows, Index tile, float* scratch) {
+  const Index kv_head = rows.head / (t.heads / t.kv_heads);
+  if (t.pages != nullptr) {
+    const float* page = t.pages[rows.batch][tile];
+    return page == nullptr ? nullptr : page + kv_head * t.page_floats();
+  }
+  float* page = scratch + kQueryRows * (kKeyTile + t.head_dim);
+  pack_page(t, rows.batch, kv_head, tile, page);
+  return page;
+}
