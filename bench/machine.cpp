@@ -11,9 +11,9 @@ namespace {
 
 constexpr double kChains = 12;
 
-// Each ISA once, from the size of its vectors and two multiply-adds. The accumulators are variables, not an
-// array, which GCC's -O2 would keep in memory, and start apart, or it would merge them. Twelve hide a latency of
-// four cycles at three a cycle, and leave of 16 registers what else is needed.
+// Each ISA once, from the size of its vectors and two multiply-adds. The accumulators are variables, not
+// an array, which GCC's -O2 would keep in memory, and start apart, or it would merge them. Twelve hide a
+// latency of four cycles at three a cycle, and leave of 16 registers what else is needed.
 #define ATTEND_BENCH_ISA(name, attribute, Bytes, Step)                                                      \
   namespace name {                                                                                          \
   typedef float V __attribute__((vector_size(Bytes), may_alias));                                           \
@@ -73,8 +73,8 @@ ATTEND_BENCH_ISA(avx2, __attribute__((target("avx2,fma"))), 32, ATTEND_BENCH_FMA
   s = (V)vfmaq_f32((float32x4_t)s, (float32x4_t)a, (float32x4_t)b); \
   t = (V)vfmaq_f32((float32x4_t)t, (float32x4_t)a, (float32x4_t)b);
 #else
-// Without FMA a multiplication and an addition. The empty asm keeps the product, which is always the same one,
-// from being taken out of the loop.
+// Without FMA a multiplication and an addition. The empty asm keeps the product, which is always the same
+// one, from being taken out of the loop.
 #if defined(__SSE2__)
 #define ATTEND_BENCH_HIDE(v) asm("" : "+x"(v))
 #else

@@ -220,6 +220,7 @@ ATTEND_NOINLINE void attention_merge(const Attention& t, const QueryRows& rows, 
 
 /// log(x) for x > 0, within 1e-15: atanh's series on the mantissa, so that no libm decides a bit.
 ATTEND_INLINE double log_of(float x) {
+  if (!(x > 0.0f && x < __builtin_inff())) return x == 0.0f ? kNone : x;
   int exponent = 0;
   double m = x;
   while (m >= 1.5) m *= 0.5, ++exponent;

@@ -154,7 +154,7 @@ inline CausalFamily read_gpt2(const Config& config) {
   o.learned_positions = true;
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
   config.allow("add_cross_attention", false);
-  config.ignore({"reorder_and_upcast_attn", "is_decoder"});  // the former is about half precision
+  config.ignore({"reorder_and_upcast_attn", "is_decoder", "n_ctx", "n_special", "predict_special_tokens"});  // the former is about half precision
 
   const std::string layer = "(transformer.|)h.*.";
   NameMap names{

@@ -22,7 +22,7 @@ inline void ignore_bookkeeping(const Config& config) {
                  "unsloth_version", "use_bfloat16", "torchscript",
                  "tf_legacy_loss", "chunk_size_feed_forward", "return_dict", "output_hidden_states", "output_attentions",
                  "output_past", "use_cache", "gradient_checkpointing", "language", "license", "model_max_length"});
-  config.ignore({"id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params",
+  config.ignore({"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task", "task_specific_params",
                  "classifier_dropout", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
                  "summary_use_proj"});
   config.ignore({"attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "hidden_dropout",
