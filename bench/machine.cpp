@@ -73,10 +73,10 @@ ATTEND_BENCH_ISA(avx2, __attribute__((target("avx2,fma"))), 32, ATTEND_BENCH_FMA
   s = (V)vfmaq_f32((float32x4_t)s, (float32x4_t)a, (float32x4_t)b); \
   t = (V)vfmaq_f32((float32x4_t)t, (float32x4_t)a, (float32x4_t)b);
 #else
-// Without FMA a multiplication and an addition. The empty asm keeps the product, which is always the same
-// one, from being taken out of the loop.
+// Without FMA a multiplication and an addition. The empty asm, volatile, keeps the products, which are all the
+// same, from being taken out of the loop or made one.
 #if defined(__SSE2__)
-#define ATTEND_BENCH_HIDE(v) asm("" : "+x"(v))
+#define ATTEND_BENCH_HIDE(v) asm volatile("" : "+x"(v))
 #else
 #define ATTEND_BENCH_HIDE(v) benchmark::DoNotOptimize(v)
 #endif

@@ -129,9 +129,9 @@ TEST_CASE("options out of range are errors") {
 float toy_logit(std::int32_t before, std::int32_t last, std::int32_t next) {
   return static_cast<float>((before * 31 + last * 17 + next * 7 + last * next * 5 + before * next * 3) % 23) / 6;
 }
-std::vector<Hypothesis> toy_beams(const GenerationOptions& options) {
+std::vector<Hypothesis> toy_beams(const GenerationOptions& options, const Ids& start = {2, 1}) {
   Context context;
-  std::vector<Ids> beams{{2, 1}};
+  std::vector<Ids> beams{start};
   std::vector<float> memory(5 * static_cast<std::size_t>(options.num_beams));
   const auto logits = [&] {
     for (std::size_t b = 0; b < beams.size(); ++b)
@@ -191,6 +191,22 @@ TEST_CASE("a beam search that is wide enough finds the best of all texts") {
       }
     }
   }
+}
+
+TEST_CASE("one beam is greedy, whatever ends it: an end token that is not among the beams' best does not count") {
+  for (std::int32_t before = 0; before < 4; ++before)
+    for (std::int32_t last = 0; last < 4; ++last)
+      for (EarlyStopping early : {EarlyStopping::no, EarlyStopping::yes, EarlyStopping::never}) {
+        Ids greedy{before, last};
+        while (greedy.size() < 8 && greedy.back() != 4) {
+          std::int32_t best = 0;
+          for (std::int32_t v = 1; v < 5; ++v)
+            if (toy_logit(greedy[greedy.size() - 2], greedy.back(), v) > toy_logit(greedy[greedy.size() - 2], greedy.back(), best)) best = v;
+          greedy.push_back(best);
+        }
+        const auto found = toy_beams({.max_new_tokens = 6, .num_beams = 1, .early_stopping = early}, {before, last});
+        CHECK(found[0].ids == Ids(greedy.begin() + 2, greedy.end()));
+      }
 }
 
 // ---- Generator -----------------------------------------------------------------------------------------------------

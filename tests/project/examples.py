@@ -52,7 +52,7 @@ def broken_folders():
     source = arguments_.conformance / "models" / "bert"
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        refuses("encode_sentences", "--model", folder, names="config.json")
+        refuses("encode_sentences", "--model", folder, names=str(folder))
         config = json.loads((source / "config.json").read_text())
         (folder / "config.json").write_text("{")
         refuses("encode_sentences", "--model", folder, names=str(folder))

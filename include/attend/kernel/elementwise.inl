@@ -80,7 +80,7 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
     d = select(from_bits((1u << tail) - 1u), d, set1(0.0f));
     lanes = fma(d, d, lanes);
   }
-  const float inverse = 1.0f / __builtin_sqrtf(reduce_sum(lanes) / count + eps);
+  const float inverse = 1.0f / square_root(reduce_sum(lanes) / count + eps);
   const vf inverses = set1(inverse);
   for (Index i = 0; i < n; i += 16) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
@@ -113,7 +113,7 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
     const vf v = load_n(x + whole, tail);
     lanes = fma(v, v, lanes);
   }
-  const float inverse = 1.0f / __builtin_sqrtf(reduce_sum(lanes) / static_cast<float>(n) + eps);
+  const float inverse = 1.0f / square_root(reduce_sum(lanes) / static_cast<float>(n) + eps);
   const vf inverses = set1(inverse);
   for (Index i = 0; i < n; i += 16) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);

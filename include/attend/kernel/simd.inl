@@ -87,7 +87,11 @@ ATTEND_BINARY(min, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] < b
 
 /// a * b + c, rounded once where the machine has FMA.
 ATTEND_INLINE freg fma_reg(freg a, freg b, freg c) {
-#if ATTEND_SIMD == 512
+#if ATTEND_SIMD == 512 && defined(__clang__)  // builtins, since the header's functions carry the caller's fast-math
+  return (freg)__builtin_ia32_vfmaddps512_mask((__v16sf)a, (__v16sf)b, (__v16sf)c, (__mmask16)-1, _MM_FROUND_CUR_DIRECTION);
+#elif ATTEND_SIMD == 256 && defined(__clang__)
+  return (freg)__builtin_ia32_vfmaddps256((__v8sf)a, (__v8sf)b, (__v8sf)c);
+#elif ATTEND_SIMD == 512
   return (freg)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif ATTEND_SIMD == 256
   return (freg)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
@@ -106,17 +110,19 @@ ATTEND_INLINE vf fnma(vf a, vf b, vf c) {
   ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(-a.r[i], b.r[i], c.r[i]);
   return c;
 }
-ATTEND_INLINE vf sqrt(vf a) {
-#if ATTEND_SIMD == 512
-  a.r[0] = (freg)_mm512_maskz_sqrt_ps((__mmask16)0xffff, (__m512)a.r[0]);
-#elif ATTEND_SIMD == 256
-  ATTEND_UNROLL ATTEND_EACH a.r[i] = (freg)_mm256_sqrt_ps((__m256)a.r[i]);
-#elif defined(__SSE2__)
-  ATTEND_UNROLL ATTEND_EACH a.r[i] = (freg)_mm_sqrt_ps((__m128)a.r[i]);
+/// Correctly rounded. An instruction by name: clang makes an estimate of a square root under the caller's -Ofast,
+/// whatever the region says.
+ATTEND_INLINE float square_root(float x) {
+#if defined(__x86_64__) && ATTEND_SIMD > 128
+  asm("vsqrtss %1, %1, %0" : "=x"(x) : "x"(x));
+#elif defined(__x86_64__)
+  asm("sqrtss %1, %0" : "=x"(x) : "x"(x));
+#elif defined(__aarch64__)
+  asm("fsqrt %s0, %s1" : "=w"(x) : "w"(x));
 #else
-  ATTEND_UNROLL ATTEND_EACH for (int j = 0; j < kWidth; ++j) a.r[i][j] = __builtin_sqrtf(a.r[i][j]);
+  x = __builtin_sqrtf(x);
 #endif
-  return a;
+  return x;
 }
 
 ATTEND_INLINE vi as_int(vf a) {
@@ -155,7 +161,11 @@ ATTEND_INLINE vm unordered(vf a) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__
 ATTEND_INLINE vm gti(vi a, vi b) { return _mm512_cmpgt_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
 ATTEND_INLINE vm eqi(vi a, vi b) { return _mm512_cmpeq_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
 ATTEND_INLINE vf select(vm m, vf a, vf b) {
+#if defined(__clang__)
+  return vf{{(freg)__builtin_ia32_selectps_512(m, (__v16sf)a.r[0], (__v16sf)b.r[0])}};
+#else
   return vf{{(freg)_mm512_mask_blend_ps(m, (__m512)b.r[0], (__m512)a.r[0])}};
+#endif
 }
 /// Lane i is bit i.
 ATTEND_INLINE vm from_bits(unsigned bits) { return (vm)bits; }

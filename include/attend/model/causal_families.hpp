@@ -1,6 +1,7 @@
 // The families of decoder-only models: what their config.json says, and how their checkpoints name the parameters.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <optional>
@@ -110,6 +111,9 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   }
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
   o.rotary = read_rotary_options(config, {.head_dim = b.head_dim, .max_position_embeddings = o.max_position_embeddings});
+  if (o.rotary->rope_type == RopeType::dynamic)  // which stretches what it was trained with as far as the factor says
+    o.max_position_embeddings = static_cast<Index>(static_cast<double>(o.max_position_embeddings) *
+                                                   std::clamp(o.rotary->factor.value_or(1), 1.0, 1e6));
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", gemma);
   config.allow("rope_interleaved", false);
   config.allow("use_mrope", false);
