@@ -469,7 +469,8 @@ TEST_CASE("streaming") {
   check_stream(two, {1, 1, 0, 1, 2, 1, 1, 1, 2}, {"", "", "a", " ", " a", " ", " ", " ", " a"});
   // A character that was shown stays, though decode takes the whole run of bytes for malformed.
   StreamingDecoder shown(llama);
-  CHECK(shown.push(1) + shown.push(2) == "\u00e9");
+  CHECK(shown.push(1) == "");
+  CHECK(shown.push(2) == "\u00e9");
   CHECK(shown.push(1) == "");
   CHECK(shown.push(4) ==
         "\ufffd"
