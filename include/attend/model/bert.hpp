@@ -55,7 +55,7 @@ class BertModel {
       family.options.head = BertHead::none;
       family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
     }
-    BertModel model(family.options);
+    BertModel model = make_as_config_says(folder / "config.json", [&] { return BertModel(family.options); });
     load(model, SafeTensors::open_folder(folder), "", {.ignore = family.leftovers, .names = family.names});
     return model;
   }

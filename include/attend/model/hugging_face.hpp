@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <initializer_list>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -73,6 +75,22 @@ inline Index get_size(const Config& config, std::initializer_list<const char*> k
 }
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys, Index otherwise) {
   return check_size(get_any<Index>(config, keys, otherwise), *keys.begin());
+}
+
+/// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the config.
+template <class Make>
+auto make_as_config_says(const std::filesystem::path& config, Make&& make) {
+#if defined(__cpp_exceptions)
+  try {
+    return make();
+  } catch (const Error& error) {
+    fail(config.string() + ": " + error.what());
+  } catch (const std::bad_alloc&) {
+    fail(config.string() + ": a model of these sizes does not fit into memory");
+  }
+#else
+  return make();
+#endif
 }
 
 /// The name of an activation; error that names the key where it is none.

@@ -93,8 +93,9 @@ class ModernBertModel {
 
   static ModernBertModel open(const std::filesystem::path& folder) {
     const Config config(folder / "config.json");
-    ModernBertModel model(read_modernbert_options(config));
+    const ModernBertOptions options = read_modernbert_options(config);
     config.finish();
+    ModernBertModel model = make_as_config_says(folder / "config.json", [&] { return ModernBertModel(options); });
     NameMap names{{"layers.*.attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
                   {"layers.*.attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
                   {"layers.*.mlp.linear1.*", "(model.|)layers.*.mlp.Wi.*"},

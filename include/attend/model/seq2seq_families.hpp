@@ -227,7 +227,7 @@ inline Seq2SeqFamily read_seq2seq_family(const Config& config) {
 template <class Scalar>
 Seq2Seq<Scalar> open_seq2seq(const std::filesystem::path& folder) {
   const Seq2SeqFamily family = read_seq2seq_family(Config(folder / "config.json"));
-  Seq2Seq<Scalar> model(family.options);
+  Seq2Seq<Scalar> model = make_as_config_says(folder / "config.json", [&] { return Seq2Seq<Scalar>(family.options); });
   load(model, SafeTensors::open_folder(folder), "", {.ignore = family.leftovers, .names = family.names});
   return model;
 }

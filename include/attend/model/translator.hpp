@@ -128,7 +128,7 @@ class Translator {
     family.options.decoder_start_token_id = translator.target_->at(tokenizer.get<std::string>("target_start"), target_file.string());
     family.options.eos_token_ids = {translator.target_->at(tokenizer.get<std::string>("target_end"), target_file.string())};
     config.finish();
-    translator.model_ = Seq2Seq<float>(family.options);
+    translator.model_ = make_as_config_says(folder / "config.json", [&] { return Seq2Seq<float>(family.options); });
     load(translator.model_, SafeTensors::open_folder(folder));
     return translator;
   }
