@@ -144,6 +144,15 @@ struct Configuration {
 
  private:
   void choose_mask(Random& random) {
+    choose_one(random);
+    if (mask && random.one_in(4)) {  // masks whose types are forgotten compose too
+      const bool conjunction = random.one_in(2);
+      const Mask other = random.one_in(2) ? Mask(sliding_window(30, 20)) : Mask([](Index, Index h, Index q, Index k) { return (h + q + k) % 5 != 1; });
+      mask = conjunction ? mask & other : mask | other;
+      name = "(" + name + (conjunction ? ") & other" : ") | other");
+    }
+  }
+  void choose_one(Random& random) {
     switch (random.upto(12)) {
       case 0: case 1: name = "no mask"; return;
       case 2: name = "causal", mask = causal(); return;
@@ -254,6 +263,16 @@ TEST_CASE("attention on random configurations") {
         REQUIRE(same_bits(out.view().slice(0, b, b + 1),
                           attend_to(one, c, q.view.slice(0, b, b + 1), k.view.slice(0, b, b + 1), v.view.slice(0, b, b + 1), c.options()).view()));
 
+    // a row alone gives the bits that it gives among others
+    if (!c.bias_used && !c.modifier) {
+      const Index i = random.upto(c.Tq);
+      AttentionOptions<float> alone = c.options();
+      Mask bound = c.mask;
+      bound.bind({c.B, c.H, c.Tq, c.Tk, nullptr, nullptr, nullptr});
+      if (c.mask) alone.mask = Mask([&bound, i](Index b, Index h, Index, Index key) { return bound(b, h, i, key); });
+      REQUIRE(same_bits(out.view().slice(2, i, i + 1), attend_to(one, c, q.view.slice(2, i, i + 1), k.view, v.view, alone).view()));
+    }
+
     // values of ones give ones, or 0 where nothing is seen; without sinks
     if (!c.sinks_used) {
       Strided ones(random, {c.B, c.G, c.Tk, c.Dv}, 1);
@@ -275,7 +294,7 @@ TEST_CASE("attention on random configurations") {
           }
     }
     // permuted keys, with their values, change nothing beyond rounding
-    if (!c.mask && !c.bias_used && !c.modifier) {
+    if (!c.bias_used && !c.modifier) {
       std::vector<Index> order(static_cast<std::size_t>(c.Tk));
       std::iota(order.begin(), order.end(), Index{0});
       for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[static_cast<std::size_t>(random.upto(static_cast<Index>(i)))]);
@@ -286,7 +305,12 @@ TEST_CASE("attention on random configurations") {
             copy(k.view[b][g][order[static_cast<std::size_t>(key)]], k2.view[b][g][key]);
             copy(v.view[b][g][order[static_cast<std::size_t>(key)]], v2.view[b][g][key]);
           }
-      const Tensor<float, 4> other = attend_to(one, c, q.view, k2.view, v2.view, c.options());
+      AttentionOptions<float> permuted = c.options();
+      Mask bound = c.mask;
+      bound.bind({c.B, c.H, c.Tq, c.Tk, nullptr, nullptr, nullptr});
+      if (c.mask)
+        permuted.mask = Mask([&bound, from = order.data()](Index b, Index h, Index i, Index key) { return bound(b, h, i, from[key]); });
+      const Tensor<float, 4> other = attend_to(one, c, q.view, k2.view, v2.view, permuted);
       for (std::size_t i = 0; i < out.span().size(); ++i)
         REQUIRE(std::abs(out.span()[i] - other.span()[i]) <= static_cast<float>(c.Tk + 16) * 12 * 0x1p-24f);
     }
@@ -299,6 +323,21 @@ TEST_CASE("attention on random configurations") {
     }
   }
   CHECK(crossing * 4 >= cases);
+}
+
+TEST_CASE("an additive mask of two axes is the same for all batches and heads") {
+  Random random(5);
+  Strided q(random, {2, 3, 4, 8}, 1), k(random, {2, 3, 5, 8}, 1), v(random, {2, 3, 5, 8}, 1);
+  Tensor<float, 2> small({4, 5});
+  Tensor<float, 4> large({2, 3, 4, 5});
+  for (Index i = 0; i < 4; ++i)
+    for (Index j = 0; j < 5; ++j) {
+      small(i, j) = j > i ? -INFINITY : random.normal();
+      for (Index b = 0; b < 2; ++b)
+        for (Index h = 0; h < 3; ++h) large(b, h, i, j) = small(i, j);
+    }
+  CHECK(same_bits(scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.bias = additive(small.view())}).view(),
+                  scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.bias = large.view()}).view()));
 }
 
 TEST_CASE("prefill, chunks and single steps give the same bits; so do ragged and padded batches") {

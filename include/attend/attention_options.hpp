@@ -40,6 +40,17 @@ struct AttentionOptions {
   TensorView<Scalar, 3> average_weights = {};  // [B, Tq, Tk] -> their average over the heads (MultiHeadAttention)
 };
 
+/// An additive mask of any shape that broadcasts to [B, H, Tq, Tk], axes aligned from the last one, as a bias:
+/// {.bias = additive(view)}. -inf masks, whatever `mask` says; a finite number is added.
+template <class T, int Rank>
+  requires(Rank <= 4)
+TensorView<const std::remove_const_t<T>, 4> additive(const TensorView<T, Rank>& bias) {
+  Shape<4> shape{1, 1, 1, 1}, strides{};
+  std::copy(bias.shape().begin(), bias.shape().end(), shape.end() - Rank);
+  std::copy(bias.strides().begin(), bias.strides().end(), strides.end() - Rank);
+  return {bias.data(), shape, strides};
+}
+
 namespace detail {
 
 template <class Scalar>

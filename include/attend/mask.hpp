@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -40,6 +41,8 @@ struct AttentionSizes {
 /// two differ. top_left: query i has position i. bottom_right: the last query has the position of the last key,
 /// as when the first keys come from a cache.
 enum class Corner { top_left, bottom_right };
+
+class Mask;
 
 namespace masks {
 
@@ -182,6 +185,20 @@ struct Predicate : Expression {
   bool operator()(Index b, Index h, Index q, Index k) const { return visible(b, h, q, k); }
 };
 
+/// What two masks together say of keys, of which each says an extent: both must see, or either.
+inline Extent both(const Extent& x, const Extent& y, Index k0) {
+  const Index begin = std::max(x.begin, y.begin), end = std::min(x.end, y.end);
+  return begin < end ? Extent{begin, end, x.full && y.full} : Extent{k0, k0, true};
+}
+inline Extent either(const Extent& x, const Extent& y) {
+  if (x.begin >= x.end) return y;
+  if (y.begin >= y.end) return x;
+  const Extent all{std::min(x.begin, y.begin), std::max(x.end, y.end), false};
+  const auto covers = [&](const Extent& e) { return e.full && e.begin == all.begin && e.end == all.end; };
+  const bool joined = x.full && y.full && x.begin <= y.end && y.begin <= x.end;
+  return {all.begin, all.end, covers(x) || covers(y) || joined};
+}
+
 template <Maskable A, Maskable B>
 struct And : Expression {
   A a;
@@ -194,12 +211,6 @@ struct And : Expression {
   }
   Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
     return both(a.block(batch, h, q0, q1, k0, k1), b.block(batch, h, q0, q1, k0, k1), k0);
-  }
-
- private:
-  static Extent both(const Extent& x, const Extent& y, Index k0) {
-    const Index begin = std::max(x.begin, y.begin), end = std::min(x.end, y.end);
-    return begin < end ? Extent{begin, end, x.full && y.full} : Extent{k0, k0, true};
   }
 };
 
@@ -216,21 +227,13 @@ struct Or : Expression {
   Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
     return either(a.block(batch, h, q0, q1, k0, k1), b.block(batch, h, q0, q1, k0, k1));
   }
-
- private:
-  static Extent either(const Extent& x, const Extent& y) {
-    if (x.begin >= x.end) return y;
-    if (y.begin >= y.end) return x;
-    const Extent all{std::min(x.begin, y.begin), std::max(x.end, y.end), false};
-    const auto covers = [&](const Extent& e) { return e.full && e.begin == all.begin && e.end == all.end; };
-    const bool joined = x.full && y.full && x.begin <= y.end && y.begin <= x.end;
-    return {all.begin, all.end, covers(x) || covers(y) || joined};
-  }
 };
 
 template <Maskable A, Maskable B>
+  requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>)
 And<A, B> operator&(const A& a, const B& b) { return {a, b}; }
 template <Maskable A, Maskable B>
+  requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>)
 Or<A, B> operator|(const A& a, const B& b) { return {a, b}; }
 
 }  // namespace masks
@@ -251,6 +254,10 @@ class Mask : public masks::Expression {
   template <class F>
     requires(!masks::Maskable<F> && std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index>)
   Mask(F visible) : Mask(masks::Predicate<F>(std::move(visible))) {}
+
+  /// Where one operand is a Mask already; error where the two are too large to be held together.
+  friend Mask operator&(const Mask& a, const Mask& b) { return !a ? b : !b ? a : Mask(Pair(a, b, true)); }
+  friend Mask operator|(const Mask& a, const Mask& b) { return !a || !b ? Mask() : Mask(Pair(a, b, false)); }
 
   /// Whether there is any mask at all.
   explicit operator bool() const { return functions_ != nullptr; }
@@ -281,6 +288,41 @@ class Mask : public masks::Expression {
   struct Functions {
     kernel::MaskFunctions kernel;
     void (*bind)(void*, const AttentionSizes&);
+    std::size_t size;
+  };
+  /// Two masks whose types are not known any more, one behind the other.
+  struct Pair : masks::Expression {
+    const Functions *a, *b;
+    std::size_t at_b;
+    bool conjunction;
+    alignas(std::max_align_t) std::byte memory[320];
+
+    Pair(const Mask& x, const Mask& y, bool both) : a(x.functions_), b(y.functions_), conjunction(both) {
+      at_b = (a->size + alignof(std::max_align_t) - 1) / alignof(std::max_align_t) * alignof(std::max_align_t);
+      if (at_b + b->size > sizeof(memory)) fail("Mask: two masks of " + std::to_string(a->size) + " and " + std::to_string(b->size) + " bytes are too large to be held together");
+      std::memcpy(memory, x.memory_, a->size);
+      std::memcpy(memory + at_b, y.memory_, b->size);
+    }
+    void bind(const AttentionSizes& sizes) {
+      a->bind(memory, sizes);
+      b->bind(memory + at_b, sizes);
+    }
+    bool operator()(Index batch, Index h, Index q, Index k) const {
+      const bool first = (a->kernel.bits(memory, batch, h, q, k, k + 1) & 1u) != 0;
+      return first != conjunction ? first : (b->kernel.bits(memory + at_b, batch, h, q, k, k + 1) & 1u) != 0;
+    }
+    Extent join(const Extent& x, const Extent& y, Index k0) const {
+      return conjunction ? masks::both(x, y, k0) : masks::either(x, y);
+    }
+    Extent row(Index batch, Index h, Index q, Index k0, Index k1) const {
+      Extent x, y;
+      a->kernel.rows(memory, batch, h, q, 1, k0, k1, &x);
+      b->kernel.rows(memory + at_b, batch, h, q, 1, k0, k1, &y);
+      return join(x, y, k0);
+    }
+    Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
+      return join(a->kernel.block(memory, batch, h, q0, q1, k0, k1), b->kernel.block(memory + at_b, batch, h, q0, q1, k0, k1), k0);
+    }
   };
   template <class M>
   static constexpr Functions table = {
@@ -301,7 +343,8 @@ class Mask : public masks::Expression {
          }
          return bits;
        }},
-      [](void* m, const AttentionSizes& sizes) { static_cast<M*>(m)->bind(sizes); }};
+      [](void* m, const AttentionSizes& sizes) { static_cast<M*>(m)->bind(sizes); },
+      sizeof(M)};
 
   alignas(std::max_align_t) std::byte memory_[384];
   const Functions* functions_ = nullptr;

@@ -176,6 +176,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
               Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
   if (!options.query_offsets.empty() || !options.key_offsets.empty())
     fail("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
+  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
   detail::check_contiguous_rows(who, query);
   detail::check_contiguous_rows(who, out);
   if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
