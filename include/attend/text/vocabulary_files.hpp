@@ -175,12 +175,11 @@ inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::fil
   }
   if (qwen) {
     byte_level["use_regex"] = false;
-    const Json cut = {
-        {"type", "Split"},
-        {"pattern",
-         {{"Regex",
-           R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
-        {"behavior", "Isolated"}};
+    const Json cut = {{"type", "Split"},
+                      {"pattern",
+                       {{"Regex", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
+                                  R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
+                      {"behavior", "Isolated"}};
     out["normalizer"] = {{"type", "NFC"}};
     out["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({cut, byte_level})}};
   }
