@@ -101,6 +101,9 @@ TEST_CASE("a ring lets go of pages behind the window, and gives the bits of the 
   CHECK(cache.tables()[0][0] == nullptr);
   CHECK(cache.tables()[0][2] == nullptr);
   CHECK(cache.tables()[0][5] != nullptr);
+  CHECK(cache.first_token(0) == 384);
+  CHECK_THROWS_WITH(scaled_dot_product_attention<float>(context, q.slice(2, 0, 1), cache, {.mask = causal(Corner::bottom_right)}, one.view()),
+                    "scaled_dot_product_attention: the mask sees tokens before 384, which a cache with a window of 40 has let go of");
 }
 
 TEST_CASE("sequences of different lengths, and NaN in what is left of a page") {

@@ -118,6 +118,13 @@ class KVCache {
     for (std::size_t d = 0; d < key.size(); ++d) key[d] = page[key_at(t % kKeyTile, static_cast<Index>(d))];
     for (std::size_t d = 0; d < value.size(); ++d) value[d] = page[value_at(t % kKeyTile) + static_cast<Index>(d)];
   }
+  /// The first token of sequence b that a window has not let go of.
+  Index first_token(Index b) const {
+    const std::vector<const Scalar*>& pages = sequences_[check(b)].data;
+    std::size_t i = 0;
+    while (i < pages.size() && pages[i] == nullptr) ++i;
+    return static_cast<Index>(i) * kKeyTile;
+  }
   /// For each sequence its pages [H_kv][page_size()], null where let go of: what attention reads.
   const Scalar* const* const* tables() const {
     tables_.clear();

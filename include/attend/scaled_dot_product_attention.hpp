@@ -76,12 +76,31 @@ inline kernel::Attention at_stage(kernel::Attention t, ScoreStage stage) {
 }
 #endif
 
+/// Error where the mask sees tokens that the cache's window has let go of.
+template <class Scalar>
+void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cache) {
+  const AttentionSizes& sizes = call.sizes;
+  for (Index b = 0; b < sizes.batch; ++b) {
+    const Index gone = cache.first_token(b);
+    for (Index h = 0; gone > 0 && h < sizes.heads; ++h) {
+      const Extent e = call.with_bias.block(b, h, 0, sizes.queries, 0, gone);
+      bool seen = e.begin < e.end && e.full;
+      for (Index q = 0; !e.full && q < sizes.queries; ++q)
+        for (Index k = e.begin; k < e.end; ++k) seen = seen || call.with_bias(b, h, q, k);
+      if (seen)
+        fail("scaled_dot_product_attention: the mask sees tokens before " + std::to_string(gone) + ", which a cache with a window of " +
+             std::to_string(cache.options().window) + " has let go of");
+    }
+  }
+}
+
 /// Both forms of the public function, once shapes are known to fit.
 template <class Scalar>
 void attend(Context& context, const TensorView<const Scalar, 4>& query, const KeyValueSource<Scalar>& source,
             const AttentionSizes& sizes, Index kv_heads, const AttentionOptions<Scalar>& options,
             const TensorView<Scalar, 4>& out) {
   const AttentionCall<Scalar> call(options, sizes, kv_heads, query.size(3));
+  if (source.cache != nullptr && source.cache->options().window > 0) check_window(call, *source.cache);
   if constexpr (has_kernels<Scalar>) {
     for (const TensorView<Scalar, 4>* square : {&options.weights, &options.scores})
       if (square->data() != nullptr && square->size(3) > 1 && square->stride(3) != 1)
