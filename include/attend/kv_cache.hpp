@@ -69,7 +69,7 @@ class KVCache {
       for (Index h = 0; h < options_.num_kv_heads; ++h, page += page_size()) {
         const Index slot = length % kKeyTile;
         for (Index d = 0; d < options_.head_dim; ++d) page[key_at(slot, d)] = key(h, t, d);
-        for (Index d = 0; d < options_.value_dim; ++d) page[value_at(slot) + d] = value(h, t, d);
+        for (Index d = 0; d < options_.value_dim; ++d) page[value_at(slot, d)] = value(h, t, d);
       }
     }
     release_before(b, options_.window > 0 ? length - options_.window : 0);
@@ -116,7 +116,7 @@ class KVCache {
   void read(Index b, Index h, Index t, std::span<Scalar> key, std::span<Scalar> value) const {
     const Scalar* page = sequences_[check(b)].data[static_cast<std::size_t>(t / kKeyTile)] + h * page_size();
     for (std::size_t d = 0; d < key.size(); ++d) key[d] = page[key_at(t % kKeyTile, static_cast<Index>(d))];
-    for (std::size_t d = 0; d < value.size(); ++d) value[d] = page[value_at(t % kKeyTile) + static_cast<Index>(d)];
+    for (std::size_t d = 0; d < value.size(); ++d) value[d] = page[value_at(t % kKeyTile, static_cast<Index>(d))];
   }
   /// The first token of sequence b that a window has not let go of.
   Index first_token(Index b) const {
@@ -131,7 +131,7 @@ class KVCache {
     for (const Sequence& sequence : sequences_) tables_.push_back(sequence.data.data());
     return tables_.data();
   }
-  /// Scalars of one head of a page: keys [96 / 16][D][16] for float, [96][D] else; then values [96][value_stride].
+  /// Scalars of one head of a page: as PageLayout says for float, else keys [96][D], then values [96][Dv].
   Index page_size() const { return kKeyTile * (options_.head_dim + value_stride()); }
   Index value_stride() const { return detail::has_kernels<Scalar> ? (options_.value_dim + 15) / 16 * 16 : options_.value_dim; }
 
@@ -147,10 +147,14 @@ class KVCache {
     return static_cast<std::size_t>(b);
   }
   Index key_at(Index slot, Index d) const {
-    if constexpr (detail::has_kernels<Scalar>) return slot / 16 * 16 * options_.head_dim + d * 16 + slot % 16;
+    if constexpr (detail::has_kernels<Scalar>) return layout().key(slot, d);
     return slot * options_.head_dim + d;
   }
-  Index value_at(Index slot) const { return kKeyTile * options_.head_dim + slot * value_stride(); }
+  Index value_at(Index slot, Index d) const {
+    if constexpr (detail::has_kernels<Scalar>) return layout().value(slot, d);
+    return kKeyTile * options_.head_dim + slot * options_.value_dim + d;
+  }
+  PageLayout layout() const { return {options_.head_dim, value_stride()}; }
   Page make_page() const { return std::make_shared<Tensor<Scalar, 1>>(Shape<1>{options_.num_kv_heads * page_size()}); }
   Page take_page() {
     if (spare_.empty()) return make_page();

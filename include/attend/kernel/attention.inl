@@ -4,16 +4,26 @@
 // spans of tiles, whatever the rows beside it, and a key that a row doesn't see takes part in no sum of it.
 // reference/exact.hpp is the same order of operations as plain loops.
 
+/// The values of a tile: of a page, or as they lie.
+struct Values {
+  const float* data;
+  PageLayout page;
+  Index token;  // from a token to the next as they lie, or 0: of a page
+  Index row(Index p) const { return token != 0 ? token : page.value_row(p * 16); }
+  Index at(Index k, Index p) const {  // from the first value
+    return token != 0 ? k * token + p * 16 : page.value(k, p * 16) - page.value(0, 0);
+  }
+};
+
 /// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the output.
 struct ValuesOp {
   const float* weights;  // [48][96]
-  const float* values;
-  Index value_row;
+  Values values;
   float* output;  // [48][stride]
   Index stride;
   const float* alpha;  // [48], or null: the output starts from 0
   Index begin, end;
-  const float* ahead;  // wanted next
+  const float* ahead;  // wanted next, as much as the values
 
   template <int MR, int NV>
   ATTEND_NOINLINE void run(Index r, Index p) const {
@@ -27,36 +37,33 @@ struct ValuesOp {
         ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = mul(load(o + i * stride + j * 16), a);
       }
     }
-    const float* v = values + begin * value_row + p * 16;
-    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, v, 16, value_row, end - begin,
-               {r == 0 ? ahead + p * kKeyTile * 16 : v, kKeyTile * 16});
+    const Index at = values.at(begin, p);
+    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values.data + at, 16, values.row(p), end - begin,
+               (r == 0 ? ahead : values.data) + at);
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(o + i * stride + j * 16, sums.at[i][j]);
     }
   }
 };
 
-/// Blocks of output: 4 panels (D 64, 128), else 2, else 1.
+/// Blocks of output: 4 panels (a group of a page), or what is left of them.
 ATTEND_INLINE void sweep_values(const ValuesOp& op, Index r0, Index r1, Index panels) {
   Index p = 0;
+  constexpr int kWide = ATTEND_SIMD >= 256 ? PageLayout::kValues / 16 : 2;
+  if (ATTEND_SIMD == 512 || r1 - r0 <= kRows<kWide>)
+    for (; p + kWide <= panels; p += kWide) sweep_rows<kWide>(op, r0, r1, p);
   if constexpr (kPanels == 3) {
-    if (r1 - r0 <= kRows<kPanelsFewRows>)
-      for (; p + kPanelsFewRows <= panels; p += kPanelsFewRows) sweep_rows<kPanelsFewRows>(op, r0, r1, p);
-    for (; p + 4 <= panels; p += 4) sweep_rows<4>(op, r0, r1, p);
     if (p + 3 == panels) sweep_rows<3>(op, r0, r1, p), p += 3;
     for (; p + 2 <= panels; p += 2) sweep_rows<2>(op, r0, r1, p);
-  } else {
-    if (r1 - r0 <= kRows<kPanelsFewRows>)
-      for (; p + kPanelsFewRows <= panels; p += kPanelsFewRows) sweep_rows<kPanelsFewRows>(op, r0, r1, p);
   }
   for (; p < panels; ++p) sweep_rows<1>(op, r0, r1, p);
 }
 
 /// Whether the values of keys [begin, end) are finite: then a weight of 0 keeps them out of a sum.
-ATTEND_NOINLINE bool finite(const float* values, Index value_row, Index begin, Index end, Index panels) {
+ATTEND_NOINLINE bool finite(const Values& values, Index begin, Index end, Index panels) {
   vf sum = set1(0.0f);
   for (Index k = begin; k < end; ++k)
-    for (Index p = 0; p < panels; ++p) sum = fma(load(values + k * value_row + p * 16), set1(0.0f), sum);
+    for (Index p = 0; p < panels; ++p) sum = fma(load(values.data + values.at(k, p)), set1(0.0f), sum);
   return !any(unordered(sum));
 }
 
@@ -77,8 +84,7 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
     if (inner_begin > inner_end) inner_begin = inner_end = e.end;
     op.begin = e.begin;
     op.end = e.end;
-    if (finite(op.values, op.value_row, e.begin, inner_begin, panels) &&
-        finite(op.values, op.value_row, inner_end, e.end, panels)) {
+    if (finite(op.values, e.begin, inner_begin, panels) && finite(op.values, inner_end, e.end, panels)) {
       sweep_values(op, r0, r1, panels);
       continue;
     }
@@ -101,12 +107,13 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
 
 /// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores.
 ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
-                              const float* values, Index value_row, Index first, Index keys, const Sight& sight,
+                              const Values& values, Index first, Index keys, const Sight& sight,
                               AttentionState state, bool start, const float* ahead) {
   alignas(64) float alpha[kQueryRows];
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
   const Index count = rows.count();
+  const ModifierFunctions modifier = t.weight_modifier;
   for (Index r = 0; r < count; r += 16) {
     const vf tile = load(tile_maximum + r), none = set1(kNone);
     vf now = tile;
@@ -120,14 +127,14 @@ ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* 
     store(state.maximum + r, now);
   }
   for (Index r = 0; r < count; ++r) {
-    const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
     float* s = scores + r * kKeyTile;
-    if (e.begin >= e.end || tile_maximum[r] == kNone) {
-      for (Index p = tile_p0; p < tile_p1; ++p) store(s + p * 16, set1(0.0f));
-      if (start) store(state.lanes + r * kLanes, set1(0.0f));
-      continue;
+    Index p0 = tile_p0, p1 = tile_p1;
+    if (tile_maximum[r] == kNone) {
+      p1 = p0;
+    } else if (!sight.all) {
+      p0 = sight.row[r].begin / 16;
+      p1 = (sight.row[r].end + 15) / 16;
     }
-    const Index p0 = e.begin / 16, p1 = (e.end + 15) / 16;
     for (Index p = tile_p0; p < p0; ++p) store(s + p * 16, set1(0.0f));
     for (Index p = p1; p < tile_p1; ++p) store(s + p * 16, set1(0.0f));
     const vf maximum = set1(state.maximum[r]);
@@ -137,15 +144,15 @@ ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* 
       store(s + p * 16, w);
       sum = add(sum, w);
     }
-    if (t.weight_modifier.apply != nullptr)
+    if (modifier.apply != nullptr)
       for (Index p = p0; p < p1; ++p)
-        t.weight_modifier.apply(t.weight_modifier.object, s + p * 16, rows.batch, rows.head + r / rows.queries,
+        modifier.apply(modifier.object, s + p * 16, rows.batch, rows.head + r / rows.queries,
                                 rows.query + r % rows.queries, first + p * 16, first + keys);
     if (!start) sum = fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum);
     store(state.lanes + r * kLanes, sum);
   }
   const Index panels = t.value_stride() / 16;
-  const ValuesOp op{scores,     values,    value_row, state.output, t.value_stride(), start ? nullptr : alpha,
+  const ValuesOp op{scores,      values,    state.output, t.value_stride(), start ? nullptr : alpha,
                     sight.begin, sight.end, ahead};
   if (sight.all)
     sweep_values(op, 0, count, panels);
@@ -186,13 +193,16 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
     if (!look(t, rows, first, keys, sight)) continue;
     const float* page = page_of(t, rows, tile, scratch);
     if (page == nullptr) continue;
-    const float* values =
-        t.values_in_place ? t.value.at(b, kv_head, t.key_begin(b) + first) : page + kKeyTile * t.head_dim;
-    const float* next = t.pages != nullptr && first + kKeyTile < keys_of_batch ? t.pages[b][tile + 1] : nullptr;
-    const float* ahead = next != nullptr ? next + kv_head * t.page_floats() : page;
+    const bool last = first + kKeyTile >= keys_of_batch;
+    const float* next = t.pages == nullptr ? nullptr : t.pages[b][last ? 0 : tile + 1];  // last: of the next head
+    next = next != nullptr ? next + (kv_head + last) * t.page().floats() : page;
+    Values values{page + t.page().value(0, 0), t.page(), 0};
+    if (t.values_in_place) {
+      values = {t.value.at(b, kv_head, t.key_begin(b) + first), {}, t.value.token};
+      next = last ? values.data : values.data + kKeyTile * t.value.token;
+    }
     tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
-    add_tile(t, rows, scores, tile_maximum, values, t.values_in_place ? t.value.token : t.value_stride(), first, keys,
-             sight, state, !seen, ahead);
+    add_tile(t, rows, scores, tile_maximum, values, first, keys, sight, state, !seen, next);
     seen = true;
   }
   return seen;
@@ -233,53 +243,53 @@ ATTEND_INLINE double log_of(float x) {
 
 ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows, AttentionState total) {
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
-  const Index stride = t.value_stride(), begin = t.query_begin(rows.batch);
+  const Index stride = t.value_stride(), begin = t.query_begin(rows.batch), whole = t.value_dim / 16 * 16;
+  const int tail = static_cast<int>(t.value_dim - whole);
   const double log2e = 1.4426950408889634;
-  alignas(64) float sums[kQueryRows], inverses_of[kQueryRows];
+  const double natural = static_cast<double>(t.exponent) / log2e;  // the scale, or 1
+  const float *sinks = t.sinks, *maxima = total.maximum;
+  float* const log_sum_exp = t.log_sum_exp;
+  alignas(64) float sums[kQueryRows], inverses[kQueryRows];
   for (Index r = 0; r < rows.count(); r += 16) {
     const vf sum = reduce_rows(total.lanes + r * kLanes, Total{});
     store(sums + r, sum);
-    store(inverses_of + r, div(set1(1.0f), sum));
+    store(inverses + r, div(set1(1.0f), sum));
   }
-  for (Index r = 0; r < rows.count(); ++r) {
-    const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
-    float* out = t.out.at(rows.batch, h, begin + q);
-    float* lanes = total.lanes + r * kLanes;
-    float* output = total.output + r * stride;
-    float maximum = total.maximum[r];
-    float sum = sums[r], inverse = maximum == kNone ? 0.0f : inverses_of[r];
-    if (t.sinks != nullptr && maximum != kNone) {
-      const float sink = t.folded ? t.sinks[h] / t.scale : t.sinks[h];  // in the units of the scores
-      if (sink > maximum) {
-        const vf a = softmax_exp(set1(maximum - sink), exponent, lowest);
-        sum = reduce_sum(mul(load(lanes), a));
-        for (Index d = 0; d < stride; d += 16) store(output + d, mul(load(output + d), a));
-        total.maximum[r] = maximum = sink;
-        sum += 1.0f;
-      } else {
-        alignas(64) float e[16];
-        store(e, softmax_exp(set1(sink - maximum), exponent, lowest));
-        sum += e[0];
+  for (Index g = 0, r = 0; g < rows.heads; ++g) {
+    const Index h = rows.head + g;
+    float* out = t.out.at(rows.batch, h, begin + rows.query);
+    for (Index i = 0; i < rows.queries; ++i, ++r, out += t.out.token) {
+      float* output = total.output + r * stride;
+      const bool none = maxima[r] == kNone;
+      float sum = sums[r], inverse = none ? 0.0f : inverses[r];
+      if (sinks != nullptr && !none) {
+        float* lanes = total.lanes + r * kLanes;
+        const float sink = t.folded ? sinks[h] / t.scale : sinks[h];  // in the units of the scores
+        if (sink > maxima[r]) {
+          const vf a = softmax_exp(set1(maxima[r] - sink), exponent, lowest);
+          sum = reduce_sum(mul(load(lanes), a));
+          for (Index d = 0; d < stride; d += 16) store(output + d, mul(load(output + d), a));
+          total.maximum[r] = sink;
+          sum += 1.0f;
+        } else {
+          alignas(64) float e[16];
+          store(e, softmax_exp(set1(sink - maxima[r]), exponent, lowest));
+          sum += e[0];
+        }
+        inverse = 1.0f / sum;
       }
-      inverse = 1.0f / sum;
-    }
-    lanes[0] = inverse;  // what attention_weights multiplies by
-    const vf inverses = set1(inverse);
-    for (Index d = 0; d < t.value_dim; d += 16) {
-      // + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen
-      const vf v = maximum == kNone ? set1(0.0f) : add(mul(load(output + d), inverses), set1(0.0f));
-      if (t.value_dim - d >= 16)
-        store(out + d, v);
-      else
-        store_n(out + d, v, static_cast<int>(t.value_dim - d));
-    }
-    if (t.log_sum_exp != nullptr) {
-      const Index batch = t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
-      const Index row = (batch * t.heads + h) * t.log_sum_exp_queries + begin + q;
-      const double natural = static_cast<double>(t.exponent) / log2e;  // the scale, or 1
-      t.log_sum_exp[row] =
-          maximum == kNone ? kNone
-                           : static_cast<float>(__builtin_fma(static_cast<double>(maximum), natural, log_of(sum)));
+      total.lanes[r * kLanes] = inverse;  // what attention_weights multiplies by
+      // a row that saw nothing may hold anything; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is
+      // not to be seen
+      const vf factor = set1(inverse), zero = set1(0.0f);
+      for (Index d = 0; d < whole; d += 16) store(out + d, none ? zero : add(mul(load(output + d), factor), zero));
+      if (tail > 0) store_n(out + whole, none ? zero : add(mul(load(output + whole), factor), zero), tail);
+      if (log_sum_exp != nullptr) {
+        const Index batch = t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
+        const Index row = (batch * t.heads + h) * t.log_sum_exp_queries + begin + rows.query + i;
+        log_sum_exp[row] = none ? kNone
+                                : static_cast<float>(__builtin_fma(static_cast<double>(maxima[r]), natural, log_of(sum)));
+      }
     }
   }
 }

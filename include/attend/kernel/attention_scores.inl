@@ -63,7 +63,7 @@ ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
 template <class F>
 ATTEND_INLINE vf reduce_rows(const float* lanes, F f) {
   alignas(64) float columns[256];
-  transpose_16x16(lanes, 16, 16, columns);
+  transpose_16x16(lanes, 16, 16, columns, 16);
   vf x[16];
   ATTEND_UNROLL for (int j = 0; j < 16; ++j) x[j] = load(columns + j * 16);
   ATTEND_UNROLL for (int width = 8; width > 0; width /= 2) {
@@ -83,19 +83,20 @@ struct Total {
 struct ScoresOp {
   const float* query;
   Index query_stride;
-  const float* keys;  // [6][D][16]
+  const float* keys;  // [2][D][48]
   Index head_dim;
   float* scores;  // [48][96]
   float* maximum;  // [48][16]
   Index first_panel;
+  const float* ahead;  // wanted next, as much as the keys
 
   template <int MR, int NV>
   ATTEND_NOINLINE void run(Index r, Index p) const {
     Sums<MR, NV> sums;
     set_zero(sums);
-    const float* k = keys + p * head_dim * 16;
-    accumulate(sums, query + r * query_stride, query_stride, k, head_dim * 16, 16, head_dim,
-               {k + (r == 0 ? NV * head_dim * 16 : 0), head_dim * 16});
+    const Index at = PageLayout{head_dim}.key(p * 16, 0);
+    accumulate(sums, query + r * query_stride, query_stride, keys + at, 16, PageLayout::kKeys, head_dim,
+               (r == 0 ? ahead : keys) + at);
     float* s = scores + r * kKeyTile + p * 16;
     if (maximum != nullptr) {
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
@@ -110,6 +111,13 @@ struct ScoresOp {
     }
   }
 };
+
+/// Scores of rows [r0, r1) and panels [p0, p1), each half of the keys for itself.
+ATTEND_INLINE void sweep_scores(const ScoresOp& op, Index r0, Index r1, Index p0, Index p1) {
+  constexpr Index kHalf = PageLayout::kKeys / 16;
+  if (p0 < kHalf) sweep<kHalf>(op, r0, r1, p0, p1 < kHalf ? p1 : kHalf);
+  if (p1 > kHalf) sweep<kHalf>(op, r0, r1, p0 > kHalf ? p0 : kHalf, p1);
+}
 
 /// Scale, softcap and modifier on one row's panels, where they are not folded into the exponent.
 ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q, Index first, Index keys, Index p0,
@@ -143,17 +151,18 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
   alignas(64) float lanes[kQueryRows * 16];
   // Whole panels, nothing to do to a score: the maximum is taken while the scores are in registers.
   const bool plain = sight.all && t.folded && sight.begin % 16 == 0 && sight.end % 16 == 0;
-  const ScoresOp op{query, query_stride, page, t.head_dim, scores, plain ? lanes : nullptr, sight.begin / 16};
+  const ScoresOp op{query, query_stride, page, t.head_dim, scores, plain ? lanes : nullptr, sight.begin / 16,
+                    page + (t.values_in_place ? 0 : t.page().value(0, 0))};
   if (plain) {
-    sweep(op, 0, rows.count(), sight.begin / 16, sight.end / 16);
+    sweep_scores(op, 0, rows.count(), sight.begin / 16, sight.end / 16);
     for (Index r = 0; r < rows.count(); r += 16) store(maximum + r, reduce_rows(lanes + r * 16, Maximum{}));
   } else if (sight.all) {
-    sweep(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
+    sweep_scores(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
   } else {
     for (Index r = 0; r < rows.count(); r += 8) {
       const Index end = r + 8 < rows.count() ? r + 8 : rows.count();
       const Extent e = span_of(sight, r, end);
-      if (e.begin < e.end) sweep(op, r, end, e.begin / 16, (e.end + 15) / 16);
+      if (e.begin < e.end) sweep_scores(op, r, end, e.begin / 16, (e.end + 15) / 16);
     }
   }
   for (Index r = 0; r < rows.count(); ++r) {
@@ -179,32 +188,35 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
   }
 }
 
-/// Tile `tile` of key/value head `kv_head` as a page: keys transposed in panels of 16, values in rows padded to 16.
+/// Tile `tile` of key/value head `kv_head` as a page: see PageLayout. Values are padded with 0.
 ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index tile, float* page) {
   const Index first = tile * kKeyTile, left = t.key_count(b) - first;
   const Index keys = left < kKeyTile ? left : kKeyTile, D = t.head_dim;
+  const PageLayout layout = t.page();
   const float* key = t.key.at(b, kv_head, t.key_begin(b) + first);
   for (Index p = 0; p * 16 < keys; ++p) {
     const float* from = key + p * 16 * t.key.token;
-    float* to = page + p * D * 16;
+    float* to = page + layout.key(p * 16, 0);
     const int rows = static_cast<int>(keys - p * 16 < 16 ? keys - p * 16 : 16);
     if (keys > (p + 1) * 16)  // the rows of the next panel, far apart as they may lie
       for (Index j = 0; j < 16 && (p + 1) * 16 + j < keys; ++j)
         for (Index d = 0; d < D; d += 16) __builtin_prefetch(from + (16 + j) * t.key.token + d);
     Index d = 0;
-    for (; d + 16 <= D; d += 16) transpose_16x16(from + d, t.key.token, rows, to + d * 16);
-    for (; d < D; ++d)
-      for (int j = 0; j < 16; ++j) to[d * 16 + j] = j < rows ? from[j * t.key.token + d] : 0.0f;
+    for (; d + 16 <= D; d += 16) transpose_16x16(from + d, t.key.token, rows, to + d * layout.kKeys, layout.kKeys);
+    if (d < D) {
+      alignas(64) float rest[256], columns[256];
+      for (int j = 0; j < rows; ++j) store(rest + j * 16, load_n(from + j * t.key.token + d, static_cast<int>(D - d)));
+      transpose_16x16(rest, 16, rows, columns, 16);
+      for (Index i = 0; d < D; ++i, ++d) store(to + d * layout.kKeys, load(columns + i * 16));
+    }
   }
   if (t.values_in_place) return;
   const float* value = t.value.at(b, kv_head, t.key_begin(b) + first);
-  const Index stride = t.value_stride();
-  float* to = page + kKeyTile * D;
-  for (Index k = 0; k < keys; ++k, value += t.value.token, to += stride) {
-    Index d = 0;
-    for (; d + 16 <= t.value_dim; d += 16) store(to + d, load(value + d));
-    if (d < t.value_dim) store(to + d, load_n(value + d, static_cast<int>(t.value_dim - d)));
-  }
+  for (Index k = 0; k < keys; ++k, value += t.value.token)
+    for (Index d = 0; d < t.value_dim; d += 16) {
+      const Index n = t.value_dim - d;
+      store(page + layout.value(k, d), n >= 16 ? load(value + d) : load_n(value + d, static_cast<int>(n)));
+    }
 }
 
 /// Queries in rows of one stride: as they lie where they are of one head, else gathered into scratch.
@@ -225,7 +237,7 @@ ATTEND_INLINE const float* page_of(const Attention& t, const QueryRows& rows, In
   const Index kv_head = rows.head / (t.heads / t.kv_heads);
   if (t.pages != nullptr) {
     const float* page = t.pages[rows.batch][tile];
-    return page == nullptr ? nullptr : page + kv_head * t.page_floats();
+    return page == nullptr ? nullptr : page + kv_head * t.page().floats();
   }
   float* page = scratch + kQueryRows * (kKeyTile + t.head_dim);
   pack_page(t, rows.batch, kv_head, tile, page);

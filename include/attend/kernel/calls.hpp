@@ -72,7 +72,7 @@ struct Attention {
   const Index* query_offsets = nullptr;
   const Index* key_offsets = nullptr;
   const Index* key_counts = nullptr;  // of each batch, where it is less than `keys`
-  /// Packed tiles: pages[b][tile] points at [H_kv][page_floats()], or is null where a ring cache let go of it: those
+  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of it: those
   /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
   bool values_in_place = false;  // V is read as it lies, also where keys are packed
@@ -90,8 +90,7 @@ struct Attention {
   Index log_sum_exp_queries = 0;
 
   Index value_stride() const { return (value_dim + 15) / 16 * 16; }
-  /// A tile of one key/value head: K as [96 / 16][D][16], then V as [96][value_stride()].
-  Index page_floats() const { return kKeyTile * (head_dim + value_stride()); }
+  PageLayout page() const { return {head_dim, value_stride()}; }
   Index query_begin(Index b) const { return query_offsets != nullptr ? query_offsets[b] : 0; }
   Index query_count(Index b) const {
     return query_offsets != nullptr ? query_offsets[b + 1] - query_offsets[b] : queries;
@@ -122,7 +121,7 @@ struct AttentionState {
 
 /// Floats that attention_span scribbles on: scores, gathered queries, one page.
 inline Index attention_scratch_floats(const Attention& t) {
-  return kQueryRows * (kKeyTile + t.head_dim) + t.page_floats();
+  return kQueryRows * (kKeyTile + t.head_dim) + t.page().floats();
 }
 
 /// The entries of one ISA. Ranges are half open; panels are 16 columns.

@@ -12,7 +12,7 @@ constexpr int kRows = ATTEND_SIMD == 512   ? (NV <= 2 ? 12 : NV == 3 ? 8 : NV ==
                                            : (NV == 1 ? 2 : 1);
 /// Panels of a block when there are many rows, and when there are at most two (then B is read once, from memory).
 constexpr int kPanels = ATTEND_SIMD == 512 ? 3 : 1;
-constexpr int kPanelsFewRows = ATTEND_SIMD == 512 ? 8 : ATTEND_SIMD == 256 ? 4 : 2;
+constexpr int kPanelsFewRows = ATTEND_SIMD >= 256 ? 4 : 2;
 
 template <int MR, int NV>
 struct Sums {
@@ -26,26 +26,31 @@ ATTEND_INLINE void set_zero(Sums<MR, NV>& sums) {
   }
 }
 
-/// Lines that are wanted soon, fetched into the L2 cache while a block runs: `panels` panels of it, `panel` apart.
-struct Ahead {
-  const float* data;
-  Index panel;
-};
+/// sums[i][16 j …] += a[i] * b[16 j …] for one k; the lines of `ahead` that lie as b's do are fetched into the L2
+/// cache, but for one row, which the machine's own prefetching serves better.
+template <int MR, int NV>
+ATTEND_INLINE void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
+                                  const float* ahead) {
+  vf w[NV];
+  ATTEND_UNROLL for (int j = 0; j < NV; ++j) w[j] = load(b + j * panel);
+  if constexpr (MR > 1) {
+    ATTEND_UNROLL for (int j = 0; j < NV; ++j) __builtin_prefetch(ahead + j * panel, 0, 2);
+  }
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+    const vf x = set1(a[i * lda]);
+    ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = fma(x, w[j], sums.at[i][j]);
+  }
+}
 
 /// sums[i][16 j …] += a[i][k] * b[k][16 j …] for k = 0 … depth - 1, in this order.
 template <int MR, int NV>
 ATTEND_INLINE void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel, Index row,
-                              Index depth, Ahead ahead) {
-  ATTEND_UNROLL_BY(4) for (Index k = 0; k < depth; ++k) {
-    vf w[NV];
-    ATTEND_UNROLL for (int j = 0; j < NV; ++j) w[j] = load(b + j * panel);
-    ATTEND_UNROLL for (int j = 0; j < NV; ++j) __builtin_prefetch(ahead.data + j * ahead.panel + k * 16, 0, 2);
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      const vf x = set1(a[i * lda]);
-      ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = fma(x, w[j], sums.at[i][j]);
-    }
-    a += 1;
-    b += row;
+                              Index depth, const float* ahead) {
+  if constexpr (MR <= 4) {  // b comes from memory, and each load has the same stride as b: caches see that
+    for (Index k = 0; k < depth; ++k) accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
+  } else {
+    ATTEND_UNROLL_BY(4) for (Index k = 0; k < depth; ++k)
+        accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
   }
 }
 
@@ -69,12 +74,12 @@ ATTEND_INLINE void sweep_rows(const Op& op, Index m0, Index m1, Index p) {
   }
 }
 
-/// Covers rows [m0, m1) × panels [p0, p1) with blocks.
-template <class Op>
+/// Covers rows [m0, m1) × panels [p0, p1) with blocks, few rows with blocks of FEW panels.
+template <int FEW = kPanelsFewRows, class Op>
 ATTEND_INLINE void sweep(const Op& op, Index m0, Index m1, Index p0, Index p1) {
   Index p = p0;
-  if (m1 - m0 <= kRows<kPanelsFewRows>)
-    for (; p + kPanelsFewRows <= p1; p += kPanelsFewRows) sweep_rows<kPanelsFewRows>(op, m0, m1, p);
+  if (m1 - m0 <= kRows<FEW>)
+    for (; p + FEW <= p1; p += FEW) sweep_rows<FEW>(op, m0, m1, p);
   if constexpr (kPanels == 3) {
     // 4 = 2 + 2: a last lone panel would have too few sums to hide the latency of an FMA
     for (; p + 3 <= p1 && p1 - p != 4; p += 3) sweep_rows<3>(op, m0, m1, p);
@@ -102,7 +107,7 @@ struct ProductOp {
       }
     }
     accumulate(sums, t.a + m * t.lda + k0, t.lda, t.w + (p * t.k + k0) * 16, t.k * 16, 16, k1 - k0,
-               {t.w + ((p + (m < NV ? NV : 0)) * t.k + k0) * 16, t.k * 16});
+               t.w + ((p + (m < NV ? NV : 0)) * t.k + k0) * 16);
     if (k1 == t.k) {
       if (t.bias != nullptr) {
         ATTEND_UNROLL for (int j = 0; j < NV; ++j) {

@@ -95,7 +95,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   }
   // Pack keys (and values) once for all blocks of rows, for as many heads at a time as a cache holds: a few heads
   // of one batch, or several whole batches.
-  const Index tile_floats = t.page_floats(), head_bytes = std::max<Index>(1, tiles * tile_floats * 4);
+  const Index tile_floats = t.page().floats(), head_bytes = std::max<Index>(1, tiles * tile_floats * 4);
   const Index budget = std::max<Index>(context.threads(), context.threads() * (512 << 10) / head_bytes);
   const Index head_step = std::min(budget, t.kv_heads);
   const Index batch_step = std::min(batch, std::max<Index>(1, budget / t.kv_heads));

@@ -281,9 +281,8 @@ ATTEND_INLINE float reduce_max(vf v) {
 }
 #undef ATTEND_TO_QUADS
 
-/// dst[d * 16 + j] = src[j * stride + d] for d < 16, j < rows; columns j >= rows become 0. d counts are whole
-/// blocks of 16: `transpose_tail` does the rest.
-ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst) {
+/// dst[d * row + j] = src[j * stride + d] for d < 16, j < rows; columns j >= rows become 0.
+ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst, ptrdiff_t row) {
 #if ATTEND_SIMD == 512
   __m512 t[16], u[16];
   ATTEND_UNROLL for (int i = 0; i < 16; ++i) t[i] = i < rows ? (__m512)load(src + i * stride).r[0] : _mm512_setzero_ps();
@@ -301,10 +300,10 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
   ATTEND_UNROLL for (int c = 0; c < 4; ++c) {
     const __m512 a = _mm512_shuffle_f32x4(t[c], t[4 + c], 0x88), b = _mm512_shuffle_f32x4(t[c], t[4 + c], 0xdd);
     const __m512 e = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0x88), f = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0xdd);
-    _mm512_storeu_ps(dst + 16 * c, _mm512_shuffle_f32x4(a, e, 0x88));
-    _mm512_storeu_ps(dst + 16 * (4 + c), _mm512_shuffle_f32x4(b, f, 0x88));
-    _mm512_storeu_ps(dst + 16 * (8 + c), _mm512_shuffle_f32x4(a, e, 0xdd));
-    _mm512_storeu_ps(dst + 16 * (12 + c), _mm512_shuffle_f32x4(b, f, 0xdd));
+    _mm512_storeu_ps(dst + row * c, _mm512_shuffle_f32x4(a, e, 0x88));
+    _mm512_storeu_ps(dst + row * (4 + c), _mm512_shuffle_f32x4(b, f, 0x88));
+    _mm512_storeu_ps(dst + row * (8 + c), _mm512_shuffle_f32x4(a, e, 0xdd));
+    _mm512_storeu_ps(dst + row * (12 + c), _mm512_shuffle_f32x4(b, f, 0xdd));
   }
 #elif ATTEND_SIMD == 256
   for (int j = 0; j < 16; j += 8) {
@@ -323,8 +322,8 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
         t[4 * q + 3] = _mm256_shuffle_ps(u[4 * q + 1], u[4 * q + 3], 0xee);
       }
       ATTEND_UNROLL for (int c = 0; c < 4; ++c) {
-        _mm256_storeu_ps(dst + 16 * (d + c) + j, _mm256_permute2f128_ps(t[c], t[4 + c], 0x20));
-        _mm256_storeu_ps(dst + 16 * (d + 4 + c) + j, _mm256_permute2f128_ps(t[c], t[4 + c], 0x31));
+        _mm256_storeu_ps(dst + row * (d + c) + j, _mm256_permute2f128_ps(t[c], t[4 + c], 0x20));
+        _mm256_storeu_ps(dst + row * (d + 4 + c) + j, _mm256_permute2f128_ps(t[c], t[4 + c], 0x31));
       }
     }
   }
@@ -332,7 +331,7 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
   for (int j = 0; j < 16; j += 4)
     for (int d = 0; d < 16; d += 4)
       for (int i = 0; i < 4; ++i)
-        for (int c = 0; c < 4; ++c) dst[16 * (d + c) + j + i] = j + i < rows ? src[(j + i) * stride + d + c] : 0.0f;
+        for (int c = 0; c < 4; ++c) dst[row * (d + c) + j + i] = j + i < rows ? src[(j + i) * stride + d + c] : 0.0f;
 #endif
 }
 
