@@ -15,6 +15,9 @@ struct Values {
   }
 };
 
+/// x * factor; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen.
+ATTEND_INLINE vf scaled(vf x, vf factor) { return add(mul(x, factor), set1(0.0f)); }
+
 /// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the output.
 struct ValuesOp {
   const float* weights;  // [48][96]
@@ -24,6 +27,8 @@ struct ValuesOp {
   const float* alpha;  // [48], or null: the output starts from 0
   Index begin, end;
   const float* ahead;  // wanted next, as much as the values
+  const float* factor = nullptr;  // [48], or null: `output` is the caller's, of `width` columns, and gets the products
+  Index width = 0;
 
   template <int MR, int NV>
   ATTEND_NOINLINE void run(Index r, Index p) const {
@@ -40,6 +45,16 @@ struct ValuesOp {
     const Index at = values.at(begin, p);
     accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values.data + at, 16, values.row(p), end - begin,
                (r == 0 ? ahead : values.data) + at);
+    if (factor != nullptr) {
+      const Index left = width - (p + NV - 1) * 16;
+      const int tail = static_cast<int>(left < 16 ? left : 16);
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        const vf f = set1(factor[r + i]);
+        ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) store(o + i * stride + j * 16, scaled(sums.at[i][j], f));
+        store_block(o + i * stride + (NV - 1) * 16, scaled(sums.at[i][NV - 1], f), tail);
+      }
+      return;
+    }
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(o + i * stride + j * 16, sums.at[i][j]);
     }
@@ -105,10 +120,21 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
   }
 }
 
-/// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores.
-ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
-                              const Values& values, Index first, Index keys, const Sight& sight,
-                              AttentionState state, bool start, const float* ahead) {
+/// 1 / sum of each row; false where a row saw nothing.
+ATTEND_INLINE bool inverse_sums(const float* maximum, AttentionState state, Index count, float* inverses) {
+  bool all = true;
+  for (Index r = 0; r < count; r += 16) {
+    store(inverses + r, div(set1(1.0f), reduce_rows(state.lanes + r * kLanes, Total{})));
+    for (Index i = r; i < r + 16 && i < count; ++i) all = all && maximum[i] != kNone;
+  }
+  return all;
+}
+
+/// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores. True
+/// where the output, the caller's, is finished: of rows that see this tile alone, and nothing but their output wanted.
+ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
+                              const Values& values, Index first, Index keys, const Sight& sight, AttentionState state,
+                              bool start, const float* ahead) {
   alignas(64) float alpha[kQueryRows];
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
@@ -152,20 +178,29 @@ ATTEND_NOINLINE void add_tile(const Attention& t, const QueryRows& rows, float* 
     store(state.lanes + r * kLanes, sum);
   }
   const Index panels = t.value_stride() / 16;
-  const ValuesOp op{scores,      values,    state.output, t.value_stride(), start ? nullptr : alpha,
-                    sight.begin, sight.end, ahead};
-  if (sight.all)
-    sweep_values(op, 0, count, panels);
-  else
+  ValuesOp op{scores,      values,    state.output, t.value_stride(), start ? nullptr : alpha,
+              sight.begin, sight.end, ahead};
+  if (!sight.all) {
     masked_values(t, rows, op, first, keys, sight, panels);
+    return false;
+  }
+  const bool alone = t.output_alone && t.key_count(rows.batch) <= kKeyTile && (rows.heads == 1 || rows.queries == 1);
+  if (alone && inverse_sums(tile_maximum, state, count, alpha)) {
+    op.output = t.out.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
+    op.stride = rows.heads == 1 ? t.out.token : t.out.head;
+    op.factor = alpha;
+    op.width = t.value_dim;
+  }
+  sweep_values(op, 0, count, panels);
+  return op.factor != nullptr;
 }
 
-ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, Index span, AttentionState state,
+ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& rows, Index span, AttentionState state,
                                     float* scratch) {
   float* scores = scratch;
   Index query_stride;
   const float* query = gather_queries(t, rows, scratch + kQueryRows * kKeyTile, query_stride);
-  const Index kv_head = rows.head / (t.heads / t.kv_heads), b = rows.batch;
+  const Index kv_head = rows.kv_head, b = rows.batch;
   const Index keys_of_batch = t.key_count(b);
   bool seen = false;
   alignas(64) float tile_maximum[kQueryRows];
@@ -173,7 +208,7 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
   // Tiles of the span that any row sees a key of: a window costs its own width, not that of all keys.
   Index tile = span * kSpanTiles, tile_end = (span + 1) * kSpanTiles;
   if (tile_end * kKeyTile > keys_of_batch) tile_end = (keys_of_batch + kKeyTile - 1) / kKeyTile;
-  if (tile >= tile_end) return false;
+  if (tile >= tile_end) return SpanResult::nothing;
   if (t.mask.block != nullptr) {
     const Index last = tile_end * kKeyTile < keys_of_batch ? tile_end * kKeyTile : keys_of_batch;
     Index begin = last, end = 0;
@@ -183,7 +218,7 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
       if (e.begin < begin) begin = e.begin;
       if (e.end > end) end = e.end;
     }
-    if (begin >= end) return false;
+    if (begin >= end) return SpanResult::nothing;
     tile = begin / kKeyTile;
     tile_end = (end + kKeyTile - 1) / kKeyTile;
   }
@@ -202,10 +237,11 @@ ATTEND_NOINLINE bool attention_span(const Attention& t, const QueryRows& rows, I
       next = last ? values.data : values.data + kKeyTile * t.value.token;
     }
     tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
-    add_tile(t, rows, scores, tile_maximum, values, first, keys, sight, state, !seen, next);
+    if (add_tile(t, rows, scores, tile_maximum, values, first, keys, sight, state, !seen, next))
+      return SpanResult::finished;
     seen = true;
   }
-  return seen;
+  return seen ? SpanResult::state : SpanResult::nothing;
 }
 
 ATTEND_NOINLINE void attention_merge(const Attention& t, const QueryRows& rows, AttentionState total,
@@ -279,11 +315,9 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
         inverse = 1.0f / sum;
       }
       total.lanes[r * kLanes] = inverse;  // what attention_weights multiplies by
-      // a row that saw nothing may hold anything; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is
-      // not to be seen
-      const vf factor = set1(inverse), zero = set1(0.0f);
-      for (Index d = 0; d < whole; d += 16) store(out + d, none ? zero : add(mul(load(output + d), factor), zero));
-      if (tail > 0) store_n(out + whole, none ? zero : add(mul(load(output + whole), factor), zero), tail);
+      const vf factor = set1(inverse), zero = set1(0.0f);  // a row that saw nothing may hold anything
+      for (Index d = 0; d < whole; d += 16) store(out + d, none ? zero : scaled(load(output + d), factor));
+      if (tail > 0) store_n(out + whole, none ? zero : scaled(load(output + whole), factor), tail);
       if (log_sum_exp != nullptr) {
         const Index batch = t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
         const Index row = (batch * t.heads + h) * t.log_sum_exp_queries + begin + rows.query + i;

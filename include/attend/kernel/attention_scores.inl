@@ -6,7 +6,10 @@ constexpr float kNone = -__builtin_inff();
 struct Sight {
   Index begin = 0, end = 0;  // of all rows together
   bool all = true;           // every row sees all of [begin, end)
-  Extent row[kQueryRows];    // only where not `all`
+  union {
+    Extent row[kQueryRows];  // only where not `all`: not worth the time to set them
+  };
+  Sight() {}
 };
 
 /// Rows of several heads are segments of `queries` rows, each with a head of its own.
@@ -58,18 +61,37 @@ ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
   return all;
 }
 
-/// f over the 16 lanes of each of 16 rows, lane r of the result being that of row r: transposed first, then the tree
-/// of reduce_sum.
+/// f over the 16 lanes of each of 16 rows, lane r of the result being that of row r, in the tree of reduce_sum: lane j
+/// with lane j + 8, then + 4, + 2, + 1.
 template <class F>
 ATTEND_INLINE vf reduce_rows(const float* lanes, F f) {
+  vf x[16];
+#if ATTEND_SIMD == 512
+  // Each step halves the lanes of two vectors and joins them: rows 0 … 15 end in lanes 0 … 15.
+  ATTEND_UNROLL for (int i = 0; i < 16; ++i) x[i] = load(lanes + i * 16);
+  ATTEND_UNROLL for (int i = 0; i < 8; ++i) {
+    const __m512 a = (__m512)x[i / 4 * 8 + i % 4].r[0], b = (__m512)x[i / 4 * 8 + i % 4 + 4].r[0];
+    x[i / 4 * 8 + i % 4] = f(vf{{(freg)_mm512_shuffle_f32x4(a, b, 0x44)}}, vf{{(freg)_mm512_shuffle_f32x4(a, b, 0xee)}});
+  }
+  ATTEND_UNROLL for (int i = 0; i < 4; ++i) {
+    const __m512 a = (__m512)x[i].r[0], b = (__m512)x[i + 8].r[0];
+    x[i] = f(vf{{(freg)_mm512_shuffle_f32x4(a, b, 0x88)}}, vf{{(freg)_mm512_shuffle_f32x4(a, b, 0xdd)}});
+  }
+  ATTEND_UNROLL for (int i = 0; i < 4; i += 2) {
+    const __m512d a = (__m512d)x[i].r[0], b = (__m512d)x[i + 1].r[0];
+    x[i] = f(vf{{(freg)_mm512_unpacklo_pd(a, b)}}, vf{{(freg)_mm512_unpackhi_pd(a, b)}});
+  }
+  const __m512 a = (__m512)x[0].r[0], b = (__m512)x[2].r[0];
+  return f(vf{{(freg)_mm512_shuffle_ps(a, b, 0x88)}}, vf{{(freg)_mm512_shuffle_ps(a, b, 0xdd)}});
+#else
   alignas(64) float columns[256];
   transpose_16x16(lanes, 16, 16, columns, 16);
-  vf x[16];
   ATTEND_UNROLL for (int j = 0; j < 16; ++j) x[j] = load(columns + j * 16);
   ATTEND_UNROLL for (int width = 8; width > 0; width /= 2) {
     ATTEND_UNROLL for (int j = 0; j < width; ++j) x[j] = f(x[j], x[j + width]);
   }
   return x[0];
+#endif
 }
 struct Maximum {
   ATTEND_INLINE vf operator()(vf a, vf b) const { return max(a, b); }
@@ -153,10 +175,7 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
   const bool plain = sight.all && t.folded && sight.begin % 16 == 0 && sight.end % 16 == 0;
   const ScoresOp op{query, query_stride, page, t.head_dim, scores, plain ? lanes : nullptr, sight.begin / 16,
                     page + (t.values_in_place ? 0 : t.page().value(0, 0))};
-  if (plain) {
-    sweep_scores(op, 0, rows.count(), sight.begin / 16, sight.end / 16);
-    for (Index r = 0; r < rows.count(); r += 16) store(maximum + r, reduce_rows(lanes + r * 16, Maximum{}));
-  } else if (sight.all) {
+  if (sight.all) {
     sweep_scores(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
   } else {
     for (Index r = 0; r < rows.count(); r += 8) {
@@ -165,12 +184,12 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
       if (e.begin < e.end) sweep_scores(op, r, end, e.begin / 16, (e.end + 15) / 16);
     }
   }
-  for (Index r = 0; r < rows.count(); ++r) {
+  Index h = rows.head, q = rows.query;
+  for (Index r = 0; !plain && r < rows.count(); ++r, ++q) {
+    if (q == rows.query + rows.queries) ++h, q = rows.query;
     const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
     const Index p0 = e.begin / 16, p1 = e.begin < e.end ? (e.end + 15) / 16 : p0;
     float* s = scores + r * kKeyTile;
-    if (plain && maximum[r] != kNone) continue;
-    const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
     if (!t.folded) modify_scores(t, rows.batch, h, q, first, keys, p0, p1, s);
     vf best = set1(kNone);
     for (Index p = p0; p < p1; ++p) {
@@ -181,10 +200,19 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
       }
       best = max(best, v);
     }
-    maximum[r] = reduce_max(best);
-    if (maximum[r] == kNone)  // a maximum passes NaN by: a row that sees nothing but NaN is not empty
-      for (Index p = p0; p < p1; ++p)
-        if (any(unordered(load(s + p * 16)))) maximum[r] = __builtin_nanf("");
+    store(lanes + r * 16, best);
+  }
+  for (Index r0 = 0; r0 < rows.count(); r0 += 16) {
+    const vf greatest_of = reduce_rows(lanes + r0 * 16, Maximum{});
+    store(maximum + r0, greatest_of);
+    if (!any(eq(greatest_of, set1(kNone)))) continue;
+    // a maximum passes NaN by: a row that sees nothing but NaN is not empty
+    for (Index r = r0; r < r0 + 16 && r < rows.count(); ++r) {
+      const Extent e = sight.all ? Extent{sight.begin, sight.end, true} : sight.row[r];
+      if (maximum[r] != kNone || e.begin >= e.end) continue;
+      for (Index p = e.begin / 16; p * 16 < e.end; ++p)
+        if (any(unordered(load(scores + r * kKeyTile + p * 16)))) maximum[r] = __builtin_nanf("");
+    }
   }
 }
 
@@ -234,12 +262,11 @@ ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& r
 
 /// The page of a tile: of the cache, or packed into scratch; null where the cache let go of it.
 ATTEND_INLINE const float* page_of(const Attention& t, const QueryRows& rows, Index tile, float* scratch) {
-  const Index kv_head = rows.head / (t.heads / t.kv_heads);
   if (t.pages != nullptr) {
     const float* page = t.pages[rows.batch][tile];
-    return page == nullptr ? nullptr : page + kv_head * t.page().floats();
+    return page == nullptr ? nullptr : page + rows.kv_head * t.page().floats();
   }
   float* page = scratch + kQueryRows * (kKeyTile + t.head_dim);
-  pack_page(t, rows.batch, kv_head, tile, page);
+  pack_page(t, rows.batch, rows.kv_head, tile, page);
   return page;
 }

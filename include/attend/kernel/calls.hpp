@@ -75,6 +75,7 @@ struct Attention {
   /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of it: those
   /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
+  bool output_alone = false;     // neither sinks, log-sum-exp nor weights: one tile may write the output by itself
   bool values_in_place = false;  // V is read as it lies, also where keys are packed
 
   float scale = 1;    // multiplies the products where they are not `folded`
@@ -103,7 +104,7 @@ struct Attention {
 
 /// Up to kQueryRows rows that share a key/value head: queries [query, query + queries) of each of `heads` heads.
 struct QueryRows {
-  Index batch = 0, head = 0, heads = 1, query = 0, queries = 0;
+  Index batch = 0, kv_head = 0, head = 0, heads = 1, query = 0, queries = 0;
   Index count() const { return heads * queries; }
 };
 inline constexpr Index kQueryRows = 48;
@@ -118,6 +119,9 @@ struct AttentionState {
     return {memory, memory + kQueryRows, memory + kQueryRows * (1 + kLanes)};
   }
 };
+
+/// What a span left behind: no row saw a key; a state; or the output itself, where nothing else was to come.
+enum class SpanResult { nothing, state, finished };
 
 /// Floats that attention_span scribbles on: scores, gathered queries, one page.
 inline Index attention_scratch_floats(const Attention& t) {
@@ -134,8 +138,8 @@ struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, float eps, float* y, Index n, float* statistics);
   /// Packs one tile of a key/value head into a page.
   void (*pack_page)(const Attention&, Index b, Index kv_head, Index tile, float* page);
-  /// One span of keys for some rows, from nothing into `state`; false where no row saw a key.
-  bool (*attention_span)(const Attention&, const QueryRows&, Index span, AttentionState state, float* scratch);
+  /// One span of keys for some rows, from nothing into `state`.
+  SpanResult (*attention_span)(const Attention&, const QueryRows&, Index span, AttentionState state, float* scratch);
   /// Joins the next span's state to the total.
   void (*attention_merge)(const Attention&, const QueryRows&, AttentionState total, AttentionState next);
   /// Divides by the sum and writes output and log-sum-exp.

@@ -27,6 +27,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   const double operations = 4.0 * static_cast<double>(batch * t.heads) * static_cast<double>(t.queries) *
                             static_cast<double>(t.keys) * static_cast<double>(t.head_dim + t.value_dim) / 2;
   const bool cached = t.pages != nullptr;
+  t.output_alone = t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr;
   t.values_in_place = !cached && t.value_dim % 16 == 0 && (blocks == 1 || t.keys <= 512);
 
   const Index state_floats = AttentionState::floats(t.value_stride());
@@ -38,7 +39,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
 
   const auto rows_of_block = [&](Index b, Index kv_head, Index block) {
     const Index g = block / query_blocks * block_heads, q = block % query_blocks * kQueryRows;
-    return QueryRows{b, kv_head * group + g, std::min(block_heads, group - g), q,
+    return QueryRows{b, kv_head, kv_head * group + g, std::min(block_heads, group - g), q,
                              std::min(block_queries, t.query_count(b) - q)};
   };
   const auto finish = [&](const QueryRows& rows, AttentionState total, bool seen, float* memory) {
@@ -54,10 +55,11 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
     const auto next = AttentionState::at(scratch + worker * scratch_floats + state_floats);
     bool seen = false;
     for (Index span = 0; span < spans; ++span) {
-      if (!seen)
-        seen = kernels.attention_span(t, rows, span, total, memory);
-      else if (kernels.attention_span(t, rows, span, next, memory))
-        kernels.attention_merge(t, rows, total, next);
+      const SpanResult result = kernels.attention_span(t, rows, span, seen ? next : total, memory);
+      if (result == SpanResult::finished) return;
+      if (result == SpanResult::nothing) continue;
+      if (seen) kernels.attention_merge(t, rows, total, next);
+      seen = true;
     }
     finish(rows, total, seen, memory);
   };
@@ -70,8 +72,8 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       const Index unit = item / spans, block = unit % blocks, head = unit / blocks;
       const QueryRows rows = rows_of_block(head / t.kv_heads, head % t.kv_heads, block);
       float* memory = scratch + worker * scratch_floats + 2 * state_floats;
-      seen[item] = rows.queries > 0 &&
-                   kernels.attention_span(t, rows, item % spans, AttentionState::at(states + item * state_floats), memory);
+      seen[item] = rows.queries > 0 && kernels.attention_span(t, rows, item % spans, AttentionState::at(states + item * state_floats),
+                                                              memory) == SpanResult::state;
     });
     context.parallel(units, workers, [&](Index unit, int worker) {
       const QueryRows rows = rows_of_block(unit / blocks / t.kv_heads, unit / blocks % t.kv_heads, unit % blocks);
@@ -134,7 +136,7 @@ inline void run_scores(Context& context, const Attention& t, Index batch, Heads<
   float* scratch = frame.take<float>(workers * scratch_floats);
   context.parallel(batch * t.heads * blocks, workers, [&](Index item, int worker) {
     const Index q = item % blocks * kQueryRows, h = item / blocks % t.heads, b = item / blocks / t.heads;
-    kernels().attention_weights(t, {b, h, 1, q, std::min(kQueryRows, t.queries - q)}, nullptr, out,
+    kernels().attention_weights(t, {b, h / (t.heads / t.kv_heads), h, 1, q, std::min(kQueryRows, t.queries - q)}, nullptr, out,
                                 scratch + worker * scratch_floats);
   });
 }
