@@ -136,14 +136,18 @@ struct ProductOp {
   }
 };
 
-/// Rows [m0, m1) × panels [p0, p1) of a product. 512 of k at a time keep the block's part of A in the L1 cache;
-/// the next block of k reloads the sums and goes on with the same chain.
+/// Rows [m0, m1) × panels [p0, p1) of a product. 1024 of k at a time keep a block's part of A near the L1 cache; the next
+/// of k reload the sums and go on with the same chain, 12 panels at a time, so that the sums come from the L2 cache.
+/// One block of rows reads its B but once, as one stream.
 ATTEND_NOINLINE void product(const Product& t, Index m0, Index m1, Index p0, Index p1) {
-  constexpr Index kDepth = 512;
-  Index k0 = 0;
-  do {
-    const Index k1 = t.k - k0 > kDepth ? k0 + kDepth : t.k;
-    sweep(ProductOp{t, k0, k1}, m0, m1, p0, p1);
-    k0 = k1;
-  } while (k0 < t.k);
+  const Index depth = m1 - m0 <= kRows<1> ? t.k : 1024;
+  const Index width = t.k <= depth ? p1 - p0 : 12;
+  for (Index p = p0; p < p1; p += width) {
+    Index k0 = 0;
+    do {
+      const Index k1 = t.k - k0 > depth ? k0 + depth : t.k;
+      sweep(ProductOp{t, k0, k1}, m0, m1, p, p + width < p1 ? p + width : p1);
+      k0 = k1;
+    } while (k0 < t.k);
+  }
 }
