@@ -59,12 +59,13 @@ template <int NV, class Op>
 ATTEND_INLINE void sweep_rows(const Op& op, Index m0, Index m1, Index p) {
   constexpr int R = kRows<NV>;
   Index m = m0;
-  for (; m + R <= m1; m += R) op.template run<R, NV>(m, p);
+  // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of an FMA
+  for (; m + R <= m1 && !(R == 6 && m1 - m == 8); m += R) op.template run<R, NV>(m, p);
   if constexpr (R > 8) {
     if (m + 8 <= m1) op.template run<8, NV>(m, p), m += 8;
   }
   if constexpr (R > 4) {
-    if (m + 4 <= m1) op.template run<4, NV>(m, p), m += 4;
+    for (; m + 4 <= m1; m += 4) op.template run<4, NV>(m, p);
   }
   if constexpr (R > 2) {
     if (m + 2 <= m1) op.template run<2, NV>(m, p), m += 2;
