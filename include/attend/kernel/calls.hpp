@@ -148,6 +148,8 @@ struct Kernels {
   /// scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
   void (*attention_weights)(const Attention&, const QueryRows&, const AttentionState* total, Heads<float> out,
                             float* scratch);
+  /// All rows of a key/value head that has one key; false, with nothing written, where the rows need the above.
+  bool (*attention_one_key)(const Attention&, Index b, Index kv_head);
   /// One row, or where `log` the logarithm of it.
   void (*softmax)(const float* x, float* y, Index n, bool log);
   /// One head of one token, in place: x[2 * pairs] by the angles whose cosines and sines these are.

@@ -8,4 +8,4 @@
 #include <attend/kernel/softmax.inl>
 
 inline constexpr Kernels table = {product,        activate,        multiply,         layer_norm,       rms_norm, pack_page,
-                                  attention_span, attention_merge, attention_finish, attention_weights, softmax, rotate};
+                                  attention_span, attention_merge, attention_finish, attention_weights, attention_one_key, softmax, rotate};

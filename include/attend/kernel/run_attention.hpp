@@ -88,9 +88,11 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
     });
     return;
   }
+  const bool one_key = t.keys == 1 && blocks == 1 && t.folded && t.output_alone && t.weight_modifier.apply == nullptr;
   if (cached || blocks == 1) {
     context.parallel(batch * t.kv_heads * blocks, workers, [&](Index item, int worker) {
       const Index head = item / blocks;
+      if (one_key && kernels.attention_one_key(t, head / t.kv_heads, head % t.kv_heads)) return;
       attend_block(head / t.kv_heads, head % t.kv_heads, item % blocks, worker);
     });
     return;
