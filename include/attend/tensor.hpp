@@ -150,6 +150,7 @@ class TensorView {
   template <int NewRank>
   TensorView<T, NewRank> reshape(Shape<NewRank> shape) const {
     if (!is_contiguous()) fail("Tensor: reshape of a view that is not contiguous, shape " + to_string(shape_));
+    const Shape<NewRank> asked = shape;
     for (Index& unknown : shape)
       if (unknown == -1) {
         unknown = 1;
@@ -158,7 +159,7 @@ class TensorView {
         break;
       }
     if (checked_numel(shape) != numel())
-      fail("Tensor: cannot reshape " + to_string(shape_) + " to " + to_string(shape));
+      fail("Tensor: cannot reshape " + to_string(shape_) + " to " + to_string(asked));
     return TensorView<T, NewRank>(data_, shape);
   }
   /// All leading axes as one: [..., N] as [rows, N]. Error where that needs a copy.
@@ -368,6 +369,7 @@ TensorView<const typename X::Scalar, X::rank> const_view(const X& x) { return x;
 template <class T, int Rank>
 std::ostream& operator<<(std::ostream& out, const TensorView<T, Rank>& t) {
   if constexpr (Rank == 0) {
+    if constexpr (std::is_integral_v<T>) return out << +*t.data();  // bytes are numbers
     return out << *t.data();
   } else {
     out << '[';
@@ -378,7 +380,11 @@ std::ostream& operator<<(std::ostream& out, const TensorView<T, Rank>& t) {
         i = t.size(0) - 4;
         continue;
       }
-      out << t[i];
+      if constexpr (Rank == 1) {
+        out << TensorView<T, 0>(&t[i], {});
+      } else {
+        out << t[i];
+      }
     }
     return out << ']';
   }

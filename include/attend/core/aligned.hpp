@@ -6,11 +6,20 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 namespace attend {
 
 inline constexpr std::size_t kAlignment = 64;
+
+[[noreturn]] inline void throw_bad_alloc() {
+#if defined(__cpp_exceptions)
+  throw std::bad_alloc();
+#else
+  std::abort();
+#endif
+}
 
 /// A standard allocator whose blocks start on 64-byte borders.
 template <class T>
@@ -31,35 +40,35 @@ struct AlignedAllocator {
 
  private:
   static constexpr std::size_t alignment = alignof(T) > kAlignment ? alignof(T) : kAlignment;
-  [[noreturn]] static void throw_bad_alloc() {
-#if defined(__cpp_exceptions)
-    throw std::bad_alloc();
-#else
-    std::abort();
-#endif
-  }
 };
 
-/// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.)
+/// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.) Numbers
+/// come zeroed from the operating system where they are many: memory that is never written is never there.
 template <class T>
 class AlignedArray {
+  static constexpr bool kNumbers = std::is_arithmetic_v<T>;
+
  public:
   AlignedArray() = default;
-  explicit AlignedArray(std::size_t size) : data_(size > 0 ? AlignedAllocator<T>().allocate(size) : nullptr), size_(size) {
-    std::uninitialized_value_construct_n(data_, size_);
+  explicit AlignedArray(std::size_t size) : AlignedArray(size, kNumbers) {
+    if constexpr (!kNumbers) std::uninitialized_value_construct_n(data_, size);
+    size_ = size;
   }
-  AlignedArray(const AlignedArray& other) : data_(other.size_ > 0 ? AlignedAllocator<T>().allocate(other.size_) : nullptr), size_(other.size_) {
-    std::uninitialized_copy_n(other.data_, size_, data_);
+  AlignedArray(const AlignedArray& other) : AlignedArray(other.size_, false) {
+    std::uninitialized_copy_n(other.data_, other.size_, data_);
+    size_ = other.size_;
   }
-  AlignedArray(AlignedArray&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  AlignedArray(AlignedArray&& other) noexcept
+      : block_(std::exchange(other.block_, nullptr)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   AlignedArray& operator=(AlignedArray other) noexcept {
+    std::swap(block_, other.block_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     return *this;
   }
   ~AlignedArray() {
     std::destroy_n(data_, size_);
-    if (data_ != nullptr) AlignedAllocator<T>().deallocate(data_, size_);
+    std::free(block_);
   }
 
   T* data() { return data_; }
@@ -74,6 +83,19 @@ class AlignedArray {
   const T& operator[](std::size_t i) const { return data_[i]; }
 
  private:
+  AlignedArray(std::size_t size, bool zeroed) {  // memory without values yet
+    if (size == 0) return;
+    constexpr std::size_t alignment = alignof(T) > kAlignment ? alignof(T) : kAlignment;
+    if (size > (std::numeric_limits<std::ptrdiff_t>::max() - alignment) / sizeof(T)) throw_bad_alloc();
+    const std::size_t bytes = size * sizeof(T) + alignment;
+    block_ = zeroed ? std::calloc(bytes, 1) : std::malloc(bytes);
+    if (block_ == nullptr) throw_bad_alloc();
+    void* first = block_;
+    std::size_t room = bytes;
+    data_ = static_cast<T*>(std::align(alignment, size * sizeof(T), first, room));
+  }
+
+  void* block_ = nullptr;
   T* data_ = nullptr;
   std::size_t size_ = 0;
 };
