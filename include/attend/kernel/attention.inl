@@ -361,24 +361,22 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
   }
 }
 
-/// The greater of m and |x|, NaN where x is.
-ATTEND_INLINE float greater_magnitude(float m, float x) {
-  const float a = x < 0 ? -x : x;
-  return a <= m ? m : a;
-}
-ATTEND_INLINE float greatest_magnitude(const float* x, Index n) {
-  vf most = set1(0.0f), poison = set1(0.0f);  // a maximum passes NaN by
-  for (Index i = 0; i < n; i += 16) {
-    const vf v = load_block(x + i, static_cast<int>(n - i < 16 ? n - i : 16));
-    most = max(most, abs(v));
-    poison = fma(v, set1(0.0f), poison);
-  }
-  return reduce_max(most) + reduce_sum(poison);
+/// The sum of |x|, elements `stride` apart.
+ATTEND_INLINE float sum_of_magnitudes(const float* x, Index n, Index stride) {
+  vf lanes = set1(0.0f);
+  Index i = 0;
+  if (stride == 1)
+    for (; i < n; i += 16) lanes = add(lanes, abs(load_block(x + i, static_cast<int>(n - i < 16 ? n - i : 16))));
+  float sums[4] = {};  // short chains
+  for (; i + 4 <= n; i += 4)
+    ATTEND_UNROLL for (int j = 0; j < 4; ++j) sums[j] += __builtin_fabsf(x[(i + j) * stride]);
+  for (; i < n; ++i) sums[0] += __builtin_fabsf(x[i * stride]);
+  return reduce_sum(lanes) + ((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 /// Of where there is one key and nothing but masks touches its score: the softmax of one finite score is 1, and the
-/// output the value. False, with nothing written, where a score may not be finite: no order of summing q · k
-/// overflows while max |q| * max |k| * D stays below 1e37.
+/// output the value. False, with nothing written, where a score may not be finite: no partial sum of q · k is greater
+/// than the product of the sums of |q| and |k|.
 ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_head) {
   const Index D = t.head_dim, group = t.heads / t.kv_heads, queries = t.query_count(b), begin = t.query_begin(b);
   const bool paged = t.pages != nullptr;
@@ -386,16 +384,10 @@ ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_hea
   if (t.key_count(b) != 1 || (paged && page == nullptr)) return false;
   page += paged ? kv_head * t.page().floats() : 0;
   const float* key = paged ? page + t.page().key(0, 0) : t.key.at(b, kv_head, t.key_begin(b));
-  float most_of_key = 0.0f;
-  if (paged) {
-    for (Index d = 0; d < D; ++d) most_of_key = greater_magnitude(most_of_key, key[d * PageLayout::kKeys]);
-  } else {
-    most_of_key = greatest_magnitude(key, D);
-  }
-  const float bound = 1e37f / static_cast<float>(D > 0 ? D : 1);
+  const float of_key = sum_of_magnitudes(key, D, paged ? PageLayout::kKeys : 1);
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)
     for (Index q = 0; q < queries; ++q)
-      if (!(greatest_magnitude(t.query.at(b, h, begin + q), D) * most_of_key < bound)) return false;
+      if (!(sum_of_magnitudes(t.query.at(b, h, begin + q), D, 1) * of_key < 1e37f)) return false;
   const Values values = paged ? Values{page + t.page().value(0, 0), t.page(), 0}
                               : Values{t.value.at(b, kv_head, t.key_begin(b)), {}, t.value.token};
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)

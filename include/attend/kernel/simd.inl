@@ -329,9 +329,18 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
   }
 #else
   for (int j = 0; j < 16; j += 4)
-    for (int d = 0; d < 16; d += 4)
-      for (int i = 0; i < 4; ++i)
-        for (int c = 0; c < 4; ++c) dst[row * (d + c) + j + i] = j + i < rows ? src[(j + i) * stride + d + c] : 0.0f;
+    for (int d = 0; d < 16; d += 4) {
+      freg t[4];
+      ATTEND_UNROLL for (int i = 0; i < 4; ++i)
+        t[i] = j + i < rows ? *(const freg_unaligned*)(src + (j + i) * stride + d) : freg{};
+      const freg a = __builtin_shufflevector(t[0], t[1], 0, 4, 1, 5), b = __builtin_shufflevector(t[2], t[3], 0, 4, 1, 5);
+      const freg c = __builtin_shufflevector(t[0], t[1], 2, 6, 3, 7), e = __builtin_shufflevector(t[2], t[3], 2, 6, 3, 7);
+      float* to = dst + d * row + j;
+      *(freg_unaligned*)to = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+      *(freg_unaligned*)(to + row) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+      *(freg_unaligned*)(to + 2 * row) = __builtin_shufflevector(c, e, 0, 1, 4, 5);
+      *(freg_unaligned*)(to + 3 * row) = __builtin_shufflevector(c, e, 2, 3, 6, 7);
+    }
 #endif
 }
 
