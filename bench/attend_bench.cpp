@@ -4,19 +4,29 @@
 // the `bytes` of weights, or of keys and values, read once. One thread is timed by its own CPU clock,
 // several by the wall clock.
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <ctime>
 #include <fstream>
+#include <functional>
 #include <initializer_list>
+#include <iostream>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include "machine.hpp"
+#include "models.hpp"
 #include "problems.hpp"
+#include "serve.hpp"
 
 namespace bench {
 namespace {
@@ -47,10 +57,13 @@ void measure(benchmark::State& state, const Cost& cost, int threads, Step&& step
   }
 }
 
-/// Registers a benchmark with one thread, or more, which its name then says.
+/// With one thread, or more, which the name then says.
+std::string name_of(const std::string& name, int threads) {
+  return name + (threads > 1 ? "/threads:" + std::to_string(threads) : "");
+}
 template <class Function>
 void add(const std::string& name, int threads, Function function) {
-  benchmark::RegisterBenchmark((name + (threads > 1 ? "/threads:" + std::to_string(threads) : "")).c_str(),
+  benchmark::RegisterBenchmark(name_of(name, threads).c_str(),
                                [=](benchmark::State& state) { function(state, threads); });
 }
 
@@ -60,17 +73,25 @@ bool close(std::span<const float> a, std::span<const float> b) {
   return true;
 }
 
+/// Problems with more operations are not given to Eigen. Its scores take memory as T², 1 GB at T 16384.
+constexpr double kEigenOperations = 1e12 / 2;
+
 /// A problem made of `sizes` in attend's way, and in Eigen's where there is one thread.
 template <class Problem, class... Sizes>
 void add_problem(const std::string& name, int threads, Sizes... sizes) {
-  const Cost cost = Problem(sizes...).cost();
+  const Cost cost = Problem::cost(sizes...);
   if (cost.bytes > 0) bytes_read.insert({static_cast<Index>(cost.bytes), threads});
   add(name, threads, [=](benchmark::State& state, int n) {
     Problem problem(sizes...);
     Context context(n);
     measure(state, cost, n, [&] { problem.run(context); });
   });
-  if (threads > 1) return;
+  offer(name_of(name, threads), [=] {
+    const auto problem = std::make_shared<Problem>(sizes...);
+    const auto context = std::make_shared<Context>(threads);
+    return Job{[=] { problem->run(*context); }, [=] { return std::as_const(problem->out).span(); }};
+  });
+  if (threads > 1 || cost.operations > kEigenOperations) return;
   for (const auto& [prefix, way] : {std::pair{"eigen_", &eigen}, std::pair{"eigen_native_", &eigen_native}})
     add(prefix + name, 1, [=, way = way](benchmark::State& state, int) {
       Problem problem(sizes...);
@@ -114,54 +135,152 @@ void add_decode(Index H, Index KV, Index S, Index D, int threads = 1) {
 void add_mha(Index E, Index H, Index B, Index T, int threads = 1) {
   add_problem<MhaProblem>("mha" + sizes_of({{"E", E}, {"H", H}, {"B", B}, {"T", T}}), threads, E, H, B, T);
 }
+std::string block_sizes(Index E, Index H, Index B, Index T) {
+  return sizes_of({{"E", E}, {"H", H}, {"F", 4 * E}, {"B", B}, {"T", T}});
+}
 void add_encoder_block(Index E, Index H, Index B, Index T, int threads = 1) {
-  const Index F = 4 * E;
-  const std::string sizes = sizes_of({{"E", E}, {"H", H}, {"F", F}, {"B", B}, {"T", T}});
-  add_problem<EncoderBlockProblem>("encoder_block" + sizes, threads, E, H, F, B, T);
+  add_problem<EncoderBlockProblem>("encoder_block" + block_sizes(E, H, B, T), threads, E, H, 4 * E, B, T);
 }
 
 void add_problems() {
-  const std::pair<Index, Index> weights[] = {{16, 64},    {64, 256},   {256, 1024}, {768, 768},
-                                             {768, 3072}, {3072, 768}, {1024, 4096}};
-  for (const auto& [K, N] : weights)
-    for (Index M : {1, 8, 128, 1024}) add_linear(M, K, N);
-  add_linear(50, 300, 1000);  // multiples of nothing
   for (int threads : {1, 2}) {
-    if (threads > 1) add_linear(1, 768, 3072, threads), add_linear(128, 768, 3072, threads);
+    const std::pair<Index, Index> weights[] = {{16, 64},    {64, 256},   {256, 1024}, {768, 768},
+                                               {768, 3072}, {3072, 768}, {1024, 4096}};
+    for (const auto& [K, N] : weights)
+      for (Index M : {1, 8, 128, 1024}) add_linear(M, K, N, threads);
+    add_linear(16, 384, 384, threads);
+    add_linear(512, 768, 3072, threads);
+    add_linear(50, 300, 1000, threads);  // multiples of nothing
+
     for (bool causal : {false, true}) {
-      if (threads == 1)
-        for (Index T : {1, 8, 32, 128, 1024, 2048, 4096}) add_sdpa({1, 12, 12, T, 64}, causal);
-      add_sdpa({1, 12, 12, 512, 64}, causal, threads);
+      for (Index T : {1, 8, 32, 128, 512, 1024, 2048, 4096}) add_sdpa({1, 12, 12, T, 64}, causal, threads);
+      add_sdpa({1, 32, 8, 1024, 128}, causal, threads);
     }
+    for (Index T : {16, 128}) add_sdpa({1, 12, 12, T, 32}, false, threads);
+    add_sdpa({1, 12, 12, 16384, 64}, false, threads);  // the time of a pair stays what it is at T 1024
+    add_sdpa({32, 12, 12, 128, 64}, false, threads);
+    add_sdpa({1, 32, 8, 512, 128}, true, threads);
     add_window({1, 12, 12, 4096, 64, 256}, threads);
     add_decode(32, 8, 4096, 128, threads);
-    add_mha(768, 12, 1, 128, threads);
-    add_encoder_block(768, 12, 1, 128, threads);
+
+    struct Model {
+      Index E, H;
+    };
+    for (const auto& [E, H] : {Model{16, 2}, Model{64, 4}, Model{256, 4}, Model{768, 12}, Model{1024, 16}})
+      for (const auto& [B, T] :
+           {std::pair<Index, Index>{1, 1}, {1, 8}, {1, 128}, {1, 512}, {8, 64}, {32, 1}, {32, 8}}) {
+        add_mha(E, H, B, T, threads);
+        add_encoder_block(E, H, B, T, threads);
+      }
+    add_encoder_block(32, 4, 1, 8, threads);
+    for (Index T : {16, 128}) add_encoder_block(384, 12, 1, T, threads);
   }
-  add_sdpa({32, 12, 12, 128, 64}, false);
-  add_sdpa({1, 32, 8, 512, 128}, true);
   // With one window the time grows as T, not as T²: GFLOPS of visible pairs stay.
   for (const Index T : {512, 1024, 2048}) add_window({1, 12, 12, T, 64, 256});
   add_window({1, 32, 8, 2048, 128, 1024});
   for (Index S : {1, 128, 1024, 16384}) add_decode(32, 8, S, 128);
   add_decode(12, 12, 512, 64);
+}
 
-  struct Model {
-    Index E, H;
+/// What a game or a server brings along: threads of its own that look for work all the time. They yield now and
+/// then, as there may be fewer cores than threads.
+class OwnThreads {
+ public:
+  explicit OwnThreads(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  }
+  ~OwnThreads() {
+    stop_ = true;
+    for (std::thread& worker : workers_) worker.join();
+  }
+  /// Task 0 here, task i on worker i, those beyond here too.
+  void operator()(Index n, attend::FunctionRef<void(Index)> task) {
+    const Index workers = static_cast<Index>(workers_.size());
+    tasks_ = n, task_ = &task;
+    busy_.store(workers, std::memory_order_relaxed);
+    round_.fetch_add(1, std::memory_order_release);
+    task(0);
+    for (Index i = workers + 1; i < n; ++i) task(i);
+    while (busy_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
+  }
+
+ private:
+  void work(Index i) {
+    std::uint64_t done = 0;
+    for (int spins = 0; !stop_; ++spins) {
+      if (spins % 1000 == 999) std::this_thread::yield();
+      const std::uint64_t round = round_.load(std::memory_order_acquire);
+      if (round == done) continue;
+      done = round;
+      spins = 0;
+      if (i < tasks_) (*task_)(i);
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::atomic<std::uint64_t> round_{0};
+  std::atomic<Index> busy_{0};
+  std::atomic<bool> stop_{false};
+  Index tasks_ = 0;
+  attend::FunctionRef<void(Index)>* task_ = nullptr;
+  std::vector<std::thread> workers_;
+};
+
+/// What two threads cost and give: attend's own, and the caller's by an executor.
+void add_executors() {
+  // Two items of no work: what a parallel region costs while its worker is awake.
+  const auto fork_join = [](benchmark::State& state, Context& context) {
+    measure(state, {}, context.threads(), [&] { context.parallel(2, 2, [](Index, int) {}); });
   };
-  for (const auto& [E, H] : {Model{16, 2}, Model{64, 4}, Model{256, 4}, Model{768, 12}, Model{1024, 16}})
-    for (const auto& [B, T] :
-         {std::pair<Index, Index>{1, 1}, {1, 8}, {1, 128}, {1, 512}, {8, 64}, {32, 1}, {32, 8}}) {
-      if (E == 768 && B == 1 && T == 128) continue;  // above
-      add_mha(E, H, B, T);
-      add_encoder_block(E, H, B, T);
+  add("fork_join", 2, [=](benchmark::State& state, int n) {
+    Context context(n);
+    fork_join(state, context);
+  });
+  add("fork_join/executor", 2, [=](benchmark::State& state, int n) {
+    OwnThreads own(n);
+    Context context({.threads = n, .executor = std::ref(own)});
+    fork_join(state, context);
+  });
+  const Index sizes[][2] = {{256, 4}, {768, 12}};
+  for (const auto& [E, H] : sizes)
+    add("encoder_block" + block_sizes(E, H, 1, 128) + "/executor", 2,
+        [E = E, H = H](benchmark::State& state, int n) {
+          OwnThreads own(n);
+          Context context({.threads = n, .executor = std::ref(own)});
+          EncoderBlockProblem problem(E, H, 4 * E, 1, 128);
+          measure(state, EncoderBlockProblem::cost(E, H, 4 * E, 1, 128), n, [&] { problem.run(context); });
+        });
+}
+
+void add_models(const std::string& folder) {
+  for (const ModelProblem& p : model_problems(folder))
+    for (int threads : {1, 2}) {
+      if (p.cost.bytes > 0) bytes_read.insert({static_cast<Index>(p.cost.bytes), threads});
+      add(p.name, threads, [=](benchmark::State& state, int n) {
+        const Job job = p.make(n);
+        measure(state, p.cost, n, job.run);
+        state.counters["tokens_per_second"] = p.tokens * 1e9 * state.counters["GFLOPS"] / p.cost.operations;
+      });
+      offer(name_of(p.name, threads), [=] { return p.make(threads); });
     }
 }
 
 void add_machine() {
+  constexpr Index kSteps = 100000;
   for (int threads : {1, 2}) {
+    // Its output is the operations of a call.
+    offer(name_of("fma_peak", threads), [threads] {
+      const auto context = std::make_shared<Context>(threads);
+      const auto out = std::make_shared<float>();
+      return Job{[=] {
+                   context->parallel(threads, threads, [&](Index i, int) {
+                     const double operations = multiply_adds(kSteps) * static_cast<double>(kSteps * threads);
+                     if (i == 0) *out = static_cast<float>(operations);
+                   });
+                 },
+                 [=] { return std::span<const float>(out.get(), 1); }};
+    });
     add("fma_peak", threads, [](benchmark::State& state, int n) {
-      constexpr Index kSteps = 100000;
       Context context(n);
       const Cost cost{multiply_adds(1) * static_cast<double>(kSteps * n), 0};
       measure(state, cost, n, [&] { context.parallel(n, n, [](Index, int) { multiply_adds(kSteps); }); });
@@ -185,11 +304,6 @@ void add_machine() {
       });
     }
   }
-  // Two items of no work: what a parallel region costs while its worker is awake.
-  add("fork_join", 2, [](benchmark::State& state, int n) {
-    Context context(n);
-    measure(state, {}, n, [&] { context.parallel(n, n, [](Index, int) {}); });
-  });
 }
 
 std::string cpu_model() {
@@ -219,8 +333,22 @@ void add_context() {
 }  // namespace bench
 
 int main(int argc, char** argv) {
+  std::string model;  // --model DIR: see models.hpp
+  if (argc > 2 && argv[1] == std::string_view("--model")) {
+    model = argv[2];
+    argv[2] = argv[0];
+    argv += 2, argc -= 2;
+  }
   bench::add_problems();
+  try {
+    bench::add_models(model);
+  } catch (const attend::Error& error) {
+    std::cerr << "attend_bench: " << error.what() << '\n';
+    return 1;
+  }
+  bench::add_executors();
   bench::add_machine();
+  if (argc == 2 && argv[1] == std::string_view("--serve")) return bench::serve(), 0;
   bench::add_context();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

@@ -69,7 +69,7 @@ struct LinearProblem {
   Tensor<float, 2> x = random<2>({M, K}), out{{M, N}};
 
   LinearProblem(Index m, Index k, Index n) : M(m), K(k), N(n) {}
-  Cost cost() const { return Cost::of_weights(M, K * N); }
+  static Cost cost(Index M, Index K, Index N) { return Cost::of_weights(M, K * N); }
   void run(Context& context) { layer.forward<2>(context, x, out); }
   void run(const Way& way) { way.linear(x.data(), weights["weight"], weights["bias"], out.data(), M, K, N); }
 };
@@ -84,7 +84,7 @@ struct SdpaProblem {
     if (s.window >= s.T) options.mask = attend::causal();
     if (s.window > 0 && s.window < s.T) options.mask = attend::sliding_window(s.window - 1, 0);
   }
-  Cost cost() const {
+  static Cost cost(const AttentionSizes& s) {
     double pairs = 0;
     for (Index i = 0; i < s.T; ++i)
       pairs += static_cast<double>(s.window > 0 ? std::min(i + 1, s.window) : s.T);
@@ -105,7 +105,7 @@ struct DecodeProblem {
   attend::KVCache<float> cache{{.num_kv_heads = KV, .head_dim = D}};
 
   DecodeProblem(Index h, Index kv, Index s, Index d) : H(h), KV(kv), S(s), D(d) { cache.append(key, value); }
-  Cost cost() const {
+  static Cost cost(Index H, Index KV, Index S, Index D) {
     return {4 * static_cast<double>(H * S * D), 2 * 4 * static_cast<double>(KV * S * D)};
   }
   void run(Context& context) {
@@ -126,7 +126,7 @@ struct MhaProblem {
   Tensor<float, 3> x = random<3>({B, T, E}), out{x.shape()};
 
   MhaProblem(Index e, Index h, Index b, Index t) : E(e), H(h), B(b), T(t) {}
-  Cost cost() const {
+  static Cost cost(Index E, Index /*H*/, Index B, Index T) {
     Cost cost = Cost::of_weights(B * T, 4 * E * E);
     cost.operations += 4 * static_cast<double>(B * T * T * E);
     return cost;
@@ -142,7 +142,7 @@ struct EncoderBlockProblem {
   Tensor<float, 3> x = random<3>({B, T, E}), out{x.shape()};
 
   EncoderBlockProblem(Index e, Index h, Index f, Index b, Index t) : E(e), H(h), F(f), B(b), T(t) {}
-  Cost cost() const {
+  static Cost cost(Index E, Index /*H*/, Index F, Index B, Index T) {
     Cost cost = Cost::of_weights(B * T, 4 * E * E + 2 * E * F);
     cost.operations += 4 * static_cast<double>(B * T * T * E);
     return cost;

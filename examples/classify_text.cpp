@@ -13,6 +13,7 @@
 #include <attend/softmax.hpp>
 
 #include "command_line.hpp"
+#include "text_input.hpp"
 
 namespace {
 
@@ -50,8 +51,7 @@ class Classifier {
     }
   }
   Scores operator()(attend::Context& context, const std::string& text) const {
-    const auto limit = static_cast<std::size_t>(model_.options().max_position_embeddings - (model_.options().positions_after_padding ? 2 : 0));
-    const std::vector<std::int32_t> ids = tokenizer_.encode(text, {.max_length = limit});
+    const std::vector<std::int32_t> ids = tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(model_.max_length())});
     const std::vector<attend::Index> offsets{0, static_cast<attend::Index>(ids.size())};
     const auto probabilities = attend::softmax(model_.logits(context, ids, {}, offsets), -1);
     return {labels_, {probabilities.span().begin(), probabilities.span().end()}};
@@ -91,10 +91,8 @@ class NearestLabel {
 
 template <class Classify>
 void classify_lines(attend::Context& context, const Classify& classify, bool json) {
-  for (std::string line; std::getline(std::cin, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (const std::size_t at = attend::text::find_malformed_utf8(line); at < line.size())
-      attend::fail("standard input: not UTF-8 at byte " + std::to_string(at) + " of a line");
+  LineReader lines(std::cin, "standard input");
+  for (std::string line; lines.next(line);) {
     const Scores scores = classify(context, line);
     const std::size_t best = static_cast<std::size_t>(std::max_element(scores.values.begin(), scores.values.end()) - scores.values.begin());
     if (!json) {
@@ -116,7 +114,7 @@ void run(int argc, char** argv) {
   attend::Context context(arguments.threads());
   const std::string folder = arguments.required("--model");
   if (arguments.has("--labels"))
-    classify_lines(context, NearestLabel(folder, context, arguments.text("--labels")), arguments.has("--json"));
+    classify_lines(context, NearestLabel(folder, context, checked_utf8(arguments.text("--labels"), "--labels")), arguments.has("--json"));
   else
     classify_lines(context, Classifier(folder), arguments.has("--json"));
 }

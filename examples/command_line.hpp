@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <iostream>
 #include <map>
+#include <new>
 #include <set>
 #include <string>
 #include <string_view>
@@ -91,7 +92,11 @@ template <class Run>
 int run_example(const char* name, Run&& run) {
   try {
     run();
+    if (!std::cout.flush() || std::fflush(stdout) != 0) attend::fail("standard output: cannot be written");
     return 0;
+  } catch (const std::bad_alloc&) {
+    std::cerr << name << ": out of memory\n";
+    return 1;
   } catch (const std::exception& error) {
     std::cerr << name << ": " << error.what() << '\n';
     return 1;

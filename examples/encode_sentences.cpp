@@ -10,6 +10,7 @@
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
+#include "text_input.hpp"
 
 namespace {
 
@@ -25,12 +26,12 @@ Reads one sentence per line and prints the pairs that are most alike.
 
 void print_json(const std::vector<std::string>& texts, const attend::SentenceEncoder& encoder,
                 const attend::Tensor<float, 2>& embeddings) {
-  attend::Json array = attend::Json::array();
-  for (std::size_t i = 0; i < texts.size(); ++i)
-    array.push_back({{"text", texts[i]},
-                     {"ids", encoder.encode_ids(texts[i])},
-                     {"embedding", embeddings[static_cast<attend::Index>(i)].span()}});
-  std::cout << array.dump(-1, ' ', false, attend::Json::error_handler_t::replace) << '\n';
+  for (std::size_t i = 0; i < texts.size(); ++i)  // one at a time: as JSON a vector takes ten times its memory
+    std::cout << (i > 0 ? ",\n" : "[")
+              << attend::Json{{"text", texts[i]},
+                              {"ids", encoder.encode_ids(texts[i])},
+                              {"embedding", embeddings[static_cast<attend::Index>(i)].span()}};
+  std::cout << (texts.empty() ? "[]\n" : "]\n");
 }
 
 void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<float, 2>& embeddings) {
@@ -38,17 +39,26 @@ void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<flo
     float similarity;
     std::size_t a, b;
   };
-  std::vector<Pair> pairs;
+  constexpr std::size_t kShown = 10;
+  const auto before = [](const Pair& x, const Pair& y) {
+    return x.similarity != y.similarity ? x.similarity > y.similarity : std::pair(x.a, x.b) < std::pair(y.a, y.b);
+  };
+  std::vector<Pair> best;  // a heap with the least of them in front
   for (std::size_t a = 0; a < texts.size(); ++a) {
     const Eigen::VectorXf similarities = embeddings.matrix() * embeddings.matrix().row(static_cast<attend::Index>(a)).transpose();
-    for (std::size_t b = a + 1; b < texts.size(); ++b) pairs.push_back({similarities[static_cast<attend::Index>(b)], a, b});
+    for (std::size_t b = a + 1; b < texts.size(); ++b) {
+      const Pair pair{similarities[static_cast<attend::Index>(b)], a, b};
+      if (best.size() == kShown && !before(pair, best.front())) continue;
+      best.push_back(pair);
+      std::push_heap(best.begin(), best.end(), before);
+      if (best.size() <= kShown) continue;
+      std::pop_heap(best.begin(), best.end(), before);
+      best.pop_back();
+    }
   }
-  const std::size_t shown = std::min<std::size_t>(pairs.size(), 10);
-  std::partial_sort(pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(shown), pairs.end(), [](const Pair& x, const Pair& y) {
-    return x.similarity != y.similarity ? x.similarity > y.similarity : std::pair(x.a, x.b) < std::pair(y.a, y.b);
-  });
-  for (std::size_t i = 0; i < shown; ++i)
-    std::printf("%6.3f  %s  |  %s\n", static_cast<double>(pairs[i].similarity), texts[pairs[i].a].c_str(), texts[pairs[i].b].c_str());
+  std::sort_heap(best.begin(), best.end(), before);
+  for (const Pair& pair : best)
+    std::printf("%6.3f  %s  |  %s\n", static_cast<double>(pair.similarity), texts[pair.a].c_str(), texts[pair.b].c_str());
 }
 
 void run(int argc, char** argv) {
@@ -57,13 +67,11 @@ void run(int argc, char** argv) {
     std::cout << kHelp;
     return;
   }
-  const auto encoder = attend::SentenceEncoder::open(arguments.required("--model"));
   attend::Context context(arguments.threads());
+  const auto encoder = attend::SentenceEncoder::open(arguments.required("--model"));
   std::vector<std::string> texts;
-  for (std::string line; std::getline(std::cin, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    texts.push_back(line);
-  }
+  LineReader lines(std::cin, "standard input");
+  for (std::string line; lines.next(line);) texts.push_back(line);
   const attend::Tensor<float, 2> embeddings = encoder.encode(context, texts);
   if (arguments.has("--json"))
     print_json(texts, encoder, embeddings);

@@ -7,9 +7,9 @@
 
 #include <attend/io/json.hpp>
 #include <attend/model/text_generator.hpp>
-#include <attend/text/unicode.hpp>
 
 #include "command_line.hpp"
+#include "text_input.hpp"
 
 namespace {
 
@@ -68,7 +68,8 @@ void run(int argc, char** argv) {
   options.num_beams = arguments.integer("--beams", 1, 1, 1000);
   options.stop = arguments.all("--stop");
   attend::check(options);
-  if (attend::text::to_valid_utf8(prompt) != prompt) attend::fail("--prompt is not UTF-8");
+  checked_utf8(prompt, "--prompt");
+  for (const std::string& stop : options.stop) checked_utf8(stop, "--stop");
   attend::Context context(arguments.threads());
   const bool json = arguments.has("--json");
 

@@ -16,6 +16,7 @@
 
 #include "command_line.hpp"
 #include "progress.hpp"
+#include "text_input.hpp"
 
 namespace {
 
@@ -39,14 +40,8 @@ std::vector<std::string> read_lines(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   if (!in) attend::fail(file + ": cannot be read");
   std::vector<std::string> lines;
-  std::size_t offset = 0;
-  for (std::string line; std::getline(in, line);) {
-    if (const std::size_t at = attend::text::find_malformed_utf8(line); at < line.size())
-      attend::fail(file + ": not UTF-8 at byte " + std::to_string(offset + at));
-    offset += line.size() + 1;
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    lines.push_back(line);
-  }
+  LineReader reader(in, file);
+  for (std::string line; reader.next(line);) lines.push_back(line);
   return lines;
 }
 
@@ -108,16 +103,15 @@ void run(int argc, char** argv) {
     return;
   }
   const std::string model = arguments.required("--model"), documents = arguments.required("--documents");
+  attend::Context context(arguments.threads());
+  const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 5, 1, 1000000));
   const std::vector<std::string> lines = read_lines(documents);
   const auto encoder = attend::SentenceEncoder::open(model);
-  attend::Context context(arguments.threads());
   const Tensor<float, 2> vectors = open_or_make_index(arguments.text("--index", documents + ".index.safetensors"), encoder, context,
                                                       lines, fingerprint(lines, model));
-  const std::size_t top = std::min(lines.size(), static_cast<std::size_t>(arguments.integer("--top", 5, 1, 1000000)));
-  for (std::string query; std::getline(std::cin, query);) {
-    if (!query.empty() && query.back() == '\r') query.pop_back();
-    if (const std::size_t at = attend::text::find_malformed_utf8(query); at < query.size())
-      attend::fail("standard input: not UTF-8 at byte " + std::to_string(at) + " of a query");
+  const std::size_t top = std::min(lines.size(), most);
+  LineReader queries(std::cin, "standard input");
+  for (std::string query; queries.next(query);) {
     const Tensor<float, 2> vector = encoder.encode(context, std::span(&query, 1));
     const Eigen::VectorXf scores = vectors.matrix() * vector.matrix().transpose();
     std::vector<Index> order(lines.size());

@@ -14,6 +14,7 @@
 
 #include "attention_html.hpp"
 #include "command_line.hpp"
+#include "text_input.hpp"
 #include "toy/toy_encoder.hpp"
 
 #ifndef ATTEND_EXAMPLES_DIR
@@ -129,7 +130,7 @@ void run(int argc, char** argv) {
   const std::vector<std::string> own = arguments.all("--sentence");
   // Sentences of one's own come first; the built-in ones are then there to be compared with.
   std::vector<Reading> readings;
-  for (const std::string& text : own) readings.push_back(model.read(context, text));
+  for (const std::string& text : own) readings.push_back(model.read(context, checked_utf8(text, "--sentence")));
   for (const std::string& text : kSentences) readings.push_back(model.read(context, text));
   const std::size_t shown = own.empty() ? readings.size() : own.size();
   const Index layer = model.shown_layer(), head = model.shown_head();

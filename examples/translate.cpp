@@ -7,6 +7,7 @@
 #include <attend/model/translator.hpp>
 
 #include "command_line.hpp"
+#include "text_input.hpp"
 
 namespace {
 
@@ -29,14 +30,15 @@ void run(int argc, char** argv) {
     std::cout << kHelp;
     return;
   }
-  const auto translator = attend::Translator::open(arguments.required("--model"));
   attend::Context context(arguments.threads());
   attend::GenerationOptions options;
   options.num_beams = arguments.integer("--beams", 1, 1, 64);
   options.max_new_tokens = arguments.integer("--max-new-tokens", 256, 1, 100000);
-  for (std::string line; std::getline(std::cin, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    const std::string target = translator.translate(context, line, options, arguments.text("--prefix"));
+  const std::string prefix = checked_utf8(arguments.text("--prefix"), "--prefix");
+  const auto translator = attend::Translator::open(arguments.required("--model"));
+  LineReader lines(std::cin, "standard input");
+  for (std::string line; lines.next(line);) {
+    const std::string target = translator.translate(context, line, options, prefix);
     if (arguments.has("--json"))
       std::cout << attend::Json{{"source", line}, {"target", target}}.dump() << std::endl;
     else

@@ -76,12 +76,69 @@ TEST_CASE("introspection agrees with the whole matrix of weights") {
   }
 }
 
+/// Chosen heads and rows give what the whole matrix has there, in the order asked for.
+template <class Scalar>
+void check_choice(Index Tq, const std::vector<Index>& rows, const std::vector<Index>& heads) {
+  const Index B = 2, H = 4, Tk = 130, D = 8, R = static_cast<Index>(rows.size()), N = static_cast<Index>(heads.size());
+  Tensor<Scalar, 4> q({B, H, Tq, D}), k({B, 2, Tk, D}), weights({B, H, Tq, Tk});
+  Tensor<Scalar, 3> numbers({H, 1, Tk});
+  std::mt19937 random(3);
+  std::normal_distribution<double> normal;
+  for (auto span : {q.span(), k.span(), numbers.span()})
+    for (Scalar& x : span) x = static_cast<Scalar>(normal(random));
+  const Mask mask = causal(Corner::bottom_right) & additive(numbers.view());
+  scaled_dot_product_attention(q, k, Tensor<Scalar, 4>({B, 2, Tk, 3}), AttentionOptions<Scalar>{.mask = mask, .weights = weights.view()});
+
+  Tensor<Scalar, 4> row_weights({B, N, R, Tk}), only_rows({B, N, R, Tk}), top_weights({B, N, Tq, 1});
+  Tensor<Scalar, 3> totals({B, N, Tk}), entropy({B, N, Tq});
+  Tensor<Index, 4> top({B, N, Tq, 1});
+  Context context(2);
+  introspect<Scalar>(context, q, k, {.mask = mask}, {totals, entropy, top, top_weights, rows, row_weights, heads});
+  introspect<Scalar>(context, q, k, {.mask = mask}, {.rows = rows, .row_weights = only_rows.view(), .heads = heads});
+  const double eps = static_cast<double>(std::numeric_limits<Scalar>::epsilon());
+  for (Index b = 0; b < B; ++b)
+    for (Index n = 0; n < N; ++n) {
+      const Index h = heads[static_cast<std::size_t>(n)];
+      for (Index r = 0; r < R; ++r)
+        for (Index key = 0; key < Tk; ++key) {
+          CHECK(row_weights(b, n, r, key) == weights(b, h, rows[static_cast<std::size_t>(r)], key));
+          CHECK(only_rows(b, n, r, key) == weights(b, h, rows[static_cast<std::size_t>(r)], key));
+        }
+      for (Index key = 0; key < Tk; ++key) {
+        double sum = 0;
+        for (Index i = 0; i < Tq; ++i) sum += static_cast<double>(weights(b, h, i, key));
+        CHECK(static_cast<double>(totals(b, n, key)) == doctest::Approx(sum).epsilon(static_cast<double>(Tq) * eps));
+      }
+      for (Index i = 0; i < Tq; ++i) {
+        double want = 0;
+        Scalar best = 0;
+        for (Index key = 0; key < Tk; ++key) {
+          const Scalar w = weights(b, h, i, key);
+          if (w > 0) want -= static_cast<double>(w) * std::log(static_cast<double>(w));
+          best = std::max(best, w);
+        }
+        CHECK(std::abs(static_cast<double>(entropy(b, n, i)) - want) <= 8 * static_cast<double>(Tk) * eps);
+        CHECK(top_weights(b, n, i, 0) == best);
+        CHECK(weights(b, h, i, top(b, n, i, 0)) == best);
+      }
+    }
+}
+
+TEST_CASE_TEMPLATE("introspection of chosen heads and rows", S, float, double) {
+  check_choice<S>(101, {0, 1, 47, 48, 49, 96, 100}, {3, 0, 2});
+  check_choice<S>(101, {60}, {1});
+  check_choice<S>(3, {2}, {2, 2});
+}
+
 TEST_CASE("introspection of wrong shapes names both") {
   Tensor<float, 4> q({1, 2, 3, 4}), k({1, 1, 5, 4});
   Tensor<float, 3> totals({1, 2, 4});
   Context context;
   CHECK_THROWS_WITH(introspect<float>(context, q, k, {}, {.key_totals = totals.view()}),
                     "introspect (key_totals): expected [1, 2, 5], got [1, 2, 4]");
+  const std::vector<Index> heads{1};
+  CHECK_THROWS_WITH(introspect<float>(context, q, k, {}, {.key_totals = totals.view(), .heads = heads}),
+                    "introspect (key_totals): expected [1, 1, 5], got [1, 2, 4]");
 }
 
 }  // namespace

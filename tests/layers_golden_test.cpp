@@ -449,7 +449,7 @@ void attention(const Case& c) {
     plain_narrow.scale = static_cast<S>(c.number("scale"));
   }
   if (additive) {
-    options.bias = bias.template reshape<4>({1, H, Tq, Tk});
+    options.mask = options.mask & attend::additive(bias.view());
     plain.additive_mask = [&](Index, Index h, Index i, Index j) { return static_cast<double>(bias(h, i, j)); };
     plain_narrow.additive_mask = [&](Index, Index h, Index i, Index j) { return bias(h, i, j); };
   }
@@ -726,7 +726,7 @@ TEST_CASE("soft cap, score modifier, sinks, -inf in a bias, and NaN behind a mas
       wide.sinks = wide_sinks;
     }
     if (choice & 8) {
-      options.bias = bias;
+      options.mask = options.mask & attend::additive(bias.view());
       narrow.additive_mask = [&](Index, Index h, Index i, Index j) { return bias(0, h, i, j); };
       wide.additive_mask = [&](Index, Index h, Index i, Index j) { return static_cast<double>(bias(0, h, i, j)); };
     }
@@ -753,7 +753,7 @@ TEST_CASE("soft cap, score modifier, sinks, -inf in a bias, and NaN behind a mas
         return score + static_cast<double>(slope(0, b, h, i, j));
       };
     if (choice & 4) options64.sinks = wide_sinks.span();
-    if (choice & 8) options64.bias = wide_bias;
+    if (choice & 8) options64.mask = options64.mask & attend::additive(wide_bias.view());
     Tensor<double, 4> weights({B, H, Tq, Tk});
     Tensor<double, 3> log_sum_exp({B, H, Tq});
     options64.weights = weights;

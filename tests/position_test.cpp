@@ -300,7 +300,7 @@ TEST_CASE("ALiBi slopes are those of transformers; the modifier is the bias") {
         }
     attend::AttentionOptions<float> with_modifier, with_bias;
     with_modifier.modifier = attend::alibi<float>(three, 13, symmetric);
-    with_bias.bias = bias;
+    with_bias.mask = attend::additive(bias.view());
     const auto y = attend::scaled_dot_product_attention(q, k, v, with_modifier);
     const auto expected = attend::scaled_dot_product_attention(q, k, v, with_bias);
     for (std::size_t i = 0; i < y.span().size(); ++i) CHECK(std::abs(y.span()[i] - expected.span()[i]) < 2e-6);

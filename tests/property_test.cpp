@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <numeric>
 #include <random>
 #include <string>
@@ -56,18 +58,23 @@ struct Strided {
 
 /// One random call. Masks and modifiers that need more than numbers refer to vectors of this object.
 struct Configuration {
+  using Truth = std::function<bool(Index, Index, Index, Index)>;
+
   Index B, H, G, Tq, Tk, D, Dv;
   Mask mask;
   ScoreModifier<float> modifier;
   std::optional<double> scale;
   double softcap = 0;
-  bool bias_used = false, sinks_used = false;
+  bool sinks_used = false, only_causal = false;
+  /// What the mask means, by its definition: whether a key takes part, and in order what is added to its score.
+  Truth truth_of_mask = [](Index, Index, Index, Index) { return true; };
+  std::vector<const Tensor<float, 4>*> added;
   std::string name;
   std::vector<Index> lengths;
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> truth;
   std::vector<float> sinks;
-  Tensor<float, 4> bias;
+  std::deque<Tensor<float, 4>> numbers;
 
   explicit Configuration(Random& random) {
     B = random.between(1, 2), G = random.between(1, 2), H = G * random.between(1, 3);
@@ -86,12 +93,6 @@ struct Configuration {
       });
       name += " +modifier";
     }
-    if (random.one_in(6)) {
-      bias_used = true;
-      bias = Tensor<float, 4>({random.one_in(2) ? B : 1, random.one_in(2) ? H : 1, random.one_in(2) ? Tq : 1, random.one_in(4) ? (Tk + 1) / 2 : Tk});
-      for (float& x : bias.span()) x = random.one_in(5) ? -INFINITY : random.normal();
-      name += " +bias";
-    }
     if (random.one_in(8)) {
       sinks_used = true;
       for (Index h = 0; h < H; ++h) sinks.push_back(random.normal());
@@ -102,7 +103,6 @@ struct Configuration {
   }
   AttentionOptions<float> options() const {
     AttentionOptions<float> o{.mask = mask, .scale = scale, .softcap = softcap, .modifier = modifier};
-    if (bias_used) o.bias = bias.view();
     o.sinks = sinks;
     return o;
   }
@@ -117,45 +117,97 @@ struct Configuration {
     reference::AttentionOptions<S> o;
     if (scale) o.scale = static_cast<S>(*scale);
     o.softcap = static_cast<S>(softcap);
-    // The mask is asked element by element, so that its rows and blocks are tested against its own definition.
-    Mask bound = mask;
-    bound.bind({B, H, Tq, Tk, nullptr, nullptr, nullptr});
-    if (mask) o.mask = [bound](Index b, Index h, Index q, Index k) { return bound(b, h, q, k); };
-    if (modifier)
+    if (mask) o.mask = truth_of_mask;
+    if (modifier || !added.empty())
       o.modifier = [this](S s, Index b, Index h, Index q, Index k) {
         float x[16] = {static_cast<float>(s)};
         const float zero[16] = {0};
         if constexpr (std::is_same_v<S, float>) {
           modifier(x, b, h, q, k, k + 1);
-          return x[0];
+          s = x[0];
         } else {
           std::copy(zero, zero + 16, x);
           modifier(x, b, h, q, k, k + 1);
-          return s + static_cast<S>(x[0]);  // this modifier only adds
+          s = s + static_cast<S>(x[0]);  // this modifier only adds
         }
-      };
-    if (bias_used)
-      o.additive_mask = [this](Index b, Index h, Index q, Index k) -> S {
-        if (k >= bias.size(3) && bias.size(3) != 1) return -std::numeric_limits<S>::infinity();
-        return static_cast<S>(bias(bias.size(0) == 1 ? 0 : b, bias.size(1) == 1 ? 0 : h, bias.size(2) == 1 ? 0 : q, bias.size(3) == 1 ? 0 : k));
+        for (const Tensor<float, 4>* each : added)
+          if (const float number = number_at(*each, b, h, q, k); number != -INFINITY) s = s + static_cast<S>(number);
+        return s;
       };
     return o;
   }
 
  private:
+  static float number_at(const Tensor<float, 4>& x, Index b, Index h, Index q, Index k) {
+    if (k >= x.size(3) && x.size(3) != 1) return -INFINITY;
+    return x(x.size(0) == 1 ? 0 : b, x.size(1) == 1 ? 0 : h, x.size(2) == 1 ? 0 : q, x.size(3) == 1 ? 0 : k);
+  }
+  /// What a mask without numbers means is asked key by key, so that its rows and blocks are tested against that.
+  Truth asked(Mask plain) const {
+    plain.bind({B, H, Tq, Tk, nullptr, nullptr, nullptr});
+    return [plain](Index b, Index h, Index q, Index k) { return plain(b, h, q, k); };
+  }
+  void join(const Mask& other, Truth truth, const std::vector<const Tensor<float, 4>*>& more, bool conjunction, bool in_front) {
+    if (in_front) {
+      mask = conjunction ? other & mask : other | mask;
+      added.insert(added.begin(), more.begin(), more.end());
+    } else {
+      mask = conjunction ? mask & other : mask | other;
+      added.insert(added.end(), more.begin(), more.end());
+    }
+    truth_of_mask = [first = truth_of_mask, second = std::move(truth), conjunction](Index b, Index h, Index q, Index k) {
+      return conjunction ? first(b, h, q, k) && second(b, h, q, k) : first(b, h, q, k) || second(b, h, q, k);
+    };
+    name = "(" + name + (conjunction ? ") & " : ") | ");
+    only_causal = false;
+  }
+  /// Numbers of a broadcast shape; -inf here and there, nowhere, or in long runs.
+  const Tensor<float, 4>& make_numbers(Random& random) {
+    Tensor<float, 4>& x = numbers.emplace_back(Shape<4>{random.one_in(2) ? B : 1, random.one_in(2) ? H : 1, random.one_in(3) ? 1 : Tq,
+                                                        random.one_in(6) ? 1 : random.one_in(4) ? (Tk + 1) / 2 : Tk});
+    const Index kind = random.upto(3), reach = random.between(-20, 120);
+    for (float& number : x.span()) number = kind == 0 && random.one_in(5) ? -INFINITY : random.normal();
+    for (Index q = 0; kind == 1 && q < x.size(2); ++q)
+      for (Index k = std::max<Index>(0, q + reach); k < x.size(3); ++k)
+        for (Index b = 0; b < x.size(0); ++b)
+          for (Index h = 0; h < x.size(1); ++h) x(b, h, q, k) = -INFINITY;
+    return x;
+  }
   void choose_mask(Random& random) {
     choose_one(random);
+    if (mask) truth_of_mask = asked(mask);
     if (mask && random.one_in(4)) {  // masks whose types are forgotten compose too
-      const bool conjunction = random.one_in(2);
       const Mask other = random.one_in(2) ? Mask(sliding_window(30, 20)) : Mask([](Index, Index h, Index q, Index k) { return (h + q + k) % 5 != 1; });
-      mask = conjunction ? mask & other : mask | other;
-      name = "(" + name + (conjunction ? ") & other" : ") | other");
+      join(other, asked(other), {}, random.one_in(2), random.one_in(2));
+      name += "other";
+    }
+    for (Index n = random.one_in(4) ? random.between(1, 3) : 0; n > 0; --n) {
+      const Tensor<float, 4>& x = make_numbers(random);
+      const Truth truth = [&x](Index b, Index h, Index q, Index k) { return number_at(x, b, h, q, k) != -INFINITY; };
+      const bool conjunction = random.one_in(2), in_front = random.one_in(2);
+      switch (random.upto(4)) {  // alone, or in an expression whose types are known
+        case 0: {
+          const auto window = sliding_window(30, 20);
+          const auto both = [truth, other = asked(window)](Index b, Index h, Index q, Index k) { return truth(b, h, q, k) && other(b, h, q, k); };
+          join(additive(x.view()) & window, both, {&x}, conjunction, in_front);
+          name += "(numbers & window)";
+          break;
+        }
+        case 1: {
+          const Tensor<float, 4>& y = make_numbers(random);
+          const auto either = [truth, &y](Index b, Index h, Index q, Index k) { return truth(b, h, q, k) || number_at(y, b, h, q, k) != -INFINITY; };
+          join(additive(x.view()) | additive(y.view()), either, {&x, &y}, conjunction, in_front);
+          name += "(numbers | numbers)";
+          break;
+        }
+        default: join(additive(x.view()), truth, {&x}, conjunction, in_front), name += "numbers";
+      }
     }
   }
   void choose_one(Random& random) {
     switch (random.upto(12)) {
       case 0: case 1: name = "no mask"; return;
-      case 2: name = "causal", mask = causal(); return;
+      case 2: name = "causal", mask = causal(), only_causal = true; return;
       case 3: name = "causal bottom right", mask = causal(Corner::bottom_right); return;
       case 4: name = "window", mask = sliding_window(random.upto(40), random.upto(40) - 1); return;
       case 5: name = "causal | prefix", mask = causal() | prefix(random.upto(Tk + 1)); return;
@@ -214,11 +266,13 @@ TEST_CASE("attention on random configurations") {
   const Index cases = environment("ATTEND_PROPERTY_CASES", 2000), first = environment("ATTEND_PROPERTY_SEED", 1);
   const bool exact_bits = isa() != Isa::baseline;  // the baseline of x86-64 has no FMA, and bits of its own
   Context one(1), two(2), three(3);
-  Index crossing = 0;
+  Index crossing = 0, adding = 0, causal_prefixes = 0;
   for (Index seed = first; seed < first + cases; ++seed) {
     Random random(static_cast<std::uint64_t>(seed) * 0x9e3779b97f4a7c15ull);
     const Configuration c(random);
     crossing += c.Tk > kKeyTile || c.Tq > 48;
+    adding += c.mask.adds();
+    causal_prefixes += c.only_causal;
     const std::string where = "seed " + std::to_string(seed) + ": " + c.name;
     CAPTURE(where);
     Strided q(random, {c.B, c.H, c.Tq, c.D}, 1), k(random, {c.B, c.G, c.Tk, c.D}, 1), v(random, {c.B, c.G, c.Tk, c.Dv}, 1);
@@ -254,17 +308,17 @@ TEST_CASE("attention on random configurations") {
     // any number of threads, and each batch alone, give the same bits
     REQUIRE(same_bits(out.view(), attend_to(two, c, q.view, k.view, v.view, c.options()).view()));
     REQUIRE(same_bits(out.view(), attend_to(three, c, q.view, k.view, v.view, c.options()).view()));
-    if (c.B == 1 && !c.bias_used && c.name.starts_with("causal ") == false && c.mask && c.name.starts_with("causal")) {
+    if (c.only_causal) {
       const Index n = random.between(1, c.Tq);  // a causal prefix does not depend on the future
       REQUIRE(same_bits(out.view().slice(2, 0, n), attend_to(one, c, q.view.slice(2, 0, n), k.view, v.view, c.options()).view()));
     }
-    if (c.B > 1 && !c.bias_used && !c.mask)
+    if (c.B > 1 && !c.mask)
       for (Index b = 0; b < c.B; ++b)
         REQUIRE(same_bits(out.view().slice(0, b, b + 1),
                           attend_to(one, c, q.view.slice(0, b, b + 1), k.view.slice(0, b, b + 1), v.view.slice(0, b, b + 1), c.options()).view()));
 
     // a row alone gives the bits that it gives among others
-    if (!c.bias_used && !c.modifier) {
+    if (!c.mask.adds() && !c.modifier) {
       const Index i = random.upto(c.Tq);
       AttentionOptions<float> alone = c.options();
       Mask bound = c.mask;
@@ -281,7 +335,7 @@ TEST_CASE("attention on random configurations") {
       for (float x : sums.span()) REQUIRE((x == 0.0f || std::abs(x - 1.0f) <= static_cast<float>(c.Tk + 4) * 0x1p-24f));
     }
     // scale 0 gives the mean of the visible values
-    if (seed % 4 == 0) {
+    if (seed % 4 == 0 && !c.mask.adds()) {
       AttentionOptions<float> flat{.mask = c.mask, .scale = 0.0};
       const Tensor<float, 4> mean = attend_to(one, c, q.view, k.view, v.view, flat);
       for (Index b = 0; b < c.B; ++b)
@@ -294,7 +348,7 @@ TEST_CASE("attention on random configurations") {
           }
     }
     // permuted keys, with their values, change nothing beyond rounding
-    if (!c.bias_used && !c.modifier) {
+    if (!c.mask.adds() && !c.modifier) {
       std::vector<Index> order(static_cast<std::size_t>(c.Tk));
       std::iota(order.begin(), order.end(), Index{0});
       for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[static_cast<std::size_t>(random.upto(static_cast<Index>(i)))]);
@@ -323,6 +377,8 @@ TEST_CASE("attention on random configurations") {
     }
   }
   CHECK(crossing * 4 >= cases);
+  CHECK(adding * 6 >= cases);
+  if (cases >= 200) CHECK(causal_prefixes * 40 >= cases);
 }
 
 TEST_CASE("an additive mask of two axes is the same for all batches and heads") {
@@ -336,8 +392,30 @@ TEST_CASE("an additive mask of two axes is the same for all batches and heads") 
       for (Index b = 0; b < 2; ++b)
         for (Index h = 0; h < 3; ++h) large(b, h, i, j) = small(i, j);
     }
-  CHECK(same_bits(scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.bias = additive(small.view())}).view(),
-                  scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.bias = large.view()}).view()));
+  CHECK(same_bits(scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.mask = additive(small.view())}).view(),
+                  scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.mask = additive(large.view())}).view()));
+}
+
+TEST_CASE("an additive mask of another scalar or shape is an error; one behind many others still adds") {
+  Random random(6);
+  Strided q(random, {1, 1, 4, 8}, 1), k(random, {1, 1, 5, 8}, 1), v(random, {1, 1, 5, 8}, 1);
+  const Tensor<double, 2> wide({4, 5});
+  const Tensor<float, 2> long_({4, 6}), other({3, 5});
+  const auto with = [&](const Mask& mask) { return scaled_dot_product_attention(q.view, k.view, v.view, AttentionOptions<float>{.mask = mask}); };
+  CHECK_THROWS_WITH(with(additive(wide.view())), "additive mask of double in an attention of float");
+  CHECK_THROWS_WITH(with(Mask(causal()) | additive(wide.view())), "additive mask of double in an attention of float");
+  CHECK_THROWS_WITH(with(additive(long_.view())), "additive mask: expected a shape that broadcasts to [1, 1, 4, 5], got [1, 1, 4, 6]");
+  CHECK_THROWS_WITH(with(additive(other.view())), "additive mask: expected a shape that broadcasts to [1, 1, 4, 5], got [1, 1, 3, 5]");
+
+  Tensor<float, 1> last({5});
+  last.span()[4] = 100;  // takes all the weight
+  Mask mask = causal(Corner::bottom_right) | prefix(5);
+  for (int i = 0; i < 2; ++i) mask = mask & prefix(5);
+  const Tensor<float, 4> out = with(mask & additive(last.view()));
+  for (Index i = 0; i < 4; ++i) CHECK(out(0, 0, i, 0) == v.view(0, 0, 4, 0));
+  // What is held together has a size; a mask that is too large says so.
+  const Mask doubled = mask & mask;
+  CHECK_THROWS_AS(doubled & doubled & doubled & doubled, Error);
 }
 
 TEST_CASE("prefill, chunks and single steps give the same bits; so do ragged and padded batches") {

@@ -50,6 +50,29 @@ TEST_CASE_TEMPLATE("bias_kv and add_zero_attn", S, float, double) {
   }
 }
 
+TEST_CASE_TEMPLATE("numbers of a mask add to the keys before the extra ones", S, float, double) {
+  Tensor<S, 2> causal_numbers({3, 3});
+  for (Index q = 0; q < 3; ++q)
+    for (Index k = q + 1; k < 3; ++k) causal_numbers(q, k) = -std::numeric_limits<S>::infinity();
+  check(run<S>(true, true, additive(causal_numbers.view())), kBothCausal);
+
+  MultiHeadAttention<S> layer({.embed_dim = 4, .num_heads = 2, .bias = false, .bias_kv = true, .add_zero_attn = true});
+  layer.parameters([](const std::string&, Parameter<S> p) {
+    std::vector<S> values(static_cast<std::size_t>(p.numel()));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<S>(std::cos(static_cast<double>(i)));
+    p.assign(0, p.rows(), values.data());
+  });
+  Tensor<S, 3> x({1, 3, 4}, S(0.5));
+  for (std::size_t i = 0; i < x.span().size(); ++i) x.span()[i] += static_cast<S>(std::sin(static_cast<double>(i)));
+  Tensor<S, 2> numbers({3, 3});
+  for (std::size_t i = 0; i < numbers.span().size(); ++i) numbers.span()[i] = static_cast<S>(i) / 4;
+  const auto with_mask = layer(x, {.mask = additive(numbers.view())});
+  const auto with_modifier = layer(x, {.modifier = [n = numbers.data()](S s, Index, Index, Index q, Index k) { return k < 3 ? s + n[q * 3 + k] : s; }});
+  const auto without = layer(x);
+  for (std::size_t i = 0; i < x.span().size(); ++i) CHECK(with_mask.span()[i] == with_modifier.span()[i]);
+  CHECK(std::abs(with_mask.span()[0] - without.span()[0]) > S(1e-4));
+}
+
 TEST_CASE("they do not go together with what they would misread") {
   MultiHeadAttention<float> layer({.embed_dim = 4, .num_heads = 2, .bias_kv = true});
   const Tensor<float, 3> x({1, 3, 4});

@@ -101,7 +101,7 @@ TEST_CASE("a scalar of the user's own goes through every layer") {
 TEST_CASE("softcap, modifier and bias in the user's scalar") {
   Tensor<Dual, 4> q({1, 1, 2, 3}, Dual(0.5, 1.0)), k({1, 1, 4, 3}, Dual(0.25)), v({1, 1, 4, 2}, Dual(2.0)), bias({1, 1, 1, 4}, Dual(0.1));
   const auto y = scaled_dot_product_attention(
-      q, k, v, AttentionOptions<Dual>{.softcap = 2, .modifier = [](Dual s, Index, Index, Index, Index key) { return s + Dual(0.1 * static_cast<double>(key)); }, .bias = bias.view()});
+      q, k, v, AttentionOptions<Dual>{.mask = additive(bias.view()), .softcap = 2, .modifier = [](Dual s, Index, Index, Index, Index key) { return s + Dual(0.1 * static_cast<double>(key)); }});
   for (const Dual& x : y.span()) {
     CHECK(x.value == doctest::Approx(2.0));
     CHECK(x.slope == doctest::Approx(0.0));  // weights sum to 1 whatever the query

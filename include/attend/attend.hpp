@@ -13,9 +13,11 @@
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/mask.hpp>
+#include <attend/mask_expressions.hpp>
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
 #include <attend/position.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
+#include <attend/score_modifier.hpp>
 #include <attend/softmax.hpp>
 #include <attend/tensor.hpp>

@@ -1,30 +1,27 @@
 // The options of an attention call, and their check against its shapes.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <span>
 
 #include <attend/mask.hpp>
+#include <attend/score_modifier.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
 
-/// What a score has been through where it is given out: scaled; soft capped; modified, biased and masked (-inf).
+/// What a score has been through where it is given out: scaled; soft capped; modified and masked (-inf).
 enum class ScoreStage { scaled, softcapped, masked };
 
 /// Options of one attention call, and what it may give beside its output. Order of operations on a score:
-/// scale, softcap, modifier, bias, mask (onnx.ai Attention-24, PyTorch's scaled_dot_product_attention).
+/// scale, softcap, modifier, numbers of the mask (additive), its truth (onnx.ai Attention-24, PyTorch's scaled_dot_product_attention).
 template <class Scalar>
 struct AttentionOptions {
   Mask mask = {};
   std::optional<double> scale = {};          // 1 / sqrt(D) where not given
   double softcap = 0;                        // softcap * tanh(score / softcap) where above 0
   ScoreModifier<Scalar> modifier = {};
-  /// Added to the scores; a size of 1 broadcasts. -inf masks; keys behind its end are masked.
-  TensorView<const Scalar, 4> bias = {};     // [B, H, Tq, Tk]
   /// Changes a weight once the softmax has summed it, for training: dropout(p, keep). A 0 has to stay 0.
   ScoreModifier<Scalar> weight_modifier = {};
   std::span<const Scalar> sinks = {};        // [H]: a further score in each row's sum, of a key without value
@@ -40,69 +37,7 @@ struct AttentionOptions {
   TensorView<Scalar, 3> average_weights = {};  // [B, Tq, Tk] -> their average over the heads (MultiHeadAttention)
 };
 
-/// An additive mask of any shape that broadcasts to [B, H, Tq, Tk], axes aligned from the last one, as a bias:
-/// {.bias = additive(view)}. -inf masks, whatever `mask` says; a finite number is added.
-template <class T, int Rank>
-  requires(Rank <= 4)
-TensorView<const std::remove_const_t<T>, 4> additive(const TensorView<T, Rank>& bias) {
-  Shape<4> shape{1, 1, 1, 1}, strides{};
-  std::copy(bias.shape().begin(), bias.shape().end(), shape.end() - Rank);
-  std::copy(bias.strides().begin(), bias.strides().end(), strides.end() - Rank);
-  return {bias.data(), shape, strides};
-}
-
 namespace detail {
-
-template <class Scalar>
-TensorView<const Scalar, 4> broadcast_bias(const AttentionOptions<Scalar>& options, const AttentionSizes& sizes) {
-  TensorView<const Scalar, 4> bias = options.bias;
-  if (bias.data() == nullptr) return bias;
-  const Shape<4> full{sizes.batch, sizes.heads, sizes.queries, sizes.keys};
-  Shape<4> strides = bias.strides();
-  for (std::size_t i = 0; i < 4; ++i) {
-    const Index n = bias.shape()[i];
-    if (n != 1 && (i == 3 ? n > full[i] : n != full[i]))
-      fail_shape("scaled_dot_product_attention (bias)", "a shape that broadcasts to " + to_string(full), bias.shape());
-    if (n == 1 && full[i] != 1) strides[i] = 0;
-  }
-  Shape<4> shape = full;
-  if (bias.size(3) != 1) shape[3] = bias.size(3);
-  return {bias.data(), shape, strides};
-}
-
-/// The caller's mask, and of an additive bias its -inf and what lies behind its end.
-template <class Scalar>
-struct MaskAndBias : masks::Expression {
-  const Mask* mask = nullptr;
-  TensorView<const Scalar, 4> bias;
-
-  bool operator()(Index b, Index h, Index q, Index k) const {
-    return k < bias.size(3) && bias(b, h, q, k) != -std::numeric_limits<Scalar>::infinity() && (*mask)(b, h, q, k);
-  }
-  Extent row(Index b, Index h, Index q, Index k0, Index k1) const { return inexact(mask->row(b, h, q, k0, k1)); }
-  Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
-    return inexact(mask->block(b, h, q0, q1, k0, k1));
-  }
-
- private:
-  static Extent inexact(Extent e) {
-    e.full = e.full && e.begin >= e.end;
-    return e;
-  }
-};
-
-/// The caller's modifier, then the bias.
-template <class Scalar>
-struct ModifierAndBias {
-  const ScoreModifier<Scalar>* modifier = nullptr;
-  TensorView<const Scalar, 4> bias;
-
-  void operator()(Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) const {
-    (*modifier)(scores, b, h, q, k0, keys);
-    if (bias.data() != nullptr)
-      for (Index j = 0; j < 16 && k0 + j < std::min(keys, bias.size(3)); ++j) scores[j] = scores[j] + bias(b, h, q, k0 + j);
-  }
-};
 
 /// A checked call: options bound to its sizes. Lives on the stack while the call runs.
 template <class Scalar>
@@ -110,13 +45,12 @@ struct AttentionCall {
   AttentionSizes sizes;
   Index kv_heads = 0;
   double scale = 1;
-  Mask mask;      // the caller's
-  Mask with_bias; // that, with the bias
-  ModifierAndBias<Scalar> modifier;
+  Mask mask;
+  const ScoreModifier<Scalar>* modifier = nullptr;
   bool folded = true;  // nothing but masks touches the products, and the scale is a usable factor of an exponent
 
   AttentionCall(const AttentionOptions<Scalar>& options, const AttentionSizes& s, Index kv, Index head_dim)
-      : sizes(s), kv_heads(kv), mask(options.mask) {
+      : sizes(s), kv_heads(kv), mask(options.mask), modifier(&options.modifier) {
     const Index tokens = s.query_offsets != nullptr ? s.query_offsets[s.batch] : s.queries;
     if (kv < 1 || s.heads % kv != 0)
       fail("scaled_dot_product_attention: " + std::to_string(s.heads) + " query heads are not a multiple of " +
@@ -136,7 +70,9 @@ struct AttentionCall {
         fail("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
       sizes.key_counts = options.key_lengths.data();
     }
-    if (options.softcap < 0) fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (!(options.softcap >= 0)) fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (options.scores_stage != ScoreStage::masked && options.scores.data() == nullptr)
+      fail("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (options.log_sum_exp.data() != nullptr)
       check_shape("scaled_dot_product_attention (log_sum_exp)",
                   Shape<3>{s.query_offsets != nullptr ? 1 : s.batch, s.heads, tokens}, options.log_sum_exp.shape());
@@ -147,16 +83,15 @@ struct AttentionCall {
     }
     scale = options.scale.has_value() ? *options.scale
                                       : (head_dim > 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1);
+    sizes.scalar = &scalar_name<Scalar>;
     mask.bind(sizes);
-    modifier = {&options.modifier, broadcast_bias(options, s)};
-    with_bias = mask;
-    if (modifier.bias.data() != nullptr) {
-      MaskAndBias<Scalar> both;
-      both.mask = &mask;
-      both.bias = modifier.bias;
-      with_bias = both;
-    }
-    folded = scale > 1e-30 && !(options.softcap > 0) && !options.modifier && modifier.bias.data() == nullptr;
+    folded = scale > 1e-30 && !(options.softcap > 0) && !modifies();
+  }
+  bool modifies() const { return *modifier || mask.adds(); }
+  /// The modifier and the numbers of the mask, on 16 scores: see ScoreModifier.
+  void modify(Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) const {
+    (*modifier)(scores, b, h, q, k0, keys);
+    mask.add(scores, b, h, q, k0, keys);
   }
   AttentionCall(const AttentionCall&) = delete;
   AttentionCall& operator=(const AttentionCall&) = delete;

@@ -36,7 +36,7 @@ class Decoder {
   Decoder() = default;
   explicit Decoder(const DecoderOptions& o) : options_(o) {
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
-    if (o.final_norm) norm_ = Norm<Scalar>({o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, true, o.block.bias});
+    if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }
 
   const DecoderOptions& options() const { return options_; }

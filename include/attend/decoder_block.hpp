@@ -17,7 +17,7 @@ struct DecoderBlockOptions {
   bool norm_first = false;
   NormKind norm = NormKind::layer;
   double layer_norm_eps = 1e-5;
-  bool bias = true;
+  bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
 };
 
 /// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, norm1.*, norm2.*, norm3.*.
@@ -37,9 +37,9 @@ class DecoderBlock {
                          .vdim = o.memory_dim,
                          .bias = o.bias}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias}),
-        norm1_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}),
-        norm2_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}),
-        norm3_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}) {}
+        norm1_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)),
+        norm2_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)),
+        norm3_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)) {}
 
   const DecoderBlockOptions& options() const { return options_; }
 

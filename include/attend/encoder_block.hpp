@@ -18,7 +18,7 @@ struct EncoderBlockOptions {
   bool norm_first = false;  // x + f(norm(x)) instead of norm(x + f(x))
   NormKind norm = NormKind::layer;
   double layer_norm_eps = 1e-5;
-  bool bias = true;
+  bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
 };
 
 /// Parameters: self_attn.*, linear1.*, linear2.*, norm1.*, norm2.*.
@@ -31,8 +31,8 @@ class EncoderBlock {
       : options_(o),
         self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .bias = o.bias}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias}),
-        norm1_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}),
-        norm2_({o.embed_dim, o.layer_norm_eps, o.norm, true, o.bias}) {}
+        norm1_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)),
+        norm2_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)) {}
 
   const EncoderBlockOptions& options() const { return options_; }
 

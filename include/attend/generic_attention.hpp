@@ -60,11 +60,11 @@ struct GenericAttention {
         scores[k] = Scalar(options.softcap) * tanh(scores[k] / Scalar(options.softcap));
     }
     if (stage != ScoreStage::masked) return true;
-    for (Index k = 0; k < count; k += 16) call.modifier(scores + k, b, h, q, first + k, first + count);
-    const Extent e = call.with_bias.row(b, h, q, first, first + count);
+    for (Index k = 0; k < count; k += 16) call.modify(scores + k, b, h, q, first + k, first + count);
+    const Extent e = call.mask.row(b, h, q, first, first + count);
     bool any = false;
     for (Index k = 0; k < count; ++k) {
-      const bool visible = first + k >= e.begin && first + k < e.end && (e.full || call.with_bias(b, h, q, first + k));
+      const bool visible = first + k >= e.begin && first + k < e.end && (e.full || call.mask(b, h, q, first + k));
       if (!visible) scores[k] = none();
       any = any || visible;
     }

@@ -9,7 +9,7 @@
 
 namespace attend {
 
-/// What `introspect` is to give; empty views are left out.
+/// What `introspect` is to give; empty views are left out. H is the number of chosen heads.
 template <class Scalar>
 struct Introspection {
   TensorView<Scalar, 3> key_totals = {};   // [B, H, Tk] -> the weight that each key received, over all queries
@@ -18,6 +18,7 @@ struct Introspection {
   TensorView<Scalar, 4> top_weights = {};  // [B, H, Tq, n] -> their weights
   std::span<const Index> rows = {};        // [R]: queries whose weights are wanted, ascending
   TensorView<Scalar, 4> row_weights = {};  // [B, H, R, Tk]
+  std::span<const Index> heads = {};       // [H]: the query heads to look at, in this order; all where empty
 };
 
 namespace detail {
@@ -33,16 +34,15 @@ void weights_of_rows(const AttentionCall<Scalar>& call, const AttentionOptions<S
     // Values take no part: of width 0 they are neither read nor written.
     const TensorView<float, 4> no_output(nullptr, {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
     const kernel::Attention t = kernel_call(call, options, source, query, no_output);
-    const kernel::QueryRows rows{b, h, 1, q0, n};
+    const kernel::QueryRows rows{.batch = b, .kv_head = h / (t.heads / t.kv_heads), .head = h, .heads = 1, .query = q0, .queries = n};
     const auto total = kernel::AttentionState::at(scratch);
     const auto next = kernel::AttentionState::at(scratch + kernel::AttentionState::floats(0));
     float* memory = scratch + 2 * kernel::AttentionState::floats(0);
     bool seen = false;
     for (Index span = 0; span * kSpanTiles * kKeyTile < keys; ++span) {
-      if (!seen)
-        seen = kernels.attention_span(t, rows, span, total, memory);
-      else if (kernels.attention_span(t, rows, span, next, memory))
-        kernels.attention_merge(t, rows, total, next);
+      if (kernels.attention_span(t, rows, span, seen ? next : total, memory) == kernel::SpanResult::nothing) continue;
+      if (seen) kernels.attention_merge(t, rows, total, next);
+      seen = true;
     }
     if (!seen) std::fill_n(total.maximum, kernel::kQueryRows, -std::numeric_limits<float>::infinity());
     kernels.attention_finish(t, rows, total);
@@ -85,9 +85,18 @@ template <class Scalar>
 void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
                 TensorView<const std::type_identity_t<Scalar>, 4> key,
                 const std::type_identity_t<AttentionOptions<Scalar>>& options, const Introspection<Scalar>& out) {
-  const Index B = query.size(0), H = query.size(1), Tq = query.size(2), Tk = key.size(2);
+  const Index B = query.size(0), Tq = query.size(2), Tk = key.size(2);
+  const Index H = out.heads.empty() ? query.size(1) : static_cast<Index>(out.heads.size());
   check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) fail("introspect: ragged batches are not supported");
+  if (options.log_sum_exp.data() || options.weights.data() || options.scores.data() || options.average_weights.data())
+    fail("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");
+  if (!out.top_keys.data() != !out.top_weights.data()) fail("introspect: one of top_keys and top_weights without the other");
+  if (B * Tk > 0 && out.rows.empty() != !out.row_weights.data())
+    fail("introspect: one of rows and row_weights without the other");
+  for (Index h : out.heads)
+    if (h < 0 || h >= query.size(1))
+      fail("introspect: head " + std::to_string(h) + " is not in [0, " + std::to_string(query.size(1)) + ")");
   if (out.key_totals.data()) check_shape("introspect (key_totals)", Shape<3>{B, H, Tk}, out.key_totals.shape());
   if (out.entropy.data()) check_shape("introspect (entropy)", Shape<3>{B, H, Tq}, out.entropy.shape());
   if (out.top_keys.data()) {
@@ -100,7 +109,7 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   for (std::size_t i = 0; i < out.rows.size(); ++i)
     if (out.rows[i] < 0 || out.rows[i] >= Tq || (i > 0 && out.rows[i] <= out.rows[i - 1]))
       fail("introspect: row " + std::to_string(out.rows[i]) + " is out of order or not in [0, " + std::to_string(Tq) + ")");
-  const AttentionSizes sizes{B, H, Tq, Tk, nullptr, nullptr, nullptr};
+  const AttentionSizes sizes{.batch = B, .heads = query.size(1), .queries = Tq, .keys = Tk};
   const detail::AttentionCall<Scalar> call(options, sizes, key.size(1), query.size(3));
   const TensorView<const Scalar, 4> no_values(nullptr, {B, key.size(1), Tk, 0});
   const detail::KeyValueSource<Scalar> source{key, no_values, nullptr};
@@ -108,18 +117,28 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   constexpr Index kRows = 48;
   const Index each = kRows * Tk + kRows * (kKeyTile + query.size(3)) + kKeyTile * query.size(3) + 2 * kRows * (1 + kLanes);
   const int workers = context.workers(B * H, 1e9);
+  const bool every_row = out.key_totals.data() || out.entropy.data() || out.top_keys.data();
   Frame frame(context.workspace());
   const detail::Scratch<Scalar, 1> memory(frame, {workers * each});
   // A unit is a head: its totals are summed over the queries in order, whatever the number of threads.
   context.parallel(B * H, workers, [&](Index unit, int worker) {
     const Index b = unit / H, h = unit % H;
+    const Index head = out.heads.empty() ? h : out.heads[static_cast<std::size_t>(h)];
     Scalar* w = memory.view().data() + worker * each;
     if (out.key_totals.data())
       for (Index k = 0; k < Tk; ++k) out.key_totals(b, h, k) = Scalar(0);
     std::size_t next_row = 0;
-    for (Index q0 = 0; q0 < Tq; q0 += kRows) {
-      const Index n = std::min(kRows, Tq - q0);
-      detail::weights_of_rows<Scalar>(call, options, source, query, b, h, q0, n, w, w + kRows * Tk);
+    Index n = 0;
+    for (Index q0 = 0; q0 < Tq; q0 += n) {
+      n = std::min(kRows, Tq - q0);
+      if (!every_row) {  // on to the next chosen one, up to the last one of those that fit
+        if (next_row == out.rows.size()) break;
+        q0 = out.rows[next_row];
+        std::size_t end = next_row + 1;
+        while (end < out.rows.size() && out.rows[end] < q0 + kRows) ++end;
+        n = out.rows[end - 1] + 1 - q0;
+      }
+      detail::weights_of_rows<Scalar>(call, options, source, query, b, head, q0, n, w, w + kRows * Tk);
       for (Index r = 0; r < n; ++r) {
         const Scalar* row = w + r * Tk;
         if (out.key_totals.data())

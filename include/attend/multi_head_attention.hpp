@@ -56,7 +56,13 @@ class MultiHeadAttention {
 
   const MultiHeadAttentionOptions& options() const { return options_; }
   /// Queries and keys of self-attention are rotated by their positions; layers of a model share the tables.
-  void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) { rotary_ = std::move(rotary); }
+  /// Error where they are of another head_dim.
+  void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) {
+    if (rotary != nullptr && rotary->options().head_dim != options_.head_dim)
+      fail("MultiHeadAttention: rotary positions of head_dim " + std::to_string(rotary->options().head_dim) + ", expected " +
+           std::to_string(options_.head_dim));
+    rotary_ = std::move(rotary);
+  }
 
   template <class Visitor>
   void parameters(Visitor&& visit) {
@@ -131,7 +137,7 @@ class MultiHeadAttention {
     if (rotary_ != nullptr) {
       if (!self) fail("MultiHeadAttention: rotary positions are of self-attention");
       rotate(context, query_heads, options.query_offsets, {});
-      rotate(context, key_heads, options.query_offsets, {});
+      rotate(context, key_heads, options.key_offsets, {});
     }
     const auto value_heads = head_view(values, value_at, B, G, Tk, D);
     if (extra_keys() == 0)
@@ -139,8 +145,8 @@ class MultiHeadAttention {
         scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, inner, mixed);
       });
     // The extra keys are visible to all, whatever the mask says of the others.
-    if (options.bias.data() != nullptr || !options.key_lengths.empty() || !options.key_offsets.empty())
-      fail("MultiHeadAttention: bias, key_lengths and offsets are not supported together with bias_kv or add_zero_attn");
+    if (!options.key_lengths.empty() || !options.key_offsets.empty())
+      fail("MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or add_zero_attn");
     const detail::Scratch<Scalar, 4> more_keys(frame, {B, G, Tk + extra_keys(), D}), more_values(frame, {B, G, Tk + extra_keys(), D});
     context.parallel(1, 1, [&](Index, int) {
       append_extra(key_heads, bias_k_, more_keys.view());
@@ -148,7 +154,10 @@ class MultiHeadAttention {
     });
     AttentionOptions<Scalar> with_extra = options;
     Mask mask = options.mask;
-    if (mask) with_extra.mask = BeforeExtra{{}, &mask, Tk};
+    if (mask.adds())
+      with_extra.mask = BeforeExtra<true>{{}, &mask, Tk};
+    else if (mask)
+      with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
     finish(context, frame, Tk + extra_keys(), with_extra, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
       scaled_dot_product_attention<Scalar>(context, query_heads, more_keys.view(), more_values.view(), inner, mixed);
     });
@@ -185,6 +194,10 @@ class MultiHeadAttention {
   /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S, kdim].
   void append_memory(Context& context, TensorView<const Scalar, 3> memory, KVCache<Scalar>& cache) const {
     const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
+    check_cross();
+    if (options_.kdim != options_.vdim)
+      fail("MultiHeadAttention: keys and values of one memory, but kdim is " + std::to_string(options_.kdim) + " and vdim " +
+           std::to_string(options_.vdim));
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
     if (memory.empty()) return;
     Frame frame(context.workspace());
@@ -204,6 +217,7 @@ class MultiHeadAttention {
   void forward_cross(Context& context, TensorView<const Scalar, 3> x, const KVCache<Scalar>& cache,
                      const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
     const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
+    check_cross();
     check_shape("MultiHeadAttention (with a memory)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
     check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
     if (out.empty()) return;
@@ -233,7 +247,9 @@ class MultiHeadAttention {
     Index key, value, end;  // columns of the projections, those of Q from 0 on
   };
   /// A mask over the keys before the extra ones.
+  template <bool Adds>
   struct BeforeExtra : masks::Expression {
+    static constexpr bool adds = Adds;
     Mask* mask;
     Index keys;
     void bind(AttentionSizes sizes) {
@@ -241,7 +257,15 @@ class MultiHeadAttention {
       mask->bind(sizes);
     }
     bool operator()(Index b, Index h, Index q, Index k) const { return k >= keys || (*mask)(b, h, q, k); }
+    void add(void* scores, Index b, Index h, Index q, Index k0, Index n) const {
+      mask->add(scores, b, h, q, k0, std::min(n, keys));
+    }
   };
+  /// What a cache of cross-attention's keys and values cannot take in.
+  void check_cross() const {
+    if (extra_keys() > 0) fail("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
+    if (rotary_ != nullptr) fail("MultiHeadAttention: rotary positions are of self-attention");
+  }
   Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
   /// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
   void append_extra(TensorView<const Scalar, 4> tokens, const Tensor<Scalar, 1>& learned, TensorView<Scalar, 4> out) const {
@@ -253,6 +277,8 @@ class MultiHeadAttention {
             out(b, g, t, d) = t < T ? tokens(b, g, t, d) : t == T && options_.bias_kv ? learned(g * D + d) : Scalar(0);
   }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
+    for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
+      if (size < 0) fail("MultiHeadAttention: a size of " + std::to_string(size));
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
       fail("MultiHeadAttention: num_heads " + std::to_string(o.num_heads) + " is not a multiple of num_kv_heads " +
@@ -297,15 +323,17 @@ class MultiHeadAttention {
     const Index B = out.size(0), T = out.size(1), H = options_.num_heads;
     const bool average = options.average_weights.data() != nullptr;
     const detail::Scratch<Scalar, 3> mixed(frame, {B, T, H * options_.head_dim});
-    const detail::Scratch<Scalar, 4> all_weights(frame, {average && options.weights.data() == nullptr ? B : 0, H, T, keys});
-    AttentionOptions<Scalar> inner = options;
-    inner.average_weights = {};
-    if (average) {
+    if (!average) {
+      attend(options, heads(mixed.view(), H));
+    } else {
       check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, options.average_weights.shape());
+      const detail::Scratch<Scalar, 4> all_weights(frame, {options.weights.data() == nullptr ? B : 0, H, T, keys});
+      AttentionOptions<Scalar> inner = options;
+      inner.average_weights = {};
       if (options.weights.data() == nullptr) inner.weights = all_weights.view();
+      attend(inner, heads(mixed.view(), H));
+      context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
     }
-    attend(inner, heads(mixed.view(), H));
-    if (average) context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
     out_proj_.template forward<2>(context, mixed.view().rows(), out.rows(), epilogue);
   }
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T, Index D) {

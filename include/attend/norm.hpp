@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include <attend/core/context.hpp>
@@ -18,7 +19,7 @@ struct NormOptions {
   double eps = 1e-5;
   NormKind kind = NormKind::layer;
   bool weight = true;
-  bool bias = true;  // of a LayerNorm with weight
+  std::optional<bool> bias = {};  // not given: that of a LayerNorm with weight; an error of any other
 };
 
 /// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
@@ -30,9 +31,12 @@ class Norm {
  public:
   Norm() = default;
   explicit Norm(const NormOptions& options) : options_(options) {
-    options_.bias = options.bias && options.weight && options.kind == NormKind::layer;
+    const bool may_have_bias = options.weight && options.kind == NormKind::layer;
+    if (options.bias.value_or(false) && !may_have_bias)
+      fail(options.weight ? "RMSNorm: a bias, which it has none of" : "LayerNorm: a bias without weight (elementwise_affine)");
+    options_.bias = has_bias_ = options.bias.value_or(may_have_bias);
     if (options_.weight) weight_ = Tensor<Scalar, 1>({options.size}, Scalar(1));
-    if (options_.bias) bias_ = Tensor<Scalar, 1>({options.size});
+    if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
   }
 
   const NormOptions& options() const { return options_; }
@@ -40,7 +44,7 @@ class Norm {
   template <class Visitor>
   void parameters(Visitor&& visit) {
     if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
-    if (options_.bias) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
+    if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
   }
 
   /// x [..., size] -> out [..., size]; out may be x. Optional: mean [rows] (of a LayerNorm) and
@@ -55,6 +59,7 @@ class Norm {
     const TensorView<const Scalar, 2> from = detail::rows_of(who, x.rows());
     const TensorView<Scalar, 2> to = detail::rows_of(who, out.rows());
     const Index rows = from.size(0), n = options_.size;
+    if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
     // an item is 16 rows, so that few rows make few items
@@ -79,7 +84,7 @@ class Norm {
   void normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const {
     const Index n = options_.size;
     const Scalar* weight = options_.weight ? weight_.data() : nullptr;
-    const Scalar* bias = options_.bias ? bias_.data() : nullptr;
+    const Scalar* bias = has_bias_ ? bias_.data() : nullptr;
     if constexpr (detail::has_kernels<Scalar>) {
       const float eps = static_cast<float>(options_.eps);
       if (options_.kind == NormKind::layer)
@@ -107,14 +112,22 @@ class Norm {
   }
 
   NormOptions options_;
+  bool has_bias_ = false;
   Tensor<Scalar, 1> weight_, bias_;
 };
+
+namespace detail {
+/// The norms of a block, whose `bias` speaks of its linear layers, and of LayerNorms.
+inline NormOptions block_norm(Index size, double eps, NormKind kind, bool bias) {
+  return {size, eps, kind, true, bias && kind == NormKind::layer};
+}
+}  // namespace detail
 
 struct LayerNormOptions {
   Index normalized_shape = 0;
   double eps = 1e-5;
   bool elementwise_affine = true;
-  bool bias = true;
+  std::optional<bool> bias = {};  // not given: as elementwise_affine
 };
 
 template <class Scalar>

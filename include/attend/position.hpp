@@ -63,8 +63,8 @@ std::vector<Scalar> alibi_slopes(Index num_heads) {
   return slopes;
 }
 
-/// A score modifier (see mask.hpp): score - slope · distance, where the distance of a key is how far it lies before
-/// the query. For float it is computed in double, where the product is exact: the same bits on every machine.
+/// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how far it lies
+/// before the query. For float it is computed in double, where the product is exact: the same bits on every machine.
 template <class Scalar>
 struct Alibi {
   const Scalar* slopes = nullptr;  // [H]
@@ -167,7 +167,7 @@ inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Inde
                                               width - 1);
   return index;
 }
-/// The bias of a window's attention: {.bias = window_relative_bias<float>(table, 7, 7).view()}.
+/// The bias of a window's attention: {.mask = additive(bias.view())} with bias = window_relative_bias<float>(table, 7, 7).
 /// table [(2 height - 1) (2 width - 1), H] -> [1, H, N, N], N = height width.
 template <class Scalar>
 Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Scalar>, 2> table, Index height, Index width) {

@@ -33,7 +33,7 @@ inline RopeType rope_type_from_string(std::string_view name) {
   fail("rope_type '" + std::string(name) + "' is not supported");
 }
 
-/// Named as in a Hugging Face config.json; what a rope_type does not name it does not read.
+/// Named as in a Hugging Face config.json. What names a rope_type is of that alone: an error with others.
 struct RotaryOptions {
   Index head_dim = 0;
   double partial_rotary_factor = 1;  // how much of each head turns, from its front
@@ -41,7 +41,8 @@ struct RotaryOptions {
   bool interleaved = false;          // pairs are neighbours (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
   double rope_theta = 10000;
   RopeType rope_type = RopeType::none;
-  std::optional<double> factor = {};  // default: max_position_embeddings / original_max_position_embeddings, or 1
+  /// Of all rope_types but none. Default: max_position_embeddings / original_max_position_embeddings, or 1.
+  std::optional<double> factor = {};
   Index max_position_embeddings = 2048;
   Index original_max_position_embeddings = 0;  // 0: max_position_embeddings
   std::optional<double> attention_factor = {};  // yarn, longrope: multiplies cosines and sines
@@ -138,7 +139,11 @@ class Rotary {
   Rotary() = default;
   explicit Rotary(const RotaryOptions& options) : options_(options) {
     RotaryOptions& o = options_;
-    if (o.rotary_dim == 0) o.rotary_dim = static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+    const Index part = static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+    if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
+      fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + ", but partial_rotary_factor says " + std::to_string(part));
+    if (o.rotary_dim == 0) o.rotary_dim = part;
+    check_type(o);
     if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
       fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + " of head_dim " + std::to_string(o.head_dim) +
            " (an even number is needed)");
@@ -227,6 +232,21 @@ class Rotary {
       cosine[i] = static_cast<Scalar>(std::cos(angle) * scale_);
       sine[i] = static_cast<Scalar>(std::sin(angle) * scale_);
     }
+  }
+  /// Errors of what the rope_type does not read.
+  static void check_type(const RotaryOptions& o) {
+    const RotaryOptions defaults;
+    const bool yarn = o.rope_type == RopeType::yarn, llama3 = o.rope_type == RopeType::llama3;
+    const bool longrope = o.rope_type == RopeType::longrope;
+    if (o.factor && o.rope_type == RopeType::none) fail("Rotary: a factor, but rope_type is none");
+    if (o.attention_factor && !yarn && !longrope) fail("Rotary: attention_factor is of yarn and longrope");
+    if (!yarn && (o.beta_fast != defaults.beta_fast || o.beta_slow != defaults.beta_slow || o.mscale != defaults.mscale ||
+                  o.mscale_all_dim != defaults.mscale_all_dim || o.truncate != defaults.truncate))
+      fail("Rotary: beta_fast, beta_slow, mscale, mscale_all_dim and truncate are of yarn");
+    if (!llama3 && (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
+      fail("Rotary: low_freq_factor and high_freq_factor are of llama3");
+    if (llama3 && !(o.low_freq_factor < o.high_freq_factor)) fail("Rotary: low_freq_factor is not below high_freq_factor");
+    if (!longrope && !(o.short_factor.empty() && o.long_factor.empty())) fail("Rotary: short_factor and long_factor are of longrope");
   }
   double attention_scale() const {
     const RotaryOptions& o = options_;

@@ -53,10 +53,10 @@ inline kernel::Attention kernel_call(const AttentionCall<float>& call, const Att
   t.folded = call.folded;
   t.exponent = static_cast<float>(call.folded ? static_cast<double>(t.scale) * kLog2E : kLog2E);
   t.softcap = static_cast<float>(options.softcap);
-  t.mask = call.with_bias.functions();
-  if (*call.modifier.modifier || call.modifier.bias.data() != nullptr)
-    t.modifier = {&call.modifier, [](const void* object, float* scores, Index b, Index h, Index q, Index k0, Index keys) {
-                    (*static_cast<const ModifierAndBias<float>*>(object))(scores, b, h, q, k0, keys);
+  t.mask = call.mask.functions();
+  if (call.modifies())
+    t.modifier = {&call, [](const void* object, float* scores, Index b, Index h, Index q, Index k0, Index keys) {
+                    static_cast<const AttentionCall<float>*>(object)->modify(scores, b, h, q, k0, keys);
                   }};
   if (options.weight_modifier)
     t.weight_modifier = {&options.weight_modifier, [](const void* object, float* weights, Index b, Index h, Index q, Index k0, Index keys) {
@@ -83,10 +83,10 @@ void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cach
   for (Index b = 0; b < sizes.batch; ++b) {
     const Index gone = cache.first_token(b);
     for (Index h = 0; gone > 0 && h < sizes.heads; ++h) {
-      const Extent e = call.with_bias.block(b, h, 0, sizes.queries, 0, gone);
+      const Extent e = call.mask.block(b, h, 0, sizes.queries, 0, gone);
       bool seen = e.begin < e.end && e.full;
       for (Index q = 0; !e.full && q < sizes.queries; ++q)
-        for (Index k = e.begin; k < e.end; ++k) seen = seen || call.with_bias(b, h, q, k);
+        for (Index k = e.begin; k < e.end; ++k) seen = seen || call.mask(b, h, q, k);
       if (seen)
         fail("scaled_dot_product_attention: the mask sees tokens before " + std::to_string(gone) + ", which a cache with a window of " +
              std::to_string(cache.options().window) + " has let go of");

@@ -122,7 +122,7 @@ void attention(Run& run) {
   } else if (run.has_input(3)) {
     additive.emplace(run.input<S>(3));
     Shape<4> shape = mask_shape(additive->shape);
-    if (shape[3] == 1 && Tk > 1) {  // one column is short too, where attend's bias would be the same for all keys
+    if (shape[3] == 1 && Tk > 1) {  // one column is short too, where attend's would be the same for all keys
       shape[3] = 2;
       Array<S> wider({shape.begin(), shape.end()});
       for (Index i = 0; i < additive->values.numel(); ++i) {
@@ -131,7 +131,7 @@ void attention(Run& run) {
       }
       additive.emplace(std::move(wider));
     }
-    options.bias = TensorView<const S, 4>(additive->values.data(), shape);
+    options.mask = seen(attend::additive(TensorView<const S, 4>(additive->values.data(), shape)));
   }
   run.no_more_inputs();
 

@@ -89,8 +89,7 @@ struct Masks {
       options.mask = not_padding();
     else if (forbidden)
       options.mask = allowed();
-    if (additive)
-      options.bias = TensorView<const S, 4>(additive->values.data(), {1, 1, additive->shape[0], additive->shape[1]});
+    if (additive) options.mask = options.mask & attend::additive(additive->template view<2>());
     return options;
   }
 };

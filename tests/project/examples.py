@@ -7,6 +7,8 @@
 import argparse
 import json
 import pathlib
+import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -14,11 +16,18 @@ import tempfile
 failures = []
 
 
+def limit_memory():
+    """What takes more than this takes it for sizes that a broken file claims: better an error than a machine that swaps."""
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+
 def run(program, *arguments, text="", code=0):
     """Standard output of a program; notes a failure where its exit code is another."""
-    done = subprocess.run([arguments_.examples / program, *map(str, arguments)], input=text.encode(), capture_output=True, timeout=300)
+    arguments = [a if isinstance(a, bytes) else str(a) for a in arguments]
+    done = subprocess.run([arguments_.examples / program, *arguments], input=text if isinstance(text, bytes) else text.encode(),
+                          capture_output=True, timeout=300, preexec_fn=limit_memory)
     if done.returncode != code:
-        failures.append(f"{program} {arguments}: exit code {done.returncode}, expected {code}: {done.stderr.decode()[:300]}")
+        failures.append(f"{program} {arguments}: exit code {done.returncode}, expected {code}: {done.stderr.decode(errors='replace')[:300]}")
     return done
 
 
@@ -30,8 +39,9 @@ def check(condition, what):
 def refuses(program, *arguments, text="", names=""):
     """Bad input: exit code 1, one line on standard error that names what is wrong, nothing on standard output."""
     done = run(program, *arguments, text=text, code=1)
-    lines = done.stderr.decode().splitlines()
+    lines = done.stderr.decode(errors="replace").splitlines()
     check(len(lines) == 1 and names in lines[0], f"{program} {arguments}: expected one line with '{names}', got {lines}")
+    check(not done.stdout, f"{program} {arguments}: wrote to standard output: {done.stdout[:100]}")
 
 
 def toy():
@@ -57,10 +67,6 @@ def broken_folders():
         (folder / "config.json").write_text("{")
         refuses("encode_sentences", "--model", folder, names=str(folder))
         (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
-        (folder / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
-        refuses("encode_sentences", "--model", folder, names="config.json: MultiHeadAttention: embed_dim 32 is not divisible by num_heads 5")
-        (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 2000000000, "hidden_size": 2000000000}))
-        refuses("encode_sentences", "--model", folder, names="config.json")
         (folder / "config.json").write_text(json.dumps({**config, "position_embedding_type": "relative_key"}))
         refuses("encode_sentences", "--model", folder, names="position_embedding_type")
         (folder / "config.json").write_text(json.dumps(config))
@@ -68,11 +74,190 @@ def broken_folders():
         weights = (source / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(weights[:-5])
         refuses("encode_sentences", "--model", folder, names="model.safetensors")
-        (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
         (folder / "model.safetensors").write_bytes(weights)
+        (folder / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
+        refuses("encode_sentences", "--model", folder, names="config.json: MultiHeadAttention: embed_dim 32 is not divisible by num_heads 5")
+        (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
         refuses("encode_sentences", "--model", folder, names="mis-shaped")
         (folder / "config.json").write_text(json.dumps(config))
         run("encode_sentences", "--model", folder, text="a a\n")
+
+
+def write_tokenizer(folder, tokens=50):
+    """A tokenizer.json of single characters."""
+    names = ["<unk>", "</s>"] + [chr(c) for c in range(97, 123)] + [f"<more{i}>" for i in range(1000)]
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "added_tokens": [],
+        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(names[:tokens])}, "merges": [], "unk_token": "<unk>"}}))
+
+
+def with_header(weights, change):
+    """A safetensors file with another header, of the same meaning otherwise."""
+    size = struct.unpack("<Q", weights[:8])[0]
+    header = json.loads(weights[8:8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + weights[8 + size:]
+
+
+NOT_UTF8 = b"caf\xe9 \xff"
+
+
+def bad_folders():
+    """Every program that reads a folder, with each thing in it that can be missing or broken."""
+    with tempfile.TemporaryDirectory() as name:
+        documents = pathlib.Path(name) / "documents.txt"
+        documents.write_text("a\nb\n")
+        search = ["--documents", documents, "--index", documents.with_suffix(".st")]
+        # The program, its folder, its other arguments; of config.json: a size of the weights, and the number of heads.
+        for program, source, more, size, heads in [
+                ("encode_sentences", "models/bert", [], "intermediate_size", "num_attention_heads"),
+                ("semantic_search", "models/roberta", search, "hidden_size", "num_attention_heads"),
+                ("classify_text", "models/bert_classifier", [], "hidden_size", "num_attention_heads"),
+                ("classify_text", "models/distilbert", ["--labels", "a,b"], "hidden_dim", "n_heads"),
+                ("generate_text", "models/qwen2", ["--prompt", "ab", "--max-new-tokens", 2], "intermediate_size", "num_attention_heads"),
+                ("generate_text", "models/gpt2", ["--prompt", "ab", "--max-new-tokens", 2], "n_embd", "n_head"),
+                ("translate", "models/t5", ["--max-new-tokens", 2], "d_ff", None),  # d_model need not be a multiple
+                ("translate", "models/bart", ["--max-new-tokens", 2], "decoder_ffn_dim", "encoder_attention_heads"),
+                ("translate", "weights/aren_transliteration", [], "embed_dim", "num_heads")]:
+            bad_folder(program, arguments_.conformance / source, more, size, heads)
+
+
+def bad_folder(program, source, more, size, heads):
+    config, weights = json.loads((source / "config.json").read_text()), (source / "model.safetensors").read_bytes()
+    native = config["model_type"] == "attend"
+    config.pop("layer_types", None)  # which would say the number of layers again
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name) / "model"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "model.safetensors").write_bytes(weights)
+        if native:
+            for file in source.glob("*_vocabulary.json"):
+                (folder / file.name).write_bytes(file.read_bytes())
+        else:
+            write_tokenizer(folder)
+
+        def bad(names, text="ab\n"):
+            refuses(program, "--model", folder, *more, text=text, names=names)
+
+        def bad_file(file, content, names):
+            before = (folder / file).read_bytes()
+            (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+            bad(names)
+            (folder / file).write_bytes(before)
+
+        def bad_config(names, **changes):
+            bad_file("config.json", json.dumps({**config, **changes}), names)
+
+        run(program, "--model", folder, *more, text="ab\n")
+        tokenizer_files = [f.name for f in folder.iterdir() if f.name not in ("config.json", "model.safetensors")]
+        for file in ["config.json", "model.safetensors", *tokenizer_files]:
+            (folder / file).rename(folder / "away")
+            bad(file)
+            (folder / "away").rename(folder / file)
+        for content in "", "{", "[]", b"\xff\xfe{}":
+            bad_file("config.json", content, "config.json")
+        for file in tokenizer_files:
+            for content in "", "{", "5", NOT_UTF8:
+                bad_file(file, content, file)
+
+        bad_config("no_such_setting", no_such_setting=1)
+        bad_config("model_type", model_type="no_such_model")
+        bad_config(size, **{size: 0})
+        bad_config(size, **{size: "many"})
+        bad_config(size, **{size: -5})
+        bad_config("", **{size: config[size] * 2})
+        bad_config("config.json", **{size: 2000000000})
+        layers = next(key for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "num_encoder_layers") if key in config)
+        bad_config("missing", **{layers: config[layers] + 1})
+        bad_config("config.json", **{layers: 2000000000})
+        if config[layers] > 1:
+            bad_config("unexpected", **{layers: config[layers] - 1})
+        if heads:
+            bad_config("config.json", **{heads: 7})
+            bad_config("config.json", **{heads: 0})
+        for key in "layer_norm_eps", "rms_norm_eps", "layer_norm_epsilon":
+            if key in config:
+                bad_config(key, **{key: -1.0})
+        if not native:
+            bad_config("" if config["vocab_size"] > 50 else "tokenizer", vocab_size=30)
+            tokenizer = (folder / "tokenizer.json").read_bytes()
+            write_tokenizer(folder, config["vocab_size"] + 1)
+            bad("the tokenizer has")
+            (folder / "tokenizer.json").write_bytes(tokenizer)
+
+        for content in b"", weights[:7], weights[:100], weights[:-1], weights + b"x", b"\xff" * 100:
+            bad_file("model.safetensors", content, "model.safetensors")
+        first = [n for n in json.loads(weights[8:8 + struct.unpack("<Q", weights[:8])[0]]) if n != "__metadata__"][0]
+        for dtype in "X32", "F4", "C64":
+            bad_file("model.safetensors", with_header(weights, lambda h: h[first].update(dtype=dtype)), "model.safetensors")
+        bad_file("model.safetensors", with_header(weights, lambda h: h.update({"renamed": h.pop(first)})), "missing")
+
+        # The same in shards.
+        (folder / "model.safetensors").rename(folder / "part.safetensors")
+        names = [n for n in json.loads(weights[8:8 + struct.unpack("<Q", weights[:8])[0]]) if n != "__metadata__"]
+        index, good = folder / "model.safetensors.index.json", {n: "part.safetensors" for n in names}
+        index.write_text(json.dumps({"weight_map": good}))
+        run(program, "--model", folder, *more, text="ab\n")
+        for content in "", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}':
+            bad_file(index.name, content, "model.safetensors.index.json")
+        for extra, what in ({"of_no_shard": "part.safetensors"}, "of_no_shard"), ({first: "other.safetensors"}, "other.safetensors"), \
+                ({first: "../part.safetensors"}, "../part.safetensors"):
+            bad_file(index.name, json.dumps({"weight_map": {**good, **extra}}), what)
+        bad_file(index.name, json.dumps({"weight_map": {n: f for n, f in good.items() if n != first}}), "missing")
+        (folder / "part.safetensors").rename(folder / "model.safetensors")
+        index.unlink()
+
+        # A folder that is none.
+        for path in folder / "absent", folder / "config.json", "":
+            refuses(program, "--model", path, *more, text="ab\n")
+        if program != "generate_text":
+            bad("standard input", text=NOT_UTF8 + b"\n")
+        for option in ["--threads", "0"], ["--threads", "-1"], ["--threads", "abc"], ["--threads", "1.5"], ["--threads", ""], \
+                ["--threads", "99999999999999999999"], ["--threads"], ["--no-such-option"], ["text"]:
+            refuses(program, "--model", folder, *more, *option, text="ab\n", names=option[0])
+
+
+def bad_text():
+    """Text that is not UTF-8 in arguments and files, and other arguments that make no sense."""
+    stories, arabic = arguments_.conformance / "weights" / "stories260K", arguments_.conformance / "weights" / "aren_transliteration"
+    refuses("toy_encoder", "--sentence", NOT_UTF8, names="--sentence")
+    for option in "--prompt", "--stop":
+        refuses("generate_text", "--model", stories, "--prompt", "a", option, NOT_UTF8, names=option)
+    refuses("translate", "--model", arabic, "--prefix", NOT_UTF8, text="a\n", names="--prefix")
+    for program in "generate_text", "translate", "classify_text", "encode_sentences", "semantic_search":
+        refuses(program, names="--model")
+    refuses("generate_text", "--model", stories, names="--prompt")
+    for option, values in {"--temperature": ["-1", "nan", "hot"], "--top-p": ["2", "-0.1"], "--top-k": ["-1"], "--min-p": ["2"],
+                           "--max-new-tokens": ["-1", "x"], "--beams": ["0"], "--seed": ["-1"], "--stop": [""]}.items():
+        for value in values:
+            refuses("generate_text", "--model", stories, "--prompt", "a", option, value)
+    refuses("generate_text", "--model", stories, "--prompt", "once " * 1000, names="context")
+    for option, value in ("--beams", "0"), ("--beams", "x"), ("--max-new-tokens", "0"):
+        refuses("translate", "--model", arabic, option, value, text="a\n", names=option)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for file in "config.json", "model.safetensors":
+            (folder / file).write_bytes((arguments_.conformance / "models" / "bert" / file).read_bytes())
+        write_tokenizer(folder)
+        refuses("classify_text", "--model", folder, "--labels", NOT_UTF8, text="a\n", names="--labels")
+        refuses("classify_text", "--model", folder, "--labels", " , ", text="a\n", names="--labels")
+        refuses("classify_text", "--model", folder, text="a\n", names="--labels")
+        documents, index = folder / "documents", folder / "index"
+        search = ["--model", folder, "--documents", documents, "--index", index]
+        refuses("semantic_search", *search, names=str(documents))
+        documents.write_bytes(b"a\n" + NOT_UTF8)
+        refuses("semantic_search", *search, names=str(documents))
+        documents.write_bytes(b"a\nb\n")
+        refuses("semantic_search", *search, "--top", "0", names="--top")
+        for content in b"", b"no index", (folder / "model.safetensors").read_bytes():
+            index.write_bytes(content)
+            refuses("semantic_search", *search, text="a\n", names=str(index))
+        index.unlink()
+        refuses("semantic_search", *search[:-1], folder / "no folder" / "index", text="a\n", names="no folder")
+        first = run("semantic_search", *search, text="a\n").stdout
+        check(run("semantic_search", *search, text="a\n").stdout == first, "semantic_search: the index gives other answers")
 
 
 def stories():
@@ -116,6 +301,8 @@ for program in sorted(p for p in arguments_.examples.iterdir() if p.is_file() an
 toy()
 if arguments_.conformance.is_dir():
     broken_folders()
+    bad_folders()
+    bad_text()
     stories()
     transliteration()
 else:

@@ -303,7 +303,7 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
         const float sink = t.folded ? sinks[h] / t.scale : sinks[h];  // in the units of the scores
         if (sink > maxima[r]) {
           const vf a = softmax_exp(set1(maxima[r] - sink), exponent, lowest);
-          sum = reduce_sum(mul(load(lanes), a));
+          sum = reduce_sum(opaque(mul(load(lanes), a)));
           for (Index d = 0; d < stride; d += 16) store(output + d, mul(load(output + d), a));
           total.maximum[r] = sink;
           sum += 1.0f;

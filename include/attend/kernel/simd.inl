@@ -110,6 +110,18 @@ ATTEND_INLINE vf fnma(vf a, vf b, vf c) {
   ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(-a.r[i], b.r[i], c.r[i]);
   return c;
 }
+/// v itself, as a product that feeds an addition: under the caller's -Ofast clang would make one multiply-add of the
+/// two, whatever the region says.
+ATTEND_INLINE vf opaque(vf v) {
+#if defined(__x86_64__) && ATTEND_SIMD == 512
+  ATTEND_UNROLL ATTEND_EACH asm("" : "+v"(v.r[i]));
+#elif defined(__x86_64__)
+  ATTEND_UNROLL ATTEND_EACH asm("" : "+x"(v.r[i]));
+#elif defined(__aarch64__)
+  ATTEND_UNROLL ATTEND_EACH asm("" : "+w"(v.r[i]));
+#endif
+  return v;
+}
 /// Correctly rounded. An instruction by name: clang makes an estimate of a square root under the caller's -Ofast,
 /// whatever the region says.
 ATTEND_INLINE float square_root(float x) {

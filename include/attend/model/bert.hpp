@@ -55,12 +55,24 @@ class BertModel {
       family.options.head = BertHead::none;
       family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
     }
-    BertModel model = make_as_config_says(folder / "config.json", [&] { return BertModel(family.options); });
-    load(model, SafeTensors::open_folder(folder), "", {.ignore = family.leftovers, .names = family.names});
+    const SafeTensors file = SafeTensors::open_folder(folder);
+    const BertOptions& o = family.options;
+    const Index E = o.hidden_size;
+    check_sizes(folder / "config.json", file,
+                {{o.vocab_size, E}, {o.max_position_embeddings, E}, {o.type_vocab_size, E}, {o.num_hidden_layers, E},
+                 {o.num_hidden_layers * E, E}, {o.num_hidden_layers, o.intermediate_size},
+                 {o.num_hidden_layers * o.intermediate_size, E},
+                 {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification ? o.num_labels : 0, E}});
+    BertModel model = make_as_config_says(folder / "config.json", [&] { return BertModel(o); });
+    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
     return model;
   }
 
   const BertOptions& options() const { return options_; }
+  /// Tokens that a text can have.
+  Index max_length() const {
+    return options_.max_position_embeddings - (options_.positions_after_padding ? options_.pad_token_id + 1 : 0);
+  }
 
   template <class Visitor>
   void parameters(Visitor&& visit) {

@@ -72,7 +72,7 @@ inline BertFamily read_bert_family(const Config& config) {
   if (type != "bert" && !roberta && !distil) fail("config.json: model_type '" + type + "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
   if (config.has("id2label")) o.num_labels = static_cast<Index>(config.get<Json>("id2label").size());
-  o.num_labels = config.get<Index>("num_labels", o.num_labels);
+  o.num_labels = check_size(config.get<Index>("num_labels", o.num_labels), "num_labels");
   o.vocab_size = get_size(config, {"vocab_size"});
   o.hidden_size = get_size(config, {"hidden_size", "dim"});
   o.num_hidden_layers = get_size(config, {"num_hidden_layers", "n_layers"});
@@ -80,10 +80,13 @@ inline BertFamily read_bert_family(const Config& config) {
   o.intermediate_size = get_size(config, {"intermediate_size", "hidden_dim"});
   o.hidden_act = get_activation(config, distil ? "activation" : "hidden_act", "gelu");
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 512);
-  o.layer_norm_eps = config.get<double>("layer_norm_eps", 1e-12);
+  o.layer_norm_eps = get_epsilon(config, "layer_norm_eps", 1e-12);
   o.type_vocab_size = distil ? 0 : get_size(config, {"type_vocab_size"}, 2);
   if (config.has("pad_token_id")) o.pad_token_id = config.get<std::int32_t>("pad_token_id");
   o.positions_after_padding = roberta;
+  if (roberta && (o.pad_token_id < 0 || o.pad_token_id >= o.max_position_embeddings - 1))
+    fail("config.json: 'pad_token_id' " + std::to_string(o.pad_token_id) + " leaves none of " +
+         std::to_string(o.max_position_embeddings) + " positions");
   if (distil) o.pooler_act = Activation::relu;
   config.allow("position_embedding_type", "absolute", nullptr);
   config.allow("is_decoder", false);

@@ -52,8 +52,9 @@ class CausalBlock {
                     .out_bias = o.out_bias,
                     .qk_norm = o.qk_norm ? std::optional(o.norm_eps) : std::nullopt}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.mlp_bias}) {
+    if (o.parallel_residual && o.post_norms) fail("CausalBlock: parallel_residual together with post_norms");
     for (Norm<Scalar>* norm : {&norm1_, &norm2_, &post_norm1_, &post_norm2_})
-      *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm, true, true});
+      *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm});
     if (o.alibi) slopes_ = alibi_slopes<Scalar>(o.num_heads);
   }
 

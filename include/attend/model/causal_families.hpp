@@ -85,7 +85,7 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   const bool wide = gemma || type == "qwen3";  // their head_dim does not follow from the other sizes
   b.head_dim = config.has("head_dim") || wide ? get_size(config, {"head_dim"}) : head_dim(b.embed_dim, b.num_heads);
   config.ignore({"head_dim"});
-  b.norm_eps = config.get<double>("rms_norm_eps", 1e-6);
+  b.norm_eps = get_epsilon(config, "rms_norm_eps", 1e-6);
   b.activation = get_activation(config, gemma ? "hidden_activation" : "hidden_act", gemma ? "gelu_pytorch_tanh" : "silu");
   const bool bias = config.get<bool>("attention_bias", false);
   b.qkv_bias = bias || type == "qwen2";
@@ -94,9 +94,12 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   b.qk_norm = type == "qwen3";
   if (gemma) {
     b.post_norms = true;
-    b.scale = 1 / std::sqrt(config.get<double>("query_pre_attn_scalar", 256));
+    const double scalar = config.get<double>("query_pre_attn_scalar", 256);
+    if (!(scalar > 0)) fail("config.json: 'query_pre_attn_scalar' is " + std::to_string(scalar));
+    b.scale = 1 / std::sqrt(scalar);
     b.softcap = get_optional<double>(config, "attn_logit_softcapping", 50.0).value_or(0);
     o.logit_softcap = get_optional<double>(config, "final_logit_softcapping", 30.0).value_or(0);
+    if (!(b.softcap >= 0 && o.logit_softcap >= 0)) fail("config.json: a softcapping below 0");
     o.embed_scale = std::sqrt(static_cast<double>(o.embed_dim));
     config.allow("use_bidirectional_attention", nullptr, false);
     config.ignore({"hidden_act"});  // of old files; hidden_activation counts
@@ -150,7 +153,7 @@ inline CausalFamily read_gpt2(const Config& config) {
   b.head_dim = head_dim(b.embed_dim, b.num_heads);
   b.dim_feedforward = get_size(config, {"n_inner"}, 4 * b.embed_dim);
   b.activation = get_activation(config, "activation_function", "gelu_new");
-  b.norm_eps = config.get<double>("layer_norm_epsilon", 1e-5);
+  b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.scale = config.get<bool>("scale_attn_weights", true) ? 1 / std::sqrt(static_cast<double>(b.head_dim)) : 1;
   add_layers(o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
   if (config.get<bool>("scale_attn_by_inverse_layer_idx", false))
@@ -200,7 +203,7 @@ inline CausalFamily read_gpt_neox(const Config& config) {
   b.head_dim = head_dim(b.embed_dim, b.num_heads);
   b.dim_feedforward = get_size(config, {"intermediate_size"}, 4 * b.embed_dim);
   b.activation = get_activation(config, "hidden_act", "gelu");
-  b.norm_eps = config.get<double>("layer_norm_eps", 1e-5);
+  b.norm_eps = get_epsilon(config, "layer_norm_eps", 1e-5);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", true);
   b.parallel_residual = config.get<bool>("use_parallel_residual", true);
   add_layers(o, b, get_size(config, {"num_hidden_layers"}));
@@ -226,7 +229,7 @@ inline CausalFamily read_bloom(const Config& config) {
   b.num_heads = b.num_kv_heads = get_size(config, {"n_head", "num_attention_heads"});
   b.head_dim = head_dim(b.embed_dim, b.num_heads);
   b.dim_feedforward = 4 * b.embed_dim;
-  b.norm_eps = config.get<double>("layer_norm_epsilon", 1e-5);
+  b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.alibi = true;
   add_layers(o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
   o.embed_norm = true;

@@ -78,8 +78,8 @@ class CausalLM {
       layers_.back().set_rotary(rotary);
     }
     const CausalBlockOptions& block = o.blocks[0];
-    if (o.embed_norm) embed_norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm, true, true});
-    norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm, true, true});
+    if (o.embed_norm) embed_norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm});
+    norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm});
   }
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if there is one.
@@ -91,8 +91,14 @@ class CausalLM {
       // What ends a text of an instructed model stands here; other settings are the caller's.
       if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty()) family.options.eos_token_ids = std::move(ids);
     const SafeTensors file = SafeTensors::open_folder(folder);
-    check_size(family.options, file, folder);
-    CausalLM model(family.options);
+    const CausalLMOptions& o = family.options;
+    const CausalBlockOptions& b = o.blocks[0];
+    const Index layers = static_cast<Index>(o.blocks.size()), E = o.embed_dim;
+    check_sizes(folder / "config.json", file,
+                {{o.vocab_size, E}, {b.dim_feedforward, E}, {b.head_dim, E}, {b.num_heads, b.head_dim}, {b.num_kv_heads, b.head_dim},
+                 {b.num_heads * b.head_dim, E}, {layers, b.dim_feedforward}, {layers * b.dim_feedforward, E},
+                 {o.learned_positions ? o.max_position_embeddings : 0, E}});
+    CausalLM model = make_as_config_says(folder / "config.json", [&] { return CausalLM(family.options); });
     load(model, file, "", {.ignore = family.leftovers, .names = family.names});
     return model;
   }
@@ -159,20 +165,6 @@ class CausalLM {
   }
 
  private:
-  /// Before memory is taken for what config.json says: the file must hold about as much.
-  static void check_size(const CausalLMOptions& o, const SafeTensors& file, const std::filesystem::path& folder) {
-    Index stored = 0;
-    for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
-    const Index layers = static_cast<Index>(o.blocks.size());
-    const CausalBlockOptions& b = o.blocks[0];
-    const auto fits = [&](Index rows, Index columns) { return rows <= stored / std::max<Index>(columns, 1); };
-    if (!fits(o.vocab_size, o.embed_dim) || !fits(b.dim_feedforward, o.embed_dim) || !fits(b.head_dim, o.embed_dim) ||
-        !fits(b.num_heads, b.head_dim) || !fits(b.num_heads * b.head_dim, o.embed_dim) || b.num_kv_heads > b.num_heads ||
-        !fits(layers, b.dim_feedforward) || !fits(layers * b.dim_feedforward, o.embed_dim) ||
-        (o.learned_positions && !fits(o.max_position_embeddings, o.embed_dim)))
-      fail((folder / "config.json").string() + ": the sizes are beyond what " + file.path() + " holds");
-  }
-
   void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
     ids.for_each([&](std::int32_t id) {

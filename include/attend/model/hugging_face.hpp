@@ -8,10 +8,12 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <attend/activation.hpp>
 #include <attend/io/config.hpp>
+#include <attend/io/safetensors.hpp>
 #include <attend/rotary.hpp>
 
 namespace attend {
@@ -70,11 +72,31 @@ inline Index check_size(Index size, const char* name) {
   if (size < 1 || size > 2147483647) fail("config.json: '" + std::string(name) + "' is " + std::to_string(size));
   return size;
 }
+inline const char* key_of(const Config& config, std::initializer_list<const char*> keys) {
+  const auto found = std::find_if(keys.begin(), keys.end(), [&](const char* key) { return config.has(key); });
+  return found == keys.end() ? *keys.begin() : *found;
+}
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys) {
-  return check_size(get_any<Index>(config, keys), *keys.begin());
+  return check_size(get_any<Index>(config, keys), key_of(config, keys));
 }
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys, Index otherwise) {
-  return check_size(get_any<Index>(config, keys, otherwise), *keys.begin());
+  return check_size(get_any<Index>(config, keys, otherwise), key_of(config, keys));
+}
+
+/// What is added to a variance: 0 to 1.
+inline double get_epsilon(const Config& config, const char* key, double otherwise) {
+  const double epsilon = config.get<double>(key, otherwise);
+  if (!(epsilon >= 0 && epsilon <= 1)) fail("config.json: '" + std::string(key) + "' is " + std::to_string(epsilon));
+  return epsilon;
+}
+
+/// Before memory is taken for what config.json says: the file must hold at least each of these tables, {rows, columns}.
+inline void check_sizes(const std::filesystem::path& config, const SafeTensors& file,
+                        std::initializer_list<std::pair<Index, Index>> tables) {
+  Index stored = 0;
+  for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
+  for (const auto& [rows, columns] : tables)
+    if (rows > stored / std::max<Index>(columns, 1)) fail(config.string() + ": the sizes are beyond what " + file.path() + " holds");
 }
 
 /// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the config.
@@ -114,18 +136,27 @@ inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
   o.partial_rotary_factor = rope.get<double>("partial_rotary_factor", o.partial_rotary_factor);
   o.original_max_position_embeddings =
       rope.get<Index>("original_max_position_embeddings", o.original_max_position_embeddings);
-  if (rope.has("factor")) o.factor = rope.get<double>("factor");
-  if (rope.has("attention_factor")) o.attention_factor = rope.get<double>("attention_factor");
-  o.beta_fast = rope.get<double>("beta_fast", o.beta_fast);
-  o.beta_slow = rope.get<double>("beta_slow", o.beta_slow);
-  o.mscale = rope.get<double>("mscale", o.mscale);
-  o.mscale_all_dim = rope.get<double>("mscale_all_dim", o.mscale_all_dim);
-  o.truncate = rope.get<bool>("truncate", o.truncate);
-  o.low_freq_factor = rope.get<double>("low_freq_factor", o.low_freq_factor);
-  o.high_freq_factor = rope.get<double>("high_freq_factor", o.high_freq_factor);
-  o.short_factor = rope.get<std::vector<double>>("short_factor", o.short_factor);
-  o.long_factor = rope.get<std::vector<double>>("long_factor", o.long_factor);
-  rope.ignore({"factor", "attention_factor"});
+  // What the type does not read is not an error of a file: transformers passes it by.
+  const bool yarn = o.rope_type == RopeType::yarn, longrope = o.rope_type == RopeType::longrope;
+  if (rope.has("factor") && o.rope_type != RopeType::none) o.factor = rope.get<double>("factor");
+  if (rope.has("attention_factor") && (yarn || longrope)) o.attention_factor = rope.get<double>("attention_factor");
+  if (yarn) {
+    o.beta_fast = rope.get<double>("beta_fast", o.beta_fast);
+    o.beta_slow = rope.get<double>("beta_slow", o.beta_slow);
+    o.mscale = rope.get<double>("mscale", o.mscale);
+    o.mscale_all_dim = rope.get<double>("mscale_all_dim", o.mscale_all_dim);
+    o.truncate = rope.get<bool>("truncate", o.truncate);
+  }
+  if (o.rope_type == RopeType::llama3) {
+    o.low_freq_factor = rope.get<double>("low_freq_factor", o.low_freq_factor);
+    o.high_freq_factor = rope.get<double>("high_freq_factor", o.high_freq_factor);
+  }
+  if (longrope) {
+    o.short_factor = rope.get<std::vector<double>>("short_factor", o.short_factor);
+    o.long_factor = rope.get<std::vector<double>>("long_factor", o.long_factor);
+  }
+  rope.ignore({"factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", "low_freq_factor",
+               "high_freq_factor", "short_factor", "long_factor"});
 }
 
 /// Rotary settings of a model, in new files under rope_parameters, in old ones rope_theta and rope_scaling (GPT-NeoX:
@@ -140,6 +171,8 @@ inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) 
     if (config.has(key)) read_rope_parameters(config.object(key), o);
     config.ignore({key});
   }
+  if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
+    fail("config.json: 'partial_rotary_factor' is " + std::to_string(o.partial_rotary_factor));
   o.table_positions = std::min<Index>(o.table_positions, o.max_position_embeddings);
   return o;
 }

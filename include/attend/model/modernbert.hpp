@@ -34,7 +34,7 @@ inline ModernBertOptions read_modernbert_options(const Config& config) {
   o.num_attention_heads = get_size(config, {"num_attention_heads"});
   o.intermediate_size = get_size(config, {"intermediate_size"});
   o.hidden_activation = get_activation(config, "hidden_activation", "gelu");
-  o.norm_eps = config.get<double>("norm_eps", 1e-5);
+  o.norm_eps = get_epsilon(config, "norm_eps", 1e-5);
   o.norm_bias = config.get<bool>("norm_bias", false);
   o.attention_bias = config.get<bool>("attention_bias", false);
   o.mlp_bias = config.get<bool>("mlp_bias", false);
@@ -83,6 +83,7 @@ class ModernBertModel {
     const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
     embedding_norm_ = final_norm_ = Norm<Scalar>(norm);
     const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary), local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
+    layers_.reserve(o.local.size());
     for (bool is_local : o.local) {
       layers_.push_back({Norm<Scalar>(norm), Norm<Scalar>(norm),
                          MultiHeadAttention<Scalar>({.embed_dim = o.hidden_size, .num_heads = o.num_attention_heads, .bias = o.attention_bias}),
@@ -95,6 +96,10 @@ class ModernBertModel {
     const Config config(folder / "config.json");
     const ModernBertOptions options = read_modernbert_options(config);
     config.finish();
+    const SafeTensors file = SafeTensors::open_folder(folder);
+    const Index layers = static_cast<Index>(options.local.size()), E = options.hidden_size;
+    check_sizes(folder / "config.json", file, {{options.vocab_size, E}, {layers * E, E}, {layers, options.intermediate_size},
+                                               {layers * options.intermediate_size, E}});
     ModernBertModel model = make_as_config_says(folder / "config.json", [&] { return ModernBertModel(options); });
     NameMap names{{"layers.*.attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
                   {"layers.*.attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
@@ -103,7 +108,7 @@ class ModernBertModel {
                   {"layers.*.*.*", "(model.|)layers.*.*.*"},
                   {"embeddings.*.*", "(model.|)embeddings.*.*"},
                   {"final_norm.*", "(model.|)final_norm.*"}};
-    load(model, SafeTensors::open_folder(folder), "", {.ignore = {"head.*.*", "decoder.*", "classifier.*"}, .names = names});
+    load(model, file, "", {.ignore = {"head.*.*", "decoder.*", "classifier.*"}, .names = names});
     return model;
   }
 

@@ -17,6 +17,9 @@ namespace attend {
 /// vocab.txt or tokenizer.json.
 class SentenceEncoder {
  public:
+  /// Tokens that run together; the products are as fast with more.
+  static constexpr std::size_t kGroup = 1024;
+
   /// Texts are cut at max_length tokens, special ones included.
   static SentenceEncoder open(const std::filesystem::path& folder, Index max_length = 256) {
     SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder, true)};
@@ -24,7 +27,7 @@ class SentenceEncoder {
     if (static_cast<Index>(encoder.tokenizer_.vocab_size()) > o.vocab_size)
       fail(folder.string() + ": the tokenizer has " + std::to_string(encoder.tokenizer_.vocab_size()) +
            " tokens, the model " + std::to_string(o.vocab_size));
-    encoder.max_length_ = std::min(max_length, o.max_position_embeddings);
+    encoder.max_length_ = std::min(max_length, encoder.model_.max_length());
     return encoder;
   }
 
@@ -34,8 +37,8 @@ class SentenceEncoder {
     return tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(max_length_)});
   }
 
-  /// Vectors of unit length, [texts, embedding_dim]. Texts run without padding in groups of about 4,096 tokens, so
-  /// that a group stays in the caches; a text's vector does not depend on the others.
+  /// Vectors of unit length, [texts, embedding_dim]. Texts run without padding in groups of at most kGroup tokens, which
+  /// bounds the workspace (30 MB for MiniLM); a text's vector does not depend on the others.
   Tensor<float, 2> encode(Context& context, std::span<const std::string> texts) const {
     Tensor<float, 2> out({static_cast<Index>(texts.size()), embedding_dim()});
     std::vector<std::int32_t> ids;
@@ -49,9 +52,9 @@ class SentenceEncoder {
     };
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const std::vector<std::int32_t> more = encode_ids(texts[i]);
+      if (!ids.empty() && ids.size() + more.size() > kGroup) run(static_cast<Index>(i));
       ids.insert(ids.end(), more.begin(), more.end());
       offsets.push_back(static_cast<Index>(ids.size()));
-      if (ids.size() >= 4096) run(static_cast<Index>(i) + 1);
     }
     if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
     return out;

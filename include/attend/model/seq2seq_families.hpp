@@ -49,7 +49,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
                  .gated = gated,
                  .norm_first = true,
                  .norm = NormKind::rms,
-                 .layer_norm_eps = config.get<double>("layer_norm_epsilon", 1e-6),
+                 .layer_norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-6),
                  .bias = false});
   o.encoder.num_layers = get_size(config, {"num_layers"});
   o.decoder.num_layers = get_size(config, {"num_decoder_layers"}, o.encoder.num_layers);
@@ -180,7 +180,7 @@ inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, 
                  .activation = get_activation(config, "activation", "relu"),
                  .gated = config.get<bool>("gated", false),
                  .norm_first = config.get<bool>("norm_first", false),
-                 .layer_norm_eps = config.get<double>("layer_norm_eps", 1e-5),
+                 .layer_norm_eps = get_epsilon(config, "layer_norm_eps", 1e-5),
                  .bias = config.get<bool>("bias", true)});
   o.encoder.num_layers = get_size(config, {"num_encoder_layers"});
   o.decoder.num_layers = get_size(config, {"num_decoder_layers"});
@@ -201,6 +201,7 @@ inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, 
     const std::string layout = positions.get<std::string>("layout", "interleaved");
     o.sinusoidal = {layout == "interleaved" ? Layout::interleaved : layout == "halves" ? Layout::halves : Layout::halves_inclusive,
                     positions.get<double>("max_timescale", 10000), positions.get<Index>("first", 0)};
+    if (!(o.sinusoidal.max_timescale > 0)) fail("config.json: 'positions.max_timescale' is " + std::to_string(o.sinusoidal.max_timescale));
     o.max_position_embeddings = positions.get<Index>("max_positions", 0);
     if (kind == "learned") check_size(o.max_position_embeddings, "max_positions");
     positions.ignore({"note"});
@@ -208,6 +209,26 @@ inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, 
   return family;
 }
 }  // namespace detail
+
+/// The model that a family's options describe, with its parameters from the folder's weights.
+template <class Scalar>
+Seq2Seq<Scalar> load_seq2seq(const std::filesystem::path& folder, const Seq2SeqFamily& family) {
+  const SafeTensors file = SafeTensors::open_folder(folder);
+  const std::filesystem::path config = folder / "config.json";
+  const Seq2SeqOptions& o = family.options;
+  const Index E = o.encoder.block.embed_dim;
+  check_sizes(config, file, {{o.source_vocab_size, E}, {o.target_vocab_size, E},
+                             {o.positions == PositionKind::learned ? o.max_position_embeddings : 0, E},
+                             {o.positions == PositionKind::relative ? o.relative.relative_attention_num_buckets : 0, o.relative.num_heads}});
+  const auto check_layers = [&](Index layers, Index heads, Index head_dim, Index feed_forward) {
+    check_sizes(config, file, {{layers, E}, {layers, feed_forward}, {layers * feed_forward, E}, {heads, head_dim}, {heads * head_dim, E}, {layers * E, E}});
+  };
+  check_layers(o.encoder.num_layers, o.encoder.block.num_heads, o.encoder.block.head_dim, o.encoder.block.dim_feedforward);
+  check_layers(o.decoder.num_layers, o.decoder.block.num_heads, o.decoder.block.head_dim, o.decoder.block.dim_feedforward);
+  Seq2Seq<Scalar> model = make_as_config_says(config, [&] { return Seq2Seq<Scalar>(o); });
+  load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+  return model;
+}
 
 /// Reads the config of a Hugging Face encoder-decoder folder; error for a model_type or a setting it does not know.
 inline Seq2SeqFamily read_seq2seq_family(const Config& config) {
@@ -226,10 +247,7 @@ inline Seq2SeqFamily read_seq2seq_family(const Config& config) {
 /// A Hugging Face folder: config.json and model.safetensors (or its shards).
 template <class Scalar>
 Seq2Seq<Scalar> open_seq2seq(const std::filesystem::path& folder) {
-  const Seq2SeqFamily family = read_seq2seq_family(Config(folder / "config.json"));
-  Seq2Seq<Scalar> model = make_as_config_says(folder / "config.json", [&] { return Seq2Seq<Scalar>(family.options); });
-  load(model, SafeTensors::open_folder(folder), "", {.ignore = family.leftovers, .names = family.names});
-  return model;
+  return load_seq2seq<Scalar>(folder, read_seq2seq_family(Config(folder / "config.json")));
 }
 
 }  // namespace attend

@@ -128,8 +128,7 @@ class Translator {
     family.options.decoder_start_token_id = translator.target_->at(tokenizer.get<std::string>("target_start"), target_file.string());
     family.options.eos_token_ids = {translator.target_->at(tokenizer.get<std::string>("target_end"), target_file.string())};
     config.finish();
-    translator.model_ = make_as_config_says(folder / "config.json", [&] { return Seq2Seq<float>(family.options); });
-    load(translator.model_, SafeTensors::open_folder(folder));
+    translator.model_ = load_seq2seq<float>(folder, family);
     return translator;
   }
 
@@ -149,7 +148,10 @@ class Translator {
     std::vector<std::int32_t> ids = generate(context, model_, source, options, forced);
     const auto& eos = model_.options().eos_token_ids;
     if (!ids.empty() && std::find(eos.begin(), eos.end(), ids.back()) != eos.end()) ids.pop_back();
-    if (!target_) return tokenizer_->decode(ids, {.skip_special_tokens = true});
+    if (!target_) {
+      std::erase_if(ids, [&](std::int32_t id) { return !tokenizer_->contains(id); });  // tables are often padded
+      return tokenizer_->decode(ids, {.skip_special_tokens = true});
+    }
     std::string result;
     for (std::int32_t id : ids) result += target_->token(id);
     return result;

@@ -90,7 +90,7 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
   const auto named = [&](int id) { return id < 0 ? std::nullopt : vocabulary->id(processor->IdToPiece(id)); };
   const auto bos = named(processor->bos_id()), eos = named(processor->eos_id()),
              unk = named(processor->unk_id());
-  const Decoder decode = [decoder](std::vector<std::string>& tokens, DecodeWindow& window) {
+  const Decoder decode = [decoder, two_files = decoder != processor](std::vector<std::string>& tokens, DecodeWindow& window) {
     // The bytes of a character that is not complete yet wait; the library would write U+FFFD for each.
     std::string tail;
     for (std::size_t i = tokens.size(); window.open && i > window.context && tail.size() < 4; --i) {
@@ -106,6 +106,11 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
     std::vector<std::string> out(1);
     const auto status = decoder->Decode(tokens, &out[0]);
     if (!status.ok()) fail("SentencePiece: " + status.ToString());
+    // A piece that only the source's file has comes back as it is.
+    constexpr std::string_view kBlank = "\u2581";
+    if (two_files && out[0].starts_with(kBlank)) out[0].erase(0, kBlank.size());
+    for (std::size_t at = 0; two_files && (at = out[0].find(kBlank, at)) != std::string::npos;)
+      out[0].replace(at, kBlank.size(), " ");
     tokens = std::move(out);
   };
   return {SubwordModel(detail::SentencePieceModel(processor, *std::move(vocabulary), unk)),

@@ -169,8 +169,11 @@ class Tokenizer {
     const detail::SentencePieceFolder found = detail::find_sentencepiece(folder);
     std::optional<Vocabulary> vocabulary;
     if (!found.vocabulary.empty()) vocabulary = Vocabulary::from_json(found.vocabulary);
-    return from_sentencepiece(read_sentencepiece(found.model, std::move(vocabulary), found.decode_with),
-                              found.add_bos, found.add_eos);
+    SentencePiece file = read_sentencepiece(found.model, std::move(vocabulary), found.decode_with);
+    const Json added = {{"added_tokens", detail::sentencepiece_added_tokens(folder, found, file)}};
+    Tokenizer out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
+    out.added_ = AddedTokens(Part(added, folder.string()), out.model_.vocabulary(), {});
+    return out;
   }
 
   // The ids of one text, without what surrounds it.

@@ -14,6 +14,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/sentencepiece.hpp>
 #include <attend/text/vocabulary.hpp>
 
 namespace attend::text::detail {
@@ -25,15 +26,26 @@ class FolderConfig {
       : config_(read(folder, "tokenizer_config.json")),
         specials_(read(folder, "special_tokens_map.json")),
         added_(read(folder, "added_tokens.json")),
+        model_(read(folder, "config.json")),
         where_((folder / "tokenizer_config.json").string()) {}
 
   Part part() const { return Part(config_, where_); }
 
-  /// The class of the tokenizer without "Fast", or nothing.
-  std::string tokenizer_class() const {
-    std::string name = part().string("tokenizer_class", "");
+  /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type of
+  /// config.json, class) that fits, or nothing.
+  std::string tokenizer_class(
+      std::initializer_list<std::pair<std::string_view, std::string_view>> of_models) const {
+    std::string name = part().string("tokenizer_class", model_part().string("tokenizer_class", ""));
     if (name.ends_with("Fast")) name.resize(name.size() - 4);
-    return name;
+    if (!name.empty() && name != "PreTrainedTokenizer") return name;
+    const std::string type = model_part().string("model_type", "");
+    for (const auto& [model, tokenizer] : of_models)
+      if (type == model) return std::string(tokenizer);
+    return {};
+  }
+  /// The number of tokens that config.json gives the model; 0: it does not say.
+  std::size_t model_vocab_size() const {
+    return model_part().has("vocab_size") ? static_cast<std::size_t>(model_part().integer("vocab_size")) : 0;
   }
 
   /// The text of a special token such as "cls_token".
@@ -95,7 +107,9 @@ class FolderConfig {
     return out;
   }
 
-  Json config_, specials_, added_;
+  Part model_part() const { return Part(model_, where_ + "'s config.json"); }
+
+  Json config_, specials_, added_, model_;
   std::string where_;
 };
 
@@ -138,7 +152,11 @@ inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::fil
   Json merges = Json::array();
   for (auto& [left, right] : BpeModel::read_merges(merges_path)) merges.push_back(Json::array({left, right}));
 
-  const std::string name = config.tokenizer_class();
+  const std::string name = config.tokenizer_class({{"gpt2", "GPT2Tokenizer"},
+                                                   {"roberta", "RobertaTokenizer"},
+                                                   {"bart", "BartTokenizer"},
+                                                   {"qwen2", "Qwen2Tokenizer"},
+                                                   {"qwen3", "Qwen2Tokenizer"}});
   const auto is = [&](std::initializer_list<std::string_view> names) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -183,25 +201,42 @@ inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::fil
     out["normalizer"] = {{"type", "NFC"}};
     out["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({cut, byte_level})}};
   }
-  out["added_tokens"] = config.added_tokens(vocab, specials);
+  Json& added = out["added_tokens"] = config.added_tokens(vocab, specials);
+  if (qwen && added.empty()) {
+    // Its vocab.json has no special token: the end of a text comes after the last word.
+    std::uint64_t next = 0;
+    for (const auto& [token, id] : vocab.items()) next = std::max(next, natural_number(id).value_or(0) + 1);
+    added = config.added_tokens({{specials[1].first, next}}, {specials[1]});
+  }
   return out;
 }
 
 struct SentencePieceFolder {
   std::filesystem::path model, decode_with, vocabulary;
   bool add_bos = false, add_eos = false;
+  std::uint64_t extra_ids = 0;  // T5's <extra_id_0>, … behind the pieces, the first one last
 };
 
-/// Marian's source.spm, target.spm and vocab.json; or tokenizer.model, spiece.model, sentencepiece.model.
+/// Marian's source.spm, target.spm and vocab.json; or tokenizer.model, spiece.model, sentencepiece.model. Which of
+/// them have a start or an end token is not in these files, but in the tokenizer's class.
 inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folder) {
   std::error_code ignored;
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, ignored); };
-  if (has("source.spm") && has("target.spm") && has("vocab.json"))
+  if (has("source.spm")) {
+    for (const char* name : {"target.spm", "vocab.json"})
+      if (!has(name)) fail((folder / name).string() + ": is missing beside source.spm");
+    if (has("target_vocab.json"))
+      fail((folder / "target_vocab.json").string() + ": a vocabulary of the target's own is not supported");
     return {folder / "source.spm", folder / "target.spm", folder / "vocab.json", false, true};
+  }
   for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.model"}) {
     if (!has(name)) continue;
     const FolderConfig config(folder);
-    const std::string kind = config.tokenizer_class();
+    const std::string kind = config.tokenizer_class({{"llama", "LlamaTokenizer"},
+                                                     {"mistral", "LlamaTokenizer"},
+                                                     {"gemma2", "GemmaTokenizer"},
+                                                     {"t5", "T5Tokenizer"},
+                                                     {"mt5", "T5Tokenizer"}});
     const bool llama = kind == "LlamaTokenizer" || kind == "GemmaTokenizer";
     const bool t5 = kind == "T5Tokenizer" || kind == "PegasusTokenizer";
     if (!kind.empty() && !llama && !t5)
@@ -210,10 +245,41 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
             {},
             {},
             config.part().boolean("add_bos_token", llama),
-            config.part().boolean("add_eos_token", t5)};
+            config.part().boolean("add_eos_token", t5),
+            kind == "T5Tokenizer" && config.part().has("extra_ids")
+                ? static_cast<std::uint64_t>(config.part().integer("extra_ids"))
+                : (kind == "T5Tokenizer" ? 100 : 0)};
   }
+  if (has("vocab.json")) fail((folder / "merges.txt").string() + ": is missing beside vocab.json");
   fail(folder.string() +
        ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
+}
+
+/// The "added_tokens" of such a folder: the file's control symbols and unknown token, which are found in a text as they
+/// are in a tokenizer.json, T5's extra ids, Marian's target languages (>>fra<<), and what the folder's files list.
+inline Json sentencepiece_added_tokens(const std::filesystem::path& folder, const SentencePieceFolder& files,
+                                       const SentencePiece& file) {
+  const FolderConfig config(folder);
+  const Vocabulary& vocabulary = file.model.vocabulary();
+  std::vector<std::pair<std::string, bool>> specials;
+  Json ids = Json::object();
+  const auto add = [&](const std::string& token, std::size_t id) {
+    ids[token] = static_cast<std::uint64_t>(id);
+    specials.emplace_back(token, false);
+  };
+  const auto add_known = [&](std::int32_t id) { add(vocabulary.token(id), static_cast<std::size_t>(id)); };
+  for (std::int32_t id : file.control) add_known(id);
+  for (const auto& id : {file.bos, file.eos, file.unk})
+    if (id) add_known(*id);
+  if (const auto pad = vocabulary.id(config.token("pad_token", "<pad>"))) add_known(*pad);
+  if (!files.vocabulary.empty())
+    for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary.size()); ++id)
+      if (vocabulary.contains(id) && vocabulary.token(id).starts_with(">>") && vocabulary.token(id).ends_with("<<")) add_known(id);
+  // A model with fewer rows has no use for them.
+  const std::size_t pieces = vocabulary.size(), extra = static_cast<std::size_t>(files.extra_ids);
+  if (extra < 10000 && (config.model_vocab_size() == 0 || pieces + extra <= config.model_vocab_size()))
+    for (std::size_t i = 0; i < extra; ++i) add("<extra_id_" + std::to_string(i) + ">", pieces + extra - 1 - i);
+  return config.added_tokens(ids, specials);
 }
 
 }  // namespace attend::text::detail

@@ -1,0 +1,61 @@
+// Callables on scores and weights: modifiers, and dropout.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <new>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <attend/core/error.hpp>
+#include <attend/core/shape.hpp>
+
+namespace attend {
+
+/// A callable (score, batch, head, query, key) -> score, held without heap; applied to the scaled (and soft
+/// capped) score, before the mask.
+template <class Scalar>
+class ScoreModifier {
+ public:
+  ScoreModifier() = default;
+  template <class F>
+    requires(!std::same_as<F, ScoreModifier> && std::is_invocable_r_v<Scalar, const F&, Scalar, Index, Index, Index, Index>)
+  ScoreModifier(F f) : apply_([](const void* object, Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) {
+      const F& modify = *static_cast<const F*>(object);
+      for (Index j = 0; j < 16 && k0 + j < keys; ++j) scores[j] = modify(scores[j], b, h, q, k0 + j);
+    }) {
+    static_assert(sizeof(F) <= sizeof(memory_), "what the modifier captures is too large to be held");
+    static_assert(std::is_trivially_copyable_v<F>, "a score modifier captures plain values and pointers only");
+    ::new (static_cast<void*>(memory_)) F(std::move(f));
+  }
+  explicit operator bool() const { return apply_ != nullptr; }
+  /// Of the 16 keys from k0 on, as far as they are below `keys`.
+  void operator()(Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) const {
+    if (apply_ != nullptr) apply_(memory_, scores, b, h, q, k0, keys);
+  }
+
+ private:
+  alignas(std::max_align_t) std::byte memory_[256];
+  void (*apply_)(const void*, Scalar*, Index, Index, Index, Index, Index) = nullptr;
+};
+
+/// Dropout of attention weights, for training alone: {.weight_modifier = dropout<float>(p, keep)}. keep(batch, head,
+/// query, key) -> bool is the caller's generator, true with probability 1 - p, and says the same each time it is asked.
+template <class Scalar, class Keep>
+auto dropout(double p, Keep keep) {
+  if (!(p >= 0 && p < 1)) fail("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
+  return [scale = Scalar(1 / (1 - p)), keep](Scalar weight, Index b, Index h, Index q, Index k) {
+    return keep(b, h, q, k) ? weight * scale : Scalar(0);
+  };
+}
+
+/// One modifier after the other.
+template <class F, class G>
+auto then(F first, G second) {
+  return [first, second](auto score, Index b, Index h, Index q, Index k) {
+    return second(first(score, b, h, q, k), b, h, q, k);
+  };
+}
+
+}  // namespace attend
