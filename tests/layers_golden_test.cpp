@@ -153,11 +153,12 @@ class Parameters {
   }
   /// prefix is empty or ends in a dot.
   ref::MultiHeadAttention<S> attention(const std::string& prefix, Index E, Index heads, bool bias, Index kdim,
-                                       Index vdim) {
-    const TensorView<const S, 1> in_bias = bias ? vector(prefix + "in_proj_bias", 3 * E) : TensorView<const S, 1>();
+                                       Index vdim, Index kv_heads) {
+    const Index rows = E + 2 * (E / heads * kv_heads);
+    const TensorView<const S, 1> in_bias = bias ? vector(prefix + "in_proj_bias", rows) : TensorView<const S, 1>();
     const ref::Linear<S> out = linear(prefix + "out_proj", E, E, bias);
     if (kdim == E && vdim == E)
-      return ref::MultiHeadAttention<S>::from_in_proj(matrix(prefix + "in_proj_weight", 3 * E, E), in_bias, out, heads);
+      return ref::MultiHeadAttention<S>::from_in_proj(matrix(prefix + "in_proj_weight", rows, E), in_bias, out, heads, kv_heads);
     ref::MultiHeadAttention<S> layer{.output = out, .num_heads = heads, .num_kv_heads = heads};
     layer.query.weight = matrix(prefix + "q_proj_weight", E, E);
     layer.key.weight = matrix(prefix + "k_proj_weight", E, kdim);
@@ -511,10 +512,10 @@ void attention(const Case& c) {
 template <class S>
 void multi_head_attention(const Case& c) {
   const Index B = c.size("B"), Tq = c.size("Tq"), Tk = c.size("Tk"), E = c.size("E"), heads = c.size("heads");
-  const Index kdim = c.size("kdim", E), vdim = c.size("vdim", E);
+  const Index kdim = c.size("kdim", E), vdim = c.size("vdim", E), kv_heads = c.size("kv_heads", heads);
   const bool cross = c.flag("cross"), weighted = results().contains(c.path("weights"));
   attend::MultiHeadAttention<S> layer(
-      {.embed_dim = E, .num_heads = heads, .kdim = kdim, .vdim = vdim, .bias = c.flag("bias")});
+      {.embed_dim = E, .num_heads = heads, .num_kv_heads = kv_heads, .kdim = kdim, .vdim = vdim, .bias = c.flag("bias")});
   golden::fill<S>(c, layer);
   const Tensor<S, 3> q = golden::data<S, 3>(c.path("query"), {B, Tq, E});
   const Tensor<S, 3> k = cross ? golden::data<S, 3>(c.path("key"), {B, Tk, kdim}) : q;
@@ -537,7 +538,7 @@ void multi_head_attention(const Case& c) {
   }
 
   Parameters<double> parameters(c);
-  const auto plain = parameters.attention("", E, heads, c.flag("bias"), kdim, vdim);
+  const auto plain = parameters.attention("", E, heads, c.flag("bias"), kdim, vdim, kv_heads);
   const auto reference =
       ref::multi_head_attention<double>(widened(q), widened(k), widened(v), plain, {.mask = masks.function()});
   const double width = static_cast<double>(E + std::max(kdim, vdim));
@@ -554,7 +555,7 @@ ref::EncoderBlock<S> encoder_block(Parameters<S>& parameters, const Case& c, con
   const bool bias = c.flag("bias", true);
   const double eps = c.has("eps") ? c.number("eps") : 1e-5;
   ref::EncoderBlock<S> block;
-  block.self_attn = parameters.attention(prefix + "self_attn.", E, heads, bias, E, E);
+  block.self_attn = parameters.attention(prefix + "self_attn.", E, heads, bias, E, E, heads);
   block.linear1 = parameters.linear(prefix + "linear1", F, E, bias);
   block.linear2 = parameters.linear(prefix + "linear2", E, F, bias);
   block.norm1 = parameters.norm(prefix + "norm1", E, bias, eps);
@@ -638,7 +639,7 @@ void decoder(const Case& c) {
     ref::DecoderBlock<double> plain;
     static_cast<ref::EncoderBlock<double>&>(plain) = encoder_block(parameters, c, prefix);
     plain.multihead_attn =
-        parameters.attention(prefix + "multihead_attn.", E, c.size("heads"), block.bias, E, E);
+        parameters.attention(prefix + "multihead_attn.", E, c.size("heads"), block.bias, E, E, c.size("heads"));
     plain.norm3 = parameters.norm(prefix + "norm3", E, block.bias, block.layer_norm_eps);
     blocks.push_back(plain);
   }

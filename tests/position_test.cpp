@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -69,6 +70,28 @@ void check_near(const Tensor<S, 4>& got, const Tensor<double, 4>& expected, doub
 }
 
 }  // namespace
+
+TEST_CASE_TEMPLATE("sinusoidal positions are those of their definitions, in every layout, odd width, at any offset", S, float, double) {
+  using Layout = attend::SinusoidalOptions::Layout;
+  for (const Index E : {1, 2, 6, 7, 64})
+    for (const Index first : {0, 1000})
+      for (const Layout layout : {Layout::interleaved, Layout::halves, Layout::halves_inclusive}) {
+        const Tensor<S, 2> table = attend::sinusoidal_positions<S>(5, E, {.layout = layout, .max_timescale = 500, .first = first});
+        REQUIRE(table.shape() == Shape<2>{5, E});
+        const Index pairs = (E + 1) / 2;
+        for (Index p = 0; p < 5; ++p)
+          for (Index e = 0; e < E; ++e) {
+            const Index i = layout == Layout::interleaved ? e / 2 : e % pairs;
+            const bool sine = layout == Layout::interleaved ? e % 2 == 0 : e < pairs;
+            const double share = layout == Layout::halves_inclusive ? (pairs > 1 ? static_cast<double>(i) / static_cast<double>(pairs - 1) : 0)
+                                                                    : 2.0 * static_cast<double>(i) / static_cast<double>(E);
+            const double angle = static_cast<double>(first + p) / std::pow(500.0, share);
+            // the angle is rounded a few times, and the result once
+            CHECK(std::abs(static_cast<double>(table(p, e)) - (sine ? std::sin(angle) : std::cos(angle))) <=
+                  static_cast<double>(std::numeric_limits<S>::epsilon()) + 8 * angle * std::numeric_limits<double>::epsilon());
+          }
+      }
+}
 
 TEST_CASE("frequencies are those of transformers") {
   struct Known {

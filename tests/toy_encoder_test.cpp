@@ -149,6 +149,8 @@ TEST_CASE("a file that is no such model is an error of one line") {
   };
   CHECK(error_with("vocabulary", "vocabulory").find("has no vocabulary in its metadata") !=
         std::string::npos);
+  for (const std::string& error : {error_with("num_heads\\\": 4", "num_heads\\\": 5"), error_with("gelu", "golu")})
+    CHECK(error.find(".safetensors: config: ") != std::string::npos);
   CHECK(error_with("num_heads\\\": 4", "num_heads\\\": 5").find("not divisible") != std::string::npos);
   CHECK(error_with("num_heads\\\": 4", "num_heads\\\": x").find("config: byte") != std::string::npos);
   CHECK(error_with("shown_layer\\\": 1", "shown_layer\\\": 2").find("shown_layer 2 is not in 0 to 1") !=

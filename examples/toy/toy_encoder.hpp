@@ -13,6 +13,7 @@
 #include <attend/attend.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/state_dict.hpp>
+#include <attend/model/hugging_face.hpp>
 
 namespace toy {
 
@@ -146,10 +147,13 @@ class ToyEncoder {
     encoder.block.embed_dim = width;
     encoder.block.num_heads = number("num_heads", 1, width);
     encoder.block.dim_feedforward = number("ffn_dim", 1, 65536);
-    encoder.block.activation = attend::activation_from_string(config.get<std::string>("activation"));
+    const std::string activation = config.get<std::string>("activation");
     encoder.block.norm_first = config.get<bool>("norm_first");
     encoder.block.layer_norm_eps = config.get<double>("norm_eps");
-    encoder_ = attend::Encoder<float>(encoder);
+    encoder_ = attend::make_as_config_says(source, [&] {
+      encoder.block.activation = attend::activation_from_string(activation);
+      return attend::Encoder<float>(encoder);
+    });
     shown_layer_ = number("shown_layer", 0, encoder.num_layers - 1);
     shown_head_ = number("shown_head", 0, encoder.block.num_heads - 1);
 

@@ -153,7 +153,23 @@ def pytorch_masks(name, c, queries, keys):
             None if padding_mask is None else ~padding_mask[:, 0, 0])
 
 
+def grouped_attention(name, c):
+    """nn.MultiheadAttention with fewer key/value than query heads, which it doesn't have."""
+    heads, groups, width = c["heads"], c["kv_heads"], c["E"]
+    dim = width // heads
+    rows = (heads + 2 * groups) * dim
+    x = data(f"{name}/query", c["B"], c["Tq"], width)
+    bias = parameter(f"{name}/in_proj_bias", (rows,))
+    qkv = F.linear(x, parameter(f"{name}/in_proj_weight", (rows, width)), bias).unflatten(-1, (-1, dim)).transpose(1, 2)
+    q, k, v = qkv.split((heads, groups, groups), 1)
+    mixed = F.scaled_dot_product_attention(q, k, v, mask_of(name, c, c["Tq"], c["Tk"]), enable_gqa=True)
+    return {"output": F.linear(mixed.transpose(1, 2).flatten(2), parameter(f"{name}/out_proj.weight", (width, width)),
+                               parameter(f"{name}/out_proj.bias", (width,)))}
+
+
 def multi_head_attention(name, c):
+    if "kv_heads" in c:
+        return grouped_attention(name, c)
     kdim, vdim = c.get("kdim", c["E"]), c.get("vdim", c["E"])
     layer = fill(name, nn.MultiheadAttention(c["E"], c["heads"], bias=bool(c["bias"]), kdim=c.get("kdim"),
                                              vdim=c.get("vdim"), batch_first=True))
@@ -283,6 +299,8 @@ def cases():
     yield block("decoder", 1, 8, 2, 9, "gelu", 1, b=3, S=1, layers=1, final_norm=0)
     yield block("encoder", 4, 10, 2, 12, "relu", 1, bias=0)
     yield block("decoder", 4, 10, 2, 12, "relu", 0, S=5, bias=0)
+    yield mha(2, 7, 7, 24, 4, kv_heads=2)
+    yield mha(2, 5, 5, 15, 5, kv_heads=1, causal="top_left", lengths="3,5")
 
 
 def main():

@@ -1,6 +1,7 @@
 // A whole file as bytes: mapped where the system can, read into memory elsewhere.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -49,15 +50,15 @@ class MappedFile {
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-  /// Gives back the memory of the whole pages inside [begin, begin + count); a later read fetches them again.
+  /// Gives back the memory of [begin, begin + count); a later read fetches it again. So does one of its neighbours: the
+  /// system maps up to a huge page around a byte that is read, so whole huge pages go.
   void release(const std::byte* begin, std::size_t count) const {
 #if ATTEND_HAS_MMAP
-    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    const auto offset = static_cast<std::size_t>(begin - data_);
-    const std::size_t first = (offset + page - 1) / page * page;
-    // The file's last page has nobody behind it.
-    const std::size_t last = offset + count == size_ ? size_ : (offset + count) / page * page;
-    if (first < last) ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
+    constexpr std::uintptr_t kReach = std::uintptr_t{2} << 20;
+    const auto data = reinterpret_cast<std::uintptr_t>(data_), first = reinterpret_cast<std::uintptr_t>(begin);
+    const std::uintptr_t from = std::max(first / kReach * kReach, data);
+    const std::uintptr_t to = std::min((first + count + kReach - 1) / kReach * kReach, data + size_);
+    if (count > 0) ::madvise(const_cast<std::byte*>(data_) + (from - data), to - from, MADV_DONTNEED);
 #else
     (void)begin;
     (void)count;

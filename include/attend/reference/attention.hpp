@@ -109,15 +109,18 @@ struct MultiHeadAttention {
   Linear<S> query = {}, key = {}, value = {}, output = {};
   Index num_heads = 1, num_kv_heads = 1;
 
-  /// From PyTorch's parameters: in_proj_weight [3E, E] is query, key and value one below the other.
+  /// From PyTorch's parameters: in_proj_weight [(H + 2 H_kv) D, E] is query, key and value one below the other.
   static MultiHeadAttention from_in_proj(View<S, 2> in_proj_weight, View<S, 1> in_proj_bias, Linear<S> output,
-                                         Index num_heads) {
-    MultiHeadAttention layer{.output = output, .num_heads = num_heads, .num_kv_heads = num_heads};
+                                         Index num_heads, Index num_kv_heads) {
+    MultiHeadAttention layer{.output = output, .num_heads = num_heads, .num_kv_heads = num_kv_heads};
     Linear<S>* parts[] = {&layer.query, &layer.key, &layer.value};
-    const Index E = in_proj_weight.size(0) / 3;
-    for (Index i = 0; i < 3; ++i) {
-      parts[i]->weight = in_proj_weight.slice(0, i * E, (i + 1) * E);
-      if (!in_proj_bias.empty()) parts[i]->bias = in_proj_bias.slice(0, i * E, (i + 1) * E);
+    const Index head_dim = in_proj_weight.size(0) / (num_heads + 2 * num_kv_heads);
+    Index begin = 0;
+    for (Linear<S>* part : parts) {
+      const Index end = begin + head_dim * (part == &layer.query ? num_heads : num_kv_heads);
+      part->weight = in_proj_weight.slice(0, begin, end);
+      if (!in_proj_bias.empty()) part->bias = in_proj_bias.slice(0, begin, end);
+      begin = end;
     }
     return layer;
   }
