@@ -32,6 +32,9 @@ class Config {
     if (!node_->value.is_object()) fail(node_->file + ": not a JSON object");
   }
 
+  /// The file, or what was said to name it: how an error begins.
+  const std::string& file() const { return node_->file; }
+
   /// Whether the key is there and not null. Does not count as reading it.
   bool has(const std::string& key) const {
     const auto found = node_->value.find(key);

@@ -69,10 +69,10 @@ inline BertFamily read_bert_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type", "bert");
   const bool roberta = type == "roberta" || type == "xlm-roberta" || type == "camembert";
   const bool distil = type == "distilbert";
-  if (type != "bert" && !roberta && !distil) fail("config.json: model_type '" + type + "' is not a BERT that is supported");
+  if (type != "bert" && !roberta && !distil) fail(config.file() + ": model_type '" + type + "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
   if (config.has("id2label")) o.num_labels = static_cast<Index>(config.get<Json>("id2label").size());
-  o.num_labels = check_size(config.get<Index>("num_labels", o.num_labels), "num_labels");
+  o.num_labels = check_size(config, config.get<Index>("num_labels", o.num_labels), "num_labels");
   o.vocab_size = get_size(config, {"vocab_size"});
   o.hidden_size = get_size(config, {"hidden_size", "dim"});
   o.num_hidden_layers = get_size(config, {"num_hidden_layers", "n_layers"});
@@ -85,7 +85,7 @@ inline BertFamily read_bert_family(const Config& config) {
   if (config.has("pad_token_id")) o.pad_token_id = config.get<std::int32_t>("pad_token_id");
   o.positions_after_padding = roberta;
   if (roberta && (o.pad_token_id < 0 || o.pad_token_id >= o.max_position_embeddings - 1))
-    fail("config.json: 'pad_token_id' " + std::to_string(o.pad_token_id) + " leaves none of " +
+    fail(config.file() + ": 'pad_token_id' " + std::to_string(o.pad_token_id) + " leaves none of " +
          std::to_string(o.max_position_embeddings) + " positions");
   if (distil) o.pooler_act = Activation::relu;
   config.allow("position_embedding_type", "absolute", nullptr);

@@ -40,24 +40,24 @@ struct CausalFamily {
 namespace detail {
 
 /// As many layers as the config says, all alike for now.
-inline void add_layers(CausalLMOptions& o, const CausalBlockOptions& block, Index layers) {
-  if (layers > 10000) fail("config.json: " + std::to_string(layers) + " layers");
+inline void add_layers(const Config& config, CausalLMOptions& o, const CausalBlockOptions& block, Index layers) {
+  if (layers > 10000) fail(config.file() + ": " + std::to_string(layers) + " layers");
   o.blocks.assign(static_cast<std::size_t>(layers), block);
 }
-inline Index head_dim(Index embed_dim, Index heads) {
+inline Index head_dim(const Config& config, Index embed_dim, Index heads) {
   if (embed_dim % heads != 0)
-    fail("config.json: hidden_size " + std::to_string(embed_dim) + " is not divisible by " + std::to_string(heads) + " heads");
+    fail(config.file() + ": hidden_size " + std::to_string(embed_dim) + " is not divisible by " + std::to_string(heads) + " heads");
   return embed_dim / heads;
 }
 /// The layers that layer_types calls sliding_attention get the window; without that key those that `otherwise` picks.
 inline void set_windows(const Config& config, CausalLMOptions& o, Index window, const std::function<bool(Index)>& otherwise) {
   const auto types = config.get<std::vector<std::string>>("layer_types", {});
   if (!types.empty() && types.size() != o.blocks.size())
-    fail("config.json: 'layer_types' has " + std::to_string(types.size()) + " entries for " + std::to_string(o.blocks.size()) +
+    fail(config.file() + ": 'layer_types' has " + std::to_string(types.size()) + " entries for " + std::to_string(o.blocks.size()) +
          " layers");
   for (std::size_t i = 0; i < o.blocks.size(); ++i) {
     if (!types.empty() && types[i] != "sliding_attention" && types[i] != "full_attention")
-      fail("config.json: 'layer_types' entry '" + types[i] + "' is not supported");
+      fail(config.file() + ": 'layer_types' entry '" + types[i] + "' is not supported");
     const bool slides = types.empty() ? otherwise(static_cast<Index>(i)) : types[i] == "sliding_attention";
     o.blocks[i].sliding_window = slides ? window : 0;
   }
@@ -83,7 +83,7 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   b.num_heads = get_size(config, {"num_attention_heads"});
   b.num_kv_heads = get_size(config, {"num_key_value_heads"}, b.num_heads);
   const bool wide = gemma || type == "qwen3";  // their head_dim does not follow from the other sizes
-  b.head_dim = config.has("head_dim") || wide ? get_size(config, {"head_dim"}) : head_dim(b.embed_dim, b.num_heads);
+  b.head_dim = config.has("head_dim") || wide ? get_size(config, {"head_dim"}) : head_dim(config, b.embed_dim, b.num_heads);
   config.ignore({"head_dim"});
   b.norm_eps = get_epsilon(config, "rms_norm_eps", 1e-6);
   b.activation = get_activation(config, gemma ? "hidden_activation" : "hidden_act", gemma ? "gelu_pytorch_tanh" : "silu");
@@ -95,18 +95,18 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   if (gemma) {
     b.post_norms = true;
     const double scalar = config.get<double>("query_pre_attn_scalar", 256);
-    if (!(scalar > 0)) fail("config.json: 'query_pre_attn_scalar' is " + std::to_string(scalar));
+    if (!(scalar > 0)) fail(config.file() + ": 'query_pre_attn_scalar' is " + std::to_string(scalar));
     b.scale = 1 / std::sqrt(scalar);
     b.softcap = get_optional<double>(config, "attn_logit_softcapping", 50.0).value_or(0);
     o.logit_softcap = get_optional<double>(config, "final_logit_softcapping", 30.0).value_or(0);
-    if (!(b.softcap >= 0 && o.logit_softcap >= 0)) fail("config.json: a softcapping below 0");
+    if (!(b.softcap >= 0 && o.logit_softcap >= 0)) fail(config.file() + ": a softcapping below 0");
     o.embed_scale = std::sqrt(static_cast<double>(o.embed_dim));
     config.allow("use_bidirectional_attention", nullptr, false);
     config.ignore({"hidden_act"});  // of old files; hidden_activation counts
   }
-  add_layers(o, b, get_size(config, {"num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   if (gemma || qwen || mistral) {
-    Index window = check_size(get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
+    Index window = check_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
     if (!config.has("sliding_window") && config.is_null("sliding_window")) window = 0;
     if (qwen && !config.get<bool>("use_sliding_window", false)) window = 0;
     const Index first = qwen ? config.get<Index>("max_window_layers", 28) : 0;
@@ -150,12 +150,12 @@ inline CausalFamily read_gpt2(const Config& config) {
   o.embed_dim = b.embed_dim = get_size(config, {"n_embd", "hidden_size"});
   o.max_position_embeddings = get_size(config, {"n_positions", "max_position_embeddings", "n_ctx"}, 1024);
   b.num_heads = b.num_kv_heads = get_size(config, {"n_head", "num_attention_heads"});
-  b.head_dim = head_dim(b.embed_dim, b.num_heads);
+  b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = get_size(config, {"n_inner"}, 4 * b.embed_dim);
   b.activation = get_activation(config, "activation_function", "gelu_new");
   b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.scale = config.get<bool>("scale_attn_weights", true) ? 1 / std::sqrt(static_cast<double>(b.head_dim)) : 1;
-  add_layers(o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
   if (config.get<bool>("scale_attn_by_inverse_layer_idx", false))
     for (std::size_t i = 0; i < o.blocks.size(); ++i) *o.blocks[i].scale /= static_cast<double>(i + 1);
   o.learned_positions = true;
@@ -200,13 +200,13 @@ inline CausalFamily read_gpt_neox(const Config& config) {
   o.vocab_size = get_size(config, {"vocab_size"});
   o.embed_dim = b.embed_dim = get_size(config, {"hidden_size"});
   b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads"});
-  b.head_dim = head_dim(b.embed_dim, b.num_heads);
+  b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = get_size(config, {"intermediate_size"}, 4 * b.embed_dim);
   b.activation = get_activation(config, "hidden_act", "gelu");
   b.norm_eps = get_epsilon(config, "layer_norm_eps", 1e-5);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", true);
   b.parallel_residual = config.get<bool>("use_parallel_residual", true);
-  add_layers(o, b, get_size(config, {"num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
   o.rotary = read_rotary_options(config, {.head_dim = b.head_dim,
                                           .partial_rotary_factor = 0.25,
@@ -227,11 +227,11 @@ inline CausalFamily read_bloom(const Config& config) {
   o.vocab_size = get_size(config, {"vocab_size"});
   o.embed_dim = b.embed_dim = get_size(config, {"hidden_size", "n_embed"});
   b.num_heads = b.num_kv_heads = get_size(config, {"n_head", "num_attention_heads"});
-  b.head_dim = head_dim(b.embed_dim, b.num_heads);
+  b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = 4 * b.embed_dim;
   b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.alibi = true;
-  add_layers(o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
   o.embed_norm = true;
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
   config.allow("apply_residual_connection_post_layernorm", false);

@@ -68,8 +68,8 @@ T get_any(const Config& config, std::initializer_list<const char*> keys, std::ty
 }
 
 /// A size: at least 1, and small enough that products of two do not wrap.
-inline Index check_size(Index size, const char* name) {
-  if (size < 1 || size > 2147483647) fail("config.json: '" + std::string(name) + "' is " + std::to_string(size));
+inline Index check_size(const Config& config, Index size, const char* name) {
+  if (size < 1 || size > 2147483647) fail(config.file() + ": '" + std::string(name) + "' is " + std::to_string(size));
   return size;
 }
 inline const char* key_of(const Config& config, std::initializer_list<const char*> keys) {
@@ -77,16 +77,16 @@ inline const char* key_of(const Config& config, std::initializer_list<const char
   return found == keys.end() ? *keys.begin() : *found;
 }
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys) {
-  return check_size(get_any<Index>(config, keys), key_of(config, keys));
+  return check_size(config, get_any<Index>(config, keys), key_of(config, keys));
 }
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys, Index otherwise) {
-  return check_size(get_any<Index>(config, keys, otherwise), key_of(config, keys));
+  return check_size(config, get_any<Index>(config, keys, otherwise), key_of(config, keys));
 }
 
 /// What is added to a variance: 0 to 1.
 inline double get_epsilon(const Config& config, const char* key, double otherwise) {
   const double epsilon = config.get<double>(key, otherwise);
-  if (!(epsilon >= 0 && epsilon <= 1)) fail("config.json: '" + std::string(key) + "' is " + std::to_string(epsilon));
+  if (!(epsilon >= 0 && epsilon <= 1)) fail(config.file() + ": '" + std::string(key) + "' is " + std::to_string(epsilon));
   return epsilon;
 }
 
@@ -172,7 +172,7 @@ inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) 
     config.ignore({key});
   }
   if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
-    fail("config.json: 'partial_rotary_factor' is " + std::to_string(o.partial_rotary_factor));
+    fail(config.file() + ": 'partial_rotary_factor' is " + std::to_string(o.partial_rotary_factor));
   o.table_positions = std::min<Index>(o.table_positions, o.max_position_embeddings);
   return o;
 }

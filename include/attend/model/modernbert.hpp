@@ -46,12 +46,12 @@ inline ModernBertOptions read_modernbert_options(const Config& config) {
     const auto types = config.get<std::vector<std::string>>("layer_types");
     o.local.clear();
     for (const std::string& type : types) {
-      if (type != "sliding_attention" && type != "full_attention") fail("config.json: layer type '" + type + "' is not supported");
+      if (type != "sliding_attention" && type != "full_attention") fail(config.file() + ": layer type '" + type + "' is not supported");
       o.local.push_back(type == "sliding_attention");
     }
   }
   if (config.has("num_hidden_layers") && config.get<Index>("num_hidden_layers") != static_cast<Index>(o.local.size()))
-    fail("config.json: " + std::to_string(o.local.size()) + " layer_types, but num_hidden_layers is " + std::to_string(config.get<Index>("num_hidden_layers")));
+    fail(config.file() + ": " + std::to_string(o.local.size()) + " layer_types, but num_hidden_layers is " + std::to_string(config.get<Index>("num_hidden_layers")));
   const Index positions = get_size(config, {"max_position_embeddings"}, 8192);
   for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary}) {
     const bool local = rotary == &o.local_rotary;
