@@ -120,14 +120,11 @@ class Mask : public masks::Expression {
       if (a->add != nullptr) a->add(first(), scores, batch, h, q, k0, keys);
       if (b->add != nullptr) b->add(second(), scores, batch, h, q, k0, keys);
     }
-    Extent join(const Extent& x, const Extent& y, Index k0) const {
-      return conjunction ? masks::both(x, y, k0) : masks::either(x, y);
-    }
     Extent row(Index batch, Index h, Index q, Index k0, Index k1) const {
-      return join(a->row(first(), batch, h, q, k0, k1), b->row(second(), batch, h, q, k0, k1), k0);
+      return masks::join(conjunction, a->row(first(), batch, h, q, k0, k1), b->row(second(), batch, h, q, k0, k1), k0);
     }
     Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
-      return join(a->kernel.block(first(), batch, h, q0, q1, k0, k1), b->kernel.block(second(), batch, h, q0, q1, k0, k1), k0);
+      return masks::join(conjunction, a->kernel.block(first(), batch, h, q0, q1, k0, k1), b->kernel.block(second(), batch, h, q0, q1, k0, k1), k0);
     }
   };
   Mask(const Mask& x, const Mask& y, bool conjunction) {
@@ -206,16 +203,23 @@ masks::Blocks<T> blocks(TensorView<const T, 2> visible, Index size) {
   mask.size = size;
   return mask;
 }
+namespace detail {
+template <class M, class T, int Rank>
+M aligned_from_last(const TensorView<T, Rank>& view) {
+  M mask;
+  mask.data = view.data();
+  std::copy(view.shape().begin(), view.shape().end(), mask.shape.end() - Rank);
+  std::copy(view.strides().begin(), view.strides().end(), mask.strides.end() - Rank);
+  return mask;
+}
+}  // namespace detail
+
 /// A tensor of truth values (bool or an integer; true = takes part) that broadcasts to [B, H, Tq, Tk]; axes are
 /// aligned from the last one.
 template <class T, int Rank>
   requires(Rank <= 4)
 masks::Boolean<std::remove_const_t<T>> boolean(const TensorView<T, Rank>& visible) {
-  masks::Boolean<std::remove_const_t<T>> mask;
-  mask.data = visible.data();
-  std::copy(visible.shape().begin(), visible.shape().end(), mask.shape.end() - Rank);
-  std::copy(visible.strides().begin(), visible.strides().end(), mask.strides.end() - Rank);
-  return mask;
+  return detail::aligned_from_last<masks::Boolean<std::remove_const_t<T>>>(visible);
 }
 /// A tensor of numbers of the attention's own scalar, of any shape that broadcasts to [B, H, Tq, Tk]; axes are aligned
 /// from the last one. It composes like any mask, for it is two things. A truth value: a finite number takes part, -inf
@@ -226,11 +230,7 @@ masks::Boolean<std::remove_const_t<T>> boolean(const TensorView<T, Rank>& visibl
 template <class T, int Rank>
   requires(Rank <= 4)
 masks::Additive<std::remove_const_t<T>> additive(const TensorView<T, Rank>& numbers) {
-  masks::Additive<std::remove_const_t<T>> mask;
-  mask.data = numbers.data();
-  std::copy(numbers.shape().begin(), numbers.shape().end(), mask.shape.end() - Rank);
-  std::copy(numbers.strides().begin(), numbers.strides().end(), mask.strides.end() - Rank);
-  return mask;
+  return detail::aligned_from_last<masks::Additive<std::remove_const_t<T>>>(numbers);
 }
 /// Keys that a padding mask doesn't name: [B, Tk], true = ignore this key (PyTorch's key_padding_mask).
 template <class T>

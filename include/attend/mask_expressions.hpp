@@ -282,50 +282,38 @@ inline Extent either(const Extent& x, const Extent& y) {
   return {all.begin, all.end, covers(x) || covers(y) || joined};
 }
 
-template <Maskable A, Maskable B>
-struct And : Expression {
-  static constexpr bool adds = A::adds || B::adds;
-  A a;
-  B b;
-  And(A x, B y) : a(x), b(y) {}
-  void bind(const AttentionSizes& s) { a.bind(s), b.bind(s); }
-  void add(void* scores, Index batch, Index h, Index q, Index k0, Index keys) const {
-    a.add(scores, batch, h, q, k0, keys), b.add(scores, batch, h, q, k0, keys);
-  }
-  bool operator()(Index batch, Index h, Index q, Index k) const { return a(batch, h, q, k) && b(batch, h, q, k); }
-  Extent row(Index batch, Index h, Index q, Index k0, Index k1) const {
-    return both(a.row(batch, h, q, k0, k1), b.row(batch, h, q, k0, k1), k0);
-  }
-  Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
-    return both(a.block(batch, h, q0, q1, k0, k1), b.block(batch, h, q0, q1, k0, k1), k0);
-  }
-};
+inline Extent join(bool conjunction, const Extent& x, const Extent& y, Index k0) {
+  return conjunction ? both(x, y, k0) : either(x, y);
+}
 
-template <Maskable A, Maskable B>
-struct Or : Expression {
+/// a & b, or a | b.
+template <Maskable A, Maskable B, bool Conjunction>
+struct Joined : Expression {
   static constexpr bool adds = A::adds || B::adds;
   A a;
   B b;
-  Or(A x, B y) : a(x), b(y) {}
+  Joined(A x, B y) : a(x), b(y) {}
   void bind(const AttentionSizes& s) { a.bind(s), b.bind(s); }
   void add(void* scores, Index batch, Index h, Index q, Index k0, Index keys) const {
     a.add(scores, batch, h, q, k0, keys), b.add(scores, batch, h, q, k0, keys);
   }
-  bool operator()(Index batch, Index h, Index q, Index k) const { return a(batch, h, q, k) || b(batch, h, q, k); }
+  bool operator()(Index batch, Index h, Index q, Index k) const {
+    return Conjunction ? a(batch, h, q, k) && b(batch, h, q, k) : a(batch, h, q, k) || b(batch, h, q, k);
+  }
   Extent row(Index batch, Index h, Index q, Index k0, Index k1) const {
-    return either(a.row(batch, h, q, k0, k1), b.row(batch, h, q, k0, k1));
+    return join(Conjunction, a.row(batch, h, q, k0, k1), b.row(batch, h, q, k0, k1), k0);
   }
   Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
-    return either(a.block(batch, h, q0, q1, k0, k1), b.block(batch, h, q0, q1, k0, k1));
+    return join(Conjunction, a.block(batch, h, q0, q1, k0, k1), b.block(batch, h, q0, q1, k0, k1), k0);
   }
 };
 
 template <Maskable A, Maskable B>
   requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>)
-And<A, B> operator&(const A& a, const B& b) { return {a, b}; }
+Joined<A, B, true> operator&(const A& a, const B& b) { return {a, b}; }
 template <Maskable A, Maskable B>
   requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>)
-Or<A, B> operator|(const A& a, const B& b) { return {a, b}; }
+Joined<A, B, false> operator|(const A& a, const B& b) { return {a, b}; }
 
 }  // namespace masks
 
