@@ -142,14 +142,15 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
     p.bias = bias.empty() ? nullptr : bias.data() + bias_at + begin;
     p.residual = epilogue.residual.data(), p.ldr = epilogue.residual.stride(0);
     p.activation = epilogue.activation;
-    // An item is 96 rows, whose part of x stays in the L2 cache, times all panels, or for several threads an
-    // eighth of a thread's share of them.
+    // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several threads an
+    // eighth of a thread's share of them: even, so that no thread waits for long.
     const Index panels = (N + 15) / 16, row_blocks = (rows + 95) / 96;
-    const Index share = workers == 1 ? panels : std::max<Index>(6, (panels / (workers * 4) + 5) / 6 * 6);
+    const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
+    const Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
-      const Index m = item % row_blocks * 96, q = item / row_blocks * share;
-      kernel::kernels().product(p, m, std::min(rows, m + 96), q, std::min(panels, q + share));
+      const Index m = item % row_blocks * block, q = item / row_blocks * share;
+      kernel::kernels().product(p, m, std::min(rows, m + block), q, std::min(panels, q + share));
     });
   } else {
     const Index share = (N + workers - 1) / workers;
