@@ -44,7 +44,7 @@ class KVCache {
   /// Makes room, so that appending up to so many more tokens to each sequence allocates nothing.
   void reserve(Index tokens) {
     const Index each = (options_.window > 0 ? std::min(tokens, options_.window) : tokens) / kKeyTile + 2;
-    for (Index i = static_cast<Index>(spare_.size()); i < each * batch(); ++i) spare_.push_back(make_page());
+    make_pages(each * batch() - static_cast<Index>(spare_.size()));
     for (std::size_t b = 0; b < sequences_.size(); ++b) {
       const std::size_t pages = static_cast<std::size_t>((lengths_[b] + tokens) / kKeyTile + 2);
       sequences_[b].pages.reserve(pages);
@@ -136,7 +136,7 @@ class KVCache {
   Index value_stride() const { return detail::has_kernels<Scalar> ? (options_.value_dim + 15) / 16 * 16 : options_.value_dim; }
 
  private:
-  using Page = std::shared_ptr<Tensor<Scalar, 1>>;
+  using Page = std::shared_ptr<Scalar>;
   struct Sequence {
     std::vector<Page> pages;
     std::vector<const Scalar*> data;  // of each page
@@ -154,10 +154,20 @@ class KVCache {
     if constexpr (detail::has_kernels<Scalar>) return layout().value(slot, d);
     return kKeyTile * options_.head_dim + slot * options_.value_dim + d;
   }
+  Index page_scalars() const { return options_.num_kv_heads * page_size(); }
   PageLayout layout() const { return {options_.head_dim, value_stride()}; }
-  Page make_page() const { return std::make_shared<Tensor<Scalar, 1>>(Shape<1>{options_.num_kv_heads * page_size()}); }
+  /// Pages in one piece of memory, which lives as long as any of them.
+  void make_pages(Index count) {
+    if (count <= 0) return;
+    const auto memory = std::make_shared<Tensor<Scalar, 2>>(Shape<2>{count, page_scalars()});
+    for (Index i = count - 1; i >= 0; --i) spare_.emplace_back((*memory)[i].data(), [memory](Scalar*) {});
+    made_ += count;
+  }
   Page take_page() {
-    if (spare_.empty()) return make_page();
+    if (spare_.empty()) {  // twice as many, so that much memory is in large pieces, but no more than 16 MB at once
+      const Index most = (Index{16} << 20) / std::max<Index>(1, page_scalars() * static_cast<Index>(sizeof(Scalar)));
+      make_pages(std::max<Index>(1, std::min(made_, most)));
+    }
     Page page = std::move(spare_.back());
     spare_.pop_back();
     return page;
@@ -172,14 +182,14 @@ class KVCache {
     const std::size_t i = static_cast<std::size_t>(index);
     if (i == sequence.pages.size()) {
       sequence.pages.push_back(take_page());
-      sequence.data.push_back(sequence.pages[i]->data());
+      sequence.data.push_back(sequence.pages[i].get());
     } else if (sequence.pages[i].use_count() > 1) {
       Page copy = take_page();
-      std::copy(sequence.pages[i]->span().begin(), sequence.pages[i]->span().end(), copy->data());
+      std::copy_n(sequence.data[i], page_scalars(), copy.get());
       sequence.pages[i] = std::move(copy);
-      sequence.data[i] = sequence.pages[i]->data();
+      sequence.data[i] = sequence.pages[i].get();
     }
-    return sequence.pages[i]->data();
+    return sequence.pages[i].get();
   }
   void release_before(Index b, Index token) {
     Sequence& sequence = sequences_[static_cast<std::size_t>(b)];
@@ -193,6 +203,7 @@ class KVCache {
   std::vector<Sequence> sequences_;
   std::vector<Index> lengths_;
   std::vector<Page> spare_;
+  Index made_ = 0;  // pages
   mutable std::vector<const Scalar* const*> tables_;
 };
 

@@ -174,7 +174,7 @@ class Scratch {
  public:
   Scratch(Frame& frame, const Shape<Rank>& shape) {
     if constexpr (has_kernels<Scalar>) {
-      view_ = {frame.take<Scalar>(checked_numel(shape, sizeof(Scalar))), shape};
+      view_ = {frame.take<Scalar>(shape), shape};
     } else {
       owned_ = Tensor<Scalar, Rank>(shape);
       view_ = owned_.view();

@@ -25,7 +25,7 @@ namespace attend {
 /// until the call returns.
 class Mask : public masks::Expression {
  public:
-  Mask() = default;
+  Mask() {}  // not = default: {} would set its memory, too
   Mask(const Mask& other) : functions_(other.functions_), size_(other.size_) { std::memcpy(memory_, other.memory_, size_); }
   Mask& operator=(const Mask& other) {
     functions_ = other.functions_;

@@ -18,7 +18,7 @@ namespace attend {
 template <class Scalar>
 class ScoreModifier {
  public:
-  ScoreModifier() = default;
+  ScoreModifier() {}  // not = default: {} would set its memory, too
   template <class F>
     requires(!std::same_as<F, ScoreModifier> && std::is_invocable_r_v<Scalar, const F&, Scalar, Index, Index, Index, Index>)
   ScoreModifier(F f) : apply_([](const void* object, Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) {

@@ -30,8 +30,7 @@ inline std::string to_string(std::span<const Index> shape) {
 /// Number of elements. Error where a size is negative or the product (in units of `element_size` bytes) does
 /// not fit an Index. A zero anywhere makes the product 0, but the other factors must fit all the same.
 inline Index checked_numel(std::span<const Index> shape, std::size_t element_size = 1) {
-  const Index limit = std::numeric_limits<Index>::max() / static_cast<Index>(element_size > 0 ? element_size : 1);
-  constexpr Index kSurelyFits = sizeof(Index) == 8 ? Index{1} << 24 : 1;  // of both: spares a division
+  constexpr Index kSurelyFits = sizeof(Index) == 8 ? Index{1} << 24 : 1;  // of both: spares two divisions
   Index product = 1;
   bool empty = false;
   for (Index size : shape) {
@@ -40,7 +39,9 @@ inline Index checked_numel(std::span<const Index> shape, std::size_t element_siz
       empty = true;
       continue;
     }
-    if ((product | size) >= kSurelyFits && product > limit / size) fail("Tensor: shape " + to_string(shape) + " has more elements than memory can hold");
+    if ((product | size) >= kSurelyFits &&
+        product > std::numeric_limits<Index>::max() / static_cast<Index>(element_size > 0 ? element_size : 1) / size)
+      fail("Tensor: shape " + to_string(shape) + " has more elements than memory can hold");
     product *= size;
   }
   return empty ? 0 : product;

@@ -65,10 +65,14 @@ class Frame {
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
 
-  /// Room for n values of a trivial type, with arbitrary contents.
+  /// Room for the values of a tensor, or for n, of a trivial type, with arbitrary contents.
+  template <class T>
+  T* take(std::span<const Index> shape) {
+    return static_cast<T*>(workspace_.take(static_cast<std::size_t>(checked_numel(shape, sizeof(T))) * sizeof(T)));
+  }
   template <class T>
   T* take(Index n) {
-    return static_cast<T*>(workspace_.take(static_cast<std::size_t>(checked_numel(Shape<1>{n}, sizeof(T))) * sizeof(T)));
+    return take<T>(std::span<const Index>(&n, 1));
   }
 
  private:

@@ -18,6 +18,12 @@ struct Values {
 /// x * factor; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen.
 ATTEND_INLINE vf scaled(vf x, vf factor) { return add(mul(x, factor), set1(0.0f)); }
 
+/// A row of the output as the caller gets it.
+ATTEND_INLINE void write_row(const float* output, vf factor, float* out, Index width) {
+  for (Index d = 0; d < width; d += 16)
+    store_block(out + d, scaled(load(output + d), factor), static_cast<int>(width - d < 16 ? width - d : 16));
+}
+
 /// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the output.
 struct ValuesOp {
   const float* weights;  // [48][96]
@@ -84,7 +90,7 @@ ATTEND_NOINLINE bool finite(const Values& values, Index begin, Index end, Index 
 
 /// The output of a tile where not every row sees every key of [sight.begin, sight.end).
 ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, ValuesOp op, Index first, Index keys,
-                                   const Sight& sight, Index panels) {
+                                   const Sight& sight, Index panels, AttentionState state) {
   constexpr Index kBlock = ATTEND_SIMD == 512 ? 12 : 6;
   for (Index r0 = 0; r0 < rows.count(); r0 += kBlock) {
     const Index r1 = r0 + kBlock < rows.count() ? r0 + kBlock : rows.count();
@@ -105,17 +111,19 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
     }
     for (Index r = r0; r < r1; ++r) {  // 0 · NaN is NaN: add just what the row sees
       const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
-      op.begin = op.end = 0;
-      sweep_values(op, r, r + 1, panels);
+      const float one = 1.0f;
+      ValuesOp single = op;
+      single.output = state.output, single.stride = t.value_stride(), single.factor = nullptr;
+      single.begin = single.end = 0;
+      sweep_values(single, r, r + 1, panels);
+      single.alpha = &one - r;
       for (Index k = e.begin; k < e.end; ++k) {
         const unsigned bits = visible_bits(t, sight.row[r], rows.batch, h, q, first, keys, k / 16);
-        op.begin = k;
-        op.end = k + 1;
-        const float one = 1.0f;
-        ValuesOp single = op;
-        single.alpha = &one - r;
+        single.begin = k;
+        single.end = k + 1;
         if ((bits >> (k % 16) & 1u) != 0) sweep_values(single, r, r + 1, panels);
       }
+      if (op.factor != nullptr) write_row(single.output + r * single.stride, set1(op.factor[r]), op.output + r * op.stride, op.width);
     }
   }
 }
@@ -131,10 +139,10 @@ ATTEND_INLINE bool inverse_sums(const float* maximum, AttentionState state, Inde
 }
 
 /// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores. True
-/// where the output, the caller's, is finished: of rows that see this tile alone, and nothing but their output wanted.
+/// where the output, the caller's, is finished: of rows that see this tile `alone`, and nothing but their output wanted.
 ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
                               const Values& values, Index first, Index keys, const Sight& sight, AttentionState state,
-                              bool start, const float* ahead) {
+                              bool start, bool alone, const float* ahead) {
   alignas(64) float alpha[kQueryRows];
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
@@ -180,18 +188,17 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
   const Index panels = t.value_stride() / 16;
   ValuesOp op{scores,      values,    state.output, t.value_stride(), start ? nullptr : alpha,
               sight.begin, sight.end, ahead};
-  if (!sight.all) {
-    masked_values(t, rows, op, first, keys, sight, panels);
-    return false;
-  }
-  const bool alone = t.output_alone && t.key_count(rows.batch) <= kKeyTile && (rows.heads == 1 || rows.queries == 1);
-  if (alone && inverse_sums(tile_maximum, state, count, alpha)) {
+  if (alone && t.output_alone && (rows.heads == 1 || rows.queries == 1) &&
+      inverse_sums(tile_maximum, state, count, alpha)) {
     op.output = t.out.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
     op.stride = rows.heads == 1 ? t.out.token : t.out.head;
     op.factor = alpha;
     op.width = t.value_dim;
   }
-  sweep_values(op, 0, count, panels);
+  if (sight.all)
+    sweep_values(op, 0, count, panels);
+  else
+    masked_values(t, rows, op, first, keys, sight, panels, state);
   return op.factor != nullptr;
 }
 
@@ -222,6 +229,7 @@ ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& r
     tile = begin / kKeyTile;
     tile_end = (end + kKeyTile - 1) / kKeyTile;
   }
+  const bool alone = tile_end - tile == 1 && keys_of_batch <= kSpanTiles * kKeyTile;
   for (; tile < tile_end; ++tile) {
     const Index first = tile * kKeyTile;
     const Index keys = keys_of_batch - first < kKeyTile ? keys_of_batch - first : kKeyTile;
@@ -237,7 +245,7 @@ ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& r
       next = last ? values.data : values.data + kKeyTile * t.value.token;
     }
     tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
-    if (add_tile(t, rows, scores, tile_maximum, values, first, keys, sight, state, !seen, next))
+    if (add_tile(t, rows, scores, tile_maximum, values, first, keys, sight, state, !seen, alone, next))
       return SpanResult::finished;
     seen = true;
   }
@@ -279,8 +287,7 @@ ATTEND_INLINE double log_of(float x) {
 
 ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows, AttentionState total) {
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
-  const Index stride = t.value_stride(), begin = t.query_begin(rows.batch), whole = t.value_dim / 16 * 16;
-  const int tail = static_cast<int>(t.value_dim - whole);
+  const Index stride = t.value_stride(), begin = t.query_begin(rows.batch);
   const double log2e = 1.4426950408889634;
   const double natural = static_cast<double>(t.exponent) / log2e;  // the scale, or 1
   const float *sinks = t.sinks, *maxima = total.maximum;
@@ -315,9 +322,10 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
         inverse = 1.0f / sum;
       }
       total.lanes[r * kLanes] = inverse;  // what attention_weights multiplies by
-      const vf factor = set1(inverse), zero = set1(0.0f);  // a row that saw nothing may hold anything
-      for (Index d = 0; d < whole; d += 16) store(out + d, none ? zero : scaled(load(output + d), factor));
-      if (tail > 0) store_n(out + whole, none ? zero : scaled(load(output + whole), factor), tail);
+      if (none)  // the state may hold anything
+        for (Index d = 0; d < t.value_dim; ++d) out[d] = 0.0f;
+      else
+        write_row(output, set1(inverse), out, t.value_dim);
       if (log_sum_exp != nullptr) {
         const Index batch = t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
         const Index row = (batch * t.heads + h) * t.log_sum_exp_queries + begin + rows.query + i;
@@ -361,22 +369,25 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
   }
 }
 
-/// The sum of |x|, elements `stride` apart.
-ATTEND_INLINE float sum_of_magnitudes(const float* x, Index n, Index stride) {
+/// The sum of |x| · |y|, elements of y `stride` apart.
+ATTEND_INLINE float sum_of_magnitudes(const float* x, const float* y, Index n, Index stride) {
   vf lanes = set1(0.0f);
   Index i = 0;
   if (stride == 1)
-    for (; i < n; i += 16) lanes = add(lanes, abs(load_block(x + i, static_cast<int>(n - i < 16 ? n - i : 16))));
+    for (; i < n; i += 16) {
+      const int m = static_cast<int>(n - i < 16 ? n - i : 16);
+      lanes = add(lanes, abs(mul(load_block(x + i, m), load_block(y + i, m))));
+    }
   float sums[4] = {};  // short chains
   for (; i + 4 <= n; i += 4)
-    ATTEND_UNROLL for (int j = 0; j < 4; ++j) sums[j] += __builtin_fabsf(x[(i + j) * stride]);
-  for (; i < n; ++i) sums[0] += __builtin_fabsf(x[i * stride]);
+    ATTEND_UNROLL for (int j = 0; j < 4; ++j) sums[j] += __builtin_fabsf(x[i + j] * y[(i + j) * stride]);
+  for (; i < n; ++i) sums[0] += __builtin_fabsf(x[i] * y[i * stride]);
   return reduce_sum(lanes) + ((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 /// Of where there is one key and nothing but masks touches its score: the softmax of one finite score is 1, and the
 /// output the value. False, with nothing written, where a score may not be finite: no partial sum of q · k is greater
-/// than the product of the sums of |q| and |k|.
+/// than the sum of magnitudes.
 ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_head) {
   const Index D = t.head_dim, group = t.heads / t.kv_heads, queries = t.query_count(b), begin = t.query_begin(b);
   const bool paged = t.pages != nullptr;
@@ -384,10 +395,9 @@ ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_hea
   if (t.key_count(b) != 1 || (paged && page == nullptr)) return false;
   page += paged ? kv_head * t.page().floats() : 0;
   const float* key = paged ? page + t.page().key(0, 0) : t.key.at(b, kv_head, t.key_begin(b));
-  const float of_key = sum_of_magnitudes(key, D, paged ? PageLayout::kKeys : 1);
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)
     for (Index q = 0; q < queries; ++q)
-      if (!(sum_of_magnitudes(t.query.at(b, h, begin + q), D, 1) * of_key < 1e37f)) return false;
+      if (!(sum_of_magnitudes(t.query.at(b, h, begin + q), key, D, paged ? PageLayout::kKeys : 1) < 1e37f)) return false;
   const Values values = paged ? Values{page + t.page().value(0, 0), t.page(), 0}
                               : Values{t.value.at(b, kv_head, t.key_begin(b)), {}, t.value.token};
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)

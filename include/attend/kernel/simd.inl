@@ -237,18 +237,39 @@ ATTEND_INLINE vf load_n(const float* p, int n) {
 #if ATTEND_SIMD == 512
   return vf{{(freg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)}};
 #else
-  float lanes[16] = {};
-  for (int i = 0; i < n; ++i) lanes[i] = p[i];
-  return load(lanes);
+  vf v;
+  ATTEND_UNROLL ATTEND_EACH {  // floats gathered in memory would be a wait for their stores
+    const float* from = p + i * kWidth;
+    const int left = n - i * kWidth;
+    if (left >= kWidth) {
+      v.r[i] = *(const freg_unaligned*)from;
+    } else if (left <= 0) {
+      v.r[i] = freg{};
+    } else {
+#if ATTEND_SIMD == 256
+      v.r[i] = (freg)_mm256_maskload_ps(from, (__m256i)(ireg{0, 1, 2, 3, 4, 5, 6, 7} < (ireg{} + left)));
+#else
+      v.r[i] = freg{from[0], left > 1 ? from[1] : 0.0f, left > 2 ? from[2] : 0.0f, 0.0f};
+#endif
+    }
+  }
+  return v;
 #endif
 }
 ATTEND_INLINE void store_n(float* p, vf v, int n) {
 #if ATTEND_SIMD == 512
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v.r[0]);
 #else
-  float lanes[16];
-  store(lanes, v);
-  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+  ATTEND_UNROLL ATTEND_EACH {
+    const int left = n - i * kWidth;
+    if (left >= kWidth) {
+      *(freg_unaligned*)(p + i * kWidth) = v.r[i];
+    } else if (left > 0) {
+      float lanes[kWidth];
+      *(freg_unaligned*)lanes = v.r[i];
+      for (int j = 0; j < left; ++j) p[i * kWidth + j] = lanes[j];
+    }
+  }
 #endif
 }
 
@@ -342,6 +363,10 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
 #else
   for (int j = 0; j < 16; j += 4)
     for (int d = 0; d < 16; d += 4) {
+      if (j >= rows) {
+        ATTEND_UNROLL for (int i = 0; i < 4; ++i) *(freg_unaligned*)(dst + row * (d + i) + j) = freg{};
+        continue;
+      }
       freg t[4];
       ATTEND_UNROLL for (int i = 0; i < 4; ++i)
         t[i] = j + i < rows ? *(const freg_unaligned*)(src + (j + i) * stride + d) : freg{};
