@@ -149,7 +149,7 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
     const Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
-      const Index m = item % row_blocks * block, q = item / row_blocks * share;
+      const Index m = item / shares * block, q = item % shares * share;
       kernel::kernels().product(p, m, std::min(rows, m + block), q, std::min(panels, q + share));
     });
   } else {

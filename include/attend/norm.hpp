@@ -63,7 +63,7 @@ class Norm {
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
     // an item is 16 rows, so that few rows make few items
-    context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 8.0 * static_cast<double>(rows * n)),
+    context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                      [&](Index item, int) {
                        for (Index r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
                          Scalar statistics[2] = {Scalar(0), Scalar(0)};
