@@ -160,6 +160,9 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
     }
     store(state.maximum + r, now);
   }
+  // Decoding fetches the first of the next keys meanwhile, or memory would idle.
+  const Index wanted = t.pages != nullptr && count <= 8 ? t.page().floats() - 128 : -1;
+  Index fetched = 0;
   for (Index r = 0; r < count; ++r) {
     float* s = scores + r * kKeyTile;
     Index p0 = tile_p0, p1 = tile_p1;
@@ -177,6 +180,10 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
       const vf w = softmax_exp(sub(load(s + p * 16), maximum), exponent, lowest);
       store(s + p * 16, w);
       sum = add(sum, w);
+      if (fetched <= wanted) {
+        ATTEND_UNROLL for (int j = 0; j < 8; ++j) __builtin_prefetch(ahead + fetched + j * 16, 0, 2);
+        fetched += 128;
+      }
     }
     if (modifier.apply != nullptr)
       for (Index p = p0; p < p1; ++p)

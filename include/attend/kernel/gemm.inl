@@ -27,15 +27,14 @@ ATTEND_INLINE void set_zero(Sums<MR, NV>& sums) {
 }
 
 /// sums[i][16 j …] += a[i] * b[16 j …] for one k; the lines of `ahead` that lie as b's do are fetched into the L2
-/// cache. Few rows wait for memory, which the machine's own prefetching serves better: it is led by one line in NV, and
-/// for one row left alone.
+/// cache, but for one row, which the machine's own prefetching serves better.
 template <int MR, int NV>
 ATTEND_INLINE void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
                                   const float* ahead) {
   vf w[NV];
   ATTEND_UNROLL for (int j = 0; j < NV; ++j) w[j] = load(b + j * panel);
   if constexpr (MR > 1) {
-    ATTEND_UNROLL for (int j = 0; j < (MR > 4 ? NV : 1); ++j) __builtin_prefetch(ahead + j * panel, 0, 2);
+    ATTEND_UNROLL for (int j = 0; j < NV; ++j) __builtin_prefetch(ahead + j * panel, 0, 2);
   }
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
     const vf x = set1(a[i * lda]);
