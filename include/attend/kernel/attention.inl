@@ -132,7 +132,7 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
 ATTEND_INLINE bool inverse_sums(const float* maximum, AttentionState state, Index count, float* inverses) {
   bool all = true;
   for (Index r = 0; r < count; r += 16) {
-    store(inverses + r, div(set1(1.0f), reduce_rows(state.lanes + r * kLanes, Total{})));
+    store(inverses + r, div(set1(1.0f), reduce_rows(state.lanes + r * kLanes, count - r, Total{})));
     for (Index i = r; i < r + 16 && i < count; ++i) all = all && maximum[i] != kNone;
   }
   return all;
@@ -301,7 +301,7 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
   float* const log_sum_exp = t.log_sum_exp;
   alignas(64) float sums[kQueryRows], inverses[kQueryRows];
   for (Index r = 0; r < rows.count(); r += 16) {
-    const vf sum = reduce_rows(total.lanes + r * kLanes, Total{});
+    const vf sum = reduce_rows(total.lanes + r * kLanes, rows.count() - r, Total{});
     store(sums + r, sum);
     store(inverses + r, div(set1(1.0f), sum));
   }

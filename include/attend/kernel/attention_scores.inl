@@ -61,12 +61,13 @@ ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
   return all;
 }
 
-/// f over the 16 lanes of each of 16 rows, lane r of the result being that of row r, in the tree of reduce_sum: lane j
-/// with lane j + 8, then + 4, + 2, + 1.
+/// f over the 16 lanes of each of up to 16 rows, lane r of the result being that of row r, in the tree of reduce_sum:
+/// lane j with lane j + 8, then + 4, + 2, + 1. Lanes of the result from `rows` on are arbitrary.
 template <class F>
-ATTEND_INLINE vf reduce_rows(const float* lanes, F f) {
+ATTEND_INLINE vf reduce_rows(const float* lanes, Index rows, F f) {
   vf x[16];
 #if ATTEND_SIMD == 512
+  static_cast<void>(rows);
   // Each step halves the lanes of two vectors and joins them: rows 0 … 15 end in lanes 0 … 15.
   ATTEND_UNROLL for (int i = 0; i < 16; ++i) x[i] = load(lanes + i * 16);
   ATTEND_UNROLL for (int i = 0; i < 8; ++i) {
@@ -85,7 +86,7 @@ ATTEND_INLINE vf reduce_rows(const float* lanes, F f) {
   return f(vf{{(freg)_mm512_shuffle_ps(a, b, 0x88)}}, vf{{(freg)_mm512_shuffle_ps(a, b, 0xdd)}});
 #else
   alignas(64) float columns[256];
-  transpose_16x16(lanes, 16, 16, columns, 16);
+  transpose_16x16(lanes, 16, static_cast<int>(rows < 16 ? rows : 16), columns, 16);
   ATTEND_UNROLL for (int j = 0; j < 16; ++j) x[j] = load(columns + j * 16);
   ATTEND_UNROLL for (int width = 8; width > 0; width /= 2) {
     ATTEND_UNROLL for (int j = 0; j < width; ++j) x[j] = f(x[j], x[j + width]);
@@ -203,7 +204,7 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
     store(lanes + r * 16, best);
   }
   for (Index r0 = 0; r0 < rows.count(); r0 += 16) {
-    const vf greatest_of = reduce_rows(lanes + r0 * 16, Maximum{});
+    const vf greatest_of = reduce_rows(lanes + r0 * 16, rows.count() - r0, Maximum{});
     store(maximum + r0, greatest_of);
     if (!any(eq(greatest_of, set1(kNone)))) continue;
     // a maximum passes NaN by: a row that sees nothing but NaN is not empty
