@@ -49,8 +49,7 @@ struct AlignedAllocator {
 
 /// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.) Numbers
 /// come zeroed from the operating system where they are many: memory that is never written is never there. 2 MB and
-/// more start on a border of 2 MB and ask for huge pages, from which weights that don't fit a cache are read 1.4 to 1.7
-/// times as fast.
+/// more start on a border of 2 MB and ask for huge pages, from which what does not fit a cache is read faster.
 template <class T>
 class AlignedArray {
   static constexpr bool kNumbers = std::is_arithmetic_v<T>;

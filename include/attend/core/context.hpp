@@ -25,7 +25,7 @@ class Context {
   Context() = default;
   explicit Context(ContextOptions options) : threads_(options.threads), executor_(std::move(options.executor)) {
     if (threads_ < 1) fail("Context: expected at least 1 thread, got " + std::to_string(threads_));
-    next_ = std::vector<Next>(static_cast<std::size_t>(threads_));
+    if (threads_ > 1) next_ = std::vector<Next>(static_cast<std::size_t>(threads_));
     if (threads_ > 1 && !executor_) pool_ = std::make_unique<ThreadPool>(threads_);
   }
   explicit Context(int threads) : Context(ContextOptions{.threads = threads, .executor = {}}) {}
@@ -81,7 +81,7 @@ class Context {
   }
 
  private:
-  static constexpr double kWorthAThread = 2.5e5;  // 2.5 µs of one AVX-512 core; a fork and join costs 0.2
+  static constexpr double kWorthAThread = 3e5;  // 3 µs of one AVX-512 core; no product of a tiny model (E 64, T 8)
 
   struct alignas(64) Next {
     std::atomic<Index> item{0};

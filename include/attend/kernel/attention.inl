@@ -90,7 +90,8 @@ ATTEND_NOINLINE bool finite(const Values& values, Index begin, Index end, Index 
 
 /// The output of a tile where not every row sees every key of [sight.begin, sight.end).
 ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, ValuesOp op, Index first, Index keys,
-                                   const Sight& sight, Index panels, AttentionState state) {
+                                   const Sight& sight, AttentionState state) {
+  const Index panels = t.value_stride() / 16;
   constexpr Index kBlock = ATTEND_SIMD == 512 ? 12 : 6;
   for (Index r0 = 0; r0 < rows.count(); r0 += kBlock) {
     const Index r1 = r0 + kBlock < rows.count() ? r0 + kBlock : rows.count();
@@ -123,7 +124,8 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
         single.end = k + 1;
         if ((bits >> (k % 16) & 1u) != 0) sweep_values(single, r, r + 1, panels);
       }
-      if (op.factor != nullptr) write_row(single.output + r * single.stride, set1(op.factor[r]), op.output + r * op.stride, op.width);
+      if (op.factor != nullptr)
+        write_row(single.output + r * single.stride, set1(op.factor[r]), op.output + r * op.stride, op.width);
     }
   }
 }
@@ -192,7 +194,6 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
     if (!start) sum = fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum);
     store(state.lanes + r * kLanes, sum);
   }
-  const Index panels = t.value_stride() / 16;
   ValuesOp op{scores,      values,    state.output, t.value_stride(), start ? nullptr : alpha,
               sight.begin, sight.end, ahead};
   if (alone && t.output_alone && (rows.heads == 1 || rows.queries == 1) &&
@@ -203,9 +204,9 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
     op.width = t.value_dim;
   }
   if (sight.all)
-    sweep_values(op, 0, count, panels);
+    sweep_values(op, 0, count, t.value_stride() / 16);
   else
-    masked_values(t, rows, op, first, keys, sight, panels, state);
+    masked_values(t, rows, op, first, keys, sight, state);
   return op.factor != nullptr;
 }
 
