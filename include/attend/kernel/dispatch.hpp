@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include <attend/kernel/calls.hpp>
 
@@ -27,6 +28,14 @@ inline const char* to_string(Isa isa) {
   return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
 }
 }  // namespace attend
+
+// A program that defines ATTEND_ONLY_BASELINE, _AVX2 or _AVX512 has the kernels of that ISA alone, which takes a third
+// of the time to compile; a lesser processor is an error at the first use.
+#if defined(ATTEND_ONLY_BASELINE) || defined(ATTEND_ONLY_AVX2) || defined(ATTEND_ONLY_AVX512)
+#define ATTEND_ONLY 1
+#else
+#define ATTEND_ONLY 0
+#endif
 
 #if ATTEND_HAS_KERNELS
 #if defined(__x86_64__)
@@ -59,6 +68,7 @@ inline const char* to_string(Isa isa) {
 #define ATTEND_WIDE_BASELINE false
 #endif
 
+#if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
 #if defined(__clang__)
 #pragma float_control(precise, on, push)
 #else
@@ -76,8 +86,10 @@ constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
 #else
 #pragma GCC pop_options
 #endif
+#endif  // baseline
 
 #if defined(__x86_64__)
+#if !ATTEND_ONLY || defined(ATTEND_ONLY_AVX2)
 #if defined(__clang__)
 #pragma float_control(precise, on, push)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -94,9 +106,17 @@ constexpr bool kWideRegisterFile = false;
 }  // namespace attend::kernel::avx2
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#pragma float_control(pop)
 #else
 #pragma GCC pop_options
+#endif
+#endif  // avx2
+
+#if !ATTEND_ONLY || defined(ATTEND_ONLY_AVX512)
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC diagnostic push  // intrinsics of GCC 12 with an operand that is undefined, and unused
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -117,6 +137,7 @@ constexpr bool kWideRegisterFile = true;
 #pragma GCC diagnostic pop
 #pragma GCC pop_options
 #endif
+#endif  // avx512
 #endif  // x86-64
 
 #undef ATTEND_INLINE
@@ -130,40 +151,48 @@ constexpr bool kWideRegisterFile = true;
 namespace attend {
 namespace kernel {
 
-/// Whether this machine (and its operating system) runs an ISA.
-inline bool runs(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (isa == Isa::avx512) return runs(Isa::avx2) && __builtin_cpu_supports("avx512f");
+/// The kernels of an ISA, or null where the program was compiled without them.
+inline const Kernels* table_of(Isa isa) {
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
+  if (isa == Isa::avx512) return &avx512::table;
 #endif
-  return isa == Isa::baseline;
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
+  if (isa == Isa::avx2) return &avx2::table;
+#endif
+#if !defined(__x86_64__) || !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE)
+  if (isa == Isa::baseline) return &baseline::table;
+#endif
+  return nullptr;
 }
 
-inline const Kernels& table_of(Isa isa) {
+/// Whether this machine (and its operating system) runs an ISA whose kernels are there.
+inline bool runs(Isa isa) {
+  if (table_of(isa) == nullptr) return false;
 #if defined(__x86_64__)
-  if (isa == Isa::avx512) return avx512::table;
-  if (isa == Isa::avx2) return avx2::table;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::avx2) return avx2;
+  if (isa == Isa::avx512) return avx2 && __builtin_cpu_supports("avx512f");
 #endif
-  static_cast<void>(isa);
-  return baseline::table;
+  return true;
 }
 
 /// The best that the machine runs, or what the environment variable ATTEND_ISA names (baseline, avx2, avx512),
 /// as far as the machine runs it.
 inline Isa default_isa() {
   const char* name = std::getenv("ATTEND_ISA");
-  Isa best = Isa::baseline;
+  std::optional<Isa> best;
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
-    if (!runs(isa)) break;
+    if (!runs(isa)) continue;
     best = isa;
     if (name != nullptr && std::strcmp(name, to_string(isa)) == 0) break;
   }
-  return best;
+  if (!best) fail("attend: the program was compiled for one ISA, which this processor does not run");
+  return *best;
 }
 
 struct Chosen {
   Isa isa = default_isa();
-  const Kernels* kernels = &table_of(isa);
+  const Kernels* kernels = table_of(isa);
 };
 inline Chosen& chosen() {
   static Chosen choice;
@@ -178,7 +207,7 @@ inline Isa isa() { return kernel::chosen().isa; }
 /// Chooses another, for tests and benchmarks, while nothing else runs; error where the machine lacks it.
 inline void set_isa(Isa isa) {
   if (!kernel::runs(isa)) fail(std::string("set_isa: this machine does not run ") + to_string(isa));
-  kernel::chosen() = {isa, &kernel::table_of(isa)};
+  kernel::chosen() = {isa, kernel::table_of(isa)};
 }
 
 }  // namespace attend
