@@ -80,6 +80,12 @@ void fill_parameters(Layer& layer, std::uint64_t seed = 1, double scale = 0.5) {
   });
 }
 
+template <class Scalar, class Layer>
+Layer filled(Layer layer, std::uint64_t seed = 1, double scale = 0.5) {
+  fill_parameters<Scalar>(layer, seed, scale);
+  return layer;
+}
+
 /// Whether two tensors or views have the same shape and the same bits.
 template <class A, class B>
 bool same_bits(const A& a, const B& b) {
