@@ -158,15 +158,15 @@ class Rotary {
   /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t. Where frequencies depend on the
   /// length of the sequence (dynamic, longrope) it is `sequence_length`, or if 0 the last position + 1.
   void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
-    apply_at(context, x, [start](Index, Index t) { return start + t; },
-             sequence_length > 0 ? sequence_length : start + x.size(2));
+    apply_at(context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
+             sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
   }
   /// The same where batch b begins at starts[b]. [B]
   void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts, Index sequence_length = 0) const {
     check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
     if (sequence_length == 0 && !context.measuring())
-      for (Index start : starts) sequence_length = std::max(sequence_length, start + x.size(2));
-    apply_at(context, x, [starts](Index b, Index t) { return starts[static_cast<std::size_t>(b)] + t; }, sequence_length);
+      for (Index start : starts) sequence_length = std::max(sequence_length, detail::saturating_add(start, x.size(2)));
+    apply_at(context, x, [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); }, sequence_length);
   }
   /// The same where each token says its position. [B or 1, T]
   template <std::integral Position>
@@ -175,7 +175,7 @@ class Rotary {
     if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
       fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
     if (sequence_length == 0 && !context.measuring())
-      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, static_cast<Index>(p) + 1); });
+      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, detail::saturating_add(static_cast<Index>(p), 1)); });
     apply_at(context, x,
              [positions](Index b, Index t) { return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t)); },
              sequence_length);
