@@ -123,6 +123,20 @@ inline void check_in_place(const Context& context, const char* who, const Layout
   if (context.measuring() || same_places(out, x) || !overlap(out, x)) return;
   fail(std::string(who) + ": the output overlaps the input, and is not the same view");
 }
+
+/// Error of a layer that has parameters without values.
+template <class Layer>
+void check_assigned(const Context& context, const char* who, const Layer& layer) {
+  if (layer.assigned() || context.measuring()) return;
+  // `parameters` hands out what may be written, but is only asked for names.
+  const_cast<Layer&>(layer).parameters([who](const std::string& name, const auto& parameter) {
+    const Index missing = parameter.unassigned_rows();
+    if (missing == 0) return;
+    const std::string text = std::string(who) + ": parameter " + name + " was never assigned";
+    fail(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " + std::to_string(parameter.rows()) + " rows"
+                                    : text);
+  });
+}
 }  // namespace detail
 
 }  // namespace attend
