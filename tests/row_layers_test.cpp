@@ -34,7 +34,7 @@ concept TakesRows = requires(const Layer& layer, Context& context, Tensor<float,
   layer(view);
 };
 static_assert(TakesRows<Linear<float>> && TakesRows<FeedForward<float>> && TakesRows<Norm<float>> && TakesRows<RMSNorm<float>>);
-static_assert(TakesRows<Linear<double>> == false);
+static_assert(!TakesRows<Linear<double>>);
 [[maybe_unused]] void (Linear<float>::*const kNoTemplate)(Context&, const Rows<const float>&, const Rows<float>&,
                                                           const Epilogue<float>&) const = &Linear<float>::forward;
 

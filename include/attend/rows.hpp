@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include <Eigen/Core>
 
@@ -63,18 +64,18 @@ class Rows {
   /// The rows as a matrix, without that shape. [count, width]
   TensorView<T, 2> view() const { return {data_, {count_, width_}, {stride_, 1}}; }
 
+  /// All of it but the last size.
+  std::span<const Index> leading() const { return shape().first(rank_ > 0 ? rank_ - 1 : 0); }
+
   /// Error of `who` where the view was none of rows of `width` elements.
   void check(const char* who, Index width) const {
     if (width_ != width || rank_ == 0) fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
     if (fault_ != Fault::none) fail_fault(who);
   }
-  /// The same of an output that belongs to the rows of `x`: the leading axes are those of x, and no rows overlap.
-  template <class U>
-  void check_output(const char* who, const Rows<U>& x, Index width) const {
-    const std::size_t last = rank_ - 1;
-    if (rank_ == 0 || width_ != width || x.shape().size() != rank_ ||
-        !std::equal(shape_.begin(), shape_.begin() + last, x.shape().begin()))
-      fail_output(who, x.shape(), width);
+  /// The same of an output, whose shape is [leading…, width] and whose rows do not overlap each other.
+  void check_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
+    if (width_ != width || rank_ != leading_sizes.size() + 1 || !std::equal(leading_sizes.begin(), leading_sizes.end(), shape_.begin()))
+      fail_output(who, leading_sizes, width);
     if (fault_ != Fault::none) fail_fault(who);
     if (count_ > 1 && (stride_ < 0 ? -stride_ : stride_) < width_)
       fail(std::string(who) + ": rows of shape " + to_string(shape()) + " overlap each other: they are " +
@@ -91,11 +92,10 @@ class Rows {
     if (fault_ == Fault::gaps) fail(view + " the last axis must be contiguous" + kCopy);
     fail(view + " the leading axes are not evenly spaced" + kCopy);
   }
-  [[noreturn]] void fail_output(const char* who, std::span<const Index> x, Index width) const {
-    std::array<Index, kMaxRank> expected{};
-    std::copy(x.begin(), x.end(), expected.begin());
-    if (!x.empty()) expected[x.size() - 1] = width;
-    fail_shape(std::string(who) + " (output)", to_string({expected.data(), x.size()}), shape());
+  [[noreturn]] void fail_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
+    std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
+    expected.push_back(width);
+    fail_shape(std::string(who) + " (output)", to_string(expected), shape());
   }
   static constexpr const char* kCopy = "; copy it first, by Tensor(view) or attend::copy";
 
@@ -112,16 +112,18 @@ struct Operand {
   const char* name;
   Layout layout;
 };
-/// Error where `out` shares an element with an operand. Views without data share none.
+/// Error where `out` shares an element with an operand, or its elements with each other. Views without data share none.
 inline void check_apart(const Context& context, const char* who, const Operand& out, std::initializer_list<Operand> others) {
-  if (context.measuring()) return;
+  if (context.measuring() || out.layout.data == nullptr) return;
+  if (overlaps_itself(out.layout)) fail(std::string(who) + ": elements of " + out.name + " overlap each other");
   for (const Operand& other : others)
     if (overlap(out.layout, other.layout)) fail(std::string(who) + ": " + out.name + " overlaps " + other.name);
 }
-/// Error where `out` shares an element with x, and is not x itself.
+/// Error where `out` shares an element with x, and is not x itself, or its elements with each other.
 inline void check_in_place(const Context& context, const char* who, const Layout& out, const Layout& x) {
-  if (context.measuring() || same_places(out, x) || !overlap(out, x)) return;
-  fail(std::string(who) + ": the output overlaps the input, and is not the same view");
+  if (context.measuring()) return;
+  if (overlaps_itself(out)) fail(std::string(who) + ": elements of out overlap each other");
+  if (!same_places(out, x) && overlap(out, x)) fail(std::string(who) + ": out overlaps x without being x");
 }
 
 /// Error of a layer that has parameters without values.

@@ -81,9 +81,17 @@ struct SortedAxes {
 
 /// Whether an element of the view is another one of it, too: an axis steps by less than those inside it reach.
 inline bool overlaps_itself(const Layout& view) {
-  Index reach = view.element;
+  Index reach = 1;
+  bool in_order = true;  // as axes mostly are, which spares sorting them
+  for (std::size_t i = view.shape.size(); i-- > 0;) {
+    if (view.shape[i] == 0) return false;
+    if (view.shape[i] == 1) continue;
+    in_order = in_order && view.strides[i] >= reach;
+    reach += (view.shape[i] - 1) * view.strides[i];
+  }
+  if (in_order) return false;
   const SortedAxes axes(view);
-  if (byte_range(view).begin == byte_range(view).end) return false;
+  reach = view.element;
   for (std::size_t i = 0; i < axes.count; ++i) {
     if (axes.stride[i] < reach) return true;
     reach += (axes.size[i] - 1) * axes.stride[i];
