@@ -7,6 +7,7 @@
 
 #include <attend/mask.hpp>
 #include <attend/score_modifier.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -38,6 +39,18 @@ struct AttentionOptions {
 };
 
 namespace detail {
+
+/// Error where what a call gives beside its output overlaps an operand, or itself.
+template <class Scalar>
+void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
+                         std::initializer_list<Operand> operands) {
+  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp}, {"weights", o.weights}, {"scores", o.scores}, {"average_weights", o.average_weights}};
+  for (const Operand* output = outputs; output != std::end(outputs); ++output) {
+    if (output->layout.data == nullptr) continue;
+    check_apart(context, who, *output, operands);
+    for (const Operand* other = output + 1; other != std::end(outputs); ++other) check_apart(context, who, *output, {*other});
+  }
+}
 
 /// A checked call: options bound to its sizes. Lives on the stack while the call runs.
 template <class Scalar>

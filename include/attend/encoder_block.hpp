@@ -21,6 +21,16 @@ struct EncoderBlockOptions {
   bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
 };
 
+namespace detail {
+/// What blocks ask of x [B, T, E] and out [B, T, E], which may be x.
+template <class Scalar>
+void check_block(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out, Index embed_dim) {
+  x.check(who, embed_dim);
+  out.check_output(who, x.leading(), embed_dim);
+  check_in_place(context, who, out.view(), x.view());
+}
+}  // namespace detail
+
 /// Parameters: self_attn.*, linear1.*, linear2.*, norm1.*, norm2.*.
 /// https://pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html
 template <class Scalar>
@@ -44,26 +54,29 @@ class EncoderBlock {
     norm2_.parameters(prefixed("norm2", visit));
   }
 
-  /// x [B, T, E] -> out [B, T, E]; out may be x.
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return self_attn_.assigned() && feed_forward_.assigned(); }
+
+  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise.
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention,
                TensorView<Scalar, 3> out) const {
-    check_shape("EncoderBlock (output)", x.shape(), out.shape());
-    if (x.size(2) != options_.embed_dim)
-      fail_shape("EncoderBlock", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
+    detail::check_assigned(context, "EncoderBlock", *this);
+    detail::check_block<Scalar>(context, "EncoderBlock", x, out, options_.embed_dim);
+    detail::check_outputs_apart(context, "EncoderBlock", attention, {{"x", x}, {"out", out}});
     if (x.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     if (options_.norm_first) {
-      norm1_.template forward<3>(context, x, normed);
+      norm1_.forward(context, x, normed);
       self_attn_.forward(context, normed, attention, sum, plus(x));
-      norm2_.template forward<3>(context, sum, normed);
-      feed_forward_.template forward<3>(context, normed, out, plus(sum));
+      norm2_.forward(context, sum, normed);
+      feed_forward_.forward(context, normed, out, plus(sum));
     } else {
       self_attn_.forward(context, x, attention, sum, plus(x));
-      norm1_.template forward<3>(context, sum, normed);
-      feed_forward_.template forward<3>(context, normed, sum, plus(normed));
-      norm2_.template forward<3>(context, sum, out);
+      norm1_.forward(context, sum, normed);
+      feed_forward_.forward(context, normed, sum, plus(normed));
+      norm2_.forward(context, sum, out);
     }
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention = {}) const {

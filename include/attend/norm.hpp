@@ -7,6 +7,7 @@
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
 #include <attend/linear.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -46,27 +47,27 @@ class Norm {
     if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
   }
 
-  /// x [..., size] -> out [..., size]; out may be x. Optional: mean [rows] (of a LayerNorm) and
-  /// inverse_deviation [rows], the 1 / sqrt(…) of each row.
-  template <int Rank>
-  void forward(Context& context, TensorView<const Scalar, Rank> x, TensorView<Scalar, Rank> out,
-               TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const {
+  /// x [..., size] -> out [..., size]; out may be x, but not overlap it otherwise. Optional: mean [rows] (of a LayerNorm)
+  /// and inverse_deviation [rows], the 1 / sqrt(…) of each row.
+  void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out, TensorView<Scalar, 1> mean = {},
+               TensorView<Scalar, 1> inverse_deviation = {}) const {
     const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
-    if (x.size(Rank - 1) != options_.size) fail_shape(who, "[..., " + std::to_string(options_.size) + "]", x.shape());
-    check_shape(who, x.shape(), out.shape());
-    if (x.empty()) return;
-    const TensorView<const Scalar, 2> from = detail::rows_of(who, x.rows());
-    const TensorView<Scalar, 2> to = detail::rows_of(who, out.rows());
-    const Index rows = from.size(0), n = options_.size;
+    const Index rows = x.count(), n = options_.size;
+    x.check(who, n);
+    out.check_output(who, x.leading(), n);
+    detail::check_in_place(context, who, out.view(), x.view());
     if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
+    detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
+    detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
+    if (x.empty()) return;
     // an item is 16 rows, so that few rows make few items
     context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                      [&](Index item, int) {
                        for (Index r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
                          Scalar statistics[2] = {Scalar(0), Scalar(0)};
-                         normalize(&from(r, 0), &to(r, 0), statistics);
+                         normalize(x.row(r), out.row(r), statistics);
                          if (mean.data() != nullptr) mean(r) = statistics[0];
                          if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
                        }
@@ -75,7 +76,7 @@ class Norm {
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {
     Tensor<Scalar, X::rank> out(x.shape());
-    forward<X::rank>(default_context(), const_view(x), out.view());
+    forward(default_context(), x, out);
     return out;
   }
 

@@ -14,6 +14,7 @@
 
 #include <attend/core/context.hpp>
 #include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -58,6 +59,7 @@ namespace detail {
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
   if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
+  check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
   const Index T = x.size(2), blocks = (T + kTokens - 1) / kTokens;
   context.parallel(x.size(0) * blocks, workers, [&](Index item, int worker) {
@@ -84,6 +86,7 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
   if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) || pairs > x.size(3) / 2)
     fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
   if (x.empty() || pairs == 0) return;
+  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}});
   if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1)) fail("rotate: the last axis must be contiguous");
   detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
     const Index row = cosine.size(0) == 1 ? 0 : b;
@@ -103,6 +106,7 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
     fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (x.empty() || pairs == 0) return;
+  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
   if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1)) fail("rotate: the last axis must be contiguous");
   if (!context.measuring())
     positions.for_each([&](const Position& p) {

@@ -82,7 +82,8 @@ void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
 
 /// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A row that
 /// sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out [B, H, Tq, Dv];
-/// any strides over B, H and T. Errors: shapes that don't fit each other.
+/// any strides over B, H and T. Errors: shapes that don't fit each other; outputs that share an element with an input or
+/// with each other (columns of one buffer do not).
 /// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
 template <class Scalar>
 void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
@@ -104,6 +105,9 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
     sizes = detail::ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
   if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
+  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  detail::check_apart(context, who, {"out", out}, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
+  detail::check_outputs_apart(context, who, options, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
   if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
   detail::attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
 }
@@ -126,6 +130,9 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
   if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
   detail::check_contiguous_rows(who, query);
   detail::check_contiguous_rows(who, out);
+  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  detail::check_apart(context, who, {"out", out}, {{"query", query}, {"sinks", sinks}});
+  detail::check_outputs_apart(context, who, options, {{"query", query}, {"sinks", sinks}, {"out", out}});
   if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
   const AttentionSizes sizes{query.size(0), query.size(1),  query.size(2), cache.max_length(),
                              nullptr,       nullptr, cache.lengths().data()};
