@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include <attend/core/context.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/kernel/dispatch.hpp>
 #include <attend/tensor.hpp>
 
@@ -41,6 +42,7 @@ inline Activation activation_from_string(std::string_view name) {
 /// activation(x) of one scalar, by the scalar's own exp, erf and tanh: the path of every type but float.
 template <class Scalar>
 Scalar activate(Activation activation, const Scalar& x) {
+  static_assert(detail::check_scalar<Scalar>() && detail::check_scalar_has_erf<Scalar>());
   using std::erf, std::exp, std::tanh;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
@@ -63,6 +65,7 @@ Scalar activate(Activation activation, const Scalar& x) {
 template <class Scalar>
 void activate(Context& context, Activation activation, TensorView<const std::type_identity_t<Scalar>, 2> x,
               TensorView<Scalar, 2> out) {  // [rows, N] -> [rows, N]
+  static_assert(detail::check_scalar<Scalar>());
   check_shape("activate", x.shape(), out.shape());
   const Index rows = x.size(0), n = x.size(1);
   context.parallel(rows, context.workers(rows, 20.0 * static_cast<double>(rows) * static_cast<double>(n)),
@@ -88,6 +91,7 @@ namespace detail {
 /// out[i] = x[i] σ(alpha x[i]), times value[i] where `value` is not null; out may be either of them.
 template <class Scalar>
 void swish_row(const Scalar* x, const Scalar& alpha, const Scalar* value, Scalar* out, Index n) {
+  static_assert(check_scalar<Scalar>());
   if constexpr (has_kernels<Scalar>) {
     float block[256];
     for (Index i = 0; i < n; i += 256) {

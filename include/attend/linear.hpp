@@ -9,6 +9,7 @@
 #include <attend/core/context.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/parameter.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/kernel/dispatch.hpp>
 #include <attend/tensor.hpp>
 
@@ -19,6 +20,7 @@ namespace attend {
 /// `offset(s)` and `width()` are columns of the product's output, padding of sections included.
 template <class Scalar>
 class Weight {
+  static_assert(detail::check_scalar<Scalar>());
   static constexpr Index kPanel = detail::has_kernels<Scalar> ? 16 : 1;
 
  public:

@@ -14,6 +14,7 @@
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/kernel/dispatch.hpp>
 #include <attend/linear.hpp>
 #include <attend/tensor.hpp>
@@ -73,6 +74,7 @@ void rotate_row(Scalar* x, const Scalar* cosine, const Scalar* sine, Index pairs
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
+  static_assert(check_scalar<Scalar>());
   if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
   constexpr Index kTokens = 16;  // of an item
   const Index T = x.size(2), blocks = (T + kTokens - 1) / kTokens;
@@ -135,6 +137,8 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
 /// threads. Angles are computed in double.
 template <class Scalar>
 class Rotary {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   Rotary() = default;
   explicit Rotary(const RotaryOptions& options) : options_(options) {

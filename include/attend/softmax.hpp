@@ -8,6 +8,7 @@
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/kernel/dispatch.hpp>
 #include <attend/linear.hpp>
 #include <attend/tensor.hpp>
@@ -42,6 +43,7 @@ template <class Scalar, int Rank>
 void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
                   bool log_of_it) {
   static_assert(Rank >= 1);
+  static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
   if (axis < -Rank || axis >= Rank)
     fail("softmax: axis " + std::to_string(axis) + " of shape " + to_string(x.shape()));
