@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <attend/core/context.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -35,6 +36,7 @@ inline Activation activation_from_string(std::string_view name) {
 /// out = activation(x), element by element. out may be x, but not overlap it otherwise. x [..., N] -> out [..., N].
 template <class Out, class Scalar = typename std::remove_cvref_t<Out>::Scalar>
 void activate(Context& context, Activation activation, const std::type_identity_t<Rows<const Scalar>>& x, Out&& to) {
+  static_assert(detail::check_scalar<Scalar>());
   const Rows<Scalar> out(to);
   x.check("activate", x.width());
   out.check_output("activate", x.leading(), x.width());
@@ -56,6 +58,7 @@ namespace detail {
 /// out[i] = x[i] σ(alpha x[i]), times value[i] where `value` is not null; out may be either of them.
 template <class Scalar>
 void swish_row(const Scalar* x, const Scalar& alpha, const Scalar* value, Scalar* out, Index n) {
+  static_assert(check_scalar<Scalar>());
   using Backend = Backend<Scalar>;
   Scalar block[256];
   for (Index i = 0; i < n; i += 256) {

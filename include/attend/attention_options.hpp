@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include <attend/core/scalar.hpp>
 #include <attend/mask.hpp>
 #include <attend/score_modifier.hpp>
 #include <attend/rows.hpp>
@@ -19,6 +20,8 @@ enum class ScoreStage { scaled, softcapped, masked };
 /// scale, softcap, modifier, numbers of the mask (additive), its truth (onnx.ai Attention-24, PyTorch's scaled_dot_product_attention).
 template <class Scalar>
 struct AttentionOptions {
+  static_assert(detail::check_scalar<Scalar>());
+
   Mask mask = {};
   std::optional<double> scale = {};          // 1 / sqrt(D) where not given
   double softcap = 0;                        // softcap * tanh(score / softcap) where above 0

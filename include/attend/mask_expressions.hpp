@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include <attend/core/scalar.hpp>
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
 
@@ -176,6 +177,7 @@ struct Boolean : Expression {
 /// than one) hides those behind its end.
 template <class T>
 struct Additive : Expression {
+  static_assert(detail::check_scalar<T>());
   static constexpr bool adds = true;
   const T* data = nullptr;
   Shape<4> shape{1, 1, 1, 1};

@@ -6,6 +6,7 @@
 
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/linear.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -28,6 +29,8 @@ struct NormOptions {
 /// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html, …/torch.nn.RMSNorm.html
 template <class Scalar>
 class Norm {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   Norm() = default;
   explicit Norm(const NormOptions& options) : options_(options) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <attend/core/parameter.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/rotary.hpp>
 #include <attend/tensor.hpp>
 
@@ -29,6 +30,7 @@ struct SinusoidalOptions {
 /// Table [positions, embed_dim] of sines and cosines, computed in double.
 template <class Scalar>
 Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const SinusoidalOptions& options = {}) {
+  static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
   Tensor<Scalar, 2> table({positions, embed_dim});
   const Index pairs = (embed_dim + 1) / 2;
@@ -53,6 +55,7 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
 /// one of 2 n heads (arXiv:2108.12409).
 template <class Scalar>
 std::vector<Scalar> alibi_slopes(Index num_heads) {
+  static_assert(detail::check_scalar<Scalar>());
   if (num_heads < 1) fail("alibi_slopes: num_heads is " + std::to_string(num_heads));
   Index n = 1;
   while (n <= num_heads / 2) n *= 2;
@@ -115,6 +118,8 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
 /// relative_attention_bias.
 template <class Scalar>
 class RelativeBias {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   RelativeBias() = default;
   explicit RelativeBias(const RelativeBiasOptions& options) : options_(options) {

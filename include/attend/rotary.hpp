@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <attend/core/context.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -58,6 +59,7 @@ namespace detail {
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
+  static_assert(check_scalar<Scalar>());
   if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
   check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
@@ -123,6 +125,8 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
 /// threads. Angles are computed in double.
 template <class Scalar>
 class Rotary {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   Rotary() = default;
   explicit Rotary(const RotaryOptions& options) : options_(options) {

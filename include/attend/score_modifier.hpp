@@ -26,6 +26,7 @@ class ScoreModifier {
       for (Index j = 0; j < 16 && k0 + j < keys; ++j) scores[j] = modify(scores[j], b, h, q, k0 + j);
     }) {
     static_assert(sizeof(F) <= sizeof(memory_), "what the modifier captures is too large to be held");
+    static_assert(alignof(F) <= alignof(std::max_align_t), "what the modifier captures is aligned too strictly to be held");
     static_assert(std::is_trivially_copyable_v<F>, "a score modifier captures plain values and pointers only");
     ::new (static_cast<void*>(memory_)) F(std::move(f));
   }

@@ -6,6 +6,7 @@
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -17,6 +18,7 @@ template <class Scalar, int Rank>
 void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
                   bool log_of_it) {
   static_assert(Rank >= 1);
+  static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
   if (axis < -Rank || axis >= Rank)
     fail("softmax: axis " + std::to_string(axis) + " of shape " + to_string(x.shape()));

@@ -10,6 +10,7 @@
 #include <attend/core/config.hpp>
 #include <attend/core/context.hpp>
 #include <attend/core/flags.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/core/tiling.hpp>
 #include <attend/detail/generic_attention.hpp>
 #include <attend/detail/kernel_call.hpp>
@@ -21,6 +22,7 @@ namespace attend {
 /// activation(x) of one scalar, by the scalar's own exp, erf and tanh.
 template <class Scalar>
 Scalar activate(Activation activation, const Scalar& x) {
+  static_assert(detail::check_scalar<Scalar>() && detail::check_scalar_has_erf<Scalar>());
   using std::erf, std::exp, std::tanh;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
