@@ -19,8 +19,8 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/io/json.hpp>
-#include <attend/io/mapped_file.hpp>
+#include <attend/json/json.hpp>
+#include <attend/core/file.hpp>
 #include <attend/io/safetensors_header.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/tensor.hpp>

@@ -18,7 +18,7 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/tensor.hpp>
 
 #if defined(__unix__) || defined(__APPLE__)

@@ -39,7 +39,7 @@ namespace detail {
 inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(
     const std::filesystem::path& path) {
   auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
-  const auto status = processor->LoadFromSerializedProto(read_file(path));
+  const auto status = processor->LoadFromSerializedProto(attend::read_file(path));
   if (!status.ok()) fail(path.string() + ": not a SentencePiece model: " + status.ToString());
   return processor;
 }
