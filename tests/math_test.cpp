@@ -29,9 +29,10 @@ std::vector<float> values(const check::Function& f, float x) {
 
 void expect(const std::string& name, float x, float wanted) {
   for (const check::Function& f : check::functions())
-    if (f.name == name)
+    if (f.name == name) {
       for (float got : values(f, x))
         EXPECT_TRUE(check::same(got, wanted)) << name << "(" << x << ") = " << got;
+    }
 }
 
 }  // namespace
