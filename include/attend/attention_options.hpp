@@ -97,5 +97,13 @@ struct AttentionCall {
   AttentionCall& operator=(const AttentionCall&) = delete;
 };
 
+/// Where keys and values come from: tensors, or the pages of a cache.
+template <class Scalar>
+struct KeyValueSource {
+  TensorView<const Scalar, 4> key = {}, value = {};  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
+  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where the cache let go of one.
+  const Scalar* const* const* pages = nullptr;
+};
+
 }  // namespace detail
 }  // namespace attend

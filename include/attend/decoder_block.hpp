@@ -100,12 +100,10 @@ class DecoderBlock {
       fail_shape("DecoderBlock", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
     if (x.empty()) return;
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 3> sum_(frame, x.shape()), normed_(frame, x.shape());
-    const TensorView<Scalar, 3> sum = sum_.view(), normed = normed_.view();
+    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
     const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
     if (options_.norm_first) {
-      const detail::Scratch<Scalar, 3> second_(frame, x.shape());
-      const TensorView<Scalar, 3> second = second_.view();
+      const TensorView<Scalar, 3> second = frame.tensor<Scalar>(x.shape());
       norm1_.template forward<3>(context, x, normed);
       attend_self(normed, sum, plus(x));
       norm2_.template forward<3>(context, sum, normed);

@@ -49,11 +49,11 @@ class FeedForward {
     const auto from = detail::rows_of("FeedForward", x.rows());
     const Index rows = from.size(0), F = options_.dim_feedforward;
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 2> hidden(frame, {rows, weight1_.width()});
-    detail::product<Scalar>(context, from, weight1_, 0, weight1_.width(), bias1_,
-                            {options_.gated ? Activation::identity : options_.activation, {}}, hidden.view());
-    if (options_.gated) gate(context, hidden.view());
-    linear2_.template forward<2>(context, hidden.view().slice(1, 0, F), out.rows(), epilogue);
+    const TensorView<Scalar, 2> hidden = frame.tensor<Scalar>({rows, weight1_.width()});
+    detail::product<Scalar>(context, from, weight1_, 0, bias1_,
+                            {options_.gated ? Activation::identity : options_.activation, {}}, hidden);
+    if (options_.gated) gate(context, hidden);
+    linear2_.template forward<2>(context, hidden.slice(1, 0, F), out.rows(), epilogue);
   }
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {
@@ -68,13 +68,8 @@ class FeedForward {
     const Index rows = hidden.size(0), F = options_.dim_feedforward, up = weight1_.offset(1);
     context.parallel(rows, context.workers(rows, 20.0 * static_cast<double>(rows * F)), [&](Index r, int) {
       Scalar* g = &hidden(r, 0);
-      const Scalar* u = g + up;
-      if constexpr (detail::has_kernels<Scalar>) {
-        kernel::kernels().activate(options_.activation, g, g, F);
-        kernel::kernels().multiply(u, g, F);
-      } else {
-        for (Index i = 0; i < F; ++i) g[i] = activate(options_.activation, g[i]) * u[i];
-      }
+      detail::Backend<Scalar>::activate(options_.activation, g, g, F);
+      detail::Backend<Scalar>::multiply(g + up, g, F);
     });
   }
 

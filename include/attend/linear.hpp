@@ -1,4 +1,4 @@
-// Linear: y = x Wᵀ + b, with the weight packed for the kernels when it is loaded.
+// Linear: y = x Wᵀ + b, with the weight packed for its backend when it is loaded.
 #pragma once
 
 #include <algorithm>
@@ -7,9 +7,8 @@
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
-#include <attend/core/flags.hpp>
 #include <attend/core/parameter.hpp>
-#include <attend/kernel/dispatch.hpp>
+#include <attend/detail/backend.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -19,7 +18,7 @@ namespace attend {
 /// `offset(s)` and `width()` are columns of the product's output, padding of sections included.
 template <class Scalar>
 class Weight {
-  static constexpr Index kPanel = detail::has_kernels<Scalar> ? 16 : 1;
+  static constexpr Index kPanel = detail::Backend<Scalar>::kPanel;
 
  public:
   Weight() : Weight(std::vector<Index>{0}, 0) {}
@@ -113,79 +112,20 @@ struct Epilogue {
 };
 
 namespace detail {
-ATTEND_FLAGS_BEGIN
-/// The same by Eigen, for every scalar: y = x · w[begin, end)ᵀ.
-template <class Scalar>
-void eigen_product(const TensorView<const Scalar, 2>& x, const Weight<Scalar>& weight, Index begin, Index end,
-                   const TensorView<Scalar, 2>& out) {
-  const Eigen::Map<const RowMajorMatrix<Scalar>> w(weight.data() + begin * weight.in_features(), end - begin,
-                                                   weight.in_features());
-  out.matrix().noalias() = x.matrix() * w.transpose();
-}
-ATTEND_FLAGS_END
-
-/// out = epilogue(x · w[begin, end)ᵀ + bias): slots [begin, end) of the weight, at the same columns of `out`
-/// counted from `begin`; the bias of slot i is its slot bias_at + i. x [rows, K], out [rows, end - begin], neither overlapping the other; rows contiguous.
+/// out = epilogue(x · wᵀ + bias), of as many slots of the weight as `out` has columns, from `begin` on; the bias of slot
+/// i is its slot bias_at + i. x [rows, K], out [rows, N], neither overlapping the other; rows contiguous.
 template <class Scalar>
 void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2> x, const Weight<Scalar>& weight,
-             Index begin, Index end, const Bias<Scalar>& bias, const Epilogue<Scalar>& epilogue,
+             Index begin, const Bias<Scalar>& bias, const Epilogue<Scalar>& epilogue,
              TensorView<std::type_identity_t<Scalar>, 2> out, Index bias_at = 0) {
-  const Index rows = x.size(0), K = weight.in_features(), N = end - begin;
-  if (rows == 0 || N == 0) return;
-  const double operations = 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N);
-  const int workers = context.workers(N, operations);
-  if constexpr (has_kernels<Scalar>) {
-    kernel::Product p;
-    p.a = x.data(), p.lda = x.stride(0), p.k = K;
-    p.w = weight.data() + begin * K;
-    p.c = out.data(), p.ldc = out.stride(0), p.n = N;
-    p.bias = bias.empty() ? nullptr : bias.data() + bias_at + begin;
-    p.residual = epilogue.residual.data(), p.ldr = epilogue.residual.stride(0);
-    p.activation = epilogue.activation;
-    // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several threads an
-    // eighth of a thread's share of them: even, so that no thread waits for long.
-    const Index panels = (N + 15) / 16, row_blocks = (rows + 95) / 96;
-    const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
-    const Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
-    const Index shares = (panels + share - 1) / share;
-    context.parallel(row_blocks * shares, workers, [&](Index item, int) {
-      const Index m = item / shares * block, q = item % shares * share;
-      kernel::kernels().product(p, m, std::min(rows, m + block), q, std::min(panels, q + share));
-    });
-  } else {
-    const Index share = (N + workers - 1) / workers;
-    context.parallel((N + share - 1) / share, workers, [&](Index item, int) {
-      const Index n0 = item * share, n1 = std::min(N, n0 + share);
-      eigen_product<Scalar>(x, weight, begin + n0, begin + n1, out.slice(1, n0, n1));
-      for (Index r = 0; r < rows; ++r)
-        for (Index n = n0; n < n1; ++n) {
-          Scalar y = out(r, n);
-          if (!bias.empty()) y = y + bias.data()[bias_at + begin + n];
-          if (epilogue.residual.data() != nullptr) y = y + epilogue.residual(r, n);
-          out(r, n) = activate(epilogue.activation, y);
-        }
-    });
-  }
+  if (out.empty()) return;
+  Backend<Scalar>::product(context, {.x = x,
+                                     .weight = weight.data() + begin * weight.in_features(),
+                                     .bias = bias.empty() ? nullptr : bias.data() + bias_at + begin,
+                                     .residual = epilogue.residual,
+                                     .activation = epilogue.activation,
+                                     .out = out});
 }
-
-/// A temporary tensor of a forward pass: of the workspace for scalars with kernels, else of its own.
-template <class Scalar, int Rank>
-class Scratch {
- public:
-  Scratch(Frame& frame, const Shape<Rank>& shape) {
-    if constexpr (has_kernels<Scalar>) {
-      view_ = {frame.take<Scalar>(shape), shape};
-    } else {
-      owned_ = Tensor<Scalar, Rank>(shape);
-      view_ = owned_.view();
-    }
-  }
-  TensorView<Scalar, Rank> view() const { return view_; }
-
- private:
-  TensorView<Scalar, Rank> view_;
-  Tensor<Scalar, Rank> owned_;
-};
 
 /// What every layer asks of inputs and outputs: elements of a row follow each other.
 template <class T>
@@ -233,8 +173,7 @@ class Linear {
     if (out.empty()) return;
     const TensorView<Scalar, 2> rows = detail::rows_of("Linear", out.rows());
     if (epilogue.residual.data() != nullptr) check_shape("Linear (residual)", rows.shape(), epilogue.residual.shape());
-    detail::product<Scalar>(context, detail::rows_of("Linear", x.rows()), weight_, 0, options_.out_features, bias_, epilogue,
-                            rows);
+    detail::product<Scalar>(context, detail::rows_of("Linear", x.rows()), weight_, 0, bias_, epilogue, rows);
   }
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {

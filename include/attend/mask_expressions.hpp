@@ -84,7 +84,8 @@ struct All : Expression {
   Extent row(Index, Index, Index, Index k0, Index k1) const { return {k0, k1, true}; }
 };
 
-/// Keys from position - left to position + right; a negative bound means no bound.
+/// Keys from position - left to position + right; a negative bound means no bound. Any number may be given: what lies
+/// beyond the keys is beyond them by however much.
 struct Band : Expression {
   Index left = -1, right = -1;
   Corner corner = Corner::top_left;
@@ -92,28 +93,32 @@ struct Band : Expression {
   AttentionSizes sizes = {};
 
   void bind(const AttentionSizes& s) { sizes = s; }
-  Index position(Index b, Index q) const {
-    return q + start + (corner == Corner::bottom_right ? sizes.key_count(b) - sizes.query_count(b) : 0);
-  }
-  bool operator()(Index b, Index, Index q, Index k) const {
-    const Index p = position(b, q);
-    return (left < 0 || k >= p - left) && (right < 0 || k <= p + right);
-  }
-  Extent row(Index b, Index, Index q, Index k0, Index k1) const {
-    const Index p = position(b, q);
-    return clip(left < 0 ? k0 : p - left, right < 0 ? k1 : p + right + 1, k0, k1);
-  }
+  bool operator()(Index b, Index, Index q, Index k) const { return k >= begin(b, q) && k < end(b, q); }
+  Extent row(Index b, Index, Index q, Index k0, Index k1) const { return clip(begin(b, q), end(b, q), k0, k1); }
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
     const Extent first = row(b, h, q0, k0, k1), last = row(b, h, q1 - 1, k0, k1);
     const bool same = first.begin == last.begin && first.end == last.end && first.begin < first.end;
-    const Index p0 = position(b, q0), p1 = position(b, q1 - 1);
-    Extent all = clip(left < 0 ? k0 : p0 - left, right < 0 ? k1 : p1 + right + 1, k0, k1);
+    Extent all = clip(begin(b, q0), end(b, q1 - 1), k0, k1);
     all.full = same;
     return all;
   }
+
+ private:
+  /// Of the query among the keys where `start` is 0. It is small, and so what saturates stays beyond all keys.
+  Index position(Index b, Index q) const {
+    return q + (corner == Corner::bottom_right ? sizes.key_count(b) - sizes.query_count(b) : 0);
+  }
+  Index begin(Index b, Index q) const {
+    if (left < 0) return std::numeric_limits<Index>::min();
+    return detail::saturating_add(position(b, q), detail::saturating_sub(start, left));
+  }
+  Index end(Index b, Index q) const {
+    if (right < 0) return std::numeric_limits<Index>::max();
+    return detail::saturating_add(detail::saturating_add(position(b, q), detail::saturating_add(start, right)), 1);
+  }
 };
 
-/// Keys below a number: of each batch, or of all.
+/// Keys below a number: of each batch, or of all (none where it is negative).
 struct Lengths : Expression {
   const Index* lengths = nullptr;
   Index count = 0;  // of `lengths`
@@ -241,8 +246,8 @@ struct Blocks : Expression {
   Index size = 1;
 
   void bind(const AttentionSizes& s) {
-    const Shape<2> expected{(s.queries + size - 1) / size, (s.keys + size - 1) / size};
-    check_shape("blocks", expected, visible.shape());
+    const auto count = [this](Index tokens) { return tokens / size + (tokens % size != 0 ? 1 : 0); };
+    check_shape("blocks", Shape<2>{count(s.queries), count(s.keys)}, visible.shape());
   }
   bool operator()(Index, Index, Index q, Index k) const { return static_cast<bool>(visible(q / size, k / size)); }
   Extent row(Index b, Index h, Index q, Index k0, Index k1) const { return block(b, h, q, q + 1, k0, k1); }

@@ -109,29 +109,29 @@ class MultiHeadAttention {
 
     Frame frame(context.workspace());
     const Slots at = slots();
-    const detail::Scratch<Scalar, 2> q(frame, {B * Tq, self && fused() ? at.end : at.key});
-    const detail::Scratch<Scalar, 2> kv(frame, {self && fused() ? 0 : B * Tk, at.end - at.key});
-    TensorView<Scalar, 2> keys = kv.view(), values = kv.view();  // columns from `key_at` and `value_at`
+    const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * Tq, self && fused() ? at.end : at.key});
+    const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({self && fused() ? 0 : B * Tk, at.end - at.key});
+    TensorView<Scalar, 2> keys = kv, values = kv;  // columns from `key_at` and `value_at`
     Index key_at = 0, value_at = at.value - at.key;
     if (fused() && self) {
-      project(context, query, in_proj_, 0, at.end, q.view());
-      keys = values = q.view();
+      project(context, query, in_proj_, 0, q);
+      keys = values = q;
       key_at = at.key, value_at = at.value;
     } else if (fused()) {
-      project(context, query, in_proj_, 0, at.key, q.view());
+      project(context, query, in_proj_, 0, q);
       if (same_kv) {
-        project(context, key, in_proj_, at.key, at.end, kv.view());
+        project(context, key, in_proj_, at.key, kv);
       } else {
-        project(context, key, in_proj_, at.key, at.value, kv.view().slice(1, 0, value_at));
-        project(context, value, in_proj_, at.value, at.end, kv.view().slice(1, value_at, at.end - at.key));
+        project(context, key, in_proj_, at.key, kv.slice(1, 0, value_at));
+        project(context, value, in_proj_, at.value, kv.slice(1, value_at, at.end - at.key));
       }
     } else {
-      project(context, query, q_proj_, 0, q_proj_.width(), q.view(), 0);
-      project(context, key, k_proj_, 0, k_proj_.width(), kv.view().slice(1, 0, value_at), at.key);
-      project(context, value, v_proj_, 0, v_proj_.width(), kv.view().slice(1, value_at, at.end - at.key), at.value);
+      project(context, query, q_proj_, 0, q, 0);
+      project(context, key, k_proj_, 0, kv.slice(1, 0, value_at), at.key);
+      project(context, value, v_proj_, 0, kv.slice(1, value_at, at.end - at.key), at.value);
     }
 
-    const auto query_heads = head_view(q.view(), 0, B, H, Tq, D), key_heads = head_view(keys, key_at, B, G, Tk, D);
+    const auto query_heads = head_view(q, 0, B, H, Tq, D), key_heads = head_view(keys, key_at, B, G, Tk, D);
     normalize(context, q_norm_, query_heads);
     normalize(context, k_norm_, key_heads);
     if (rotary_ != nullptr) {
@@ -147,10 +147,11 @@ class MultiHeadAttention {
     // The extra keys are visible to all, whatever the mask says of the others.
     if (!options.key_lengths.empty() || !options.key_offsets.empty())
       fail("MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or add_zero_attn");
-    const detail::Scratch<Scalar, 4> more_keys(frame, {B, G, Tk + extra_keys(), D}), more_values(frame, {B, G, Tk + extra_keys(), D});
+    const Shape<4> more{B, G, Tk + extra_keys(), D};
+    const TensorView<Scalar, 4> more_keys = frame.tensor<Scalar>(more), more_values = frame.tensor<Scalar>(more);
     context.parallel(1, 1, [&](Index, int) {
-      append_extra(key_heads, bias_k_, more_keys.view());
-      append_extra(value_heads, bias_v_, more_values.view());
+      append_extra(key_heads, bias_k_, more_keys);
+      append_extra(value_heads, bias_v_, more_values);
     });
     AttentionOptions<Scalar> with_extra = options;
     Mask mask = options.mask;
@@ -159,7 +160,7 @@ class MultiHeadAttention {
     else if (mask)
       with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
     finish(context, frame, Tk + extra_keys(), with_extra, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-      scaled_dot_product_attention<Scalar>(context, query_heads, more_keys.view(), more_values.view(), inner, mixed);
+      scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, inner, mixed);
     });
   }
 
@@ -175,16 +176,16 @@ class MultiHeadAttention {
     if (out.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
-    const detail::Scratch<Scalar, 2> qkv(frame, {B * T, at.end});
-    project(context, x, in_proj_, 0, at.end, qkv.view());
-    const auto query = head_view(qkv.view(), 0, B, options_.num_heads, T, D), key = head_view(qkv.view(), at.key, B, G, T, D);
+    const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
+    project(context, x, in_proj_, 0, qkv);
+    const auto query = head_view(qkv, 0, B, options_.num_heads, T, D), key = head_view(qkv, at.key, B, G, T, D);
     normalize(context, q_norm_, query);
     normalize(context, k_norm_, key);
     if (rotary_ != nullptr) {
       rotate(context, query, {}, cache.lengths());
       rotate(context, key, {}, cache.lengths());
     }
-    if (!context.measuring()) cache.append(key, head_view(qkv.view(), at.value, B, G, T, D));
+    if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
              scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
@@ -202,16 +203,16 @@ class MultiHeadAttention {
     if (memory.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
-    const detail::Scratch<Scalar, 2> kv(frame, {B * S, at.end - at.key});
+    const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({B * S, at.end - at.key});
     if (fused()) {
-      project(context, memory, in_proj_, at.key, at.end, kv.view());
+      project(context, memory, in_proj_, at.key, kv);
     } else {
-      project(context, memory, k_proj_, 0, k_proj_.width(), kv.view().slice(1, 0, at.value - at.key), at.key);
-      project(context, memory, v_proj_, 0, v_proj_.width(), kv.view().slice(1, at.value - at.key, at.end - at.key), at.value);
+      project(context, memory, k_proj_, 0, kv.slice(1, 0, at.value - at.key), at.key);
+      project(context, memory, v_proj_, 0, kv.slice(1, at.value - at.key, at.end - at.key), at.value);
     }
-    const auto key = head_view(kv.view(), 0, B, G, S, D);
+    const auto key = head_view(kv, 0, B, G, S, D);
     normalize(context, k_norm_, key);
-    if (!context.measuring()) cache.append(key, head_view(kv.view(), at.value - at.key, B, G, S, D));
+    if (!context.measuring()) cache.append(key, head_view(kv, at.value - at.key, B, G, S, D));
   }
   /// Cross-attention to the keys and values of append_memory. x [B, T, E] -> out [B, T, E].
   void forward_cross(Context& context, TensorView<const Scalar, 3> x, const KVCache<Scalar>& cache,
@@ -222,9 +223,9 @@ class MultiHeadAttention {
     check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
     if (out.empty()) return;
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 2> q(frame, {B * T, slots().key});
-    project(context, x, fused() ? in_proj_ : q_proj_, 0, slots().key, q.view());
-    const auto query = head_view(q.view(), 0, B, options_.num_heads, T, D);
+    const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, slots().key});
+    project(context, x, fused() ? in_proj_ : q_proj_, 0, q);
+    const auto query = head_view(q, 0, B, options_.num_heads, T, D);
     normalize(context, q_norm_, query);
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
@@ -298,11 +299,10 @@ class MultiHeadAttention {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};
     return {q_proj_.width(), q_proj_.width() + k_proj_.width(), q_proj_.width() + k_proj_.width() + v_proj_.width()};
   }
-  /// Columns [begin, end) of one weight; its bias begins `bias_at` slots later.
-  void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& weight, Index begin, Index end,
+  /// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
+  void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& weight, Index begin,
                TensorView<Scalar, 2> out, Index bias_at = 0) const {
-    detail::product<Scalar>(context, detail::rows_of("MultiHeadAttention", x.rows()), weight, begin, end, in_bias_, {}, out,
-                            bias_at);
+    detail::product<Scalar>(context, detail::rows_of("MultiHeadAttention", x.rows()), weight, begin, in_bias_, {}, out, bias_at);
   }
   /// qk_norm: RMSNorm of each head, in place.
   void normalize(Context& context, const Norm<Scalar>& norm, TensorView<Scalar, 4> x) const {
@@ -322,19 +322,19 @@ class MultiHeadAttention {
               const Epilogue<Scalar>& epilogue, Attend&& attend) const {
     const Index B = out.size(0), T = out.size(1), H = options_.num_heads;
     const bool average = options.average_weights.data() != nullptr;
-    const detail::Scratch<Scalar, 3> mixed(frame, {B, T, H * options_.head_dim});
+    const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
     if (!average) {
-      attend(options, heads(mixed.view(), H));
+      attend(options, heads(mixed, H));
     } else {
       check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, options.average_weights.shape());
-      const detail::Scratch<Scalar, 4> all_weights(frame, {options.weights.data() == nullptr ? B : 0, H, T, keys});
+      const TensorView<Scalar, 4> all_weights = frame.tensor<Scalar>({options.weights.data() == nullptr ? B : 0, H, T, keys});
       AttentionOptions<Scalar> inner = options;
       inner.average_weights = {};
-      if (options.weights.data() == nullptr) inner.weights = all_weights.view();
-      attend(inner, heads(mixed.view(), H));
+      if (options.weights.data() == nullptr) inner.weights = all_weights;
+      attend(inner, heads(mixed, H));
       context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
     }
-    out_proj_.template forward<2>(context, mixed.view().rows(), out.rows(), epilogue);
+    out_proj_.template forward<2>(context, mixed.rows(), out.rows(), epilogue);
   }
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T, Index D) {
     return {rows.data() + column, {B, H, T, D}, {T * rows.stride(0), D, rows.stride(0), 1}};

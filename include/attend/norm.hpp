@@ -1,7 +1,6 @@
 // LayerNorm and RMSNorm over the last axis.
 #pragma once
 
-#include <cmath>
 #include <optional>
 #include <string>
 
@@ -85,30 +84,10 @@ class Norm {
     const Index n = options_.size;
     const Scalar* weight = options_.weight ? weight_.data() : nullptr;
     const Scalar* bias = has_bias_ ? bias_.data() : nullptr;
-    if constexpr (detail::has_kernels<Scalar>) {
-      const float eps = static_cast<float>(options_.eps);
-      if (options_.kind == NormKind::layer)
-        kernel::kernels().layer_norm(x, weight, bias, eps, y, n, statistics);
-      else
-        kernel::kernels().rms_norm(x, weight, eps, y, n, statistics + 1);
-    } else {
-      using std::sqrt;
-      Scalar mean(0), squares(0);
-      if (options_.kind == NormKind::layer) {
-        for (Index i = 0; i < n; ++i) mean = mean + x[i];
-        mean = mean / Scalar(static_cast<double>(n));
-      }
-      for (Index i = 0; i < n; ++i) squares = squares + (x[i] - mean) * (x[i] - mean);
-      const Scalar inverse = Scalar(1) / sqrt(squares / Scalar(static_cast<double>(n)) + Scalar(options_.eps));
-      for (Index i = 0; i < n; ++i) {
-        Scalar v = (x[i] - mean) * inverse;
-        if (weight != nullptr) v = v * weight[i];
-        if (bias != nullptr) v = v + bias[i];
-        y[i] = v;
-      }
-      statistics[0] = mean;
-      statistics[1] = inverse;
-    }
+    if (options_.kind == NormKind::layer)
+      detail::Backend<Scalar>::layer_norm(x, weight, bias, options_.eps, y, n, statistics);
+    else
+      detail::Backend<Scalar>::rms_norm(x, weight, options_.eps, y, n, statistics + 1);
   }
 
   NormOptions options_;

@@ -39,7 +39,7 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
     const double frequency = std::exp(-static_cast<double>(i) * std::log(options.max_timescale) / steps);
     const Index sine = halves ? i : 2 * i, cosine = halves ? pairs + i : 2 * i + 1;
     for (Index p = 0; p < positions; ++p) {
-      const double angle = static_cast<double>(options.first + p) * frequency;
+      const double angle = (static_cast<double>(options.first) + static_cast<double>(p)) * frequency;
       table(p, sine) = static_cast<Scalar>(std::sin(angle));
       if (cosine < embed_dim) table(p, cosine) = static_cast<Scalar>(std::cos(angle));
     }
@@ -72,8 +72,8 @@ struct Alibi {
   bool symmetric = false;          // keys behind the query are as far as those before it
 
   Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
-    Index distance = start + query - key;
-    if (symmetric && distance < 0) distance = -distance;
+    Index distance = detail::saturating_add(start, query - key);
+    if (symmetric && distance < 0) distance = detail::saturating_sub(0, distance);
     using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, Scalar>;
     return static_cast<Scalar>(Wide(score) - Wide(slopes[head]) * Wide(static_cast<double>(distance)));
   }
@@ -96,10 +96,10 @@ struct RelativeBiasOptions {
 /// T5's bucket of key - query: one for each small distance, then logarithmically wider ones up to the maximum
 /// distance. In float, as the published models compute it (arXiv:1910.10683).
 inline Index relative_position_bucket(Index relative_position, const RelativeBiasOptions& options) {
-  Index buckets = options.relative_attention_num_buckets, first = 0, distance = -relative_position;
+  Index buckets = options.relative_attention_num_buckets, first = 0, distance = detail::saturating_sub(0, relative_position);
   if (options.bidirectional) {
     buckets /= 2;
-    if (distance < 0) first = buckets, distance = -distance;
+    if (distance < 0) first = buckets, distance = detail::saturating_sub(0, distance);
   }
   distance = std::max<Index>(distance, 0);
   const Index exact = buckets / 2;
@@ -140,7 +140,7 @@ class RelativeBias {
     const std::int32_t* bucket;  // of distance 0
     Index heads, farthest, start;
     Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
-      const Index relative = std::clamp(key - query - start, -farthest, farthest);
+      const Index relative = std::clamp(detail::saturating_sub(key - query, start), -farthest, farthest);
       return score + weight[bucket[relative] * heads + head];
     }
   };

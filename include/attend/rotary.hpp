@@ -12,10 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include <attend/activation.hpp>
 #include <attend/core/context.hpp>
-#include <attend/kernel/dispatch.hpp>
-#include <attend/linear.hpp>
+#include <attend/detail/backend.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -56,20 +54,6 @@ struct RotaryOptions {
 };
 
 namespace detail {
-/// (a, b) -> (a c - b s, b c + a s) for each pair of one row.
-template <class Scalar>
-void rotate_row(Scalar* x, const Scalar* cosine, const Scalar* sine, Index pairs, bool interleaved) {
-  if constexpr (has_kernels<Scalar>) {
-    kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
-  } else {
-    for (Index i = 0; i < pairs; ++i) {
-      Scalar &first = x[interleaved ? 2 * i : i], &second = x[interleaved ? 2 * i + 1 : pairs + i];
-      const Scalar a = first, b = second;
-      first = a * cosine[i] - b * sine[i];
-      second = b * cosine[i] + a * sine[i];
-    }
-  }
-}
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
@@ -80,7 +64,7 @@ void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs
     const Index b = item / blocks, t0 = item % blocks * kTokens;
     for (Index t = t0; t < std::min(T, t0 + kTokens); ++t) {
       const auto [cosine, sine] = row(b, t, worker);
-      for (Index h = 0; h < x.size(1); ++h) rotate_row<Scalar>(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
+      for (Index h = 0; h < x.size(1); ++h) Backend<Scalar>::rotate(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
     }
   });
 }
@@ -174,15 +158,15 @@ class Rotary {
   /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t. Where frequencies depend on the
   /// length of the sequence (dynamic, longrope) it is `sequence_length`, or if 0 the last position + 1.
   void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
-    apply_at(context, x, [start](Index, Index t) { return start + t; },
-             sequence_length > 0 ? sequence_length : start + x.size(2));
+    apply_at(context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
+             sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
   }
   /// The same where batch b begins at starts[b]. [B]
   void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts, Index sequence_length = 0) const {
     check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
     if (sequence_length == 0 && !context.measuring())
-      for (Index start : starts) sequence_length = std::max(sequence_length, start + x.size(2));
-    apply_at(context, x, [starts](Index b, Index t) { return starts[static_cast<std::size_t>(b)] + t; }, sequence_length);
+      for (Index start : starts) sequence_length = std::max(sequence_length, detail::saturating_add(start, x.size(2)));
+    apply_at(context, x, [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); }, sequence_length);
   }
   /// The same where each token says its position. [B or 1, T]
   template <std::integral Position>
@@ -191,7 +175,7 @@ class Rotary {
     if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
       fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
     if (sequence_length == 0 && !context.measuring())
-      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, static_cast<Index>(p) + 1); });
+      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, detail::saturating_add(static_cast<Index>(p), 1)); });
     apply_at(context, x,
              [positions](Index b, Index t) { return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t)); },
              sequence_length);
@@ -207,7 +191,7 @@ class Rotary {
     const int workers = detail::rotary_workers(context, x);
     Frame frame(context.workspace());
     double* own = frame.take<double>(pairs);
-    const detail::Scratch<Scalar, 2> scratch(frame, {workers, 2 * pairs});
+    const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
     if (context.measuring()) return;
     const bool changed = depends_on_length() && sequence_length > options_.original_max_position_embeddings;
     const double* inverse = inverse_frequencies_.data();
@@ -218,7 +202,7 @@ class Rotary {
     detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
       const Index p = position(b, t);
       if (!changed && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
-      Scalar* row = &scratch.view()(worker, 0);
+      Scalar* row = &scratch(worker, 0);
       angles(inverse, p, row, row + pairs);
       return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
     });

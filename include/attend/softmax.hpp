@@ -1,43 +1,17 @@
 // softmax and log_softmax over any axis of a tensor.
 #pragma once
 
-#include <cmath>
-#include <limits>
 #include <string>
 #include <type_traits>
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
-#include <attend/kernel/dispatch.hpp>
-#include <attend/linear.hpp>
+#include <attend/detail/backend.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
 
 namespace detail {
-/// The row of n contiguous elements at y, in place.
-template <class Scalar>
-void softmax_row(Scalar* y, Index n, bool log_of_it) {
-  if constexpr (has_kernels<Scalar>) {
-    kernel::kernels().softmax(y, y, n, log_of_it);
-  } else {
-    using std::exp, std::log;
-    const Scalar none = -std::numeric_limits<Scalar>::infinity();
-    Scalar maximum = none, sum(0);
-    for (Index i = 0; i < n; ++i)
-      if (y[i] > maximum) maximum = y[i];
-    if (maximum == none) maximum = Scalar(0);  // -inf - -inf would be NaN
-    for (Index i = 0; i < n; ++i) sum = sum + exp(y[i] - maximum);
-    const bool empty = sum == Scalar(0);
-    for (Index i = 0; i < n; ++i) {
-      if (log_of_it)
-        y[i] = empty ? none : y[i] - maximum - log(sum);
-      else
-        y[i] = empty ? Scalar(0) : exp(y[i] - maximum) / sum;
-    }
-  }
-}
-
 template <class Scalar, int Rank>
 void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
                   bool log_of_it) {
@@ -51,7 +25,7 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
   const Index n = x.size(Rank - 1), rows = x.numel() / n;
   const int workers = context.workers(rows, 20.0 * static_cast<double>(x.numel()));
   Frame frame(context.workspace());
-  const Scratch<Scalar, 2> scratch(frame, {out.stride(Rank - 1) == 1 ? 0 : workers, n});
+  const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({out.stride(Rank - 1) == 1 ? 0 : workers, n});
   context.parallel(rows, workers, [&](Index r, int worker) {
     const Scalar* from = x.data();
     Scalar* to = out.data();
@@ -60,9 +34,9 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
       to += r % x.size(a) * out.stride(a);
     }
     const bool contiguous = out.stride(Rank - 1) == 1;
-    Scalar* row = contiguous ? to : &scratch.view()(worker, 0);
+    Scalar* row = contiguous ? to : &scratch(worker, 0);
     for (Index i = 0; i < n; ++i) row[i] = from[i * x.stride(Rank - 1)];
-    softmax_row(row, n, log_of_it);
+    Backend<Scalar>::softmax(row, n, log_of_it);
     if (contiguous) return;
     for (Index i = 0; i < n; ++i) to[i * out.stride(Rank - 1)] = row[i];
   });

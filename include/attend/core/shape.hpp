@@ -59,6 +59,18 @@ Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
   return strides;
 }
 
+namespace detail {
+/// a + b and a - b, but no further than an Index reaches: positions and bounds are the caller's numbers.
+constexpr Index saturating_add(Index a, Index b) {
+  constexpr Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  return b > 0 ? (a > most - b ? most : a + b) : (a < least - b ? least : a + b);
+}
+constexpr Index saturating_sub(Index a, Index b) {
+  constexpr Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  return b > 0 ? (a < least + b ? least : a - b) : (a > most + b ? most : a - b);
+}
+}  // namespace detail
+
 /// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
 [[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected, std::span<const Index> got) {
   fail(who + ": expected " + expected + ", got " + to_string(got));

@@ -75,7 +75,8 @@ struct Attention {
   /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of it: those
   /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
-  bool output_alone = false;     // neither sinks, log-sum-exp nor weights: one tile may write the output by itself
+  /// Nothing but the output is wanted, and nobody joins states: one tile may write the output by itself.
+  bool output_alone = false;
   bool values_in_place = false;  // V is read as it lies, also where keys are packed
 
   float scale = 1;    // multiplies the products where they are not `folded`

@@ -83,8 +83,7 @@ class CausalBlock {
   void forward(Context& context, TensorView<Scalar, 3> x, KVCache<Scalar>& cache) const {
     if (x.empty()) return;
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 3> sum_(frame, x.shape()), normed_(frame, x.shape());
-    const TensorView<Scalar, 3> sum = sum_.view(), normed = normed_.view();
+    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
     const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
     const AttentionOptions<Scalar> attention = attention_options(cache, x.size(1));
     norm1_.template forward<3>(context, x, normed);

@@ -145,8 +145,7 @@ class CausalLM {
     for (Index begin = 0; begin < T; begin += kPiece) {
       const Index end = std::min(T, begin + kPiece), n = end - begin;
       Frame frame(context.workspace());
-      const detail::Scratch<Scalar, 3> x_(frame, {B, n, E});
-      const TensorView<Scalar, 3> x = x_.view();
+      const TensorView<Scalar, 3> x = frame.tensor<Scalar>({B, n, E});
       embed(context, ids.slice(1, begin, end), cache, x);
       for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].forward(context, x, cache.layers()[i]);
       if (!last_only)
@@ -201,9 +200,9 @@ class CausalLM {
   /// States [rows, E] -> logits [rows, V].
   void head(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> logits) const {
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 2> normed(frame, states.shape());
-    norm_.template forward<2>(context, states, normed.view());
-    lm_head_.template forward<2>(context, normed.view(), logits);
+    const TensorView<Scalar, 2> normed = frame.tensor<Scalar>(states.shape());
+    norm_.template forward<2>(context, states, normed);
+    lm_head_.template forward<2>(context, normed, logits);
     if (options_.logit_softcap <= 0) return;
     const Scalar cap(options_.logit_softcap), inverse(1 / options_.logit_softcap);
     context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
@@ -211,10 +210,7 @@ class CausalLM {
                        Scalar* row = &logits(r, 0);
                        const Index V = logits.size(1);
                        for (Index v = 0; v < V; ++v) row[v] = row[v] * inverse;
-                       if constexpr (detail::has_kernels<Scalar>)
-                         kernel::kernels().activate(Activation::tanh, row, row, V);
-                       else
-                         for (Index v = 0; v < V; ++v) row[v] = activate(Activation::tanh, row[v]);
+                       detail::Backend<Scalar>::activate(Activation::tanh, row, row, V);
                        for (Index v = 0; v < V; ++v) row[v] = row[v] * cap;
                      });
   }

@@ -135,8 +135,8 @@ class ModernBertModel {
     embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
     if (out.empty()) return;
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 3> normed_(frame, {1, tokens, E}), sum_(frame, {1, tokens, E});
-    const TensorView<Scalar, 3> normed = normed_.view(), sum = sum_.view(), x(out.data(), {1, tokens, E});
+    const TensorView<Scalar, 3> normed = frame.tensor<Scalar>({1, tokens, E}), sum = frame.tensor<Scalar>({1, tokens, E});
+    const TensorView<Scalar, 3> x(out.data(), {1, tokens, E});
     embedding_norm_.template forward<3>(context, x, x);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];

@@ -151,7 +151,7 @@ class Seq2Seq {
     Tensor<Scalar, 2> positions;
     if (options_.positions == PositionKind::sinusoidal) {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
-      sinusoidal.first += start;
+      sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
       positions = sinusoidal_positions<Scalar>(T, E, sinusoidal);
     }
     TensorView<const Scalar, 2> rows = positions;
