@@ -4,6 +4,7 @@
 #include <string>
 #include <type_traits>
 
+#include <attend/activation.hpp>
 #include <attend/core/context.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
