@@ -38,9 +38,7 @@ template <class Out, class Scalar = typename std::remove_cvref_t<Out>::Scalar>
 void activate(Context& context, Activation activation, const std::type_identity_t<Rows<const Scalar>>& x, Out&& to) {
   static_assert(detail::check_scalar<Scalar>());
   const Rows<Scalar> out(to);
-  x.check("activate", x.width());
-  out.check_output("activate", x.leading(), x.width());
-  detail::check_in_place(context, "activate", out.view(), x.view());
+  detail::check_rows_in_place<Scalar>(context, "activate", x, out, x.width());
   const Index rows = x.count(), n = x.width();
   context.parallel(rows, context.workers(rows, 20.0 * static_cast<double>(rows) * static_cast<double>(n)),
                    [&](Index r, int) { detail::Backend<Scalar>::activate(activation, x.row(r), out.row(r), n); });

@@ -61,7 +61,7 @@ class Decoder {
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
                TensorView<Scalar, 3> out) const {
     detail::check_assigned(context, "Decoder", *this);
-    detail::check_block<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
+    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
     detail::check_apart(context, "Decoder", {"out", out}, {{"memory", memory}});
     if (x.empty()) return;
     for (const DecoderBlock<Scalar>& layer : layers_) {
@@ -88,7 +88,7 @@ class Decoder {
   void forward(Context& context, TensorView<const Scalar, 3> x, DecoderCache<Scalar>& cache,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
     detail::check_assigned(context, "Decoder", *this);
-    detail::check_block<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
+    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
     if (cache.targets.size() != layers_.size()) fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, expected " + std::to_string(layers_.size()));
     if (x.empty()) return;
     for (std::size_t i = 0; i < layers_.size(); ++i) {

@@ -104,7 +104,7 @@ class DecoderBlock {
   void run(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out, SelfAttention&& attend_self,
            CrossAttention&& attend_memory) const {
     detail::check_assigned(context, "DecoderBlock", *this);
-    detail::check_block<Scalar>(context, "DecoderBlock", x, out, options_.embed_dim);
+    detail::check_rows_in_place<Scalar>(context, "DecoderBlock", x, out, options_.embed_dim);
     if (x.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());

@@ -46,7 +46,7 @@ class Encoder {
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention,
                TensorView<Scalar, 3> out) const {
     detail::check_assigned(context, "Encoder", *this);
-    detail::check_block<Scalar>(context, "Encoder", x, out, options_.block.embed_dim);
+    detail::check_rows_in_place<Scalar>(context, "Encoder", x, out, options_.block.embed_dim);
     if (x.empty()) return;
     for (const EncoderBlock<Scalar>& layer : layers_) {
       layer.forward(context, x, attention, out);

@@ -21,16 +21,6 @@ struct EncoderBlockOptions {
   bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
 };
 
-namespace detail {
-/// What blocks ask of x [B, T, E] and out [B, T, E], which may be x.
-template <class Scalar>
-void check_block(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out, Index embed_dim) {
-  x.check(who, embed_dim);
-  out.check_output(who, x.leading(), embed_dim);
-  check_in_place(context, who, out.view(), x.view());
-}
-}  // namespace detail
-
 /// Parameters: self_attn.*, linear1.*, linear2.*, norm1.*, norm2.*.
 /// https://pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html
 template <class Scalar>
@@ -61,7 +51,7 @@ class EncoderBlock {
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention,
                TensorView<Scalar, 3> out) const {
     detail::check_assigned(context, "EncoderBlock", *this);
-    detail::check_block<Scalar>(context, "EncoderBlock", x, out, options_.embed_dim);
+    detail::check_rows_in_place<Scalar>(context, "EncoderBlock", x, out, options_.embed_dim);
     detail::check_outputs_apart(context, "EncoderBlock", attention, {{"x", x}, {"out", out}});
     if (x.empty()) return;
     Frame frame(context.workspace());

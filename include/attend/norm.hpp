@@ -56,9 +56,7 @@ class Norm {
                TensorView<Scalar, 1> inverse_deviation = {}) const {
     const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
     const Index rows = x.count(), n = options_.size;
-    x.check(who, n);
-    out.check_output(who, x.leading(), n);
-    detail::check_in_place(context, who, out.view(), x.view());
+    detail::check_rows_in_place(context, who, x, out, n);
     if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());

@@ -126,6 +126,15 @@ inline void check_in_place(const Context& context, const char* who, const Layout
   if (!same_places(out, x) && overlap(out, x)) fail(std::string(who) + ": out overlaps x without being x");
 }
 
+/// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or apart from it.
+template <class Scalar>
+void check_rows_in_place(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                         Index width) {
+  x.check(who, width);
+  out.check_output(who, x.leading(), width);
+  check_in_place(context, who, out.view(), x.view());
+}
+
 /// Error of a layer that has parameters without values.
 template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {

@@ -79,26 +79,31 @@ class CausalBlock {
     return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = window});
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return self_attn_.assigned() && feed_forward_.assigned(); }
+
   /// T <= kPiece more tokens of each sequence of the cache, in place. x [B, T, E].
   void forward(Context& context, TensorView<Scalar, 3> x, KVCache<Scalar>& cache) const {
+    detail::check_assigned(context, "CausalBlock", *this);
+    detail::check_rows_in_place<Scalar>(context, "CausalBlock", x, x, options_.embed_dim);
     if (x.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     const AttentionOptions<Scalar> attention = attention_options(cache, x.size(1));
-    norm1_.template forward<3>(context, x, normed);
+    norm1_.forward(context, x, normed);
     if (options_.post_norms) {
       self_attn_.forward(context, normed, cache, attention, sum);
-      post_norm1_.template forward<3>(context, sum, normed);
+      post_norm1_.forward(context, sum, normed);
       add(context, normed, x);
-      norm2_.template forward<3>(context, x, normed);
-      feed_forward_.template forward<3>(context, normed, sum);
-      post_norm2_.template forward<3>(context, sum, normed);
+      norm2_.forward(context, x, normed);
+      feed_forward_.forward(context, normed, sum);
+      post_norm2_.forward(context, sum, normed);
       add(context, normed, x);
     } else {
       self_attn_.forward(context, normed, cache, attention, sum, plus(x));
-      norm2_.template forward<3>(context, options_.parallel_residual ? x : sum, normed);
-      feed_forward_.template forward<3>(context, normed, x, plus(sum));
+      norm2_.forward(context, options_.parallel_residual ? x : sum, normed);
+      feed_forward_.forward(context, normed, x, plus(sum));
     }
   }
 
@@ -116,12 +121,11 @@ class CausalBlock {
     return o;
   }
   /// y += x.
-  static void add(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> y) {
-    const Index rows = x.size(0) * x.size(1), n = x.size(2);
-    context.parallel(rows, context.workers(rows, static_cast<double>(x.numel())), [&](Index r, int) {
-      const Scalar* from = x.data() + r * n;
-      Scalar* to = y.data() + r * n;
-      for (Index i = 0; i < n; ++i) to[i] = to[i] + from[i];
+  static void add(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& y) {
+    context.parallel(x.count(), context.workers(x.count(), static_cast<double>(x.count() * x.width())), [&](Index r, int) {
+      const Scalar* from = x.row(r);
+      Scalar* to = y.row(r);
+      for (Index i = 0; i < x.width(); ++i) to[i] = to[i] + from[i];
     });
   }
 

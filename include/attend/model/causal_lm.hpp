@@ -121,6 +121,13 @@ class CausalLM {
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return (options_.tie_word_embeddings || embed_tokens_.assigned()) && (!options_.learned_positions || embed_positions_.assigned()) &&
+           std::all_of(layers_.begin(), layers_.end(), [](const CausalBlock<Scalar>& layer) { return layer.assigned(); }) &&
+           lm_head_.assigned();
+  }
+
   CausalCache<Scalar> make_cache(Index batch = 1) const {
     std::vector<KVCache<Scalar>> layers;
     for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch));
@@ -138,6 +145,9 @@ class CausalLM {
     const bool last_only = logits.size(1) == 1;
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
+    detail::check_assigned(context, "CausalLM", *this);
+    if (logits.size(2) > 1 && logits.stride(2) != 1) fail("CausalLM (logits): the last axis must be contiguous");
+    detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
     // Long inputs run in pieces, to the same bits, which bounds the workspace.
@@ -194,15 +204,15 @@ class CausalLM {
         for (Index e = 0; e < E; ++e) row[e] = row[e] + position[e];
       }
     });
-    if (options_.embed_norm) embed_norm_.template forward<3>(context, x, x);
+    if (options_.embed_norm) embed_norm_.forward(context, x, x);
   }
 
   /// States [rows, E] -> logits [rows, V].
   void head(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> logits) const {
     Frame frame(context.workspace());
     const TensorView<Scalar, 2> normed = frame.tensor<Scalar>(states.shape());
-    norm_.template forward<2>(context, states, normed);
-    lm_head_.template forward<2>(context, normed, logits);
+    norm_.forward(context, states, normed);
+    lm_head_.forward(context, normed, logits);
     if (options_.logit_softcap <= 0) return;
     const Scalar cap(options_.logit_softcap), inverse(1 / options_.logit_softcap);
     context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),

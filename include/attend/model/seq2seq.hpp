@@ -114,7 +114,7 @@ class Seq2Seq {
     decoder_.forward(context, x, cache, self, {.scale = options_.attention_scale}, x);
     if (options_.output_scale != 1)
       for (Scalar& value : x.span()) value = value * static_cast<Scalar>(options_.output_scale);
-    output_.template forward<3>(context, x, logits);
+    output_.forward(context, x, logits);
     if (options_.logits_bias)
       for (Index r = 0; r < B * T; ++r)
         for (Index v = 0; v < V; ++v) logits.data()[r * V + v] += logits_bias_.data()[v];
@@ -163,7 +163,7 @@ class Seq2Seq {
           const Scalar scaled = out(b, t, e) * static_cast<Scalar>(options_.embedding_scale);
           out(b, t, e) = rows.empty() ? scaled : scaled + rows(t, e);
         }
-    if (options_.embedding_norm) side.norm.template forward<3>(context, out, out);
+    if (options_.embedding_norm) side.norm.forward(context, out, out);
   }
 
   Seq2SeqOptions options_;
