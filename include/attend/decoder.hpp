@@ -23,10 +23,7 @@ struct DecoderCache {
 
   Index length() const { return targets.empty() ? 0 : targets[0].max_length(); }
   /// Sequence i becomes what parents[i] was (beam search); their number may change.
-  void reorder(std::span<const Index> parents) {
-    for (std::vector<KVCache<Scalar>>* caches : {&targets, &memory})
-      for (KVCache<Scalar>& cache : *caches) cache.reorder(parents);
-  }
+  void reorder(std::span<const Index> parents) { detail::CacheGroup<Scalar>::reorder({targets, memory}, parents); }
 };
 
 /// Parameters: layers.N.* of each DecoderBlock, and norm.* where final_norm.
@@ -73,6 +70,11 @@ class Decoder {
   /// A cache with the keys and values of a memory [B, S, memory_dim], of which sequence b has lengths[b] tokens (all
   /// where empty), and no targets yet.
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> memory, std::span<const Index> lengths = {}) const {
+    if (!lengths.empty() && static_cast<Index>(lengths.size()) != memory.size(0))
+      fail_shape("Decoder (lengths of the memory)", to_string(Shape<1>{memory.size(0)}), Shape<1>{static_cast<Index>(lengths.size())});
+    for (Index length : lengths)
+      if (length < 0 || length > memory.size(1))
+        fail("Decoder: a length of " + std::to_string(length) + " of a memory of " + std::to_string(memory.size(1)) + " tokens");
     DecoderCache<Scalar> cache;
     for (const DecoderBlock<Scalar>& layer : layers_) {
       const MultiHeadAttentionOptions& o = layer.multihead_attn().options();
@@ -84,18 +86,23 @@ class Decoder {
     }
     return cache;
   }
-  /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T, E].
+  /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T, E]; out may
+  /// be x. A call that fails leaves the cache as it was.
   void forward(Context& context, TensorView<const Scalar, 3> x, DecoderCache<Scalar>& cache,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
     detail::check_assigned(context, "Decoder", *this);
     detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
-    if (cache.targets.size() != layers_.size()) fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, expected " + std::to_string(layers_.size()));
+    if (cache.targets.size() != layers_.size() || cache.memory.size() != layers_.size())
+      fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, and " + std::to_string(cache.memory.size()) +
+           " of a memory, expected " + std::to_string(layers_.size()));
     if (x.empty()) return;
+    detail::Appending<Scalar> appending("Decoder", cache.targets, context.measuring());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       layers_[i].forward(context, x, cache.targets[i], cache.memory[i], self, cross, out);
       x = out;
     }
     finish(context, x, out);
+    appending.keep();
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                                const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {

@@ -1,6 +1,7 @@
 // DecoderBlock: self-attention, cross-attention to an encoder's output, and feed-forward.
 #pragma once
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/encoder_block.hpp>
 
 namespace attend {
@@ -77,11 +78,12 @@ class DecoderBlock {
         });
   }
   /// T more tokens of each sequence: `targets` holds what the tokens so far left, and takes these; `memory` is what
-  /// multihead_attn().append_memory made of the encoder's output.
+  /// multihead_attn().append_memory made of the encoder's output. A call that fails leaves them as they were.
   void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& targets, const KVCache<Scalar>& memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
     for (const AttentionOptions<Scalar>* options : {&self, &cross})
       detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"out", out}});
+    detail::Appending<Scalar> appending("DecoderBlock", targets, context.measuring());
     run(
         context, x, out,
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
@@ -90,6 +92,7 @@ class DecoderBlock {
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
           multihead_attn_.forward_cross(context, from, memory, cross, to, epilogue);
         });
+    appending.keep();
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                                const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
@@ -174,7 +175,8 @@ class MultiHeadAttention {
   }
 
   /// Self-attention of T more tokens of each sequence of a cache, which takes their keys and values. Positions go on
-  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E].
+  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E]. A call that
+  /// fails leaves the cache as it was.
   void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& cache, const AttentionOptions<Scalar>& options,
                TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
     const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
@@ -183,6 +185,7 @@ class MultiHeadAttention {
     check_operands(context, x, x, x, options, epilogue, out);
     if (!fused() || extra_keys() > 0)
       fail("MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+    check_sizes(cache);
     if (out.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -195,11 +198,14 @@ class MultiHeadAttention {
       rotate(context, query, {}, cache.lengths());
       rotate(context, key, {}, cache.lengths());
     }
+    detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
     if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
+    appending.count(T);
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
              scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
            });
+    appending.keep();
   }
 
   /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S, kdim].
@@ -212,6 +218,7 @@ class MultiHeadAttention {
     detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
     Rows<const Scalar>(memory).check("MultiHeadAttention (memory)", options_.kdim);
+    check_sizes(cache);
     if (memory.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -233,6 +240,7 @@ class MultiHeadAttention {
     check_cross();
     detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (with a memory)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
+    check_sizes(cache);
     check_operands(context, x, x, x, options, epilogue, out);
     if (out.empty()) return;
     Frame frame(context.workspace());
@@ -290,6 +298,11 @@ class MultiHeadAttention {
     detail::check_apart(context, who, {"out", out}, {{"key", key}, {"value", value}});
     detail::check_outputs_apart(context, who, options,
                                 {{"query", query}, {"key", key}, {"value", value}, {"the residual", epilogue.residual.view()}, {"out", out}});
+  }
+  void check_sizes(const KVCache<Scalar>& cache) const {
+    const KVCacheOptions& o = cache.options();
+    check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
+                Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim}, Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
   }
   /// What a cache of cross-attention's keys and values cannot take in.
   void check_cross() const {

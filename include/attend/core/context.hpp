@@ -158,9 +158,9 @@ inline Context& default_context() {
 }
 
 /// Bytes of workspace that layer.forward(context, inputs…, out) takes, exactly. Only the shapes of the views
-/// matter; their data may be null.
-template <class Layer, class... Views>
-std::size_t workspace_bytes(const Layer& layer, int threads, const Views&... views) {
+/// matter; their data may be null. Caches stay as they are.
+template <class Layer, class... Inputs>
+std::size_t workspace_bytes(const Layer& layer, int threads, Inputs&&... views) {
   return Context::measure(threads, [&](Context& context) { layer.forward(context, views...); });
 }
 

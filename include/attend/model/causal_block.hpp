@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/multi_head_attention.hpp>
@@ -38,9 +40,6 @@ struct CausalBlockOptions {
 template <class Scalar>
 class CausalBlock {
  public:
-  /// Tokens that a sequence is continued by at most at a time.
-  static constexpr Index kPiece = 384;
-
   CausalBlock() = default;
   explicit CausalBlock(const CausalBlockOptions& o)
       : options_(o),
@@ -52,6 +51,7 @@ class CausalBlock {
                     .out_bias = o.out_bias,
                     .qk_norm = o.qk_norm ? std::optional(o.norm_eps) : std::nullopt}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.mlp_bias}) {
+    if (o.sliding_window < 0) fail("CausalBlock: sliding_window is " + std::to_string(o.sliding_window));
     if (o.parallel_residual && o.post_norms) fail("CausalBlock: parallel_residual together with post_norms");
     for (Norm<Scalar>* norm : {&norm1_, &norm2_, &post_norm1_, &post_norm2_})
       *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm});
@@ -74,19 +74,18 @@ class CausalBlock {
 
   KVCache<Scalar> make_cache(Index batch) const {
     const MultiHeadAttentionOptions& o = self_attn_.options();
-    // The first of the new tokens still sees its whole window when the last one is in.
-    const Index window = options_.sliding_window > 0 ? options_.sliding_window + kPiece - 1 : 0;
-    return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = window});
+    return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = options_.sliding_window});
   }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return self_attn_.assigned() && feed_forward_.assigned(); }
 
-  /// T <= kPiece more tokens of each sequence of the cache, in place. x [B, T, E].
+  /// T more tokens of each sequence of the cache, in place. x [B, T, E]. A call that fails leaves the cache as it was.
   void forward(Context& context, TensorView<Scalar, 3> x, KVCache<Scalar>& cache) const {
     detail::check_assigned(context, "CausalBlock", *this);
     detail::check_rows_in_place<Scalar>(context, "CausalBlock", x, x, options_.embed_dim);
     if (x.empty()) return;
+    detail::Appending<Scalar> appending("CausalBlock", cache, context.measuring());
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
     const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
@@ -105,6 +104,7 @@ class CausalBlock {
       norm2_.forward(context, options_.parallel_residual ? x : sum, normed);
       feed_forward_.forward(context, normed, x, plus(sum));
     }
+    appending.keep();
   }
 
  private:

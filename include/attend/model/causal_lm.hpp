@@ -27,35 +27,37 @@ class CausalCache {
 
   Index batch() const { return layers_.empty() ? 0 : layers_[0].batch(); }
   /// Tokens of sequence b.
-  Index length(Index b) const { return layers_.at(0).length(b); }
+  Index length(Index b) const {
+    if (b < 0 || b >= batch()) fail("CausalCache: sequence " + std::to_string(b) + " of " + std::to_string(batch()));
+    return layers_[0].length(b);
+  }
   std::vector<KVCache<Scalar>>& layers() { return layers_; }
   const std::vector<KVCache<Scalar>>& layers() const { return layers_; }
 
   /// Adds sequence b of another cache of the same model, sharing its memory.
   void fork(const CausalCache& other, Index b) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].fork(other.layers_[i], b);
-    longest_ = std::max(longest_, other.longest_);
+    if (layers_.size() != other.layers_.size())
+      fail("CausalCache: fork of a cache of " + std::to_string(other.layers_.size()) + " layers, expected " + std::to_string(layers_.size()));
+    static_cast<void>(other.length(b));  // there is such a sequence
+    detail::CacheGroup<Scalar>::fork(layers_, other.layers_, b);
   }
   /// Sequence i becomes what parents[i] was; their number may change.
   void reorder(std::span<const Index> parents) {
-    for (KVCache<Scalar>& layer : layers_) layer.reorder(parents);
+    for (Index parent : parents) static_cast<void>(length(parent));
+    detail::CacheGroup<Scalar>::reorder({layers_}, parents);
   }
   /// Forgets all but the first `length` tokens of sequence b, or all of them where a sliding window has let go of
   /// what the next token would have to see. Returns how many are left.
   Index rewind(Index b, Index length) {
-    longest_ = std::max(longest_, this->length(b));
-    for (const KVCache<Scalar>& layer : layers_) {
-      const Index kept = layer.options().window, window = kept - (CausalBlock<Scalar>::kPiece - 1);
-      if (kept > 0 && std::max<Index>(0, length + 1 - window) < (longest_ - kept) / kKeyTile * kKeyTile) length = 0;
-    }
+    static_cast<void>(this->length(b));
+    for (const KVCache<Scalar>& layer : layers_)
+      if (!layer.can_truncate(b, length)) length = 0;
     for (KVCache<Scalar>& layer : layers_) layer.truncate(b, length);
-    if (length == 0) longest_ = 0;
     return length;
   }
 
  private:
   std::vector<KVCache<Scalar>> layers_;
-  Index longest_ = 0;  // that any sequence has been: pages before its window are gone
 };
 
 /// Parameters: embed_tokens.weight [V, E], embed_positions.weight, embed_norm.*, layers.N.* as in CausalBlock, norm.*,
@@ -135,10 +137,14 @@ class CausalLM {
   }
 
   /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each,
-  /// or [B, 1, V] of the one that follows the last. Errors: an id out of the vocabulary, more tokens than max_length().
+  /// or [B, 1, V] of the one that follows the last. Long inputs run in pieces, to the same bits, which bounds the
+  /// workspace. Errors: an id out of the vocabulary, more tokens than max_length(): all before anything is computed. A
+  /// call that fails later keeps the pieces that were done: cache.length(b) says how many tokens are there, and all
+  /// layers have as many.
   void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
                TensorView<Scalar, 3> logits) const {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
+    detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
     if (cache.layers().size() != layers_.size() || cache.batch() != B)
       fail("CausalLM: a cache of " + std::to_string(cache.layers().size()) + " layers and " + std::to_string(cache.batch()) +
            " sequences, expected " + std::to_string(layers_.size()) + " and " + std::to_string(B));
@@ -150,8 +156,7 @@ class CausalLM {
     detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
-    // Long inputs run in pieces, to the same bits, which bounds the workspace.
-    constexpr Index kPiece = CausalBlock<Scalar>::kPiece;
+    constexpr Index kPiece = 384;
     for (Index begin = 0; begin < T; begin += kPiece) {
       const Index end = std::min(T, begin + kPiece), n = end - begin;
       Frame frame(context.workspace());
@@ -162,6 +167,8 @@ class CausalLM {
         for (Index b = 0; b < B; ++b) head(context, x[b], logits[b].slice(0, begin, end));
       else if (end == T)
         head(context, {x.data() + (n - 1) * E, {B, E}, {n * E, 1}}, logits.rows());
+      appending.count(n);
+      appending.keep();
     }
   }
 

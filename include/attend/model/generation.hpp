@@ -34,7 +34,10 @@ using TokenCallback = std::function<bool(Index prompt, std::int32_t id)>;
 /// tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the same to the bit.
 class Generator {
  public:
-  explicit Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)), cache_(model_->make_cache(1)) {}
+  explicit Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)) {
+    if (model_ == nullptr) fail("Generator: no model");
+    cache_ = model_->make_cache(1);
+  }
   explicit Generator(CausalLM<float> model) : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
 
   const CausalLM<float>& model() const { return *model_; }
@@ -52,6 +55,7 @@ class Generator {
   /// number alone (which picks its random numbers). With beam search the callback is called when a prompt is done.
   std::vector<Generation> generate(Context& context, std::span<const std::vector<std::int32_t>> prompts,
                                    const GenerationOptions& options = {}, const TokenCallback& callback = {}) {
+    check_model();
     check(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
     std::vector<Generation> results(prompts.size());
@@ -115,6 +119,7 @@ class Generator {
 
   /// All hypotheses of a beam search, best first.
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options) {
+    check_model();
     check(options);
     check_prompt(prompt);
     return beams(context, prompt, options, nullptr);
@@ -128,6 +133,15 @@ class Generator {
     Sampler sampler;
   };
 
+  /// However a call ends, ids_ are the tokens that are cached, of a long prompt that failed those of its first pieces.
+  struct AsCached {
+    Generator& generator;
+    ~AsCached() { generator.ids_.resize(static_cast<std::size_t>(generator.cache_.length(0))); }
+  };
+
+  void check_model() const {
+    if (model_ == nullptr) fail("Generator: it was moved from");
+  }
   void check_prompt(std::span<const std::int32_t> prompt) const {
     if (prompt.empty()) fail("generate: the prompt has no tokens");
     const Index most = model_->max_length();
@@ -150,8 +164,9 @@ class Generator {
     ids_.resize(static_cast<std::size_t>(kept));
     const auto rest = prompt.subspan(static_cast<std::size_t>(kept));
     const Index V = model_->options().vocab_size;
-    model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_, {logits, {1, 1, V}});
     ids_.insert(ids_.end(), rest.begin(), rest.end());
+    const AsCached as_cached{*this};
+    model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_, {logits, {1, 1, V}});
     return kept;
   }
   /// One more token of each sequence of a cache; their logits go to the first rows.

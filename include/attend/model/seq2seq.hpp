@@ -103,10 +103,12 @@ class Seq2Seq {
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states, std::span<const Index> lengths = {}) const {
     return decoder_.make_cache(context, states, lengths);
   }
-  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each.
+  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A call that fails
+  /// leaves the cache as it was.
   Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
+    detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
     Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
     embed(context, target_, true, ids, start, x);
     AttentionOptions<Scalar> self{.mask = causal(Corner::bottom_right), .scale = options_.attention_scale};
@@ -118,6 +120,7 @@ class Seq2Seq {
     if (options_.logits_bias)
       for (Index r = 0; r < B * T; ++r)
         for (Index v = 0; v < V; ++v) logits.data()[r * V + v] += logits_bias_.data()[v];
+    appending.keep();
     return logits;
   }
 
