@@ -26,6 +26,8 @@ struct NormOptions {
 /// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
 /// rms:   y = x / sqrt(mean(x²) + eps) * weight.
 /// Parameters: weight [size], bias [size]. Sums run in 16 lanes (see core/tiling.hpp).
+/// A row far from 0 is as exact as one around it, and a constant one gives the bias. As in PyTorch, a row whose variance is
+/// beyond the scalar's range gives the bias, too.
 /// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html, …/torch.nn.RMSNorm.html
 template <class Scalar>
 class Norm {
@@ -96,20 +98,25 @@ class Norm {
         kernel::kernels().rms_norm(x, weight, eps, y, n, statistics + 1);
     } else {
       using std::sqrt;
-      Scalar mean(0), squares(0);
-      if (options_.kind == NormKind::layer) {
-        for (Index i = 0; i < n; ++i) mean = mean + x[i];
-        mean = mean / Scalar(static_cast<double>(n));
+      const Scalar count(static_cast<double>(n));
+      Scalar centre(0), rest(0), squares(0);  // of an RMSNorm distances from 0
+      if (options_.kind == NormKind::layer) {  // see layer_norm of kernel/elementwise.inl
+        for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
+        centre = x[0] + centre / count;
+        for (Index i = 0; i < n; ++i) rest = rest + (x[i] - centre);
+        rest = rest / count;
       }
-      for (Index i = 0; i < n; ++i) squares = squares + (x[i] - mean) * (x[i] - mean);
-      const Scalar inverse = Scalar(1) / sqrt(squares / Scalar(static_cast<double>(n)) + Scalar(options_.eps));
+      for (Index i = 0; i < n; ++i) squares = squares + (x[i] - centre) * (x[i] - centre);
+      Scalar variance = squares / count - rest * rest;
+      if (variance < Scalar(0)) variance = Scalar(0);
+      const Scalar inverse = Scalar(1) / sqrt(variance + Scalar(options_.eps));
       for (Index i = 0; i < n; ++i) {
-        Scalar v = (x[i] - mean) * inverse;
+        Scalar v = (x[i] - centre - rest) * inverse;
         if (weight != nullptr) v = v * weight[i];
         if (bias != nullptr) v = v + bias[i];
         y[i] = v;
       }
-      statistics[0] = mean;
+      statistics[0] = centre + rest;
       statistics[1] = inverse;
     }
   }
