@@ -68,6 +68,7 @@ void activate(Context& context, Activation activation, TensorView<const std::typ
   static_assert(detail::check_scalar<Scalar>());
   check_shape("activate", x.shape(), out.shape());
   const Index rows = x.size(0), n = x.size(1);
+  if (n > 1 && (x.stride(1) != 1 || out.stride(1) != 1)) fail("activate: the last axis must be contiguous");
   context.parallel(rows, context.workers(rows, 20.0 * static_cast<double>(rows) * static_cast<double>(n)),
                    [&](Index r, int) {
                      if constexpr (detail::has_kernels<Scalar>) {
@@ -81,9 +82,8 @@ void activate(Context& context, Activation activation, TensorView<const std::typ
 /// activation(x) as a new tensor of the same shape.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> activate(Activation activation, const X& x) {
-  Tensor<typename X::Scalar, X::rank> out(x.shape());
-  if (out.numel() > 0)
-    activate<typename X::Scalar>(default_context(), activation, const_view(x).rows(), out.view().rows());
+  Tensor<typename X::Scalar, X::rank> out{const_view(x)};  // whatever its strides are
+  if (out.numel() > 0) activate<typename X::Scalar>(default_context(), activation, out.view().rows(), out.view().rows());
   return out;
 }
 

@@ -101,6 +101,7 @@ class BertModel {
                std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size());
     check_shape("BertModel (output)", Shape<2>{tokens, options_.hidden_size}, out.shape());
+    detail::rows_of("BertModel (output)", out);
     if (!type_ids.empty() && type_ids.size() != ids.size())
       fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}), Shape<1>{static_cast<Index>(type_ids.size())});
     Frame frame(context.workspace());
@@ -118,7 +119,7 @@ class BertModel {
     }
     context.parallel(1, 1, [&](Index, int) { count_positions(ids, offsets, numbers); });
     add(position_, numbers, true);
-    const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size});
+    const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size}, {tokens * out.stride(0), out.stride(0), out.stride(1)});
     norm_.template forward<3>(context, x, x);
     encoder_.forward(context, x, {.query_offsets = offsets, .key_offsets = offsets}, x);
   }

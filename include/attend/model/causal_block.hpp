@@ -118,10 +118,12 @@ class CausalBlock {
   }
   /// y += x.
   static void add(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> y) {
-    const Index rows = x.size(0) * x.size(1), n = x.size(2);
+    const TensorView<const Scalar, 2> from_rows = x.rows();
+    const TensorView<Scalar, 2> to_rows = y.rows();
+    const Index rows = from_rows.size(0), n = from_rows.size(1);
     context.parallel(rows, context.workers(rows, static_cast<double>(x.numel())), [&](Index r, int) {
-      const Scalar* from = x.data() + r * n;
-      Scalar* to = y.data() + r * n;
+      const Scalar* from = &from_rows(r, 0);
+      Scalar* to = &to_rows(r, 0);
       for (Index i = 0; i < n; ++i) to[i] = to[i] + from[i];
     });
   }

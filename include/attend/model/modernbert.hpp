@@ -132,11 +132,12 @@ class ModernBertModel {
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
     check_shape("ModernBertModel (output)", Shape<2>{tokens, E}, out.shape());
+    detail::rows_of("ModernBertModel (output)", out);
     embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
     if (out.empty()) return;
     Frame frame(context.workspace());
     const detail::Scratch<Scalar, 3> normed_(frame, {1, tokens, E}), sum_(frame, {1, tokens, E});
-    const TensorView<Scalar, 3> normed = normed_.view(), sum = sum_.view(), x(out.data(), {1, tokens, E});
+    const TensorView<Scalar, 3> normed = normed_.view(), sum = sum_.view(), x(out.data(), {1, tokens, E}, {tokens * out.stride(0), out.stride(0), out.stride(1)});
     embedding_norm_.template forward<3>(context, x, x);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
