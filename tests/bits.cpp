@@ -16,7 +16,7 @@ namespace {
 
 using namespace attend;
 
-constexpr std::uint64_t kPinned = 0xbe5aa1fbe6b65060ull;
+constexpr std::uint64_t kPinned = 0x4c3b7eed09a7cc3aull;
 
 /// Numbers built from bits, since fast-math and flush-to-zero change what arithmetic would give: magnitudes from
 /// 2^-6 to 1, times 2^scale; every 97th is subnormal.

@@ -47,8 +47,8 @@ void activate(Context& context, Activation activation, const std::type_identity_
 /// activation(x) as a new tensor of the same shape.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> activate(Activation activation, const X& x) {
-  Tensor<typename X::Scalar, X::rank> out(x.shape());
-  activate(default_context(), activation, x, out);
+  Tensor<typename X::Scalar, X::rank> out{const_view(x)};  // whatever its strides are
+  activate(default_context(), activation, out, out);
   return out;
 }
 

@@ -55,6 +55,8 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   const Index B = query.size(0), Tq = query.size(2), Tk = key.size(2);
   const Index H = out.heads.empty() ? query.size(1) : static_cast<Index>(out.heads.size());
   check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
+  detail::check_contiguous_rows("introspect (query)", query);
+  detail::check_contiguous_rows("introspect (key)", key);
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) fail("introspect: ragged batches are not supported");
   if (options.log_sum_exp.data() || options.weights.data() || options.scores.data() || options.average_weights.data())
     fail("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");

@@ -26,6 +26,8 @@ struct NormOptions {
 /// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
 /// rms:   y = x / sqrt(mean(x²) + eps) * weight.
 /// Parameters: weight [size], bias [size]. Sums run in 16 lanes (see core/tiling.hpp).
+/// A row far from 0 is as exact as one around it, and a constant one gives the bias. As in PyTorch, a row whose variance is
+/// beyond the scalar's range gives the bias, too.
 /// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html, …/torch.nn.RMSNorm.html
 template <class Scalar>
 class Norm {

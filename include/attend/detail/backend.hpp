@@ -99,14 +99,18 @@ struct Backend {
   /// One row; y may be x, weight and bias may be null. statistics: mean and 1 / sqrt(variance + eps).
   static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y, Index n,
                          Scalar* statistics) {
-    Scalar mean(0);
-    for (Index i = 0; i < n; ++i) mean = mean + x[i];
-    statistics[0] = mean / Scalar(static_cast<double>(n));
-    normalize(x, statistics[0], weight, bias, eps, y, n, statistics + 1);
+    const Scalar count(static_cast<double>(n));
+    Scalar centre(0), rest(0);  // see layer_norm of kernel/elementwise.inl
+    for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
+    centre = x[0] + centre / count;
+    for (Index i = 0; i < n; ++i) rest = rest + (x[i] - centre);
+    rest = rest / count;
+    statistics[0] = centre + rest;
+    normalize(x, centre, rest, weight, bias, eps, y, n, statistics + 1);
   }
   /// The same; statistic: 1 / sqrt(mean(x²) + eps).
   static void rms_norm(const Scalar* x, const Scalar* weight, double eps, Scalar* y, Index n, Scalar* statistic) {
-    normalize(x, Scalar(0), weight, nullptr, eps, y, n, statistic);
+    normalize(x, Scalar(0), Scalar(0), weight, nullptr, eps, y, n, statistic);
   }
 
   /// One row in place, or where `log` the logarithm of it.
@@ -164,14 +168,17 @@ struct Backend {
   static Index attention_weights_scratch(Index /*head_dim*/) { return 0; }
 
  private:
-  static void normalize(const Scalar* x, const Scalar& mean, const Scalar* weight, const Scalar* bias, double eps, Scalar* y,
-                        Index n, Scalar* inverse_deviation) {
+  /// By distances from the mean, which is centre + rest.
+  static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight, const Scalar* bias,
+                        double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
     using std::sqrt;
     Scalar squares(0);
-    for (Index i = 0; i < n; ++i) squares = squares + (x[i] - mean) * (x[i] - mean);
-    const Scalar inverse = Scalar(1) / sqrt(squares / Scalar(static_cast<double>(n)) + Scalar(eps));
+    for (Index i = 0; i < n; ++i) squares = squares + (x[i] - centre) * (x[i] - centre);
+    Scalar variance = squares / Scalar(static_cast<double>(n)) - rest * rest;
+    if (variance < Scalar(0)) variance = Scalar(0);
+    const Scalar inverse = Scalar(1) / sqrt(variance + Scalar(eps));
     for (Index i = 0; i < n; ++i) {
-      Scalar v = (x[i] - mean) * inverse;
+      Scalar v = (x[i] - centre - rest) * inverse;
       if (weight != nullptr) v = v * weight[i];
       if (bias != nullptr) v = v + bias[i];
       y[i] = v;
