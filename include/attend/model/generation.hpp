@@ -54,6 +54,7 @@ class Generator {
                                    const GenerationOptions& options = {}, const TokenCallback& callback = {}) {
     check(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
+    const Running running(running_);
     std::vector<Generation> results(prompts.size());
     if (options.num_beams > 1) {
       for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -117,6 +118,7 @@ class Generator {
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options) {
     check(options);
     check_prompt(prompt);
+    const Running running(running_);
     return beams(context, prompt, options, nullptr);
   }
 
@@ -126,6 +128,24 @@ class Generator {
     std::vector<std::int32_t> ids;
     Index room;  // for new tokens
     Sampler sampler;
+  };
+
+  /// Whether a call is at work, whose cache a callback must not change. Copies are at rest.
+  struct AtWork {
+    bool yes = false;
+    AtWork() = default;
+    AtWork(const AtWork&) {}
+    AtWork& operator=(const AtWork&) { return *this; }
+  };
+  struct Running {
+    AtWork& at_work;
+    explicit Running(AtWork& a) : at_work(a) {
+      if (a.yes) fail("generate: called by a callback of the same generator");
+      a.yes = true;
+    }
+    ~Running() { at_work.yes = false; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
   };
 
   void check_prompt(std::span<const std::int32_t> prompt) const {
@@ -191,6 +211,7 @@ class Generator {
   CausalCache<float> cache_;
   std::vector<std::int32_t> ids_;  // the tokens of cache_
   std::vector<float> logits_;      // [sequences, V]
+  AtWork running_;
 };
 
 }  // namespace attend
