@@ -249,7 +249,7 @@ class Tensor {
 
   Tensor() noexcept(Rank > 0) : Tensor(Shape<Rank>{}) {}
   explicit Tensor(const Shape<Rank>& shape)
-      : shape_(shape), data_(static_cast<std::size_t>(checked_numel(shape, sizeof(T)))) {}
+      : data_(static_cast<std::size_t>(checked_numel(shape, sizeof(T)))), shape_(shape) {}
   Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) { std::fill(data_.begin(), data_.end(), value); }
   /// Values in row-major order; error where their number is not that of the shape.
   Tensor(const Shape<Rank>& shape, std::span<const T> values) : Tensor(shape) {
@@ -351,8 +351,8 @@ class Tensor {
     }
   }
 
+  AlignedArray<T> data_;  // first: an assignment that finds no memory changes nothing
   Shape<Rank> shape_;
-  AlignedArray<T> data_;
 };
 
 namespace detail {

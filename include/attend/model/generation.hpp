@@ -58,6 +58,7 @@ class Generator {
     check_model();
     check(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
+    const Running running(running_);
     std::vector<Generation> results(prompts.size());
     if (options.num_beams > 1) {
       for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -122,6 +123,7 @@ class Generator {
     check_model();
     check(options);
     check_prompt(prompt);
+    const Running running(running_);
     return beams(context, prompt, options, nullptr);
   }
 
@@ -142,6 +144,24 @@ class Generator {
   void check_model() const {
     if (model_ == nullptr) fail("Generator: it was moved from");
   }
+  /// Whether a call is at work, whose cache a callback must not change. Copies are at rest.
+  struct AtWork {
+    bool yes = false;
+    AtWork() = default;
+    AtWork(const AtWork&) {}
+    AtWork& operator=(const AtWork&) { return *this; }
+  };
+  struct Running {
+    AtWork& at_work;
+    explicit Running(AtWork& a) : at_work(a) {
+      if (a.yes) fail("generate: called by a callback of the same generator");
+      a.yes = true;
+    }
+    ~Running() { at_work.yes = false; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+  };
+
   void check_prompt(std::span<const std::int32_t> prompt) const {
     if (prompt.empty()) fail("generate: the prompt has no tokens");
     const Index most = model_->max_length();
@@ -206,6 +226,7 @@ class Generator {
   CausalCache<float> cache_;
   std::vector<std::int32_t> ids_;  // the tokens of cache_
   std::vector<float> logits_;      // [sequences, V]
+  AtWork running_;
 };
 
 }  // namespace attend
