@@ -111,6 +111,9 @@ replaces = [{"type": "Replace", "pattern": {"Regex": p}, "content": "c"} for p i
 add("steps/tokenizer_many_tokens.json", "accept", "many added tokens", tokenizer(added_tokens=many))
 add("steps/tokenizer_tokens_and_steps.json", "either", "many tokens through many patterns",
     tokenizer(added_tokens=[{"id": i + 2, "content": "a" * 24 + str(i)} for i in range(15_000)], normalizer={"type": "Sequence", "normalizers": replaces}))
+add("steps/tokenizer_tokens_and_slow_steps.json", "either", "many tokens through many patterns",
+    tokenizer(added_tokens=[{"id": i + 2, "content": "aaaaaaaa" + str(i)} for i in range(22_000)],
+              normalizer={"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}] * 62}))
 add("steps/tokenizer_tokens_and_replaces.json", "either", "many tokens through many steps",
     tokenizer(added_tokens=many, normalizer={"type": "Sequence", "normalizers": [{**grow, "content": "b"}] * 60}))
 for i, pattern in enumerate(["(" * 100_000 + ")" * 100_000, "a" * 900_000, "(?:(?:(?:a{1,99}){1,99}){1,99}){1,99}", "((ab){9}){99}" * 20, "[" + "a-z" * 100_000 + "]",
