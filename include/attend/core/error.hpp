@@ -23,7 +23,9 @@ inline ErrorHandler& error_handler() noexcept {
   return handler;
 }
 
-[[noreturn]] inline void fail(const std::string& message) {
+[[noreturn]] inline void fail(std::string message) {
+  for (char& c : message)  // names and texts of files are part of the line
+    if (static_cast<unsigned char>(c) < 0x20) c = '?';
   if (ErrorHandler handler = error_handler()) handler(message.c_str());
 #if defined(__cpp_exceptions)
   throw Error(message);

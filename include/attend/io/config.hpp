@@ -25,7 +25,7 @@ class Config {
   explicit Config(const std::filesystem::path& path) : Config(read_json(path), path.string()) {}
   /// Settings that are not a file of their own; `source` names them in errors.
   Config(Json value, std::string source)
-      : node_(std::make_shared<Node>(Node{std::move(source), "", std::make_shared<const Json>(std::move(value)), {}, {}})) {
+      : node_(std::make_shared<Node>(Node{std::move(source), "", share_json(std::move(value)), {}, {}})) {
     if (!node_->value->is_object()) fail(node_->file + ": not a JSON object");
   }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -108,9 +109,26 @@ class JsonReader : public nlohmann::json_sax<Json> {
   int depth_ = 0;
 };
 
+/// Empties a value from the inside. Json's own destructor takes memory to unwind nested values: as much again as they
+/// have, at a place where running out of it ends the program.
+inline void dismantle(Json& value) noexcept {
+  if (value.is_array()) {
+    Json::array_t& array = value.get_ref<Json::array_t&>();
+    for (Json& element : array) dismantle(element);
+    array.clear();
+  } else if (value.is_object()) {
+    Json::object_t& object = value.get_ref<Json::object_t&>();
+    for (auto& [name, member] : object) dismantle(member);
+    object.clear();
+  }
+}
+
 class JsonDocument final : public JsonReader {
  public:
   using JsonReader::JsonReader;
+  ~JsonDocument() { dismantle(root_); }
+  JsonDocument(const JsonDocument&) = delete;
+  JsonDocument& operator=(const JsonDocument&) = delete;
   Json take() { return std::move(root_); }
 
  private:
@@ -171,6 +189,17 @@ inline Json parse_json(std::string_view text, const std::string& source) {
 
 inline Json read_json(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
+}
+
+/// A value that nobody changes any more, for a file's whole contents: it goes without taking memory.
+inline std::shared_ptr<const Json> share_json(Json value) {
+  struct Holder {
+    Json value;
+    ~Holder() { detail::dismantle(value); }
+  };
+  const auto holder = std::make_shared<Holder>();
+  holder->value = std::move(value);
+  return {holder, &holder->value};
 }
 
 }  // namespace attend

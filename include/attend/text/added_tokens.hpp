@@ -72,6 +72,8 @@ class AddedTokens {
     if (!token.normalized || !normalizer) return (token.normalized ? normalized_ : raw_).add(token.content, id);
     // A file of many tokens and steps is done in reasonable time and memory because no token is longer than a real one,
     // nor grows much.
+    if (++normalized_count_ * normalizer.patterns() > 30'000)
+      fail(where() + ": too many added tokens for a normalizer of " + std::to_string(normalizer.patterns()) + " patterns");
     if (token.content.size() > 4096) fail(where() + ": a normalized token of " + std::to_string(token.content.size()) + " bytes");
     normalized_.add(normalizer(token.content, 64 + 8 * token.content.size()), id);
   }
@@ -149,6 +151,7 @@ class AddedTokens {
   std::map<std::int32_t, AddedToken> tokens_;
   std::map<std::string, std::int32_t, std::less<>> ids_;
   PrefixIndex raw_, normalized_;
+  std::size_t normalized_count_ = 0;
 };
 
 }  // namespace attend::text

@@ -189,7 +189,7 @@ class BpeModel {
   std::size_t find_slot(std::int32_t left, std::int32_t right) const {
     std::uint64_t hash = std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
     hash = (hash ^ hash >> 31) * 0x9E3779B97F4A7C15u;
-    auto slot = static_cast<std::size_t>((hash >> 32) * table_.size() >> 32);
+    std::size_t slot = (hash >> 32) * table_.size() >> 32;
     for (; table_[slot] != no_rank; slot = slot + 1 == table_.size() ? 0 : slot + 1) {
       const Merge& merge = merges_[static_cast<std::size_t>(table_[slot])];
       if (merge.left == left && merge.right == right) break;

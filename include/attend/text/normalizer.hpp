@@ -34,7 +34,7 @@ class Normalizer {
   /// f(text, limit), or f(text) where the result is never much longer than the text.
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, Normalizer>)
-  Normalizer(F f) {
+  Normalizer(F f, std::size_t patterns = 0) : patterns_(patterns) {
     if constexpr (std::invocable<const F&, std::string, std::size_t>)
       step_ = std::move(f);
     else
@@ -42,6 +42,8 @@ class Normalizer {
   }
 
   explicit operator bool() const { return static_cast<bool>(step_); }
+  /// How many of its steps match regular expressions, which is what may take long.
+  std::size_t patterns() const { return patterns_; }
 
   std::string operator()(std::string text) const {
     const std::size_t limit = growth_limit(text.size());
@@ -60,6 +62,7 @@ class Normalizer {
 
  private:
   std::function<std::string(std::string, std::size_t)> step_;
+  std::size_t patterns_ = 0;
 };
 
 namespace detail {
@@ -92,6 +95,8 @@ class Pattern {
     else
       regex_.emplace(part.string("Regex"), part.where());
   }
+
+  bool is_regex() const { return regex_.has_value(); }
 
   /// Calls f(begin, end) for each match.
   template <class F>
@@ -258,12 +263,14 @@ inline Normalizer read_normalizer_step(const Part& part) {
   if (type == "Sequence") {
     part.allow({"normalizers"});
     std::vector<Normalizer> steps;
+    std::size_t patterns = 0;
     for (std::size_t i = 0; i < part.array("normalizers").size(); ++i)
-      steps.push_back(read_normalizer_step(part.element("normalizers", i)));
-    return [steps](std::string text, std::size_t limit) {
+      patterns += steps.emplace_back(read_normalizer_step(part.element("normalizers", i))).patterns();
+    const auto all = [steps](std::string text, std::size_t limit) {
       for (const Normalizer& step : steps) text = step(std::move(text), limit);
       return text;
     };
+    return Normalizer(all, patterns);
   }
   if (type == "BertNormalizer") return read_bert_normalizer(part);
   if (type == "Lowercase") return plain([](std::string text) { return lowercase(text); });
@@ -287,9 +294,11 @@ inline Normalizer read_normalizer_step(const Part& part) {
   }
   if (type == "Replace") {
     part.allow({"pattern", "content"});
-    return [pattern = Pattern(part.object("pattern")), content = part.string("content")](std::string text, std::size_t limit) {
+    const Pattern pattern(part.object("pattern"));
+    const auto replace = [pattern, content = part.string("content")](std::string text, std::size_t limit) {
       return pattern.replace(text, content, limit);
     };
+    return Normalizer(replace, pattern.is_regex());
   }
   if (type == "Precompiled") {
     part.allow({"precompiled_charsmap"});

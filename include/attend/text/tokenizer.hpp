@@ -63,7 +63,7 @@ class Tokenizer {
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
       if (extension == ".txt") return from_old(detail::describe_wordpiece(path, {}), path.string());
-      return from_json(read_json(path), path.string());
+      return from_json(*share_json(read_json(path)), path.string());
     }
     if (fs::exists(path / "tokenizer.json", ignored)) return open(path / "tokenizer.json");
     if (fs::exists(path / "vocab.txt", ignored))

@@ -31,7 +31,7 @@ class Vocabulary {
     std::size_t count = 0, bytes = 0;
     for_each_token([&](std::string_view token) {
       ++count;
-      bytes += stored_size(token);
+      bytes += token.empty() ? 0 : stored_size(token);
     });
     if (count == 0) fail(path.string() + ": no tokens");
     if (count > max_size) fail(path.string() + ": more than 2^31 - 1 tokens");
@@ -70,7 +70,9 @@ class Vocabulary {
     return out;
   }
 
-  static Vocabulary from_json(const std::filesystem::path& path) { return from_json(read_json(path), path.string()); }
+  static Vocabulary from_json(const std::filesystem::path& path) {
+    return from_json(*share_json(read_json(path)), path.string());
+  }
 
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.
   void add(std::string_view token, std::int32_t id, const std::string& where) {
@@ -146,7 +148,7 @@ class Vocabulary {
   // Where the token's id is, or would go.
   std::size_t find_slot(std::string_view token) const {
     const std::uint64_t hash = std::uint64_t{std::hash<std::string_view>()(token)} * 0x9E3779B97F4A7C15u;
-    auto slot = static_cast<std::size_t>((hash >> 32) * table_.size() >> 32);
+    std::size_t slot = (hash >> 32) * table_.size() >> 32;
     while (table_[slot] != none && stored(begin_of(table_[slot])) != token)
       if (++slot == table_.size()) slot = 0;
     return slot;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,7 +34,7 @@ class FolderConfig {
         model_(read(folder, "config.json")),
         where_((folder / "tokenizer_config.json").string()) {}
 
-  Part part() const { return Part(config_, where_); }
+  Part part() const { return Part(*config_, where_); }
 
   /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type of
   /// config.json, class) that fits, or nothing.
@@ -54,10 +55,10 @@ class FolderConfig {
 
   /// The text of a special token such as "cls_token".
   std::string token(std::string_view name, std::string otherwise) const {
-    for (const Json* source : {&config_, &specials_}) {
-      const Part part(*source, where_);
-      if (!part.has(name)) continue;
-      return part.at(name).is_object() ? part.object(name).string("content") : part.string(name);
+    for (const auto* source : {&config_, &specials_}) {
+      const Part found(**source, where_);
+      if (!found.has(name)) continue;
+      return found.at(name).is_object() ? found.object(name).string("content") : found.string(name);
     }
     return otherwise;
   }
@@ -71,16 +72,16 @@ class FolderConfig {
     AddedTokens out;
     const Json none = Json::object();
     const Part listed = part().has("added_tokens_decoder") ? part().object("added_tokens_decoder") : Part(none, where_);
-    const Part plain(added_, where_ + "'s added_tokens.json");
-    const std::size_t limit = AddedTokens::id_limit(model.size() + listed.json().size() + added_.size() + more.size());
+    const Part plain(*added_, where_ + "'s added_tokens.json");
+    const std::size_t limit = AddedTokens::id_limit(model.size() + listed.json().size() + added_->size() + more.size());
     for (const auto& [key, value] : listed.json().get_ref<const Json::object_t&>()) {
       if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
         listed.error("\"" + key + "\" is not an id");
       std::int32_t id = 0;
       for (char digit : key) id = 10 * id + (digit - '0');
-      const Part part = listed.object(key);
-      part.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
-      out.add(AddedTokens::read(part), id, limit, model, normalizer, [&] { return part.where(); });
+      const Part token = listed.object(key);
+      token.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
+      out.add(AddedTokens::read(token), id, limit, model, normalizer, [&] { return token.where(); });
     }
     const auto add = [&](const std::string& content, std::int32_t id, bool special, bool lstrip) {
       if (out.id(content) >= 0) return;
@@ -92,24 +93,24 @@ class FolderConfig {
       if (plain.has(content)) add(content, plain.integer(content), true, lstrip);
     }
     for (const auto& [content, id] : more) add(content, id, true, false);
-    for (const auto& [content, value] : added_.get_ref<const Json::object_t&>()) add(content, plain.integer(content), false, false);
+    for (const auto& [content, value] : added_->get_ref<const Json::object_t&>()) add(content, plain.integer(content), false, false);
     out.finish();
     return out;
   }
 
  private:
-  static Json read(const std::filesystem::path& folder, const char* name) {
+  static std::shared_ptr<const Json> read(const std::filesystem::path& folder, const char* name) {
     std::error_code ignored;
     const auto path = folder / name;
-    if (folder.empty() || !std::filesystem::exists(path, ignored)) return Json::object();
-    Json out = read_json(path);
-    if (!out.is_object()) attend::detail::fail_json_type(path.string() + ":", "an object", out);
+    if (folder.empty() || !std::filesystem::exists(path, ignored)) return share_json(Json::object());
+    std::shared_ptr<const Json> out = share_json(read_json(path));
+    if (!out->is_object()) attend::detail::fail_json_type(path.string() + ":", "an object", *out);
     return out;
   }
 
-  Part model_part() const { return Part(model_, where_ + "'s config.json"); }
+  Part model_part() const { return Part(*model_, where_ + "'s config.json"); }
 
-  Json config_, specials_, added_, model_;
+  std::shared_ptr<const Json> config_, specials_, added_, model_;
   std::string where_;
 };
 

@@ -238,8 +238,8 @@ inline WordPieceModel read_wordpiece_model(const Part& part) {
 }  // namespace detail
 
 inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& path) {
-  const Json json = read_json(path);
-  const Part root(json, path.string());
+  const auto json = share_json(read_json(path));
+  const Part root(*json, path.string());
   const Part normalizer = root.object("normalizer"), splitter = root.object("pre_tokenizer"),
              model = root.object("model");
   if (normalizer.string("type") != "BertNormalizer") normalizer.error("expected a BertNormalizer");
