@@ -18,6 +18,7 @@
 #include <immintrin.h>
 #endif
 
+#include <attend/core/flags.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend {
@@ -45,6 +46,7 @@ class FunctionRef<R(Args...)> {
 /// all are done. No task throws; what the executor itself throws reaches the caller of the layer.
 using Executor = std::function<void(Index n, FunctionRef<void(Index)> task)>;
 
+inline namespace ATTEND_FLAGS {
 /// The floating-point environment of every task, whatever the caller's is: round to nearest, subnormals kept.
 /// Audio hosts and -Ofast flush them, and bits would depend on the thread. Restores the caller's at its end.
 class FloatEnvironment {
@@ -78,6 +80,18 @@ class FloatEnvironment {
   FloatEnvironment(const FloatEnvironment&) = delete;
   FloatEnvironment& operator=(const FloatEnvironment&) = delete;
 };
+}  // namespace ATTEND_FLAGS
+
+namespace detail::inline ATTEND_FLAGS {
+/// Tells the processor that a thread spins.
+inline void spin_pause() {
+#if defined(__SSE2__)
+  _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+  asm volatile("yield");
+#endif
+}
+}  // namespace detail::inline ATTEND_FLAGS
 
 /// The most threads that a context takes: more is a mistake, and would take gigabytes of stacks.
 inline constexpr int kMaxThreads = 4096;
@@ -149,7 +163,7 @@ class ThreadPool {
     while (take_one()) {
     }
     for (int i = 0; pending_.load(std::memory_order_acquire) > 0; ++i) {
-      pause();
+      detail::spin_pause();
       if (i > 10000) std::this_thread::yield();  // fewer cores than threads
     }
     running_.store(false, std::memory_order_release);
@@ -187,7 +201,7 @@ class ThreadPool {
         idle_since = Clock::now();
         continue;
       }
-      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i) pause();
+      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i) detail::spin_pause();
       if (Clock::now() - idle_since < std::chrono::microseconds(100)) continue;
       const std::uint32_t call = calls_.load(std::memory_order_seq_cst);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
@@ -200,13 +214,6 @@ class ThreadPool {
   void wake() {
     calls_.fetch_add(1, std::memory_order_seq_cst);
     calls_.notify_all();
-  }
-  static void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#elif defined(__aarch64__) && defined(__GNUC__)
-    asm volatile("yield");
-#endif
   }
 
   std::atomic<std::uint64_t> state_{0};
