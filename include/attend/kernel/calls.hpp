@@ -12,6 +12,12 @@ namespace attend {
 /// Elementwise functions: relu, gelu = x Φ(x), gelu_tanh = its tanh approximation, silu = x σ(x) (swish), …
 enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, exp, erf };
 
+/// baseline: what every machine of the architecture has (SSE2; NEON, which has FMA).
+enum class Isa { baseline, avx2, avx512 };
+inline const char* to_string(Isa isa) {
+  return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
+}
+
 namespace kernel {
 
 /// C[M, N] = activation(A[M, K] · Wᵀ + bias + residual): see gemm.inl. `c` overlaps no other operand.
