@@ -147,6 +147,7 @@ void check_assigned(const Context& context, const char* who, const Layer& layer)
     fail(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " + std::to_string(parameter.rows()) + " rows"
                                     : text);
   });
+  fail(std::string(who) + ": the layer was moved from");
 }
 }  // namespace detail
 
