@@ -52,18 +52,26 @@ class Norm {
     if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
   }
 
+  /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as PyTorch's.
+  bool assigned() const {
+    return (!options_.weight || weight_.numel() == options_.size) && (!has_bias_ || bias_.numel() == options_.size);
+  }
+
   /// x [..., size] -> out [..., size]; out may be x, but not overlap it otherwise. Optional: mean [rows] (of a LayerNorm)
   /// and inverse_deviation [rows], the 1 / sqrt(…) of each row.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out, TensorView<Scalar, 1> mean = {},
                TensorView<Scalar, 1> inverse_deviation = {}) const {
     const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
     const Index rows = x.count(), n = options_.size;
+    detail::check_assigned(context, who, *this);
     detail::check_rows_in_place(context, who, x, out, n);
     if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
-    detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
-    detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
+    if (mean.data() != nullptr)
+      detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
+    if (inverse_deviation.data() != nullptr)
+      detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
     if (x.empty()) return;
     // an item is 16 rows, so that few rows make few items
     context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),

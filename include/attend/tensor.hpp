@@ -21,6 +21,8 @@ namespace attend {
 
 template <class T, int Rank>
 class TensorView;
+template <class T>
+class Rows;
 
 namespace detail {
 template <class T>
@@ -58,10 +60,10 @@ class TensorView {
   TensorView() = default;
   /// Contiguous data of `shape`.
   TensorView(T* data, const Shape<Rank>& shape)
-      : TensorView(data, (checked_numel(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape), Checked{}) {}
+      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape), Checked{}) {}
   /// Element (i, j, …) lies at data[i * strides[0] + j * strides[1] + …].
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides)
-      : TensorView(data, (checked_numel(shape), shape), strides, Checked{}) {}
+      : TensorView(data, (check_numel<Rank>(shape), shape), strides, Checked{}) {}
   /// All of a span, seen as `shape`; error where the sizes differ.
   template <class U>
     requires std::convertible_to<U (*)[], T (*)[]>
@@ -212,6 +214,8 @@ class TensorView {
  private:
   template <class, int>
   friend class TensorView;
+  template <class>
+  friend class Rows;
 
   struct Checked {};  // of a shape that is a view's already
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides, Checked)

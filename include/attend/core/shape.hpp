@@ -47,6 +47,15 @@ inline Index checked_numel(std::span<const Index> shape, std::size_t element_siz
   return empty ? 0 : product;
 }
 
+/// The same for a shape of fixed rank, without a call where all sizes are moderate.
+template <int Rank>
+void check_numel(const Shape<Rank>& shape, std::size_t element_size = 1) {
+  constexpr Index kModerate = Index{1} << (sizeof(Index) == 8 ? 48 : 16) / (Rank > 0 ? Rank : 1);
+  Index all = 0;
+  for (Index size : shape) all |= size;
+  if (all < 0 || all >= kModerate || element_size > 1024) checked_numel(shape, element_size);
+}
+
 /// Row-major strides, in elements.
 template <int Rank>
 Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
