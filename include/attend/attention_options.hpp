@@ -52,6 +52,8 @@ struct AttentionCall {
   const ScoreModifier<Scalar>* modifier = nullptr;
   bool folded = true;  // nothing but masks touches the products, and the scale is a usable factor of an exponent
 
+  static constexpr double kTooLarge = 1e38;  // also for float
+
   AttentionCall(const AttentionOptions<Scalar>& options, const AttentionSizes& s, Index kv, Index head_dim)
       : sizes(s), kv_heads(kv), mask(options.mask), modifier(&options.modifier) {
     const Index tokens = s.query_offsets != nullptr ? s.query_offsets[s.batch] : s.queries;
@@ -73,7 +75,12 @@ struct AttentionCall {
         fail("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
       sizes.key_counts = options.key_lengths.data();
     }
-    if (!(options.softcap >= 0)) fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (!(options.softcap >= 0 && options.softcap < kTooLarge))
+      fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (options.scale && !(*options.scale > -kTooLarge && *options.scale < kTooLarge))
+      fail("scaled_dot_product_attention: scale is " + std::to_string(*options.scale));
+    options.modifier.check(s);
+    options.weight_modifier.check(s);
     if (options.scores_stage != ScoreStage::masked && options.scores.data() == nullptr)
       fail("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (options.log_sum_exp.data() != nullptr)

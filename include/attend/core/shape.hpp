@@ -82,4 +82,9 @@ inline void check_shape(const char* who, std::span<const Index> expected, std::s
   if (!same) fail_shape(who, to_string(expected), got);
 }
 
+/// Error of a layer whose option is missing (0), or negative.
+inline void check_size(const char* who, const char* option, Index size) {
+  if (size < 1) fail(std::string(who) + ": " + option + " is " + std::to_string(size) + ", expected 1 or more");
+}
+
 }  // namespace attend
