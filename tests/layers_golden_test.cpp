@@ -281,9 +281,9 @@ void linear(const Case& c) {
     for (float& value : full_bits.span()) value = ref::exact::gelu(value);
     on_each_isa([&](Context& context) {
       Tensor<float, 2> out({N, M});
-      layer.template forward<2>(context, x, out);
+      layer.forward(context, x, out);
       check_same_bits(c, out, plain_bits);
-      layer.template forward<2>(context, x, out, {Activation::gelu, residual});
+      layer.forward(context, x, out, {Activation::gelu, residual});
       check_same_bits(c, out, full_bits);
     });
   }
@@ -356,7 +356,7 @@ void norm(const Case& c) {
                                           : ref::exact::rms_norm(x, w, static_cast<float>(eps));
     on_each_isa([&](Context& context) {
       Tensor<float, 2> out({N, E});
-      layer.template forward<2>(context, x, out);
+      layer.forward(context, x, out);
       check_same_bits(c, out, bits);
     });
   }
@@ -374,7 +374,7 @@ void activation(const Case& c) {
   if constexpr (std::is_same_v<S, float>)
     on_each_isa([&](Context& context) {
       Tensor<float, 2> out(x.shape());
-      attend::activate<float>(context, activation, x, out);
+      attend::activate(context, activation, x, out);
       check_same_bits(c, out, ref::apply<float>(exact_function_of(activation), x));
     });
 }

@@ -41,7 +41,7 @@ TEST_CASE("options of layers that contradict each other") {
        [] {
          Tensor<float, 2> x({3, 4});
          Tensor<float, 1> mean({3});
-         RMSNorm<float>({.normalized_shape = 4}).forward<2>(default_context(), x.view(), x.view(), mean.view());
+         RMSNorm<float>({.normalized_shape = 4}).forward(default_context(), x.view(), x.view(), mean.view());
        }},
       {"MultiHeadAttention: embed_dim 10 is not divisible by num_heads 4", [] { Mha({.embed_dim = 10, .num_heads = 4}); }},
       {"MultiHeadAttention: num_heads 4 is not a multiple of num_kv_heads 3",
@@ -50,7 +50,7 @@ TEST_CASE("options of layers that contradict each other") {
       {"MultiHeadAttention: rotary positions of head_dim 8, expected 4",
        [] { Mha({.embed_dim = 8, .num_heads = 2}).set_rotary(std::make_shared<const Rotary<float>>(RotaryOptions{.head_dim = 8})); }},
       {"CausalBlock: parallel_residual together with post_norms",
-       [] { CausalBlock<float>({.embed_dim = 4, .parallel_residual = true, .post_norms = true}); }},
+       [] { CausalBlock<float>({.embed_dim = 4, .dim_feedforward = 8, .parallel_residual = true, .post_norms = true}); }},
       {"Rotary: rotary_dim 6, but partial_rotary_factor says 4",
        [] { rotary(RopeType::none, [](auto& o) { o.rotary_dim = 6, o.partial_rotary_factor = 0.5; }); }},
       {"Rotary: a factor, but rope_type is none", [] { rotary(RopeType::none, [](auto& o) { o.factor = 2; }); }},
@@ -138,18 +138,18 @@ TEST_CASE_TEMPLATE("options of attention that contradict each other", S, float, 
 }
 
 TEST_CASE("default options are no error, and an RMSNorm has no bias") {
-  CHECK_NOTHROW(Norm<float>(NormOptions{}));
-  CHECK_NOTHROW(Norm<float>({.kind = NormKind::rms}));
-  CHECK_NOTHROW(Norm<float>({.weight = false}));
-  CHECK_NOTHROW(LayerNorm<float>(LayerNormOptions{}));
-  CHECK_NOTHROW(LayerNorm<float>({.elementwise_affine = false}));
-  CHECK_NOTHROW(RMSNorm<float>(RMSNormOptions{}));
-  CHECK_NOTHROW(MultiHeadAttention<float>(MultiHeadAttentionOptions{}));
-  CHECK_NOTHROW(FeedForward<float>(FeedForwardOptions{}));
-  CHECK_NOTHROW(CausalBlock<float>(CausalBlockOptions{}));
-  CHECK_NOTHROW(Rotary<float>(RotaryOptions{}));
+  CHECK_NOTHROW(Norm<float>({.size = 4}));
+  CHECK_NOTHROW(Norm<float>({.size = 4, .kind = NormKind::rms}));
+  CHECK_NOTHROW(Norm<float>({.size = 4, .weight = false}));
+  CHECK_NOTHROW(LayerNorm<float>({.normalized_shape = 4}));
+  CHECK_NOTHROW(LayerNorm<float>({.normalized_shape = 4, .elementwise_affine = false}));
+  CHECK_NOTHROW(RMSNorm<float>({.normalized_shape = 4}));
+  CHECK_NOTHROW(MultiHeadAttention<float>({.embed_dim = 4}));
+  CHECK_NOTHROW(FeedForward<float>({.embed_dim = 4, .dim_feedforward = 4}));
+  CHECK_NOTHROW(CausalBlock<float>({.embed_dim = 4, .dim_feedforward = 4}));
+  CHECK_NOTHROW(Rotary<float>({.head_dim = 4}));
   CHECK_NOTHROW(RelativeBias<float>(RelativeBiasOptions{}));
-  CHECK_NOTHROW(Embedding<float>(EmbeddingOptions{}));
+  CHECK_NOTHROW(Embedding<float>({.num_embeddings = 4, .embedding_dim = 4}));
   CHECK_NOTHROW(KVCache<float>(KVCacheOptions{}));
   for (NormKind kind : {NormKind::layer, NormKind::rms}) {
     // A block's `bias` speaks of its norms where they may have one: 2 weights, and of a LayerNorm 2 biases.
@@ -161,8 +161,8 @@ TEST_CASE("default options are no error, and an RMSNorm has no bias") {
     });
     CHECK(biases == (kind == NormKind::layer ? 2 : 0));
     CHECK(names == 2 + biases);
-    CHECK_NOTHROW(Encoder<float>({.block = {.norm = kind}, .final_norm = true}));
-    CHECK_NOTHROW(Decoder<float>({.block = {.norm = kind}, .final_norm = true}));
+    CHECK_NOTHROW(Encoder<float>({.block = {.embed_dim = 4, .norm = kind}, .final_norm = true}));
+    CHECK_NOTHROW(Decoder<float>({.block = {.embed_dim = 4, .norm = kind}, .final_norm = true}));
   }
 }
 

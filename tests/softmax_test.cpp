@@ -74,9 +74,9 @@ TEST_CASE("float gives the same bits over every axis, on each ISA, with threads,
   Context three(3);
   for (const int axis : {0, 1, 2}) {
     Tensor<float, 3> out(x.shape()), place = x;
-    attend::softmax<float, 3>(three, x.view(), axis, out.view());
+    attend::softmax(three, x.view(), axis, out.view());
     CHECK(same_bits(out, attend::softmax(x, axis)));
-    attend::log_softmax<float, 3>(three, place.view(), axis, place.view());
+    attend::log_softmax(three, place.view(), axis, place.view());
     CHECK(same_bits(place, attend::log_softmax(x, axis)));
   }
 #if ATTEND_HAS_KERNELS && defined(__x86_64__)
@@ -125,7 +125,7 @@ TEST_CASE("errors and empty tensors") {
   CHECK_THROWS_AS(attend::softmax(x, -3), attend::Error);
   Tensor<float, 2> out({3, 2});
   Context context;
-  CHECK_THROWS_AS((attend::softmax<float, 2>(context, x.view(), 1, out.view())), attend::Error);
+  CHECK_THROWS_AS((attend::softmax(context, x.view(), 1, out.view())), attend::Error);
   CHECK(attend::softmax(Tensor<float, 2>({0, 3})).empty());
   CHECK(attend::softmax(Tensor<float, 2>({3, 0})).empty());
 }

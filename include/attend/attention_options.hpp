@@ -1,6 +1,7 @@
 // The options of an attention call, and their check against its shapes.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <span>
@@ -8,6 +9,7 @@
 #include <attend/core/scalar.hpp>
 #include <attend/mask.hpp>
 #include <attend/score_modifier.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -41,6 +43,34 @@ struct AttentionOptions {
 };
 
 namespace detail {
+
+/// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b], offsets[b + 1]).
+/// Error where the offsets don't go from 0 up to all tokens.
+inline Index longest_sequence(const char* who, std::span<const Index> offsets, Index tokens) {
+  if (offsets.empty()) fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got none");
+  if (offsets.front() != 0 || offsets.back() != tokens)
+    fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got " + std::to_string(offsets.front()) + " ... " +
+         std::to_string(offsets.back()));
+  Index most = 0;
+  for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+    if (offsets[b + 1] < offsets[b])
+      fail(std::string(who) + ": decrease from " + std::to_string(offsets[b]) + " to " + std::to_string(offsets[b + 1]));
+    most = std::max(most, offsets[b + 1] - offsets[b]);
+  }
+  return most;
+}
+
+/// Error where what a call gives beside its output overlaps an operand, or itself.
+template <class Scalar>
+void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
+                         std::initializer_list<Operand> operands) {
+  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp}, {"weights", o.weights}, {"scores", o.scores}, {"average_weights", o.average_weights}};
+  for (const Operand* output = outputs; output != std::end(outputs); ++output) {
+    if (output->layout.data == nullptr) continue;
+    check_apart(context, who, *output, operands);
+    for (const Operand* other = output + 1; other != std::end(outputs); ++other) check_apart(context, who, *output, {*other});
+  }
+}
 
 /// A checked call: options bound to its sizes. Lives on the stack while the call runs.
 template <class Scalar>
@@ -105,6 +135,14 @@ struct AttentionCall {
   }
   AttentionCall(const AttentionCall&) = delete;
   AttentionCall& operator=(const AttentionCall&) = delete;
+};
+
+/// Where keys and values come from: tensors, or the pages of a cache.
+template <class Scalar>
+struct KeyValueSource {
+  TensorView<const Scalar, 4> key = {}, value = {};  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
+  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where the cache let go of one.
+  const Scalar* const* const* pages = nullptr;
 };
 
 }  // namespace detail

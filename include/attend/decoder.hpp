@@ -1,6 +1,7 @@
 // Decoder: a stack of DecoderBlocks with an optional norm at the end.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ class Decoder {
  public:
   Decoder() = default;
   explicit Decoder(const DecoderOptions& o) : options_(o) {
+    check_size("Decoder", "block.embed_dim", o.block.embed_dim);
+    check_count("Decoder", "num_layers", o.num_layers, kMostLayers);
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
     if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }
@@ -49,21 +52,24 @@ class Decoder {
     if (options_.final_norm) norm_.parameters(prefixed("norm", visit));
   }
 
-  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x.
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return std::all_of(layers_.begin(), layers_.end(), [](const DecoderBlock<Scalar>& layer) { return layer.assigned(); });
+  }
+
+  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x, but not overlap it otherwise.
   void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
                TensorView<Scalar, 3> out) const {
-    check_shape("Decoder (output)", x.shape(), out.shape());
+    detail::check_assigned(context, "Decoder", *this);
+    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
+    detail::check_apart(context, "Decoder", {"out", out}, {{"memory", memory}});
     if (x.empty()) return;
     for (const DecoderBlock<Scalar>& layer : layers_) {
       layer.forward(context, x, memory, self, cross, out);
       x = out;
     }
-    if (options_.final_norm) {
-      norm_.template forward<3>(context, x, out);
-    } else if (layers_.empty()) {
-      context.parallel(1, 1, [&](Index, int) { copy(x, out); });
-    }
+    finish(context, x, out);
   }
   /// A cache with the keys and values of a memory [B, S, memory_dim], of which sequence b has lengths[b] tokens (all
   /// where empty), and no targets yet.
@@ -82,14 +88,15 @@ class Decoder {
   /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T, E].
   void forward(Context& context, TensorView<const Scalar, 3> x, DecoderCache<Scalar>& cache,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
-    check_shape("Decoder (output)", x.shape(), out.shape());
+    detail::check_assigned(context, "Decoder", *this);
+    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
     if (cache.targets.size() != layers_.size()) fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, expected " + std::to_string(layers_.size()));
     if (x.empty()) return;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       layers_[i].forward(context, x, cache.targets[i], cache.memory[i], self, cross, out);
       x = out;
     }
-    if (options_.final_norm) norm_.template forward<3>(context, x, out);
+    finish(context, x, out);
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                                const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
@@ -99,6 +106,14 @@ class Decoder {
   }
 
  private:
+  /// What follows the layers, whose output is x.
+  void finish(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
+    if (options_.final_norm)
+      norm_.forward(context, x, out);
+    else if (layers_.empty())
+      context.parallel(1, 1, [&](Index, int) { copy(x, out); });
+  }
+
   DecoderOptions options_;
   std::vector<DecoderBlock<Scalar>> layers_;
   Norm<Scalar> norm_;

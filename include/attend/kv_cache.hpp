@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <attend/core/tiling.hpp>
-#include <attend/linear.hpp>
+#include <attend/detail/backend.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -131,9 +131,9 @@ class KVCache {
     for (const Sequence& sequence : sequences_) tables_.push_back(sequence.data.data());
     return tables_.data();
   }
-  /// Scalars of one head of a page: as PageLayout says for float, else keys [96][D], then values [96][Dv].
+  /// Scalars of one head of a page: as Backend::Page lays them out.
   Index page_size() const { return kKeyTile * (options_.head_dim + value_stride()); }
-  Index value_stride() const { return detail::has_kernels<Scalar> ? (options_.value_dim + 15) / 16 * 16 : options_.value_dim; }
+  Index value_stride() const { return layout().value_stride; }
 
  private:
   using Page = std::shared_ptr<Scalar>;
@@ -147,15 +147,13 @@ class KVCache {
     return static_cast<std::size_t>(b);
   }
   Index key_at(Index slot, Index d) const {
-    if constexpr (detail::has_kernels<Scalar>) return layout().key(slot, d);
-    return slot * options_.head_dim + d;
+    return layout().key(slot, d);
   }
   Index value_at(Index slot, Index d) const {
-    if constexpr (detail::has_kernels<Scalar>) return layout().value(slot, d);
-    return kKeyTile * options_.head_dim + slot * options_.value_dim + d;
+    return layout().value(slot, d);
   }
   Index page_scalars() const { return options_.num_kv_heads * page_size(); }
-  PageLayout layout() const { return {options_.head_dim, value_stride()}; }
+  auto layout() const { return detail::Backend<Scalar>::page(options_.head_dim, options_.value_dim); }
   /// Pages in one piece of memory, which lives as long as any of them.
   void make_pages(Index count) {
     if (count <= 0) return;

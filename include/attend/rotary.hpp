@@ -12,11 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include <attend/activation.hpp>
 #include <attend/core/context.hpp>
-#include <attend/core/scalar.hpp>
-#include <attend/kernel/dispatch.hpp>
-#include <attend/linear.hpp>
+#include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -57,32 +55,18 @@ struct RotaryOptions {
 };
 
 namespace detail {
-/// (a, b) -> (a c - b s, b c + a s) for each pair of one row.
-template <class Scalar>
-void rotate_row(Scalar* x, const Scalar* cosine, const Scalar* sine, Index pairs, bool interleaved) {
-  if constexpr (has_kernels<Scalar>) {
-    kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
-  } else {
-    for (Index i = 0; i < pairs; ++i) {
-      Scalar &first = x[interleaved ? 2 * i : i], &second = x[interleaved ? 2 * i + 1 : pairs + i];
-      const Scalar a = first, b = second;
-      first = a * cosine[i] - b * sine[i];
-      second = b * cosine[i] + a * sine[i];
-    }
-  }
-}
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
-  static_assert(check_scalar<Scalar>());
   if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
+  check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
   const Index T = x.size(2), blocks = (T + kTokens - 1) / kTokens;
   context.parallel(x.size(0) * blocks, workers, [&](Index item, int worker) {
     const Index b = item / blocks, t0 = item % blocks * kTokens;
     for (Index t = t0; t < std::min(T, t0 + kTokens); ++t) {
       const auto [cosine, sine] = row(b, t, worker);
-      for (Index h = 0; h < x.size(1); ++h) rotate_row<Scalar>(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
+      for (Index h = 0; h < x.size(1); ++h) Backend<Scalar>::rotate(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
     }
   });
 }
@@ -102,6 +86,7 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
   if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) || pairs > x.size(3) / 2)
     fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
   if (x.empty() || pairs == 0) return;
+  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}});
   if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1)) fail("rotate: the last axis must be contiguous");
   detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
     const Index row = cosine.size(0) == 1 ? 0 : b;
@@ -121,6 +106,7 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
     fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (x.empty() || pairs == 0) return;
+  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
   if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1)) fail("rotate: the last axis must be contiguous");
   if (!context.measuring())
     positions.for_each([&](const Position& p) {
@@ -221,7 +207,7 @@ class Rotary {
     const int workers = detail::rotary_workers(context, x);
     Frame frame(context.workspace());
     double* own = frame.take<double>(pairs);
-    const detail::Scratch<Scalar, 2> scratch(frame, {workers, 2 * pairs});
+    const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
     if (context.measuring()) return;
     const bool changed = depends_on_length() && sequence_length > options_.original_max_position_embeddings;
     const double* inverse = inverse_frequencies_.data();
@@ -232,7 +218,7 @@ class Rotary {
     detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
       const Index p = position(b, t);
       if (!changed && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
-      Scalar* row = &scratch.view()(worker, 0);
+      Scalar* row = &scratch(worker, 0);
       angles(inverse, p, row, row + pairs);
       return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
     });

@@ -3,8 +3,9 @@
 
 The folders, and what each may include besides itself:
 
-    model      -> text, io, layers      (layers: the headers directly in include/attend)
-    layers     -> kernel
+    model      -> text, io, layers, detail    (layers: the headers directly in include/attend)
+    layers     -> kernel, detail
+    detail     -> kernel, layers        (the layers' inner room: what is not API)
     reference  -> kernel/math.inl, as text: the one copy of each formula
     io, text, kernel -> nothing but core
 
@@ -25,10 +26,11 @@ import tempfile
 ARROWS = {
     "core": set(),
     "kernel": {"core"},
-    "layers": {"core", "kernel"},
+    "layers": {"core", "kernel", "detail"},
+    "detail": {"core", "kernel", "layers"},
     "io": {"core"},
     "text": {"core"},
-    "model": {"core", "text", "io", "layers"},
+    "model": {"core", "text", "io", "layers", "detail"},
     "reference": {"core"},
     "umbrella": {"core", "layers"},
 }
@@ -38,6 +40,7 @@ LIBRARIES = {
     "core": {"Eigen"},
     "kernel": set(),
     "layers": {"Eigen"},
+    "detail": {"Eigen"},
     "io": {"Eigen", JSON},
     "text": {JSON, UNICODE, REGEX, PIECES},
     "model": {"Eigen", JSON},

@@ -2,15 +2,21 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <type_traits>
 #include <vector>
 
 #include <attend/core/aligned.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend {
+
+template <class T, int Rank>
+class TensorView;
 
 /// A stack of blocks on 64-byte borders. What does not fit is taken from the heap for the moment, and once the
 /// stack is empty again it is made as large as the most that was ever in use: a repeated call allocates nothing.
@@ -61,7 +67,10 @@ class Workspace {
 class Frame {
  public:
   explicit Frame(Workspace& workspace) : workspace_(workspace), mark_(workspace.used_) {}
-  ~Frame() { workspace_.release(mark_); }
+  ~Frame() {
+    for (; values_ != nullptr; values_ = values_->next) values_->destroy(*values_);
+    workspace_.release(mark_);
+  }
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
 
@@ -75,9 +84,38 @@ class Frame {
     return take<T>(std::span<const Index>(&n, 1));
   }
 
+  /// A tensor of any scalar that lives as long as the frame: of arbitrary contents where the scalar is trivial, else of
+  /// value-initialised ones. Null in a run of `measure`.
+  template <class T, std::size_t Rank>
+  TensorView<T, static_cast<int>(Rank)> tensor(const std::array<Index, Rank>& shape) {
+    static_assert(alignof(T) <= kAlignment);
+    constexpr bool destroyed = !std::is_trivially_destructible_v<T>;
+    Values* values = destroyed ? take<Values>(1) : nullptr;
+    T* data = take<T>(shape);
+    if constexpr (destroyed || !std::is_trivially_default_constructible_v<T>) {
+      const Index n = checked_numel(shape, sizeof(T));
+      if (data != nullptr) std::uninitialized_value_construct_n(data, n);
+      if (destroyed && data != nullptr)
+        values_ = ::new (values) Values{data, n, [](const Values& v) { std::destroy_n(static_cast<T*>(v.data), v.size); }, values_};
+    }
+    return {data, shape};
+  }
+  template <class T, std::size_t Rank>
+  TensorView<T, static_cast<int>(Rank)> tensor(const Index (&shape)[Rank]) {
+    return tensor<T>(std::to_array(shape));
+  }
+
  private:
+  struct Values {  // what the end of the frame destroys
+    void* data;
+    Index size;
+    void (*destroy)(const Values&);
+    Values* next;
+  };
+
   Workspace& workspace_;
   std::size_t mark_;
+  Values* values_ = nullptr;
 };
 
 }  // namespace attend

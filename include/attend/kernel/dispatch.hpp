@@ -11,15 +11,8 @@
 #include <cstring>
 #include <optional>
 
+#include <attend/core/config.hpp>
 #include <attend/kernel/calls.hpp>
-
-/// Defined where `float` takes the kernels. Compilers without vector extensions take Eigen's products, as does
-/// a program that defines ATTEND_NO_KERNELS (in all its files, or in none).
-#if defined(__GNUC__) && !defined(ATTEND_NO_KERNELS)
-#define ATTEND_HAS_KERNELS 1
-#else
-#define ATTEND_HAS_KERNELS 0
-#endif
 
 namespace attend {
 /// baseline: what every machine of the architecture has (SSE2; NEON, which has FMA).
@@ -28,14 +21,6 @@ inline const char* to_string(Isa isa) {
   return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
 }
 }  // namespace attend
-
-// A program that defines ATTEND_ONLY_BASELINE, _AVX2 or _AVX512 has the kernels of that ISA alone, which takes a third
-// of the time to compile; a lesser processor is an error at the first use.
-#if defined(ATTEND_ONLY_BASELINE) || defined(ATTEND_ONLY_AVX2) || defined(ATTEND_ONLY_AVX512)
-#define ATTEND_ONLY 1
-#else
-#define ATTEND_ONLY 0
-#endif
 
 #if ATTEND_HAS_KERNELS
 #if defined(__x86_64__)

@@ -52,6 +52,7 @@ class CausalBlock {
                     .out_bias = o.out_bias,
                     .qk_norm = o.qk_norm ? std::optional(o.norm_eps) : std::nullopt}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.mlp_bias}) {
+    check_count("CausalBlock", "sliding_window", o.sliding_window);
     if (o.parallel_residual && o.post_norms) fail("CausalBlock: parallel_residual together with post_norms");
     for (Norm<Scalar>* norm : {&norm1_, &norm2_, &post_norm1_, &post_norm2_})
       *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm});
@@ -79,27 +80,31 @@ class CausalBlock {
     return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = window});
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return self_attn_.assigned() && feed_forward_.assigned(); }
+
   /// T <= kPiece more tokens of each sequence of the cache, in place. x [B, T, E].
   void forward(Context& context, TensorView<Scalar, 3> x, KVCache<Scalar>& cache) const {
+    detail::check_assigned(context, "CausalBlock", *this);
+    detail::check_rows_in_place<Scalar>(context, "CausalBlock", x, x, options_.embed_dim);
     if (x.empty()) return;
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 3> sum_(frame, x.shape()), normed_(frame, x.shape());
-    const TensorView<Scalar, 3> sum = sum_.view(), normed = normed_.view();
-    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     const AttentionOptions<Scalar> attention = attention_options(cache, x.size(1));
-    norm1_.template forward<3>(context, x, normed);
+    norm1_.forward(context, x, normed);
     if (options_.post_norms) {
       self_attn_.forward(context, normed, cache, attention, sum);
-      post_norm1_.template forward<3>(context, sum, normed);
+      post_norm1_.forward(context, sum, normed);
       add(context, normed, x);
-      norm2_.template forward<3>(context, x, normed);
-      feed_forward_.template forward<3>(context, normed, sum);
-      post_norm2_.template forward<3>(context, sum, normed);
+      norm2_.forward(context, x, normed);
+      feed_forward_.forward(context, normed, sum);
+      post_norm2_.forward(context, sum, normed);
       add(context, normed, x);
     } else {
       self_attn_.forward(context, normed, cache, attention, sum, plus(x));
-      norm2_.template forward<3>(context, options_.parallel_residual ? x : sum, normed);
-      feed_forward_.template forward<3>(context, normed, x, plus(sum));
+      norm2_.forward(context, options_.parallel_residual ? x : sum, normed);
+      feed_forward_.forward(context, normed, x, plus(sum));
     }
   }
 
@@ -117,14 +122,11 @@ class CausalBlock {
     return o;
   }
   /// y += x.
-  static void add(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> y) {
-    const TensorView<const Scalar, 2> from_rows = x.rows();
-    const TensorView<Scalar, 2> to_rows = y.rows();
-    const Index rows = from_rows.size(0), n = from_rows.size(1);
-    context.parallel(rows, context.workers(rows, static_cast<double>(x.numel())), [&](Index r, int) {
-      const Scalar* from = &from_rows(r, 0);
-      Scalar* to = &to_rows(r, 0);
-      for (Index i = 0; i < n; ++i) to[i] = to[i] + from[i];
+  static void add(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& y) {
+    context.parallel(x.count(), context.workers(x.count(), static_cast<double>(x.count() * x.width())), [&](Index r, int) {
+      const Scalar* from = x.row(r);
+      Scalar* to = y.row(r);
+      for (Index i = 0; i < x.width(); ++i) to[i] = to[i] + from[i];
     });
   }
 

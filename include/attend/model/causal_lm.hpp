@@ -66,8 +66,7 @@ class CausalLM {
  public:
   CausalLM() = default;
   explicit CausalLM(const CausalLMOptions& o)
-      : options_(o), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
-    if (o.blocks.empty()) fail("CausalLM: no layers");
+      : options_(checked(o)), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
     if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
     if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
     std::shared_ptr<const Rotary<Scalar>> rotary;
@@ -121,6 +120,13 @@ class CausalLM {
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return (options_.tie_word_embeddings || embed_tokens_.assigned()) && (!options_.learned_positions || embed_positions_.assigned()) &&
+           std::all_of(layers_.begin(), layers_.end(), [](const CausalBlock<Scalar>& layer) { return layer.assigned(); }) &&
+           lm_head_.assigned();
+  }
+
   CausalCache<Scalar> make_cache(Index batch = 1) const {
     std::vector<KVCache<Scalar>> layers;
     for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch));
@@ -138,6 +144,9 @@ class CausalLM {
     const bool last_only = logits.size(1) == 1;
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
+    detail::check_assigned(context, "CausalLM", *this);
+    if (logits.size(2) > 1 && logits.stride(2) != 1) fail("CausalLM (logits): the last axis must be contiguous");
+    detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
     // Long inputs run in pieces, to the same bits, which bounds the workspace.
@@ -145,8 +154,7 @@ class CausalLM {
     for (Index begin = 0; begin < T; begin += kPiece) {
       const Index end = std::min(T, begin + kPiece), n = end - begin;
       Frame frame(context.workspace());
-      const detail::Scratch<Scalar, 3> x_(frame, {B, n, E});
-      const TensorView<Scalar, 3> x = x_.view();
+      const TensorView<Scalar, 3> x = frame.tensor<Scalar>({B, n, E});
       embed(context, ids.slice(1, begin, end), cache, x);
       for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].forward(context, x, cache.layers()[i]);
       if (!last_only)
@@ -165,6 +173,20 @@ class CausalLM {
   }
 
  private:
+  static const CausalLMOptions& checked(const CausalLMOptions& o) {
+    const char* who = "CausalLM";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "embed_dim", o.embed_dim);
+    check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.learned_positions) check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_number(who, "embed_scale", o.embed_scale, -1e38);
+    check_number(who, "logit_softcap", o.logit_softcap, 0);
+    if (o.blocks.empty()) fail("CausalLM: no layers");
+    for (const CausalBlockOptions& block : o.blocks)
+      if (block.embed_dim != o.embed_dim)
+        fail("CausalLM: a block of embed_dim " + std::to_string(block.embed_dim) + ", expected " + std::to_string(o.embed_dim));
+    return o;
+  }
   void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
     ids.for_each([&](std::int32_t id) {
@@ -195,15 +217,15 @@ class CausalLM {
         for (Index e = 0; e < E; ++e) row[e] = row[e] + position[e];
       }
     });
-    if (options_.embed_norm) embed_norm_.template forward<3>(context, x, x);
+    if (options_.embed_norm) embed_norm_.forward(context, x, x);
   }
 
   /// States [rows, E] -> logits [rows, V].
   void head(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> logits) const {
     Frame frame(context.workspace());
-    const detail::Scratch<Scalar, 2> normed(frame, states.shape());
-    norm_.template forward<2>(context, states, normed.view());
-    lm_head_.template forward<2>(context, normed.view(), logits);
+    const TensorView<Scalar, 2> normed = frame.tensor<Scalar>(states.shape());
+    norm_.forward(context, states, normed);
+    lm_head_.forward(context, normed, logits);
     if (options_.logit_softcap <= 0) return;
     const Scalar cap(options_.logit_softcap), inverse(1 / options_.logit_softcap);
     context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
@@ -211,10 +233,7 @@ class CausalLM {
                        Scalar* row = &logits(r, 0);
                        const Index V = logits.size(1);
                        for (Index v = 0; v < V; ++v) row[v] = row[v] * inverse;
-                       if constexpr (detail::has_kernels<Scalar>)
-                         kernel::kernels().activate(Activation::tanh, row, row, V);
-                       else
-                         for (Index v = 0; v < V; ++v) row[v] = activate(Activation::tanh, row[v]);
+                       detail::Backend<Scalar>::activate(Activation::tanh, row, row, V);
                        for (Index v = 0; v < V; ++v) row[v] = row[v] * cap;
                      });
   }
