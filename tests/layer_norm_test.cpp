@@ -51,7 +51,7 @@ double error_of(const Tensor<float, 2>& x, double eps = 1e-5) {
   Context context;
   Tensor<float, 2> y(x.shape());
   Tensor<float, 1> mean({x.size(0)}), inverse({x.size(0)});
-  norm.forward<2>(context, x, y.view(), mean.view(), inverse.view());
+  norm.forward(context, x, y.view(), mean.view(), inverse.view());
   double worst = 0;
   for (Index r = 0; r < x.size(0); ++r) {
     const Exact exact(x.view()[r], eps);
@@ -142,7 +142,7 @@ TEST(LayerNorm, BitsAreThoseOfTheReference) {
         EXPECT_EQ(std::memcmp(y.data(), expected.data(), static_cast<std::size_t>(y.numel()) * 4), 0) << n << ", " << offset;
         Context context;
         Tensor<float, 2> in_place = x;
-        layer.norm.forward<2>(context, in_place, in_place.view());
+        layer.norm.forward(context, in_place, in_place.view());
         EXPECT_EQ(std::memcmp(in_place.data(), expected.data(), static_cast<std::size_t>(y.numel()) * 4), 0) << n << ", " << offset;
       }
 }

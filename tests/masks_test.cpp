@@ -143,4 +143,156 @@ TEST(Positions, RotaryFromAnyPosition) {
     }
 }
 
+/// The text of the error by which attention with these options leaves, in each scalar; it must write nothing.
+template <class Scalar>
+std::string refusal(const AttentionOptions<Scalar>& options, Index B = 2, Index H = 2, Index Tq = 3, Index Tk = 5) {
+  const Tensor<Scalar, 4> q({B, H, Tq, 4}), k({B, H, Tk, 4});
+  Tensor<Scalar, 4> out({B, H, Tq, 4}, Scalar(7));
+  Context context;
+  const std::string text = attend_test::error_of([&] { scaled_dot_product_attention<Scalar>(context, q, k, k, options, out.view()); });
+  for (const Scalar& x : out.span()) EXPECT_EQ(x, Scalar(7)) << text;
+  return text;
+}
+std::string refusal(const Mask& mask) {
+  EXPECT_EQ(refusal<float>({.mask = mask}), refusal<double>({.mask = mask}));
+  EXPECT_EQ(refusal<float>({.mask = mask & causal()}), refusal<float>({.mask = causal() | mask}));  // in compositions too
+  return refusal<float>({.mask = mask});
+}
+
+TEST(Masks, LengthsAreThoseOfTheBatchAndItsKeys) {
+  const auto of = [](std::vector<Index> numbers) { return refusal(Mask(lengths(numbers))); };
+  EXPECT_EQ(of({5}), "lengths: expected [2], got [1]");
+  EXPECT_EQ(of({}), "lengths: expected [2], got [0]");
+  EXPECT_EQ(of({5, 5, 5}), "lengths: expected [2], got [3]");
+  EXPECT_EQ(of({5, -1}), "lengths: sequence 1 has length -1, expected 0 to 5 keys");
+  EXPECT_EQ(of({6, 5}), "lengths: sequence 0 has length 6, expected 0 to 5 keys");
+  EXPECT_EQ(of({kMost, 5}), "lengths: sequence 0 has length 9223372036854775807, expected 0 to 5 keys");
+  EXPECT_EQ(of({kLeast, 5}), "lengths: sequence 0 has length -9223372036854775808, expected 0 to 5 keys");
+}
+
+TEST(Masks, PaddingHasTheShapeOfTheKeys) {
+  for (const Shape<2>& shape : {Shape<2>{2, 4}, {2, 6}, {1, 5}, {3, 5}, {0, 0}, {5, 2}}) {
+    const Tensor<bool, 2> padding(shape);
+    EXPECT_EQ(refusal(Mask(not_padding(padding.view()))), "not_padding: expected [2, 5], got " + to_string(shape));
+  }
+}
+
+TEST(Masks, PaddingHidesWhatItNames) {
+  Tensor<std::uint8_t, 2> padding({1, 40});
+  for (Index k = 30; k < 40; ++k) padding(0, k) = 1;
+  expect_sees(not_padding(padding.view()), 3, 40, [](Index, Index k) { return k < 30; }, "not_padding");
+}
+
+TEST(Masks, SegmentsHaveTheShapeOfTheTokens) {
+  const Tensor<std::int32_t, 2> queries({2, 3}), keys({2, 5}), few({2, 2}), many({3, 5}), none({0, 0});
+  EXPECT_EQ(refusal(Mask(segments(few.view(), keys.view()))), "segments (queries): expected [2, 3], got [2, 2]");
+  EXPECT_EQ(refusal(Mask(segments(queries.view(), many.view()))), "segments (keys): expected [2, 5], got [3, 5]");
+  EXPECT_EQ(refusal(Mask(segments(none.view()))), "segments (queries): expected [2, 3], got [0, 0]");
+}
+
+TEST(Masks, BooleanBroadcastsToTheCall) {
+  const Tensor<bool, 2> wide({3, 6}), narrow({3, 4}), none({0, 0});
+  for (const Tensor<bool, 2>* truth : {&wide, &narrow, &none})
+    EXPECT_THAT(refusal(Mask(boolean(truth->view()))), testing::HasSubstr("mask: expected a shape that broadcasts to [2, 2, 3, 5], got [1, 1, "));
+  const Tensor<bool, 4> heads({2, 3, 3, 5});
+  EXPECT_THAT(refusal(Mask(boolean(heads.view()))), testing::HasSubstr("got [2, 3, 3, 5]"));
+}
+
+TEST(Masks, BlocksHaveASizeAndCoverTheCall) {
+  const Tensor<bool, 2> visible({2, 3});
+  for (Index size : {Index{0}, Index{-1}, kLeast})
+    EXPECT_EQ(attend_test::error_of([&] { blocks(visible.view(), size); }), "blocks: a size of " + std::to_string(size) + ", expected 1 or more");
+  EXPECT_EQ(refusal(Mask(blocks(visible.view(), 3))), "blocks: expected [1, 2], got [2, 3]");
+  EXPECT_EQ(refusal(Mask(blocks(visible.view(), kMost))), "blocks: expected [1, 1], got [2, 3]");
+}
+
+TEST(ScoreModifiers, AlibiHasASlopeForEachHead) {
+  for (Index n : {1, 3, 8}) {
+    const std::vector<float> slopes(static_cast<std::size_t>(n), 0.5f);
+    const std::string text = "alibi (slopes): expected [2], got [" + std::to_string(n) + "]";
+    EXPECT_EQ(refusal<float>({.modifier = alibi<float>(slopes)}), text);
+    const auto same = [](float s, Index, Index, Index, Index) { return s; };
+    EXPECT_EQ(refusal<float>({.modifier = then(alibi<float>(slopes), same)}), text);
+    EXPECT_EQ(refusal<float>({.modifier = then(same, then(same, alibi<float>(slopes)))}), text);
+  }
+  EXPECT_EQ(attend_test::error_of([] { alibi<float>(std::span<const float>()); }), "alibi: no slopes, expected one for each head");
+  for (Index n : {Index{0}, Index{-1}, kMost, kLeast})
+    EXPECT_EQ(attend_test::error_of([&] { alibi_slopes<float>(n); }), "alibi_slopes: num_heads is " + std::to_string(n) + ", expected 1 to 65536");
+}
+
+TEST(ScoreModifiers, RelativeBiasHasTheHeadsOfTheCall) {
+  for (Index n : {1, 3}) {
+    const RelativeBias<double> bias({.num_heads = n});
+    EXPECT_EQ(refusal<double>({.modifier = bias.modifier()}), "RelativeBias (num_heads): expected [2], got [" + std::to_string(n) + "]");
+  }
+  const RelativeBias<float> none;
+  EXPECT_EQ(attend_test::error_of([&] { none.modifier(); }), "RelativeBias: made without options, it has no weight");
+}
+
+/// A modifier of the user's own may look at the sizes, too.
+struct OnlyEvenQueries {
+  float operator()(float s, Index, Index, Index, Index) const { return s; }
+  void check(const AttentionSizes& sizes) const {
+    if (sizes.queries % 2 != 0) fail("OnlyEvenQueries: got " + std::to_string(sizes.queries));
+  }
+};
+TEST(ScoreModifiers, OnesOwnIsAskedBeforeTheCall) {
+  EXPECT_EQ(refusal<float>({.modifier = OnlyEvenQueries{}}), "OnlyEvenQueries: got 3");
+  EXPECT_EQ(refusal<float>({.weight_modifier = OnlyEvenQueries{}}), "OnlyEvenQueries: got 3");
+}
+
+TEST(ScoreModifiers, DropoutIsAProbability) {
+  const auto keep = [](Index, Index, Index, Index) { return true; };
+  for (double p : {-0.1, 1.0, 2.0, std::nan(""), HUGE_VAL})
+    EXPECT_THAT(attend_test::error_of([&] { dropout<float>(p, keep); }), testing::HasSubstr("dropout: p is "));
+}
+
+TEST(Attention, ScaleAndSoftcapAreNumbers) {
+  for (double odd : {std::nan(""), HUGE_VAL, -HUGE_VAL, 1e300}) {
+    EXPECT_THAT(refusal<float>({.scale = odd}), testing::HasSubstr("scaled_dot_product_attention: scale is "));
+    EXPECT_THAT(refusal<float>({.softcap = odd}), testing::HasSubstr("scaled_dot_product_attention: softcap is "));
+  }
+  EXPECT_THAT(refusal<double>({.softcap = -1}), testing::HasSubstr("softcap is -1"));
+}
+
+TEST(Positions, OptionsThatMakeNoSenseAreErrors) {
+  using attend_test::error_of;
+  EXPECT_EQ(error_of([] { Rotary<float>(RotaryOptions{}); }), "Rotary: head_dim is 0, expected 1 or more");
+  for (Index n : {Index{-8}, kLeast}) {
+    EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = n}); }), testing::HasSubstr("Rotary: head_dim is " + std::to_string(n)));
+    EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = 8, .table_positions = n}); }), testing::HasSubstr("Rotary: table_positions is "));
+    EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = 8, .max_position_embeddings = n}); }), testing::HasSubstr("Rotary: max_position_embeddings is "));
+    EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = 8, .original_max_position_embeddings = n}); }), testing::HasSubstr("Rotary: original_max_position_embeddings is "));
+    EXPECT_THAT(error_of([&] { sinusoidal_positions<float>(n, 8); }), testing::HasSubstr("sinusoidal_positions: positions is "));
+    EXPECT_THAT(error_of([&] { sinusoidal_positions<float>(8, n); }), testing::HasSubstr("sinusoidal_positions: embed_dim is "));
+    EXPECT_THAT(error_of([&] { RelativeBias<float>({.num_heads = n}); }), testing::HasSubstr("RelativeBias: num_heads is "));
+    EXPECT_THAT(error_of([&] { RelativeBias<float>({.relative_attention_num_buckets = n}); }), testing::HasSubstr("RelativeBias: " + std::to_string(n) + " buckets"));
+    EXPECT_THAT(error_of([&] { window_relative_position_index(n, 2); }), testing::HasSubstr("window_relative_position_index: a window of ["));
+    EXPECT_THAT(error_of([&] { window_relative_bias<float>(Tensor<float, 2>({1, 1}), n, n); }), testing::HasSubstr("a window of ["));
+  }
+  EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = kMost - 1}); }), testing::HasSubstr("Tensor: shape ["));
+  EXPECT_THAT(error_of([&] { sinusoidal_positions<float>(kMost, kMost); }), testing::HasSubstr("Tensor: shape ["));
+  EXPECT_THAT(error_of([&] { RelativeBias<float>({.relative_attention_max_distance = kMost}); }), testing::HasSubstr("maximum distance of 9223372036854775807"));
+  EXPECT_THAT(error_of([&] { relative_position_bucket(3, {.relative_attention_num_buckets = 1}); }), testing::HasSubstr("RelativeBias: 1 buckets"));
+  EXPECT_THAT(error_of([&] { window_relative_position_index(kMost / 2 + 2, kMost / 2); }), testing::HasSubstr("a window of ["));
+  for (double odd : {std::nan(""), HUGE_VAL, 0.0, -1.0}) {
+    EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = 8, .rope_theta = odd}); }), testing::HasSubstr("Rotary: rope_theta is "));
+    EXPECT_THAT(error_of([&] { sinusoidal_positions<float>(8, 8, {.max_timescale = odd}); }), testing::HasSubstr("max_timescale is "));
+    if (odd == 0.0) continue;
+    EXPECT_THAT(error_of([&] { Rotary<float>({.head_dim = 8, .partial_rotary_factor = odd}); }), testing::HasSubstr("partial_rotary_factor is "));
+  }
+}
+
+TEST(Positions, RotationByTablesKnowsTheirPositions) {
+  Context context;
+  Tensor<float, 4> x({1, 1, 2, 4}, 1.0f);
+  const Tensor<float, 2> cosine({3, 2}), sine({3, 2});
+  for (Index odd : {Index{-1}, Index{3}, kMost, kLeast}) {
+    const Tensor<Index, 2> positions({1, 2}, std::vector<Index>{0, odd});
+    EXPECT_EQ(attend_test::error_of([&] { rotate<float, Index>(context, x.view(), cosine, sine, positions); }),
+              "rotate: position " + std::to_string(odd) + " is not in [0, 3)");
+    for (float v : x.span()) EXPECT_EQ(v, 1.0f);
+  }
+}
+
 }  // namespace

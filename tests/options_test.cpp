@@ -160,18 +160,18 @@ TYPED_TEST(AttentionOptionsOf, ThatContradictEachOtherAreErrors) {
 }
 
 TEST(LayerOptions, DefaultsAreNoError) {
-  EXPECT_NO_THROW(Norm<float>(NormOptions{}));
-  EXPECT_NO_THROW(Norm<float>({.kind = NormKind::rms}));
-  EXPECT_NO_THROW(Norm<float>({.weight = false}));
-  EXPECT_NO_THROW(LayerNorm<float>(LayerNormOptions{}));
-  EXPECT_NO_THROW(LayerNorm<float>({.elementwise_affine = false}));
-  EXPECT_NO_THROW(RMSNorm<float>(RMSNormOptions{}));
+  EXPECT_NO_THROW(Norm<float>({.size = 4}));
+  EXPECT_NO_THROW(Norm<float>({.size = 4, .kind = NormKind::rms}));
+  EXPECT_NO_THROW(Norm<float>({.size = 4, .weight = false}));
+  EXPECT_NO_THROW(LayerNorm<float>({.normalized_shape = 4}));
+  EXPECT_NO_THROW(LayerNorm<float>({.normalized_shape = 4, .elementwise_affine = false}));
+  EXPECT_NO_THROW(RMSNorm<float>({.normalized_shape = 4}));
   EXPECT_NO_THROW(MultiHeadAttention<float>({.embed_dim = 4}));
   EXPECT_NO_THROW(FeedForward<float>({.embed_dim = 4, .dim_feedforward = 4}));
   EXPECT_NO_THROW(CausalBlock<float>({.embed_dim = 4, .dim_feedforward = 4}));
-  EXPECT_NO_THROW(Rotary<float>(RotaryOptions{}));
+  EXPECT_NO_THROW(Rotary<float>({.head_dim = 4}));
   EXPECT_NO_THROW(RelativeBias<float>(RelativeBiasOptions{}));
-  EXPECT_NO_THROW(Embedding<float>(EmbeddingOptions{}));
+  EXPECT_NO_THROW(Embedding<float>({.num_embeddings = 4, .embedding_dim = 4}));
   EXPECT_NO_THROW(KVCache<float>(KVCacheOptions{}));
   for (NormKind kind : {NormKind::layer, NormKind::rms}) {
     // A block's `bias` speaks of its norms where they may have one: 2 weights, and of a LayerNorm 2 biases.

@@ -56,9 +56,9 @@ TEST(UnitStride, ActivationsOfAnyStrides) {
 
   Context context;
   Tensor<float, 2> a({4, 6}), b({6, 4});
-  EXPECT_THAT(error_of([&] { activate<float>(context, Activation::relu, a.view(), b.view().transpose(0, 1)); }),
+  EXPECT_THAT(error_of([&] { activate(context, Activation::relu, a.view(), b.view().transpose(0, 1)); }),
               HasSubstr("activate: the last axis must be contiguous"));
-  EXPECT_THAT(error_of([&] { activate<float>(context, Activation::relu, b.view().transpose(0, 1), a.view()); }),
+  EXPECT_THAT(error_of([&] { activate(context, Activation::relu, b.view().transpose(0, 1), a.view()); }),
               HasSubstr("activate: the last axis must be contiguous"));
 }
 
@@ -68,8 +68,8 @@ TEST(UnitStride, StatisticsOfANormIntoAnyStrides) {
   Tensor<float, 2> out(x.shape()), apart({5, 3});
   Tensor<float, 1> mean({5}), inverse({5});
   Context context;
-  norm.forward<2>(context, x, out.view(), mean.view(), inverse.view());
-  norm.forward<2>(context, x, out.view(), apart.view().transpose(0, 1)[0], apart.view().transpose(0, 1)[2]);
+  norm.forward(context, x, out.view(), mean.view(), inverse.view());
+  norm.forward(context, x, out.view(), apart.view().transpose(0, 1)[0], apart.view().transpose(0, 1)[2]);
   for (Index i = 0; i < 5; ++i) {
     EXPECT_EQ(mean(i), apart(i, 0));
     EXPECT_EQ(apart(i, 1), 0);

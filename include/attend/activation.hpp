@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include <attend/core/context.hpp>
-#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -56,7 +55,6 @@ namespace detail {
 /// out[i] = x[i] σ(alpha x[i]), times value[i] where `value` is not null; out may be either of them.
 template <class Scalar>
 void swish_row(const Scalar* x, const Scalar& alpha, const Scalar* value, Scalar* out, Index n) {
-  static_assert(check_scalar<Scalar>());
   using Backend = Backend<Scalar>;
   Scalar block[256];
   for (Index i = 0; i < n; i += 256) {

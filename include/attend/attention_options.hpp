@@ -1,6 +1,7 @@
 // The options of an attention call, and their check against its shapes.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <span>
@@ -47,6 +48,23 @@ template <class Scalar>
 bool gives_more(const AttentionOptions<Scalar>& o) {
   return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr || o.average_weights.data() != nullptr;
 }
+
+/// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b], offsets[b + 1]).
+/// Error where the offsets don't go from 0 up to all tokens.
+inline Index longest_sequence(const char* who, std::span<const Index> offsets, Index tokens) {
+  if (offsets.empty()) fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got none");
+  if (offsets.front() != 0 || offsets.back() != tokens)
+    fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got " + std::to_string(offsets.front()) + " ... " +
+         std::to_string(offsets.back()));
+  Index most = 0;
+  for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+    if (offsets[b + 1] < offsets[b])
+      fail(std::string(who) + ": decrease from " + std::to_string(offsets[b]) + " to " + std::to_string(offsets[b + 1]));
+    most = std::max(most, offsets[b + 1] - offsets[b]);
+  }
+  return most;
+}
+
 /// Error where what a call gives beside its output overlaps an operand, or itself.
 template <class Scalar>
 void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
@@ -69,6 +87,8 @@ struct AttentionCall {
   const ScoreModifier<Scalar>* modifier = nullptr;
   bool folded = true;  // nothing but masks touches the products, and the scale is a usable factor of an exponent
 
+  static constexpr double kTooLarge = 1e38;  // also for float
+
   AttentionCall(const AttentionOptions<Scalar>& options, const AttentionSizes& s, Index kv, Index head_dim)
       : sizes(s), kv_heads(kv), mask(options.mask), modifier(&options.modifier) {
     const Index tokens = s.query_offsets != nullptr ? s.query_offsets[s.batch] : s.queries;
@@ -90,7 +110,12 @@ struct AttentionCall {
         fail("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
       sizes.key_counts = options.key_lengths.data();
     }
-    if (!(options.softcap >= 0)) fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (!(options.softcap >= 0 && options.softcap < kTooLarge))
+      fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (options.scale && !(*options.scale > -kTooLarge && *options.scale < kTooLarge))
+      fail("scaled_dot_product_attention: scale is " + std::to_string(*options.scale));
+    options.modifier.check(s);
+    options.weight_modifier.check(s);
     if (options.scores_stage != ScoreStage::masked && options.scores.data() == nullptr)
       fail("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (options.log_sum_exp.data() != nullptr)

@@ -33,7 +33,8 @@ class Decoder {
  public:
   Decoder() = default;
   explicit Decoder(const DecoderOptions& o) : options_(o) {
-    if (o.num_layers < 0) fail("Decoder: num_layers is " + std::to_string(o.num_layers));
+    check_size("Decoder", "block.embed_dim", o.block.embed_dim);
+    check_count("Decoder", "num_layers", o.num_layers, kMostLayers);
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
     if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }

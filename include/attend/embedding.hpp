@@ -23,9 +23,12 @@ template <class Scalar>
 class Embedding {
  public:
   Embedding() = default;
-  explicit Embedding(const EmbeddingOptions& options)
-      : options_(options), weight_({options.num_embeddings, options.embedding_dim}),
-        assigned_(weight_.empty() ? 0 : options.num_embeddings) {}
+  explicit Embedding(const EmbeddingOptions& options) : options_(options) {
+    check_size("Embedding", "num_embeddings", options.num_embeddings);
+    check_size("Embedding", "embedding_dim", options.embedding_dim);
+    weight_ = Tensor<Scalar, 2>({options.num_embeddings, options.embedding_dim});
+    assigned_ = detail::Assigned(options.num_embeddings);
+  }
 
   const EmbeddingOptions& options() const { return options_; }
   TensorView<const Scalar, 2> weight() const { return weight_; }

@@ -22,7 +22,8 @@ class Encoder {
  public:
   Encoder() = default;
   explicit Encoder(const EncoderOptions& o) : options_(o) {
-    if (o.num_layers < 0) fail("Encoder: num_layers is " + std::to_string(o.num_layers));
+    check_size("Encoder", "block.embed_dim", o.block.embed_dim);
+    check_count("Encoder", "num_layers", o.num_layers, kMostLayers);
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
     if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }

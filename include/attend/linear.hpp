@@ -8,7 +8,6 @@
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
-#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -20,7 +19,6 @@ namespace attend {
 /// `offset(s)` and `width()` are columns of the product's output, padding of sections included.
 template <class Scalar>
 class Weight {
-  static_assert(detail::check_scalar<Scalar>());
   static constexpr Index kPanel = detail::Backend<Scalar>::kPanel;
 
  public:

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include <attend/attention_sizes.hpp>
 #include <attend/core/scalar.hpp>
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
@@ -33,22 +34,6 @@ constexpr std::string_view find_scalar_name() {
 template <class Scalar>
 inline constexpr std::string_view scalar_name = find_scalar_name<Scalar>();
 }  // namespace detail
-
-/// Sizes of an attention call, which masks are bound to before it runs.
-struct AttentionSizes {
-  Index batch = 0, heads = 0, queries = 0, keys = 0;
-  const Index* query_offsets = nullptr;  // [B + 1] of a ragged batch, or null
-  const Index* key_offsets = nullptr;
-  const Index* key_counts = nullptr;  // [B], or null: all `keys`
-  const std::string_view* scalar = nullptr;  // name of the type of the scores, or null: not known
-
-  Index query_count(Index b) const {
-    return query_offsets != nullptr ? query_offsets[b + 1] - query_offsets[b] : queries;
-  }
-  Index key_count(Index b) const {
-    return key_counts != nullptr ? key_counts[b] : key_offsets != nullptr ? key_offsets[b + 1] - key_offsets[b] : keys;
-  }
-};
 
 /// Which corner of the [queries, keys] rectangle the diagonal of a causal mask or window starts from, where the
 /// two differ. top_left: query i has position i. bottom_right: the last query has the position of the last key,
@@ -122,14 +107,17 @@ struct Band : Expression {
 /// Keys below a number: of each batch, or of all (none where it is negative).
 struct Lengths : Expression {
   const Index* lengths = nullptr;
-  Index count = 0;  // of `lengths`
-  Index same = 0;   // where `lengths` is null
+  Index count = -1;  // of `lengths`; below 0: there are none
+  Index same = 0;    // that of all, then
 
   void bind(const AttentionSizes& s) {
-    if (lengths != nullptr && count != s.batch)
-      fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
+    if (count < 0) return;
+    if (count != s.batch) fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
+    for (Index b = 0; b < count; ++b)
+      if (lengths[b] < 0 || lengths[b] > s.keys)
+        fail("lengths: sequence " + std::to_string(b) + " has length " + std::to_string(lengths[b]) + ", expected 0 to " + std::to_string(s.keys) + " keys");
   }
-  Index length(Index b) const { return lengths != nullptr ? lengths[b] : same; }
+  Index length(Index b) const { return count >= 0 ? lengths[b] : same; }
   bool operator()(Index b, Index, Index, Index k) const { return k < length(b); }
   Extent row(Index b, Index, Index, Index k0, Index k1) const { return clip(k0, length(b), k0, k1); }
   Extent block(Index b, Index, Index, Index, Index k0, Index k1) const { return clip(k0, length(b), k0, k1); }
@@ -152,6 +140,15 @@ struct Segments : Expression {
     if ((ids.size(0) != batch && ids.size(0) != 1) || ids.size(1) != tokens)
       fail_shape(who, to_string(Shape<2>{batch, tokens}), ids.shape());
   }
+};
+
+/// Keys that are not padding.
+template <class T>
+struct NotPadding : Expression {
+  TensorView<const T, 2> padding;  // [B, Tk]
+
+  void bind(const AttentionSizes& s) { check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape()); }
+  bool operator()(Index b, Index, Index, Index k) const { return !padding(b, k); }
 };
 
 /// A tensor of truth values of any shape that broadcasts to [B, H, Tq, Tk].

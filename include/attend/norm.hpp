@@ -36,6 +36,9 @@ class Norm {
  public:
   Norm() = default;
   explicit Norm(const NormOptions& options) : options_(options) {
+    const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
+    check_size(who, "size", options.size);
+    check_number(who, "eps", options.eps, 0);
     const bool may_have_bias = options.weight && options.kind == NormKind::layer;
     if (options.bias.value_or(false) && !may_have_bias)
       fail(options.weight ? "RMSNorm: a bias, which it has none of" : "LayerNorm: a bias without weight (elementwise_affine)");
@@ -126,7 +129,7 @@ class LayerNorm : public Norm<Scalar> {
  public:
   LayerNorm() = default;
   explicit LayerNorm(const LayerNormOptions& o)
-      : Norm<Scalar>({o.normalized_shape, o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+      : Norm<Scalar>({(check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
 };
 
 struct RMSNormOptions {
@@ -140,7 +143,7 @@ class RMSNorm : public Norm<Scalar> {
  public:
   RMSNorm() = default;
   explicit RMSNorm(const RMSNormOptions& o)
-      : Norm<Scalar>({o.normalized_shape, o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+      : Norm<Scalar>({(check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::rms, o.elementwise_affine, false}) {}
 };
 
 }  // namespace attend

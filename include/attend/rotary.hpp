@@ -13,7 +13,6 @@
 #include <vector>
 
 #include <attend/core/context.hpp>
-#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -59,7 +58,6 @@ namespace detail {
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
-  static_assert(check_scalar<Scalar>());
   if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
   check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
@@ -131,7 +129,12 @@ class Rotary {
   Rotary() = default;
   explicit Rotary(const RotaryOptions& options) : options_(options) {
     RotaryOptions& o = options_;
-    const Index part = static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+    check_size("Rotary", "head_dim", o.head_dim);
+    if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
+      fail("Rotary: partial_rotary_factor is " + std::to_string(o.partial_rotary_factor) + ", expected 0 to 1");
+    if (o.table_positions < 0) fail("Rotary: table_positions is " + std::to_string(o.table_positions) + ", expected 0 or more");
+    const Index part = o.partial_rotary_factor == 1 ? o.head_dim  // a double does not hold every Index
+                                                    : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
     if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
       fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + ", but partial_rotary_factor says " + std::to_string(part));
     if (o.rotary_dim == 0) o.rotary_dim = part;
@@ -139,21 +142,26 @@ class Rotary {
     if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
       fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + " of head_dim " + std::to_string(o.head_dim) +
            " (an even number is needed)");
+    check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
     if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
     if (!o.factor)
       o.factor = static_cast<double>(o.max_position_embeddings) / static_cast<double>(o.original_max_position_embeddings);
-    if (!(o.rope_theta > 0) || !(*o.factor > 0) || o.original_max_position_embeddings < 1)
-      fail("Rotary: rope_theta, factor and max_position_embeddings must be above 0");
+    check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
+    constexpr double kMost = 1e300;
+    if (!(o.rope_theta > 0 && o.rope_theta < kMost && *o.factor > 0 && *o.factor < kMost))
+      fail("Rotary: rope_theta is " + std::to_string(o.rope_theta) + " and factor " + std::to_string(*o.factor) + ", expected numbers above 0");
+    if (o.attention_factor && !(*o.attention_factor > -kMost && *o.attention_factor < kMost))
+      fail("Rotary: attention_factor is " + std::to_string(*o.attention_factor));
     const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
     if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
       fail("Rotary: expected " + std::to_string(pairs) + " entries in short_factor and long_factor, got " +
            std::to_string(o.short_factor.size()) + " and " + std::to_string(o.long_factor.size()));
     FloatEnvironment environment;
     scale_ = attention_scale();
+    cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
+    sine_ = cosine_;
     inverse_frequencies_.resize(pairs);
     frequencies(0, inverse_frequencies_.data());
-    cosine_ = Tensor<Scalar, 2>({std::max<Index>(o.table_positions, 0), o.rotary_dim / 2});
-    sine_ = cosine_;
     for (Index p = 0; p < cosine_.size(0); ++p) angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
   }
 
@@ -163,7 +171,7 @@ class Rotary {
   /// What cosines and sines are multiplied by: 1 but for yarn and longrope.
   double attention_factor() const { return scale_; }
 
-  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t. Where frequencies depend on the
+  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t, which may be any number. Where frequencies depend on the
   /// length of the sequence (dynamic, longrope) it is `sequence_length`, or if 0 the last position + 1.
   void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
     apply_at(context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },

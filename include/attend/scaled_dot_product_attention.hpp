@@ -58,19 +58,8 @@ inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::sp
     fail_shape("scaled_dot_product_attention (key_offsets)", to_string(Shape<1>{static_cast<Index>(query_offsets.size())}),
                Shape<1>{static_cast<Index>(key_offsets.size())});
   AttentionSizes sizes{static_cast<Index>(query_offsets.size()) - 1, heads, 0, 0, query_offsets.data(), key_offsets.data(), {}};
-  const auto longest = [](std::span<const Index> offsets, Index tokens, const char* who) {
-    Index most = 0;
-    if (offsets.front() != 0 || offsets.back() != tokens)
-      fail(std::string("scaled_dot_product_attention (") + who + "): expected 0 ... " + std::to_string(tokens) + ", got " +
-           std::to_string(offsets.front()) + " ... " + std::to_string(offsets.back()));
-    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-      if (offsets[b + 1] < offsets[b]) fail(std::string("scaled_dot_product_attention: ") + who + " decrease");
-      most = std::max(most, offsets[b + 1] - offsets[b]);
-    }
-    return most;
-  };
-  sizes.queries = longest(query_offsets, query_tokens, "query_offsets");
-  sizes.keys = longest(key_offsets, key_tokens, "key_offsets");
+  sizes.queries = longest_sequence("scaled_dot_product_attention (query_offsets)", query_offsets, query_tokens);
+  sizes.keys = longest_sequence("scaled_dot_product_attention (key_offsets)", key_offsets, key_tokens);
   return sizes;
 }
 

@@ -6,7 +6,6 @@
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
-#include <attend/core/scalar.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>

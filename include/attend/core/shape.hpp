@@ -95,5 +95,15 @@ inline void check_shape(const char* who, std::span<const Index> expected, std::s
 inline void check_size(const char* who, const char* option, Index size) {
   if (size < 1) fail(std::string(who) + ": " + option + " is " + std::to_string(size) + ", expected 1 or more");
 }
+/// Error of an option that is not in [0, most].
+inline void check_count(const char* who, const char* option, Index count, Index most = std::numeric_limits<Index>::max()) {
+  if (count < 0 || count > most)
+    fail(std::string(who) + ": " + option + " is " + std::to_string(count) + ", expected 0 to " + std::to_string(most));
+}
+/// Error of an option that is no number between `least` and 1e38, which float holds too.
+inline void check_number(const char* who, const char* option, double value, double least) {
+  if (!(value >= least && value <= 1e38)) fail(std::string(who) + ": " + option + " is " + std::to_string(value) + ", expected a number" + (least == 0 ? " from 0 on" : ""));
+}
+inline constexpr Index kMostLayers = 10000;
 
 }  // namespace attend

@@ -58,6 +58,8 @@ inline namespace ATTEND_FLAGS {
 
 template <class Scalar>
 struct Backend {
+  static_assert(check_scalar<Scalar>());
+
   /// Rows of a panel of a packed weight.
   static constexpr Index kPanel = 1;
 
@@ -99,14 +101,14 @@ struct Backend {
   /// One row; y may be x, weight and bias may be null. statistics: mean and 1 / sqrt(variance + eps).
   static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y, Index n,
                          Scalar* statistics) {
-    const Scalar count(static_cast<double>(n));
-    Scalar centre(0), rest(0);  // see layer_norm of kernel/elementwise.inl
+    const Scalar count(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
+    Scalar centre(0), rest(0);
     for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
     centre = x[0] + centre / count;
     for (Index i = 0; i < n; ++i) rest = rest + (x[i] - centre);
     rest = rest / count;
-    statistics[0] = centre + rest;
     normalize(x, centre, rest, weight, bias, eps, y, n, statistics + 1);
+    statistics[0] = centre + rest;
   }
   /// The same; statistic: 1 / sqrt(mean(x²) + eps).
   static void rms_norm(const Scalar* x, const Scalar* weight, double eps, Scalar* y, Index n, Scalar* statistic) {
@@ -168,7 +170,7 @@ struct Backend {
   static Index attention_weights_scratch(Index /*head_dim*/) { return 0; }
 
  private:
-  /// By distances from the mean, which is centre + rest.
+  /// y = (x - centre - rest) / sqrt(variance + eps) · weight + bias. The mean is centre + rest.
   static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight, const Scalar* bias,
                         double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
     using std::sqrt;

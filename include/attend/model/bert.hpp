@@ -22,9 +22,9 @@ class BertModel {
  public:
   BertModel() = default;
   explicit BertModel(const BertOptions& o)
-      : options_(o),
+      : options_(checked(o)),
         position_({o.max_position_embeddings, o.hidden_size}),
-        token_type_({o.type_vocab_size, o.hidden_size}),
+        token_type_(o.type_vocab_size > 0 ? Embedding<Scalar>({o.type_vocab_size, o.hidden_size}) : Embedding<Scalar>()),
         norm_({o.hidden_size, o.layer_norm_eps, NormKind::layer, true, true}),
         encoder_({.block = {.embed_dim = o.hidden_size,
                             .num_heads = o.num_attention_heads,
@@ -111,6 +111,7 @@ class BertModel {
     const Index tokens = static_cast<Index>(ids.size());
     detail::check_assigned(context, "BertModel", *this);
     Rows<Scalar>(out).check_output("BertModel", Shape<1>{tokens}, options_.hidden_size);
+    detail::longest_sequence("BertModel (offsets)", offsets, tokens);
     if (!type_ids.empty() && type_ids.size() != ids.size())
       fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}), Shape<1>{static_cast<Index>(type_ids.size())});
     Frame frame(context.workspace());
@@ -160,6 +161,19 @@ class BertModel {
   }
 
  private:
+  static const BertOptions& checked(const BertOptions& o) {
+    const char* who = "BertModel";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_count(who, "type_vocab_size", o.type_vocab_size);
+    check_size(who, "hidden_size", o.hidden_size);
+    check_count(who, "num_hidden_layers", o.num_hidden_layers, kMostLayers);
+    check_size(who, "num_attention_heads", o.num_attention_heads);
+    check_size(who, "intermediate_size", o.intermediate_size);
+    if (o.head == BertHead::sequence_classification || o.head == BertHead::token_classification) check_size(who, "num_labels", o.num_labels);
+    if (o.positions_after_padding) check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
+    return o;
+  }
   void embed_by_decoder(Context& context, std::span<const std::int32_t> ids, TensorView<Scalar, 2> out) const {
     if (context.measuring()) return;
     for (std::size_t t = 0; t < ids.size(); ++t) {

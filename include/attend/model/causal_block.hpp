@@ -51,7 +51,7 @@ class CausalBlock {
                     .out_bias = o.out_bias,
                     .qk_norm = o.qk_norm ? std::optional(o.norm_eps) : std::nullopt}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.mlp_bias}) {
-    if (o.sliding_window < 0) fail("CausalBlock: sliding_window is " + std::to_string(o.sliding_window));
+    check_count("CausalBlock", "sliding_window", o.sliding_window);
     if (o.parallel_residual && o.post_norms) fail("CausalBlock: parallel_residual together with post_norms");
     for (Norm<Scalar>* norm : {&norm1_, &norm2_, &post_norm1_, &post_norm2_})
       *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm});

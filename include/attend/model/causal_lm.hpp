@@ -68,8 +68,7 @@ class CausalLM {
  public:
   CausalLM() = default;
   explicit CausalLM(const CausalLMOptions& o)
-      : options_(o), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
-    if (o.blocks.empty()) fail("CausalLM: no layers");
+      : options_(checked(o)), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
     if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
     if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
     std::shared_ptr<const Rotary<Scalar>> rotary;
@@ -181,6 +180,20 @@ class CausalLM {
   }
 
  private:
+  static const CausalLMOptions& checked(const CausalLMOptions& o) {
+    const char* who = "CausalLM";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "embed_dim", o.embed_dim);
+    check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.learned_positions) check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_number(who, "embed_scale", o.embed_scale, -1e38);
+    check_number(who, "logit_softcap", o.logit_softcap, 0);
+    if (o.blocks.empty()) fail("CausalLM: no layers");
+    for (const CausalBlockOptions& block : o.blocks)
+      if (block.embed_dim != o.embed_dim)
+        fail("CausalLM: a block of embed_dim " + std::to_string(block.embed_dim) + ", expected " + std::to_string(o.embed_dim));
+    return o;
+  }
   void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
     ids.for_each([&](std::int32_t id) {

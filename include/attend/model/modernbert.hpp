@@ -80,7 +80,9 @@ template <class Scalar>
 class ModernBertModel {
  public:
   ModernBertModel() = default;
-  explicit ModernBertModel(const ModernBertOptions& o) : options_(o), embeddings_({o.vocab_size, o.hidden_size}) {
+  explicit ModernBertModel(const ModernBertOptions& options)
+      : options_(checked(options)), embeddings_({options.vocab_size, options.hidden_size}) {
+    const ModernBertOptions& o = options_;
     const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
     embedding_norm_ = final_norm_ = Norm<Scalar>(norm);
     const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary), local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
@@ -141,6 +143,7 @@ class ModernBertModel {
     const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
     detail::check_assigned(context, "ModernBertModel", *this);
     Rows<Scalar>(out).check_output("ModernBertModel", Shape<1>{tokens}, E);
+    detail::longest_sequence("ModernBertModel (offsets)", offsets, tokens);
     embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
     if (out.empty()) return;
     Frame frame(context.workspace());
@@ -160,6 +163,18 @@ class ModernBertModel {
   }
 
  private:
+  /// Positions without a head_dim have that of the heads.
+  static ModernBertOptions checked(ModernBertOptions o) {
+    const char* who = "ModernBertModel";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "hidden_size", o.hidden_size);
+    check_size(who, "num_attention_heads", o.num_attention_heads);
+    check_size(who, "intermediate_size", o.intermediate_size);
+    check_count(who, "local_attention", o.local_attention);
+    for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary})
+      if (rotary->head_dim == 0) rotary->head_dim = std::max<Index>(1, o.hidden_size / o.num_attention_heads);
+    return o;
+  }
   struct Layer {
     Norm<Scalar> attn_norm, mlp_norm;
     MultiHeadAttention<Scalar> attention;

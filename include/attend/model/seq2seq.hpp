@@ -47,18 +47,16 @@ class Seq2Seq {
  public:
   Seq2Seq() = default;
   explicit Seq2Seq(const Seq2SeqOptions& o)
-      : options_(o),
+      : options_(checked(o)),
         encoder_(o.encoder),
         decoder_(o.decoder),
         output_({.in_features = o.decoder.block.embed_dim, .out_features = o.target_vocab_size, .bias = o.output_bias}) {
     const Index E = o.encoder.block.embed_dim;
-    if (o.decoder.block.embed_dim != E) fail("Seq2Seq: encoder and decoder of different embed_dim");
-    if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size) fail("Seq2Seq: shared embeddings of different vocabularies");
     if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E});
     if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E});
     if (o.logits_bias) logits_bias_ = Tensor<Scalar, 2>({1, o.target_vocab_size});
     for (Side* side : {&source_, &target_}) {
-      if (o.positions == PositionKind::learned) side->positions = Embedding<Scalar>({o.max_position_embeddings + o.position_offset, E});
+      if (o.positions == PositionKind::learned) side->positions = Embedding<Scalar>({detail::saturating_add(o.max_position_embeddings, o.position_offset), E});
       if (o.embedding_norm) side->norm = Norm<Scalar>({E, o.encoder.block.layer_norm_eps, NormKind::layer, true, true});
     }
     if (o.positions == PositionKind::relative) {
@@ -125,6 +123,23 @@ class Seq2Seq {
   }
 
  private:
+  static const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
+    const char* who = "Seq2Seq";
+    check_size(who, "source_vocab_size", o.source_vocab_size);
+    check_size(who, "target_vocab_size", o.target_vocab_size);
+    check_size(who, "encoder.block.embed_dim", o.encoder.block.embed_dim);
+    if (o.decoder.block.embed_dim != o.encoder.block.embed_dim)
+      fail("Seq2Seq: decoder.block.embed_dim is " + std::to_string(o.decoder.block.embed_dim) + ", expected " +
+           std::to_string(o.encoder.block.embed_dim) + " as of the encoder");
+    if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size)
+      fail("Seq2Seq: shared embeddings of " + std::to_string(o.source_vocab_size) + " and " + std::to_string(o.target_vocab_size) + " tokens");
+    check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.positions == PositionKind::learned) check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_count(who, "position_offset", o.position_offset);
+    check_number(who, "embedding_scale", o.embedding_scale, -1e38);
+    check_number(who, "output_scale", o.output_scale, -1e38);
+    return o;
+  }
   /// What precedes the blocks of one side.
   struct Side {
     Embedding<Scalar> positions;
