@@ -216,6 +216,22 @@ TEST(KvCache, ForksOfOnePrefixAreUsedByAThreadEach) {
   }
 }
 
+TEST(KvCache, TheLastOwnerOfAPageWritesItAfterTheOthersHaveReadIt) {
+  for (int round = 0; round < 20; ++round) {
+    std::vector<KVCache<float>> forks(4);
+    {
+      KVCache<float> prefix({.num_kv_heads = 2, .head_dim = 16});
+      append_marked(prefix, 0, 60, 1);
+      for (KVCache<float>& fork : forks) fork = prefix;
+    }
+    std::vector<std::thread> threads;
+    for (KVCache<float>& fork : forks) threads.emplace_back([&fork, mark = static_cast<double>(&fork - forks.data() + 2)] { append_marked(fork, 0, 3, mark); });
+    for (std::thread& thread : threads) thread.join();
+    for (std::size_t i = 0; i < forks.size(); ++i)
+      for (Index t = 0; t < 63; ++t) ASSERT_EQ(mark_of(forks[i], 0, t), t < 60 ? 1 : static_cast<double>(i + 2));
+  }
+}
+
 TEST(KvCache, AConstCacheIsAttendedToAndCopiedByManyThreads) {
   const auto key = random_tensor<float, 4>({2, 1, 200, 8}, 1);
   KVCache<float> made({.batch = 2, .head_dim = 8});
