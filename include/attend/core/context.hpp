@@ -23,7 +23,7 @@ struct ContextOptions {
 };
 
 /// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not: a second thread
-/// that uses one at the same time gets an Error. What callables of a call throw (masks, modifiers, the executor) reaches
+/// that comes while a call has workspace or threads of it gets an Error. What callables of a call throw (masks, modifiers, the executor) reaches
 /// the caller once all threads have left the call; the context can be used again at once.
 /// The outputs' bits depend neither on the number of threads nor on what ran before.
 class Context {
@@ -66,13 +66,17 @@ class Context {
   template <class Item>
   void parallel(Index items, int workers, Item&& item) {
     if (workspace_.measuring_) return;
-    const Workspace::Visit visit(workspace_, threads_ > 1);
-    if (workers > threads_) workers = threads_;
-    if (workers <= 1) {
+    const auto alone = [&] {
       FloatEnvironment environment;
       for (Index i = 0; i < items; ++i) item(i, 0);
-      return;
+    };
+    if (threads_ == 1) {
+      workspace_.look();
+      return alone();
     }
+    const Workspace::Visit visit(workspace_, true);
+    workers = std::min(workers, threads_);
+    if (workers <= 1) return alone();
     // Each worker has a range of its own, so that from one call to the next it finds its rows in its cache, and then
     // helps the others.
     const Index each = items / workers, longer = items % workers;
