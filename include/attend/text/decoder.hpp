@@ -166,12 +166,8 @@ inline Decoder read_decoder_step(const Part& part) {
   if (type == "BPEDecoder") {
     part.allow({"suffix"});
     return [suffix = part.string("suffix", "</w>")](std::vector<std::string>& tokens, DecodeWindow&) {
-      for (std::size_t i = 0; i < tokens.size(); ++i) {
-        const std::string_view gap = i + 1 == tokens.size() ? "" : " ";
-        for (std::size_t at = 0; !suffix.empty() && (at = tokens[i].find(suffix, at)) != std::string::npos;
-             at += gap.size())
-          tokens[i].replace(at, suffix.size(), gap);
-      }
+      for (std::size_t i = 0; i < tokens.size() && !suffix.empty(); ++i)
+        tokens[i] = replace_all(tokens[i], suffix, i + 1 == tokens.size() ? "" : " ");
     };
   }
   part.error("unknown decoder \"" + type + '"');

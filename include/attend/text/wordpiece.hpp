@@ -148,8 +148,7 @@ inline std::string decode_wordpiece(std::string_view token, bool first, std::str
       {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : rules)
-    for (std::size_t at = 0; (at = out.find(from, at)) != std::string::npos; at += to.size())
-      out.replace(at, from.size(), to);
+    if (out.find(from) != std::string::npos) out = replace_all(out, from, to);
   return out;
 }
 
