@@ -40,3 +40,10 @@
 #define ATTEND_ABI_JOIN(a, b) a##b
 #define ATTEND_ABI_EXPAND(a, b) ATTEND_ABI_JOIN(a, b)
 #define ATTEND_ABI ATTEND_ABI_EXPAND(ATTEND_ABI_ERRORS, ATTEND_ABI_KERNELS)
+
+/// Of functions that run when something is wrong: never inlined, and away from the code that runs.
+#if defined(__GNUC__)
+#define ATTEND_COLD __attribute__((cold, noinline))
+#else
+#define ATTEND_COLD
+#endif

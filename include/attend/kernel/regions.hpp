@@ -42,6 +42,14 @@
 #define ATTEND_WIDE_BASELINE false
 #endif
 
+// Casts are the vocabulary of vector types and of intrinsics, and types are one for one ISA and two for another.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wold-style-cast"
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuseless-cast"
+#pragma GCC diagnostic ignored "-Wsign-conversion"  // of an int that is the size of an array
+#endif
+
 #if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
 #if defined(__clang__)
 #pragma float_control(precise, on, push)
@@ -113,6 +121,7 @@ constexpr bool kWideRegisterFile = true;
 #endif
 #endif  // avx512
 #endif  // x86-64
+#pragma GCC diagnostic pop
 
 #undef ATTEND_INLINE
 #undef ATTEND_NOINLINE

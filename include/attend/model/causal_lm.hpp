@@ -209,7 +209,7 @@ class CausalLM {
   void embed(Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache,
              TensorView<Scalar, 3> x) const {
     const Index E = options_.embed_dim;
-    const Scalar scale(options_.embed_scale);
+    const Scalar scale = static_cast<Scalar>(options_.embed_scale);
     context.parallel(x.size(0) * x.size(1), 1, [&](Index item, int) {
       const Index b = item / x.size(1), t = item % x.size(1), id = ids(b, t);
       Scalar* row = &x(b, t, 0);
@@ -234,7 +234,7 @@ class CausalLM {
     norm_.forward(context, states, normed);
     lm_head_.forward(context, normed, logits);
     if (options_.logit_softcap <= 0) return;
-    const Scalar cap(options_.logit_softcap), inverse(1 / options_.logit_softcap);
+    const Scalar cap = static_cast<Scalar>(options_.logit_softcap), inverse = static_cast<Scalar>(1 / options_.logit_softcap);
     context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
                      [&](Index r, int) {
                        Scalar* row = &logits(r, 0);

@@ -101,7 +101,7 @@ inline void check_sizes(const std::filesystem::path& config, const SafeTensors& 
 
 /// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the config.
 template <class Make>
-auto make_as_config_says(const std::filesystem::path& config, Make&& make) {
+auto make_as_config_says([[maybe_unused]] const std::filesystem::path& config, Make&& make) {
 #if defined(__cpp_exceptions)
   try {
     return make();
