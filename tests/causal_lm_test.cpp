@@ -22,17 +22,25 @@ using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;
 
-/// The published folders of decoders; empty where there are none.
-std::vector<fs::path> decoder_folders() {
-  std::vector<fs::path> folders;
-  for (const char* kind : {"models", "models_old_style"}) {
-    if (published(kind).empty()) continue;
-    for (const auto& entry : fs::directory_iterator(published(kind)))
-      if (read_json(entry.path() / "about.json").at("kind") == "decoder") folders.push_back(entry.path());
+/// A published folder of each family.
+class CausalLMOf : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    folder = published(GetParam());
+    if (folder.empty()) GTEST_SKIP() << kUnpublished;
   }
-  std::sort(folders.begin(), folders.end());
-  return folders;
-}
+  fs::path folder;
+};
+INSTANTIATE_TEST_SUITE_P(Families, CausalLMOf,
+                         testing::Values("models/bloom", "models/gemma2", "models/gpt2", "models/gpt_neox",
+                                         "models/llama", "models/llama3_rope", "models/mistral",
+                                         "models/qwen2", "models/qwen3", "models_old_style/gpt2",
+                                         "models_old_style/llama3_rope"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
 
 Tensor<std::int32_t, 2> ids_of(const SafeTensors& file, const char* name) {
   const Tensor<std::int64_t, 2> wide = file.read<std::int64_t, 2>(name);
@@ -53,88 +61,73 @@ double largest_difference(const Tensor<Scalar, 3>& got, const Tensor<double, 3>&
   return largest;
 }
 
-TEST(CausalLM, LogitsAndGreedyIdsAreThoseOfTransformers) {
-  const std::vector<fs::path> folders = decoder_folders();
-  if (folders.empty()) GTEST_SKIP() << kUnpublished;
-  for (const fs::path& folder : folders) {
-    SCOPED_TRACE(folder.string());
-    const double yardstick = read_json(folder / "about.json").at("float32_max_abs_difference").get<double>();
-    const double allowed = std::max(4 * yardstick, 2e-6);
-    const SafeTensors expected(folder / "expected.safetensors");
-    const Tensor<std::int32_t, 2> ids = ids_of(expected, "input_ids"), greedy = ids_of(expected, "greedy");
-    const Tensor<double, 3> logits = expected.read<double, 3>("logits");
-    const CausalLM<float> model = CausalLM<float>::open(folder);
-    for (int threads : {1, 2}) {
-      Context context(threads);
-      const double difference = largest_difference(model.logits(context, ids), logits);
-      EXPECT_LE(difference, allowed);
+TEST_P(CausalLMOf, LogitsAndGreedyIdsAreThoseOfTransformers) {
+  const double yardstick = read_json(folder / "about.json").at("float32_max_abs_difference").get<double>();
+  const double allowed = std::max(4 * yardstick, 2e-6);
+  const SafeTensors expected(folder / "expected.safetensors");
+  const Tensor<std::int32_t, 2> ids = ids_of(expected, "input_ids"), greedy = ids_of(expected, "greedy");
+  const Tensor<double, 3> logits = expected.read<double, 3>("logits");
+  const CausalLM<float> model = CausalLM<float>::open(folder);
+  for (int threads : {1, 2}) {
+    Context context(threads);
+    const double difference = largest_difference(model.logits(context, ids), logits);
+    EXPECT_LE(difference, allowed);
 
-      Generator generator(std::make_shared<const CausalLM<float>>(model));
-      const auto prompt = ids[0].span();
-      GenerationOptions options{.max_new_tokens = greedy.size(1) - ids.size(1)};
-      options.eos_token_ids.emplace();
-      const Generation result = generator.generate(context, prompt, options);
-      std::vector<std::int32_t> all(prompt.begin(), prompt.end());
-      all.insert(all.end(), result.ids.begin(), result.ids.end());
-      EXPECT_EQ(all, std::vector<std::int32_t>(greedy.span().begin(), greedy.span().end()));
-    }
+    Generator generator(std::make_shared<const CausalLM<float>>(model));
+    const auto prompt = ids[0].span();
+    GenerationOptions options{.max_new_tokens = greedy.size(1) - ids.size(1)};
+    options.eos_token_ids.emplace();
+    const Generation result = generator.generate(context, prompt, options);
+    std::vector<std::int32_t> all(prompt.begin(), prompt.end());
+    all.insert(all.end(), result.ids.begin(), result.ids.end());
+    EXPECT_EQ(all, std::vector<std::int32_t>(greedy.span().begin(), greedy.span().end()));
   }
 }
 
 // transformers keeps norms and angles in float32 even there, so that the values of the file are not quite
 // exact.
-TEST(CausalLM, InDoubleIsCloserStill) {
-  const std::vector<fs::path> folders = decoder_folders();
-  if (folders.empty()) GTEST_SKIP() << kUnpublished;
-  for (const fs::path& folder : folders) {
-    SCOPED_TRACE(folder.string());
-    const SafeTensors expected(folder / "expected.safetensors");
-    const CausalLM<double> model = CausalLM<double>::open(folder);
-    const double difference = largest_difference(
-        model.logits(default_context(), ids_of(expected, "input_ids")), expected.read<double, 3>("logits"));
-    EXPECT_LE(difference,
-              std::max(1.1 * read_json(folder / "about.json").at("float32_max_abs_difference").get<double>(),
-                       1e-6));
-  }
+TEST_P(CausalLMOf, InDoubleIsCloserStill) {
+  const SafeTensors expected(folder / "expected.safetensors");
+  const CausalLM<double> model = CausalLM<double>::open(folder);
+  const double difference = largest_difference(model.logits(default_context(), ids_of(expected, "input_ids")),
+                                               expected.read<double, 3>("logits"));
+  EXPECT_LE(
+      difference,
+      std::max(1.1 * read_json(folder / "about.json").at("float32_max_abs_difference").get<double>(), 1e-6));
 }
 
-TEST(CausalLM, PiecesAndBatchesGiveTheBitsOfTheWhole) {
+TEST_P(CausalLMOf, PiecesAndBatchesGiveTheBitsOfTheWhole) {
   Context context(2);
-  const std::vector<fs::path> folders = decoder_folders();
-  if (folders.empty()) GTEST_SKIP() << kUnpublished;
-  for (const fs::path& folder : folders) {
-    SCOPED_TRACE(folder.string());
-    const CausalLM<float> model = CausalLM<float>::open(folder);
-    const Index V = model.options().vocab_size;
-    const Index T =
-        model.max_length() > 0 ? std::min<Index>(model.max_length(), 450) : 450;  // more than one piece
-    Tensor<std::int32_t, 2> ids({1, T});
-    for (Index t = 0; t < T; ++t) ids(0, t) = static_cast<std::int32_t>((t * t + 3 * t + 5) % V);
-    const Tensor<float, 3> whole = model.logits(context, ids);
-    CausalCache<float> cache = model.make_cache();
-    Tensor<float, 3> step({1, 1, V});
-    bool same = true;
-    for (Index t = 0; t < T; t += t < 20 ? 1 : 37) {
-      const Index end = std::min(T, t + (t < 20 ? 1 : 37));
-      model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, t, end)), cache, step.view());
-      for (Index v = 0; v < V; ++v) same = same && step(0, 0, v) == whole(0, end - 1, v);
-    }
-    EXPECT_TRUE(same);
-    // a second sequence of another length beside the first
-    CausalCache<float> both = model.make_cache(0), other = model.make_cache();
-    cache.rewind(0, 0);
-    model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, T - 1)), cache, step.view());
-    model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, 6)), other, step.view());
-    both.fork(cache, 0);
-    both.fork(other, 0);
-    Tensor<std::int32_t, 2> next({2, 1});
-    next(0, 0) = ids(0, T - 1), next(1, 0) = ids(0, 6);
-    Tensor<float, 3> two({2, 1, V});
-    model.forward(context, next, both, two.view());
-    for (Index v = 0; v < V; ++v)
-      same = same && two(0, 0, v) == whole(0, T - 1, v) && two(1, 0, v) == whole(0, 6, v);
-    EXPECT_TRUE(same);
+  const CausalLM<float> model = CausalLM<float>::open(folder);
+  const Index V = model.options().vocab_size;
+  const Index T =
+      model.max_length() > 0 ? std::min<Index>(model.max_length(), 450) : 450;  // more than one piece
+  Tensor<std::int32_t, 2> ids({1, T});
+  for (Index t = 0; t < T; ++t) ids(0, t) = static_cast<std::int32_t>((t * t + 3 * t + 5) % V);
+  const Tensor<float, 3> whole = model.logits(context, ids);
+  CausalCache<float> cache = model.make_cache();
+  Tensor<float, 3> step({1, 1, V});
+  bool same = true;
+  for (Index t = 0; t < T; t += t < 20 ? 1 : 37) {
+    const Index end = std::min(T, t + (t < 20 ? 1 : 37));
+    model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, t, end)), cache, step.view());
+    for (Index v = 0; v < V; ++v) same = same && step(0, 0, v) == whole(0, end - 1, v);
   }
+  EXPECT_TRUE(same);
+  // a second sequence of another length beside the first
+  CausalCache<float> both = model.make_cache(0), other = model.make_cache();
+  cache.rewind(0, 0);
+  model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, T - 1)), cache, step.view());
+  model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, 6)), other, step.view());
+  both.fork(cache, 0);
+  both.fork(other, 0);
+  Tensor<std::int32_t, 2> next({2, 1});
+  next(0, 0) = ids(0, T - 1), next(1, 0) = ids(0, 6);
+  Tensor<float, 3> two({2, 1, V});
+  model.forward(context, next, both, two.view());
+  for (Index v = 0; v < V; ++v)
+    same = same && two(0, 0, v) == whole(0, T - 1, v) && two(1, 0, v) == whole(0, 6, v);
+  EXPECT_TRUE(same);
 }
 
 /// A copy of a folder's config with changes, beside links to its other files.

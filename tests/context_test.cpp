@@ -405,7 +405,7 @@ TEST(Context, NestedCallsRunWithOneThread) {
   int calls = 0;
   context.parallel(3, 3, [&](Index, int) {
     context.parallel(5, 2, [&](Index, int) { ++calls; });
-    linear.forward<3>(context, x, y.view());
+    linear.forward(context, x, y.view());
   });
   EXPECT_EQ(calls, 15);
   EXPECT_THAT(y.span(), testing::ElementsAreArray(expected.span()));

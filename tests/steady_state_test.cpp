@@ -183,13 +183,13 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
     Tensor<float, 3> y(x.shape());
     const auto of = [](auto layer) { return fill_parameters<float>(layer), layer; };
     const auto linear = of(Linear<float>({.in_features = 48, .out_features = 48}));
-    check("Linear", [&](Context& c) { linear.forward<3>(c, x, y.view(), {.activation = Activation::gelu}); });
+    check("Linear", [&](Context& c) { linear.forward(c, x, y.view(), {.activation = Activation::gelu}); });
     const auto layer_norm = of(LayerNorm<float>({.normalized_shape = 48}));
-    check("LayerNorm", [&](Context& c) { layer_norm.forward<3>(c, x, y.view()); });
+    check("LayerNorm", [&](Context& c) { layer_norm.forward(c, x, y.view()); });
     const auto rms_norm = of(RMSNorm<float>({.normalized_shape = 48}));
-    check("RMSNorm", [&](Context& c) { rms_norm.forward<3>(c, x, y.view()); });
+    check("RMSNorm", [&](Context& c) { rms_norm.forward(c, x, y.view()); });
     const auto feed_forward = of(FeedForward<float>({48, 200, Activation::silu, true}));
-    check("FeedForward", [&](Context& c) { feed_forward.forward<3>(c, x, y.view()); });
+    check("FeedForward", [&](Context& c) { feed_forward.forward(c, x, y.view()); });
     const auto embedding = of(Embedding<float>({.num_embeddings = 9, .embedding_dim = 48}));
     const Tensor<std::int32_t, 2> ids({2, T}, 3);
     check("Embedding", [&](Context& c) { embedding.forward(c, const_view(ids), y.view()); });
