@@ -49,7 +49,7 @@ TYPED_TEST(ActivationGolden, GivesTheValuesOfPyTorch) {
     if constexpr (std::is_same_v<S, float>)
       on_each_isa_and_threads([&](Context& context) {
         Tensor<float, 2> out(x.shape());
-        attend::activate<float>(context, activation, x, out);
+        attend::activate(context, activation, x, out);
         check_same_bits(c, out, ref::apply<float>(exact_function_of(activation), x));
       });
   });

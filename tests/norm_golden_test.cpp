@@ -70,7 +70,7 @@ void check_norm(const Case& c) {
                                           : ref::exact::rms_norm(x, w, static_cast<float>(eps));
     on_each_isa_and_threads([&](Context& context) {
       Tensor<float, 2> out({N, E});
-      layer.template forward<2>(context, x, out);
+      layer.forward(context, x, out);
       check_same_bits(c, out, bits);
     });
   }

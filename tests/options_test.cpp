@@ -41,8 +41,7 @@ TEST(LayerOptions, ThatContradictEachOtherAreErrors) {
        [] {
          Tensor<float, 2> x({3, 4});
          Tensor<float, 1> mean({3});
-         RMSNorm<float>({.normalized_shape = 4})
-             .forward<2>(default_context(), x.view(), x.view(), mean.view());
+         RMSNorm<float>({.normalized_shape = 4}).forward(default_context(), x.view(), x.view(), mean.view());
        }},
       {"MultiHeadAttention: embed_dim 10 is not divisible by num_heads 4",
        [] { Mha({.embed_dim = 10, .num_heads = 4}); }},
@@ -55,7 +54,7 @@ TEST(LayerOptions, ThatContradictEachOtherAreErrors) {
              .set_rotary(std::make_shared<const Rotary<float>>(RotaryOptions{.head_dim = 8}));
        }},
       {"CausalBlock: parallel_residual together with post_norms",
-       [] { CausalBlock<float>({.embed_dim = 4, .parallel_residual = true, .post_norms = true}); }},
+       [] { CausalBlock<float>({.embed_dim = 4, .dim_feedforward = 8, .parallel_residual = true, .post_norms = true}); }},
       {"Rotary: rotary_dim 6, but partial_rotary_factor says 4",
        [] { rotary(RopeType::none, [](auto& o) { o.rotary_dim = 6, o.partial_rotary_factor = 0.5; }); }},
       {"Rotary: a factor, but rope_type is none",
@@ -161,22 +160,19 @@ TYPED_TEST(AttentionOptionsOf, ThatContradictEachOtherAreErrors) {
 }
 
 TEST(LayerOptions, DefaultsAreNoError) {
-  EXPECT_NO_THROW(Norm<float>(NormOptions{}));
-  EXPECT_NO_THROW(Norm<float>({.kind = NormKind::rms}));
-  EXPECT_NO_THROW(Norm<float>({.weight = false}));
-  EXPECT_NO_THROW(LayerNorm<float>(LayerNormOptions{}));
-  EXPECT_NO_THROW(LayerNorm<float>({.elementwise_affine = false}));
-  EXPECT_NO_THROW(RMSNorm<float>(RMSNormOptions{}));
-  EXPECT_NO_THROW(MultiHeadAttention<float>(MultiHeadAttentionOptions{}));
-  EXPECT_NO_THROW(FeedForward<float>(FeedForwardOptions{}));
-  EXPECT_NO_THROW(CausalBlock<float>(CausalBlockOptions{}));
-  EXPECT_NO_THROW(Rotary<float>(RotaryOptions{}));
+  EXPECT_NO_THROW(Norm<float>({.size = 4}));
+  EXPECT_NO_THROW(Norm<float>({.size = 4, .kind = NormKind::rms}));
+  EXPECT_NO_THROW(Norm<float>({.size = 4, .weight = false}));
+  EXPECT_NO_THROW(LayerNorm<float>({.normalized_shape = 4}));
+  EXPECT_NO_THROW(LayerNorm<float>({.normalized_shape = 4, .elementwise_affine = false}));
+  EXPECT_NO_THROW(RMSNorm<float>({.normalized_shape = 4}));
+  EXPECT_NO_THROW(MultiHeadAttention<float>({.embed_dim = 4}));
+  EXPECT_NO_THROW(FeedForward<float>({.embed_dim = 4, .dim_feedforward = 4}));
+  EXPECT_NO_THROW(CausalBlock<float>({.embed_dim = 4, .dim_feedforward = 4}));
+  EXPECT_NO_THROW(Rotary<float>({.head_dim = 4}));
   EXPECT_NO_THROW(RelativeBias<float>(RelativeBiasOptions{}));
-  EXPECT_NO_THROW(Embedding<float>(EmbeddingOptions{}));
+  EXPECT_NO_THROW(Embedding<float>({.num_embeddings = 4, .embedding_dim = 4}));
   EXPECT_NO_THROW(KVCache<float>(KVCacheOptions{}));
-}
-
-TEST(LayerOptions, BiasOfABlockIsOfItsNormsWhereTheyHaveOne) {
   for (NormKind kind : {NormKind::layer, NormKind::rms}) {
     // A block's `bias` speaks of its norms where they may have one: 2 weights, and of a LayerNorm 2 biases.
     EncoderBlock<float> block({.embed_dim = 4, .norm = kind});
@@ -187,8 +183,8 @@ TEST(LayerOptions, BiasOfABlockIsOfItsNormsWhereTheyHaveOne) {
     });
     EXPECT_EQ(biases, (kind == NormKind::layer ? 2 : 0));
     EXPECT_EQ(names, 2 + biases);
-    EXPECT_NO_THROW(Encoder<float>({.block = {.norm = kind}, .final_norm = true}));
-    EXPECT_NO_THROW(Decoder<float>({.block = {.norm = kind}, .final_norm = true}));
+    EXPECT_NO_THROW(Encoder<float>({.block = {.embed_dim = 4, .norm = kind}, .final_norm = true}));
+    EXPECT_NO_THROW(Decoder<float>({.block = {.embed_dim = 4, .norm = kind}, .final_norm = true}));
   }
 }
 

@@ -293,7 +293,11 @@ double largest_difference(const Tensor<float, 4>& a, const Tensor<double, 4>& b)
 TEST(AttentionProperties, HoldOnRandomConfigurations) {
   const Index cases = environment("ATTEND_PROPERTY_CASES", 2000),
               first = environment("ATTEND_PROPERTY_SEED", 1);
+#if ATTEND_HAS_KERNELS
   const bool exact_bits = isa() != Isa::baseline;  // the baseline of x86-64 has no FMA, and bits of its own
+#else
+  const bool exact_bits = false;
+#endif
   Context one(1), two(2), three(3);
   Index crossing = 0, adding = 0, causal_prefixes = 0;
   for (Index seed = first; seed < first + cases; ++seed) {
@@ -548,6 +552,71 @@ TEST(AttentionProperties, PiecesAndRaggedBatchesGiveTheBitsOfTheWhole) {
                             padded.view().slice(0, b, b + 1).slice(2, 0, n)));
     }
   }
+}
+
+TEST_CASE("short sequences among long ones, split into spans among threads, from tensors and caches") {
+  const Index cases = environment("ATTEND_PROPERTY_CASES", 2000) / 20;
+  Context one(1), two(2), three(3), eight(8);
+  Index short_ones = 0;
+  for (Index seed = 1; seed <= cases; ++seed) {
+    Random random(static_cast<std::uint64_t>(seed) * 0xd1342543de82ef95ull);
+    const Index B = random.between(1, 3), G = random.between(1, 2), H = G * random.between(1, 3), T = random.one_in(2) ? 1 : random.between(1, 10);
+    const Index D = random.one_in(2) ? 16 : random.between(1, 20), Dv = random.one_in(2) ? D : random.between(1, 20);
+    const Index Tk = random.one_in(4) ? random.between(1537, 3300) : random.between(1537, 1800);
+    CAPTURE(seed);
+    std::vector<Index> lengths;
+    for (Index b = 0; b < B; ++b)
+      lengths.push_back(b == 0 && B > 1 ? Tk : random.one_in(2) ? random.upto(100) : random.one_in(2) ? random.upto(1600) : random.upto(Tk + 1));
+    short_ones += lengths.back() <= kKeyTile;
+    Strided q(random, {B, H, T, D}, 1), k(random, {B, G, Tk, D}, 1), v(random, {B, G, Tk, Dv}, 1);
+    KVCache<float> cache({.batch = B, .num_kv_heads = G, .head_dim = D, .value_dim = Dv});
+    for (Index b = 0; b < B; ++b) {
+      const Index n = lengths[static_cast<std::size_t>(b)];
+      cache.append(b, k.view[b].slice(1, 0, n), v.view[b].slice(1, 0, n));
+      k.view[b].slice(1, n, Tk).fill(std::nanf("")), v.view[b].slice(1, n, Tk).fill(INFINITY);
+    }
+    Mask mask;
+    const Index gone = random.upto(Tk);
+    switch (random.upto(4)) {
+      case 0: mask = causal(Corner::bottom_right); break;
+      case 1: mask = sliding_window(random.upto(200), 0, Corner::bottom_right); break;
+      case 2: mask = visible_if([gone](Index, Index h, Index i, Index key) { return key >= gone || (key + h + i) % 700 == 3; }); break;
+      default: break;
+    }
+    std::vector<float> sinks;
+    for (Index h = 0; h < H && seed % 5 == 0; ++h) sinks.push_back(random.normal());
+
+    const auto from_tensors = [&](Context& context, bool extras) {
+      Tensor<float, 4> out({B, H, T, Dv}, 77.0f), weights({B, H, T, Tk});
+      AttentionOptions<float> o{.mask = mask, .sinks = sinks, .key_lengths = lengths};
+      if (extras) o.weights = weights.view();
+      scaled_dot_product_attention<float>(context, q.view, k.view, v.view, o, out.view());
+      return out;
+    };
+    const auto from_cache = [&](Context& context, bool extras) {
+      Tensor<float, 4> out({B, H, T, Dv}, 77.0f), weights({B, H, T, cache.max_length()});
+      AttentionOptions<float> o{.mask = mask, .sinks = sinks};
+      if (extras) o.weights = weights.view();
+      scaled_dot_product_attention<float>(context, q.view, cache, o, out.view());
+      return out;
+    };
+    const Tensor<float, 4> out = from_tensors(one, false);
+    if (isa() != Isa::baseline && sinks.empty()) {
+      Mask bound = mask;
+      bound.bind({B, H, T, Tk, nullptr, nullptr, lengths.data()});
+      reference::AttentionOptions<float> plain;
+      plain.mask = [&](Index b, Index h, Index i, Index key) {
+        return key < lengths[static_cast<std::size_t>(b)] && (!mask || bound(b, h, i, key));
+      };
+      REQUIRE(same_bits(out.view(), reference::exact::scaled_dot_product_attention(q.view, k.view, v.view, plain).output.view()));
+    }
+    for (Context* context : {&one, &two, &three, &eight})
+      for (bool extras : {false, true}) {
+        REQUIRE(same_bits(out.view(), from_tensors(*context, extras).view()));
+        REQUIRE(same_bits(out.view(), from_cache(*context, extras).view()));
+      }
+  }
+  if (cases >= 20) CHECK(short_ones * 4 >= cases);
 }
 
 }  // namespace

@@ -73,9 +73,9 @@ TEST(Softmax, GivesTheSameBitsHoweverItIsCalled) {
   Context three(3);
   for (const int axis : {0, 1, 2}) {
     Tensor<float, 3> out(x.shape()), place = x;
-    attend::softmax<float, 3>(three, x.view(), axis, out.view());
+    attend::softmax(three, x.view(), axis, out.view());
     EXPECT_TRUE(same_bits(out, attend::softmax(x, axis)));
-    attend::log_softmax<float, 3>(three, place.view(), axis, place.view());
+    attend::log_softmax(three, place.view(), axis, place.view());
     EXPECT_TRUE(same_bits(place, attend::log_softmax(x, axis)));
   }
   if (!attend_test::bits_are_promised()) return;
@@ -123,7 +123,7 @@ TEST(Softmax, RefusesWrongAxesAndTakesEmptyTensors) {
   EXPECT_THROW(attend::softmax(x, -3), attend::Error);
   Tensor<float, 2> out({3, 2});
   Context context;
-  EXPECT_THROW((attend::softmax<float, 2>(context, x.view(), 1, out.view())), attend::Error);
+  EXPECT_THROW((attend::softmax(context, x.view(), 1, out.view())), attend::Error);
   EXPECT_TRUE(attend::softmax(Tensor<float, 2>({0, 3})).empty());
   EXPECT_TRUE(attend::softmax(Tensor<float, 2>({3, 0})).empty());
 }

@@ -9,6 +9,7 @@
 #include <attend/encoder.hpp>
 #include <attend/encoder_block.hpp>
 #include <attend/feed_forward.hpp>
+#include <attend/fwd.hpp>
 #include <attend/introspection.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
@@ -17,6 +18,7 @@
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
 #include <attend/position.hpp>
+#include <attend/rows.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 #include <attend/score_modifier.hpp>
 #include <attend/softmax.hpp>

@@ -23,39 +23,6 @@ struct Introspection {
 
 namespace detail {
 
-/// Weights of queries [q0, q0 + n) of one head, n <= 48, into w [n, Tk].
-template <class Scalar>
-void weights_of_rows(const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
-                     const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query, Index b, Index h, Index q0,
-                     Index n, Scalar* w, Scalar* scratch) {
-  const Index keys = call.sizes.keys;
-  if constexpr (has_kernels<Scalar>) {
-    const kernel::Kernels& kernels = kernel::kernels();
-    // Values take no part: of width 0 they are neither read nor written.
-    const TensorView<float, 4> no_output(nullptr, {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
-    const kernel::Attention t = kernel_call(call, options, source, query, no_output);
-    const kernel::QueryRows rows{.batch = b, .kv_head = h / (t.heads / t.kv_heads), .head = h, .heads = 1, .query = q0, .queries = n};
-    const auto total = kernel::AttentionState::at(scratch);
-    const auto next = kernel::AttentionState::at(scratch + kernel::AttentionState::floats(0));
-    float* memory = scratch + 2 * kernel::AttentionState::floats(0);
-    bool seen = false;
-    for (Index span = 0; span * kSpanTiles * kKeyTile < keys; ++span) {
-      if (kernels.attention_span(t, rows, span, seen ? next : total, memory) == kernel::SpanResult::nothing) continue;
-      if (seen) kernels.attention_merge(t, rows, total, next);
-      seen = true;
-    }
-    if (!seen) std::fill_n(total.maximum, kernel::kQueryRows, -std::numeric_limits<float>::infinity());
-    kernels.attention_finish(t, rows, total);
-    kernels.attention_weights(t, rows, &total, {w - q0 * keys, 0, 0, keys}, memory);
-  } else {
-    AttentionOptions<Scalar> inner = options;
-    const Shape<4> shape{call.sizes.batch, call.sizes.heads, call.sizes.queries, keys};
-    inner.weights = TensorView<Scalar, 4>(w - q0 * keys, shape, {0, 0, keys, 1});
-    const TensorView<Scalar, 4> no_output(nullptr, {shape[0], shape[1], shape[2], 0});
-    GenericAttention<Scalar>{call, inner, source, query, no_output}.rows(b, h, q0, q0 + n);
-  }
-}
-
 /// Entropy and strongest keys of one row of weights.
 template <class Scalar>
 Scalar entropy_of(const Scalar* w, Index keys) {
@@ -88,6 +55,8 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   const Index B = query.size(0), Tq = query.size(2), Tk = key.size(2);
   const Index H = out.heads.empty() ? query.size(1) : static_cast<Index>(out.heads.size());
   check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
+  detail::check_contiguous_rows("introspect (query)", query);
+  detail::check_contiguous_rows("introspect (key)", key);
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) fail("introspect: ragged batches are not supported");
   if (options.log_sum_exp.data() || options.weights.data() || options.scores.data() || options.average_weights.data())
     fail("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");
@@ -109,22 +78,30 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   for (std::size_t i = 0; i < out.rows.size(); ++i)
     if (out.rows[i] < 0 || out.rows[i] >= Tq || (i > 0 && out.rows[i] <= out.rows[i - 1]))
       fail("introspect: row " + std::to_string(out.rows[i]) + " is out of order or not in [0, " + std::to_string(Tq) + ")");
+  const detail::Operand outputs[] = {{"key_totals", out.key_totals}, {"entropy", out.entropy}, {"top_keys", out.top_keys},
+                                     {"top_weights", out.top_weights}, {"row_weights", out.row_weights}};
+  for (const detail::Operand* output = outputs; output != std::end(outputs); ++output) {
+    detail::check_apart(context, "introspect", *output, {{"query", query}, {"key", key}});
+    for (const detail::Operand* other = output + 1; other != std::end(outputs); ++other)
+      detail::check_apart(context, "introspect", *output, {*other});
+  }
   const AttentionSizes sizes{.batch = B, .heads = query.size(1), .queries = Tq, .keys = Tk};
   const detail::AttentionCall<Scalar> call(options, sizes, key.size(1), query.size(3));
   const TensorView<const Scalar, 4> no_values(nullptr, {B, key.size(1), Tk, 0});
-  const detail::KeyValueSource<Scalar> source{key, no_values, nullptr};
+  const detail::KeyValueSource<Scalar> source{key, no_values};
 
   constexpr Index kRows = 48;
-  const Index each = kRows * Tk + kRows * (kKeyTile + query.size(3)) + kKeyTile * query.size(3) + 2 * kRows * (1 + kLanes);
+  using Backend = detail::Backend<Scalar>;
+  const Index each = kRows * Tk + Backend::attention_weights_scratch(query.size(3));
   const int workers = context.workers(B * H, 1e9);
   const bool every_row = out.key_totals.data() || out.entropy.data() || out.top_keys.data();
   Frame frame(context.workspace());
-  const detail::Scratch<Scalar, 1> memory(frame, {workers * each});
+  const TensorView<Scalar, 1> memory = frame.tensor<Scalar>({workers * each});
   // A unit is a head: its totals are summed over the queries in order, whatever the number of threads.
   context.parallel(B * H, workers, [&](Index unit, int worker) {
     const Index b = unit / H, h = unit % H;
     const Index head = out.heads.empty() ? h : out.heads[static_cast<std::size_t>(h)];
-    Scalar* w = memory.view().data() + worker * each;
+    Scalar* w = memory.data() + worker * each;
     if (out.key_totals.data())
       for (Index k = 0; k < Tk; ++k) out.key_totals(b, h, k) = Scalar(0);
     std::size_t next_row = 0;
@@ -138,7 +115,7 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
         while (end < out.rows.size() && out.rows[end] < q0 + kRows) ++end;
         n = out.rows[end - 1] + 1 - q0;
       }
-      detail::weights_of_rows<Scalar>(call, options, source, query, b, head, q0, n, w, w + kRows * Tk);
+      Backend::attention_weights(call, options, source, query, b, head, q0, n, w, w + kRows * Tk);
       for (Index r = 0; r < n; ++r) {
         const Scalar* row = w + r * Tk;
         if (out.key_totals.data())

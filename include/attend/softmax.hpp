@@ -1,57 +1,34 @@
 // softmax and log_softmax over any axis of a tensor.
 #pragma once
 
-#include <cmath>
-#include <limits>
 #include <string>
 #include <type_traits>
 
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
-#include <attend/kernel/dispatch.hpp>
-#include <attend/linear.hpp>
+#include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
 
 namespace detail {
-/// The row of n contiguous elements at y, in place.
-template <class Scalar>
-void softmax_row(Scalar* y, Index n, bool log_of_it) {
-  if constexpr (has_kernels<Scalar>) {
-    kernel::kernels().softmax(y, y, n, log_of_it);
-  } else {
-    using std::exp, std::log;
-    const Scalar none = -std::numeric_limits<Scalar>::infinity();
-    Scalar maximum = none, sum(0);
-    for (Index i = 0; i < n; ++i)
-      if (y[i] > maximum) maximum = y[i];
-    if (maximum == none) maximum = Scalar(0);  // -inf - -inf would be NaN
-    for (Index i = 0; i < n; ++i) sum = sum + exp(y[i] - maximum);
-    const bool empty = sum == Scalar(0);
-    for (Index i = 0; i < n; ++i) {
-      if (log_of_it)
-        y[i] = empty ? none : y[i] - maximum - log(sum);
-      else
-        y[i] = empty ? Scalar(0) : exp(y[i] - maximum) / sum;
-    }
-  }
-}
-
 template <class Scalar, int Rank>
 void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
                   bool log_of_it) {
   static_assert(Rank >= 1);
+  static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
   if (axis < -Rank || axis >= Rank)
     fail("softmax: axis " + std::to_string(axis) + " of shape " + to_string(x.shape()));
+  check_in_place(context, "softmax", out, x);
   if (x.empty()) return;
   // The axis goes last, and the others before it in their order: row r is the r-th of what is left.
   for (int a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a) x = x.transpose(a, a + 1), out = out.transpose(a, a + 1);
   const Index n = x.size(Rank - 1), rows = x.numel() / n;
   const int workers = context.workers(rows, 20.0 * static_cast<double>(x.numel()));
   Frame frame(context.workspace());
-  const Scratch<Scalar, 2> scratch(frame, {out.stride(Rank - 1) == 1 ? 0 : workers, n});
+  const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({out.stride(Rank - 1) == 1 ? 0 : workers, n});
   context.parallel(rows, workers, [&](Index r, int worker) {
     const Scalar* from = x.data();
     Scalar* to = out.data();
@@ -60,9 +37,9 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
       to += r % x.size(a) * out.stride(a);
     }
     const bool contiguous = out.stride(Rank - 1) == 1;
-    Scalar* row = contiguous ? to : &scratch.view()(worker, 0);
+    Scalar* row = contiguous ? to : &scratch(worker, 0);
     for (Index i = 0; i < n; ++i) row[i] = from[i * x.stride(Rank - 1)];
-    softmax_row(row, n, log_of_it);
+    Backend<Scalar>::softmax(row, n, log_of_it);
     if (contiguous) return;
     for (Index i = 0; i < n; ++i) to[i * out.stride(Rank - 1)] = row[i];
   });
@@ -70,31 +47,29 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
 }  // namespace detail
 
 /// out = e^x / sum(e^x) along `axis`, which counts from the end where negative. A row of nothing but -inf gives 0;
-/// NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x.
+/// NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x, but not overlap it otherwise.
 /// https://pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html
-template <class Scalar, int Rank>
-void softmax(Context& context, TensorView<const Scalar, Rank> x, int axis,
-             std::type_identity_t<TensorView<Scalar, Rank>> out) {
-  detail::softmax_over<Scalar, Rank>(context, x, axis, out, false);
+template <TensorLike X>
+void softmax(Context& context, const X& x, int axis, std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
+  detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, false);
 }
 /// Its logarithm, which keeps its digits where the softmax is near 0. A row of nothing but -inf stays so.
-template <class Scalar, int Rank>
-void log_softmax(Context& context, TensorView<const Scalar, Rank> x, int axis,
-                 std::type_identity_t<TensorView<Scalar, Rank>> out) {
-  detail::softmax_over<Scalar, Rank>(context, x, axis, out, true);
+template <TensorLike X>
+void log_softmax(Context& context, const X& x, int axis, std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
+  detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, true);
 }
 
 /// The same as new tensors.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> softmax(const X& x, int axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
-  softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
+  softmax(default_context(), x, axis, out);
   return out;
 }
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, int axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
-  log_softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
+  log_softmax(default_context(), x, axis, out);
   return out;
 }
 

@@ -101,7 +101,7 @@ inline void check_sizes(const std::filesystem::path& config, const SafeTensors& 
 
 /// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the config.
 template <class Make>
-auto make_as_config_says(const std::filesystem::path& config, Make&& make) {
+auto make_as_config_says([[maybe_unused]] const std::filesystem::path& config, Make&& make) {
 #if defined(__cpp_exceptions)
   try {
     return make();
@@ -125,7 +125,7 @@ inline Activation get_activation(const Config& config, const char* key, const ch
 /// One id or a list of ids; none where the key is absent.
 inline std::vector<std::int32_t> get_ids(const Config& config, const std::string& key) {
   if (!config.has(key)) return config.ignore({key.c_str()}), std::vector<std::int32_t>{};
-  if (config.get<Json>(key).is_array()) return config.get<std::vector<std::int32_t>>(key);
+  if (config.at(key).is_array()) return config.get<std::vector<std::int32_t>>(key);
   return {config.get<std::int32_t>(key)};
 }
 

@@ -165,7 +165,7 @@ class Sampler {
         const float below = logits[static_cast<std::size_t>(detail::id_of(candidates_[i].rank))] - most;
         values_[i] = below * inverse;
       }
-      detail::softmax_row(values_.data(), static_cast<Index>(values_.size()), false);
+      detail::Backend<float>::softmax(values_.data(), static_cast<Index>(values_.size()), false);
       for (std::size_t i = 0; i < values_.size(); ++i)
         candidates_[i].weight = static_cast<std::uint64_t>(values_[i] * 0x1p40f);
     });

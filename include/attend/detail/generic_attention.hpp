@@ -1,4 +1,4 @@
-// Attention for every scalar but float, by Eigen's products: the same streaming over key tiles, readable.
+// Attention by Eigen's products, for any scalar: streaming over key tiles as the kernels do, readable.
 #pragma once
 
 #include <algorithm>
@@ -9,34 +9,9 @@
 #include <attend/attention_options.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/tiling.hpp>
-#include <attend/kv_cache.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend::detail {
-ATTEND_FLAGS_BEGIN
-
-/// Where keys and values come from: tensors, or a cache.
-template <class Scalar>
-struct KeyValueSource {
-  TensorView<const Scalar, 4> key, value;  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
-  const KVCache<Scalar>* cache = nullptr;
-
-  /// Keys (or values) [first, first + count) of head g; no rows where the cache let go of them.
-  MatrixMap<const Scalar> tile(bool of_keys, const AttentionSizes& sizes, Index b, Index g, Index first, Index count) const {
-    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-    if (cache != nullptr) {
-      const Scalar* page = cache->tables()[b][first / kKeyTile];
-      const Index D = cache->options().head_dim, width = of_keys ? D : cache->options().value_dim;
-      if (page == nullptr) return MatrixMap<const Scalar>(nullptr, 0, width, Strides(width, 1));
-      page += g * cache->page_size() + (of_keys ? 0 : kKeyTile * D);
-      return MatrixMap<const Scalar>(page, count, width, Strides(width, 1));
-    }
-    const TensorView<const Scalar, 4>& x = of_keys ? key : value;
-    const Index batch = sizes.key_offsets != nullptr ? 0 : b, begin = sizes.key_offsets != nullptr ? sizes.key_offsets[b] : 0;
-    return MatrixMap<const Scalar>(x.data() + batch * x.stride(0) + g * x.stride(1) + (begin + first) * x.stride(2), count,
-                                   x.size(3), Strides(x.stride(2), x.stride(3)));
-  }
-};
+namespace attend::detail::inline ATTEND_FLAGS {
 
 /// One call for up to 48 rows of one head.
 template <class Scalar>
@@ -48,6 +23,23 @@ struct GenericAttention {
   const KeyValueSource<Scalar>& source;
   TensorView<const Scalar, 4> query;
   TensorView<Scalar, 4> out;
+
+  /// Keys (or values) [first, first + count) of head g; no rows where a cache let go of them.
+  MatrixMap<const Scalar> tile(bool of_keys, Index b, Index g, Index first, Index count) const {
+    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+    if (source.pages != nullptr) {  // of each head keys [96][D], then values [96][Dv]
+      const Scalar* page = source.pages[b][first / kKeyTile];
+      const Index D = query.size(3), width = of_keys ? D : out.size(3);
+      if (page == nullptr) return MatrixMap<const Scalar>(nullptr, 0, width, Strides(width, 1));
+      page += kKeyTile * (g * (D + out.size(3)) + (of_keys ? 0 : D));
+      return MatrixMap<const Scalar>(page, count, width, Strides(width, 1));
+    }
+    const TensorView<const Scalar, 4>& x = of_keys ? source.key : source.value;
+    const Index* offsets = call.sizes.key_offsets;
+    const Index batch = offsets != nullptr ? 0 : b, begin = offsets != nullptr ? offsets[b] : 0;
+    return MatrixMap<const Scalar>(x.data() + batch * x.stride(0) + g * x.stride(1) + (begin + first) * x.stride(2), count,
+                                   x.size(3), Strides(x.stride(2), x.stride(3)));
+  }
 
   static constexpr Scalar none() { return -std::numeric_limits<Scalar>::infinity(); }
 
@@ -83,7 +75,7 @@ struct GenericAttention {
 
     for (Index first = 0; first < keys; first += kKeyTile) {
       const Index count = std::min(kKeyTile, keys - first);
-      const auto key = source.tile(true, sizes, b, g, first, count), value = source.tile(false, sizes, b, g, first, count);
+      const auto key = tile(true, b, g, first, count), value = tile(false, b, g, first, count);
       if (key.rows() == 0) continue;
       Matrix scores = queries * key.transpose();
       for (Index r = 0; r < n; ++r) {
@@ -141,7 +133,7 @@ struct GenericAttention {
     const Index g = h / (call.sizes.heads / call.kv_heads), keys = call.sizes.key_count(b);
     for (Index first = 0; first < keys; first += kKeyTile) {
       const Index count = std::min(kKeyTile, keys - first);
-      const auto key = source.tile(true, call.sizes, b, g, first, count);
+      const auto key = tile(true, b, g, first, count);
       if (key.rows() == 0) continue;
       Matrix scores = query.matrix(b, h).row(q) * key.transpose();
       finish_scores(scores.data(), count, stage, b, h, q, first);
@@ -150,5 +142,4 @@ struct GenericAttention {
   }
 };
 
-ATTEND_FLAGS_END
-}  // namespace attend::detail
+}  // namespace attend::detail::inline ATTEND_FLAGS

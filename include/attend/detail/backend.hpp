@@ -1,0 +1,283 @@
+// Backend<Scalar>: the arithmetic of the layers. The primary template is Eigen and std, for any scalar, and the readable
+// one; Backend<float> calls the kernels, where there are any.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <attend/attention_options.hpp>
+#include <attend/core/config.hpp>
+#include <attend/core/context.hpp>
+#include <attend/core/flags.hpp>
+#include <attend/core/scalar.hpp>
+#include <attend/core/tiling.hpp>
+#include <attend/detail/generic_attention.hpp>
+#include <attend/detail/kernel_call.hpp>
+#include <attend/kernel/run_attention.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend {
+
+/// activation(x) of one scalar, by the scalar's own exp, erf and tanh.
+template <class Scalar>
+Scalar activate(Activation activation, const Scalar& x) {
+  static_assert(detail::check_scalar<Scalar>() && detail::check_scalar_has_erf<Scalar>());
+  using std::erf, std::exp, std::tanh;
+  const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
+  switch (activation) {
+    case Activation::relu: return x < Scalar(0) ? Scalar(0) : x;
+    case Activation::gelu: return Scalar(0.5) * x * (Scalar(1) + erf(x * Scalar(0.70710678118654752440)));
+    case Activation::gelu_tanh:
+      return Scalar(0.5) * x *
+             (Scalar(1) + tanh(Scalar(0.79788456080286535588) * (x + Scalar(0.044715) * x * x * x)));
+    case Activation::silu: return x * sigmoid(x);
+    case Activation::sigmoid: return sigmoid(x);
+    case Activation::tanh: return tanh(x);
+    case Activation::exp: return exp(x);
+    case Activation::erf: return erf(x);
+    case Activation::identity: break;
+  }
+  return x;
+}
+
+namespace detail {
+
+/// out = activation(x Wᵀ + bias + residual); `out` overlaps no other operand. Rows are contiguous.
+template <class Scalar>
+struct ProductCall {
+  TensorView<const Scalar, 2> x = {};         // [rows, K]
+  const Scalar* weight = nullptr;             // [N, K] in panels of Backend::kPanel rows: [ceil(N / panel)][K][panel]
+  const Scalar* bias = nullptr;               // [N] up to the end of its last panel, or null
+  TensorView<const Scalar, 2> residual = {};  // [rows, N], or empty
+  Activation activation = Activation::identity;
+  TensorView<Scalar, 2> out = {};  // [rows, N]
+};
+
+inline namespace ATTEND_FLAGS {
+
+template <class Scalar>
+struct Backend {
+  static_assert(check_scalar<Scalar>());
+
+  /// Rows of a panel of a packed weight.
+  static constexpr Index kPanel = 1;
+
+  /// Where keys and values lie in a page of a cache: keys [96][D], then values [96][Dv].
+  struct Page {
+    Index head_dim = 0, value_stride = 0;
+    Index key(Index slot, Index d) const { return slot * head_dim + d; }
+    Index value(Index slot, Index d) const { return kKeyTile * head_dim + slot * value_stride + d; }
+  };
+  static Page page(Index head_dim, Index value_dim) { return {head_dim, value_dim}; }
+
+  static void product(Context& context, const ProductCall<Scalar>& call) {
+    const Index rows = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
+    const int workers = context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
+    const Index share = (N + workers - 1) / workers;
+    context.parallel((N + share - 1) / share, workers, [&](Index item, int) {
+      const Index begin = item * share, end = std::min(N, begin + share);
+      const Eigen::Map<const RowMajorMatrix<Scalar>> weight(call.weight + begin * K, end - begin, K);
+      call.out.slice(1, begin, end).matrix().noalias() = call.x.matrix() * weight.transpose();
+      for (Index r = 0; r < rows; ++r)
+        for (Index n = begin; n < end; ++n) {
+          Scalar y = call.out(r, n);
+          if (call.bias != nullptr) y = y + call.bias[n];
+          if (call.residual.data() != nullptr) y = y + call.residual(r, n);
+          call.out(r, n) = attend::activate(call.activation, y);
+        }
+    });
+  }
+
+  /// y = activation(x), of n elements; y may be x.
+  static void activate(Activation activation, const Scalar* x, Scalar* y, Index n) {
+    for (Index i = 0; i < n; ++i) y[i] = attend::activate(activation, x[i]);
+  }
+  /// y = x ⊙ y.
+  static void multiply(const Scalar* x, Scalar* y, Index n) {
+    for (Index i = 0; i < n; ++i) y[i] = y[i] * x[i];
+  }
+
+  /// One row; y may be x, weight and bias may be null. statistics: mean and 1 / sqrt(variance + eps).
+  static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y, Index n,
+                         Scalar* statistics) {
+    const Scalar count(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
+    Scalar centre(0), rest(0);
+    for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
+    centre = x[0] + centre / count;
+    for (Index i = 0; i < n; ++i) rest = rest + (x[i] - centre);
+    rest = rest / count;
+    normalize(x, centre, rest, weight, bias, eps, y, n, statistics + 1);
+    statistics[0] = centre + rest;
+  }
+  /// The same; statistic: 1 / sqrt(mean(x²) + eps).
+  static void rms_norm(const Scalar* x, const Scalar* weight, double eps, Scalar* y, Index n, Scalar* statistic) {
+    normalize(x, Scalar(0), Scalar(0), weight, nullptr, eps, y, n, statistic);
+  }
+
+  /// One row in place, or where `log` the logarithm of it.
+  static void softmax(Scalar* y, Index n, bool log_of_it) {
+    using std::exp, std::log;
+    const Scalar none = -std::numeric_limits<Scalar>::infinity();
+    Scalar maximum = none, sum(0);
+    for (Index i = 0; i < n; ++i)
+      if (y[i] > maximum) maximum = y[i];
+    if (maximum == none) maximum = Scalar(0);  // -inf - -inf would be NaN
+    for (Index i = 0; i < n; ++i) sum = sum + exp(y[i] - maximum);
+    const bool empty = sum == Scalar(0);
+    for (Index i = 0; i < n; ++i) {
+      if (log_of_it)
+        y[i] = empty ? none : y[i] - maximum - log(sum);
+      else
+        y[i] = empty ? Scalar(0) : exp(y[i] - maximum) / sum;
+    }
+  }
+
+  /// (a, b) -> (a c - b s, b c + a s) for each pair of one row, in place.
+  static void rotate(Scalar* x, const Scalar* cosine, const Scalar* sine, Index pairs, bool interleaved) {
+    for (Index i = 0; i < pairs; ++i) {
+      Scalar &first = x[interleaved ? 2 * i : i], &second = x[interleaved ? 2 * i + 1 : pairs + i];
+      const Scalar a = first, b = second;
+      first = a * cosine[i] - b * sine[i];
+      second = b * cosine[i] + a * sine[i];
+    }
+  }
+
+  /// A checked call, and what its options ask for beside the output. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
+  static void attention(Context& context, const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
+                        const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query,
+                        const TensorView<Scalar, 4>& out) {
+    const AttentionSizes& sizes = call.sizes;
+    const Index blocks = (sizes.queries + 47) / 48, items = sizes.batch * sizes.heads * blocks;
+    const GenericAttention<Scalar> generic{call, options, source, query, out};
+    context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
+      const Index q0 = item % blocks * 48, h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
+      const Index q1 = std::min(sizes.query_count(b), q0 + 48);
+      if (q0 < q1) generic.rows(b, h, q0, q1);
+    });
+  }
+  /// The weights of queries [q0, q0 + n) of one head, n <= 48, into w [n, Tk].
+  static void attention_weights(const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
+                                const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query, Index b,
+                                Index h, Index q0, Index n, Scalar* w, Scalar* /*scratch*/) {
+    AttentionOptions<Scalar> inner = options;
+    const Shape<4> shape{call.sizes.batch, call.sizes.heads, call.sizes.queries, call.sizes.keys};
+    inner.weights = TensorView<Scalar, 4>(w - q0 * shape[3], shape, {0, 0, shape[3], 1});
+    const TensorView<Scalar, 4> no_output(nullptr, {shape[0], shape[1], shape[2], 0});
+    GenericAttention<Scalar>{call, inner, source, query, no_output}.rows(b, h, q0, q0 + n);
+  }
+  /// Scalars that attention_weights scribbles on.
+  static Index attention_weights_scratch(Index /*head_dim*/) { return 0; }
+
+ private:
+  /// y = (x - centre - rest) / sqrt(variance + eps) · weight + bias. The mean is centre + rest.
+  static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight, const Scalar* bias,
+                        double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
+    using std::sqrt;
+    Scalar squares(0);
+    for (Index i = 0; i < n; ++i) squares = squares + (x[i] - centre) * (x[i] - centre);
+    Scalar variance = squares / Scalar(static_cast<double>(n)) - rest * rest;
+    if (variance < Scalar(0)) variance = Scalar(0);
+    const Scalar inverse = Scalar(1) / sqrt(variance + Scalar(eps));
+    for (Index i = 0; i < n; ++i) {
+      Scalar v = (x[i] - centre - rest) * inverse;
+      if (weight != nullptr) v = v * weight[i];
+      if (bias != nullptr) v = v + bias[i];
+      y[i] = v;
+    }
+    *inverse_deviation = inverse;
+  }
+};
+
+#if ATTEND_HAS_KERNELS
+template <>
+struct Backend<float> {
+  static constexpr Index kPanel = 16;
+
+  using Page = PageLayout;
+  static Page page(Index head_dim, Index value_dim) { return {head_dim, (value_dim + 15) / 16 * 16}; }
+
+  static void product(Context& context, const ProductCall<float>& call) {
+    const Index rows = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
+    kernel::Product p;
+    p.a = call.x.data(), p.lda = call.x.stride(0), p.k = K;
+    p.w = call.weight;
+    p.c = call.out.data(), p.ldc = call.out.stride(0), p.n = N;
+    p.bias = call.bias;
+    p.residual = call.residual.data(), p.ldr = call.residual.stride(0);
+    p.activation = call.activation;
+    const int workers = context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
+    // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several threads an
+    // eighth of a thread's share of them: even, so that no thread waits for long.
+    const Index panels = (N + 15) / 16, row_blocks = (rows + 95) / 96;
+    const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
+    const Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
+    const Index shares = (panels + share - 1) / share;
+    context.parallel(row_blocks * shares, workers, [&](Index item, int) {
+      const Index m = item / shares * block, q = item % shares * share;
+      kernel::kernels().product(p, m, std::min(rows, m + block), q, std::min(panels, q + share));
+    });
+  }
+
+  static void activate(Activation activation, const float* x, float* y, Index n) {
+    kernel::kernels().activate(activation, x, y, n);
+  }
+  static void multiply(const float* x, float* y, Index n) { kernel::kernels().multiply(x, y, n); }
+  static void layer_norm(const float* x, const float* weight, const float* bias, double eps, float* y, Index n,
+                         float* statistics) {
+    kernel::kernels().layer_norm(x, weight, bias, static_cast<float>(eps), y, n, statistics);
+  }
+  static void rms_norm(const float* x, const float* weight, double eps, float* y, Index n, float* statistic) {
+    kernel::kernels().rms_norm(x, weight, static_cast<float>(eps), y, n, statistic);
+  }
+  static void softmax(float* y, Index n, bool log_of_it) { kernel::kernels().softmax(y, y, n, log_of_it); }
+  static void rotate(float* x, const float* cosine, const float* sine, Index pairs, bool interleaved) {
+    kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
+  }
+
+  static void attention(Context& context, const AttentionCall<float>& call, const AttentionOptions<float>& options,
+                        const KeyValueSource<float>& source, const TensorView<const float, 4>& query,
+                        const TensorView<float, 4>& out) {
+    for (const TensorView<float, 4>* square : {&options.weights, &options.scores})
+      if (square->data() != nullptr && square->size(3) > 1 && square->stride(3) != 1)
+        fail("scaled_dot_product_attention: the last axis of weights and scores must be contiguous");
+    if (options.log_sum_exp.data() != nullptr && !options.log_sum_exp.is_contiguous())
+      fail("scaled_dot_product_attention: log_sum_exp must be contiguous");
+    const kernel::Attention t = kernel_call(call, options, source, query, out);
+    kernel::run_attention(context, t, call.sizes.batch, kernel_heads(options.weights));
+    if (options.scores.data() != nullptr)
+      kernel::run_scores(context, at_stage(t, options.scores_stage), call.sizes.batch, kernel_heads(options.scores));
+  }
+  static void attention_weights(const AttentionCall<float>& call, const AttentionOptions<float>& options,
+                                const KeyValueSource<float>& source, const TensorView<const float, 4>& query, Index b,
+                                Index h, Index q0, Index n, float* w, float* scratch) {
+    const Index keys = call.sizes.keys;
+    const kernel::Kernels& kernels = kernel::kernels();
+    // Values take no part: of width 0 they are neither read nor written.
+    const TensorView<float, 4> no_output(nullptr, {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
+    const kernel::Attention t = kernel_call(call, options, source, query, no_output);
+    const kernel::QueryRows rows{.batch = b, .kv_head = h / (t.heads / t.kv_heads), .head = h, .heads = 1, .query = q0, .queries = n};
+    const auto total = kernel::AttentionState::at(scratch);
+    const auto next = kernel::AttentionState::at(scratch + kernel::AttentionState::floats(0));
+    float* memory = scratch + 2 * kernel::AttentionState::floats(0);
+    bool seen = false;
+    for (Index span = 0; span * kSpanTiles * kKeyTile < keys; ++span) {
+      if (kernels.attention_span(t, rows, span, seen ? next : total, memory) == kernel::SpanResult::nothing) continue;
+      if (seen) kernels.attention_merge(t, rows, total, next);
+      seen = true;
+    }
+    if (!seen) std::fill_n(total.maximum, kernel::kQueryRows, -std::numeric_limits<float>::infinity());
+    kernels.attention_finish(t, rows, total);
+    kernels.attention_weights(t, rows, &total, {w - q0 * keys, 0, 0, keys}, memory);
+  }
+  static Index attention_weights_scratch(Index head_dim) {
+    kernel::Attention t;
+    t.head_dim = head_dim;
+    return kernel::attention_scratch_floats(t) + 2 * kernel::AttentionState::floats(0);
+  }
+};
+#endif  // ATTEND_HAS_KERNELS
+
+}  // namespace ATTEND_FLAGS
+}  // namespace detail
+}  // namespace attend
