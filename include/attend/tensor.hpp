@@ -13,6 +13,7 @@
 #include <Eigen/Core>
 
 #include <attend/core/aligned.hpp>
+#include <attend/core/flags.hpp>
 #include <attend/core/overlap.hpp>
 #include <attend/core/shape.hpp>
 
@@ -176,7 +177,7 @@ class TensorView {
     return {data_, {rows.count, shape_[Rank - 1]}, {rows.stride, strides_[Rank - 1]}, {}};
   }
   /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
-  template <std::integral... I>
+  template <std::integral... I, class = detail::Flags>
     requires(Rank >= 1 && static_cast<int>(sizeof...(I)) == (Rank >= 2 ? Rank - 2 : 0))
   MatrixMap<T> matrix(I... i) const {
     using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
@@ -275,7 +276,7 @@ class Tensor {
     result.template copy_nested<Rank>(values, next);
     return result;
   }
-  template <class Derived>
+  template <class Derived, class = detail::Flags>
     requires(Rank == 2)
   explicit Tensor(const Eigen::DenseBase<Derived>& m) : Tensor({m.rows(), m.cols()}) {
     view().matrix() = m.derived();
@@ -330,9 +331,9 @@ class Tensor {
   TensorView<const T, NewRank> reshape(const Shape<NewRank>& shape) const {
     return view().template reshape<NewRank>(shape);
   }
-  template <std::integral... I>
+  template <std::integral... I, class = detail::Flags>
   auto matrix(I... i) { return view().matrix(i...); }
-  template <std::integral... I>
+  template <std::integral... I, class = detail::Flags>
   auto matrix(I... i) const { return view().matrix(i...); }
 
  private:

@@ -17,16 +17,6 @@ using Index = std::ptrdiff_t;
 template <int Rank>
 using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;
 
-/// "[2, 5, 512]".
-inline std::string to_string(std::span<const Index> shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
-}
-
 /// Number of elements. Error where a size is negative or the product (in units of `element_size` bytes) does
 /// not fit an Index. A zero anywhere makes the product 0, but the other factors must fit all the same.
 inline Index checked_numel(std::span<const Index> shape, std::size_t element_size = 1) {
