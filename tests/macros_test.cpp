@@ -104,6 +104,7 @@
 #include <attend/core/context.hpp>
 #include <attend/core/error.hpp>
 #include <attend/core/flags.hpp>
+#include <attend/core/overlap.hpp>
 #include <attend/core/parameter.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/core/threads.hpp>
@@ -161,6 +162,7 @@
 #include <attend/reference/layers.hpp>
 #include <attend/reference/math.hpp>
 #include <attend/rotary.hpp>
+#include <attend/rows.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 #include <attend/score_modifier.hpp>
 #include <attend/softmax.hpp>
