@@ -16,6 +16,10 @@
 #include <string>
 #include <vector>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 // Two functions have no entry in the table of kernels: their loops are added here to the regions of dispatch.hpp.
 #define CHECK_MAPS                                                                                           \
   __attribute__((noinline)) inline void map_exp2(const float* x, float, float* out, int n) {                 \

@@ -46,7 +46,7 @@ TEST(Overlap, IsExactForEvenlySpacedRows) {
                                                << ", " << to_string(b.shape()) << to_string(b.strides()) << " at " << b.data() - buffer;
     ASSERT_EQ(detail::overlap(b, a), expected);
     shared += expected;
-    const auto x = detail::byte_range(a), y = detail::byte_range(b);
+    const detail::Layout x(a), y(b);
     interleaved += !expected && x.begin < y.end && y.begin < x.end;
   }
   EXPECT_GT(shared, 3000);

@@ -13,6 +13,8 @@
 #include <attend/position.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 
+#include "same_bits.hpp"
+
 using attend::Context;
 using attend::Index;
 using attend::RopeType;
@@ -32,10 +34,7 @@ Tensor<S, Rank> random_tensor(const Shape<Rank>& shape, unsigned seed) {
   for (S& value : x.span()) value = static_cast<S>(static_cast<float>(uniform(generator)));
   return x;
 }
-template <int Rank>
-bool same_bits(const Tensor<float, Rank>& a, const Tensor<float, Rank>& b) {
-  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
-}
+using attend_test::same_bits;
 RotaryOptions yarn(double theta, double factor, Index original) {
   RotaryOptions o{.head_dim = 16};
   o.rope_theta = theta, o.rope_type = RopeType::yarn, o.factor = factor, o.original_max_position_embeddings = original;

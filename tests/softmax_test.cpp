@@ -10,6 +10,8 @@
 
 #include <attend/softmax.hpp>
 
+#include "same_bits.hpp"
+
 using attend::Context;
 using attend::Index;
 using attend::Shape;
@@ -28,10 +30,7 @@ Tensor<S, Rank> random_tensor(const Shape<Rank>& shape, unsigned seed, double sc
   for (S& value : x.span()) value = static_cast<S>(static_cast<float>(normal(generator)));
   return x;
 }
-template <int Rank>
-bool same_bits(const Tensor<float, Rank>& a, const Tensor<float, Rank>& b) {
-  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
-}
+using attend_test::same_bits;
 /// Both by the definition, over the middle axis of x [before, n, after].
 template <class S>
 void check_definition(const Tensor<S, 3>& x, const Tensor<S, 3>& soft, const Tensor<S, 3>& logs) {

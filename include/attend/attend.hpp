@@ -9,6 +9,7 @@
 #include <attend/encoder.hpp>
 #include <attend/encoder_block.hpp>
 #include <attend/feed_forward.hpp>
+#include <attend/fwd.hpp>
 #include <attend/introspection.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>

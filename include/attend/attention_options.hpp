@@ -60,6 +60,10 @@ inline Index longest_sequence(const char* who, std::span<const Index> offsets, I
   return most;
 }
 
+template <class Scalar>
+bool gives_more(const AttentionOptions<Scalar>& o) {
+  return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr || o.average_weights.data() != nullptr;
+}
 /// Error where what a call gives beside its output overlaps an operand, or itself.
 template <class Scalar>
 void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,

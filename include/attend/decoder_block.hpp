@@ -66,7 +66,8 @@ class DecoderBlock {
                TensorView<Scalar, 3> out) const {
     detail::check_apart(context, "DecoderBlock", {"out", out}, {{"memory", memory}});
     for (const AttentionOptions<Scalar>* options : {&self, &cross})
-      detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"memory", memory}, {"out", out}});
+      if (detail::gives_more(*options))
+        detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"memory", memory}, {"out", out}});
     run(
         context, x, out,
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
@@ -81,7 +82,8 @@ class DecoderBlock {
   void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& targets, const KVCache<Scalar>& memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
     for (const AttentionOptions<Scalar>* options : {&self, &cross})
-      detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"out", out}});
+      if (detail::gives_more(*options))
+        detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"out", out}});
     run(
         context, x, out,
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {

@@ -145,7 +145,7 @@ void check_operands(const Context& context, const char* who, const Rows<const Sc
   if (!residual.shape().empty()) {
     if (!std::ranges::equal(residual.shape(), out.shape()))
       fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
-    residual.check(who, out.width());
+    residual.check_input(who, out.width());
   }
   check_apart(context, who, {"out", out.view()}, {{"x", x.view()}, {"the residual", residual.view()}});
 }
@@ -187,7 +187,7 @@ class Linear {
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
     detail::check_assigned(context, "Linear", *this);
-    x.check("Linear", options_.in_features);
+    x.check_input("Linear", options_.in_features);
     out.check_output("Linear", x.leading(), options_.out_features);
     detail::check_operands(context, "Linear", x, epilogue.residual, out);
     detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());

@@ -48,7 +48,9 @@ class MultiHeadAttention {
       v_proj_ = Weight<Scalar>({keys}, options_.vdim);
       if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
     }
-    out_proj_ = Linear<Scalar>({.in_features = queries, .out_features = options_.embed_dim, .bias = options_.out_bias.value_or(options_.bias)});
+    out_proj_ = Weight<Scalar>({options_.embed_dim}, queries);
+    options_.out_bias = options_.out_bias.value_or(options_.bias);
+    if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
     if (options_.bias_kv) bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
     if (options_.qk_norm)
       for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
@@ -79,7 +81,8 @@ class MultiHeadAttention {
       visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data(), &bias_k_assigned_));
       visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data(), &bias_v_assigned_));
     }
-    out_proj_.parameters(prefixed("out_proj", visit));
+    visit("out_proj.weight", out_proj_.parameter());
+    if (options_.out_bias.value_or(true)) visit("out_proj.bias", out_bias_.parameter());
     if (options_.qk_norm) {
       q_norm_.parameters(prefixed("q_norm", visit));
       k_norm_.parameters(prefixed("k_norm", visit));
@@ -90,7 +93,7 @@ class MultiHeadAttention {
   bool assigned() const {
     const bool weights = fused() ? in_proj_.assigned() : q_proj_.assigned() && k_proj_.assigned() && v_proj_.assigned();
     const bool extra = !options_.bias_kv || (bias_k_assigned_.all() && bias_v_assigned_.all());
-    return weights && (!options_.bias || in_bias_.assigned()) && extra && out_proj_.assigned();
+    return weights && (!options_.bias || in_bias_.assigned()) && extra && out_proj_.assigned() && (!options_.out_bias.value_or(true) || out_bias_.assigned());
   }
 
   /// Self-attention. x [B, T, E] -> out [B, T, E]. `epilogue` follows in the output projection's pass. In all forms, `out`
@@ -151,7 +154,7 @@ class MultiHeadAttention {
     const auto value_heads = head_view(values, value_at, B, G, Tk, D);
     if (extra_keys() == 0)
       return finish(context, frame, Tk, options, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-        scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, inner, mixed);
+        detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, inner, mixed);
       });
     // The extra keys are visible to all, whatever the mask says of the others.
     if (!options.key_lengths.empty() || !options.key_offsets.empty())
@@ -169,7 +172,7 @@ class MultiHeadAttention {
     else if (mask)
       with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
     finish(context, frame, Tk + extra_keys(), with_extra, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-      scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, inner, mixed);
+      detail::scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, inner, mixed);
     });
   }
 
@@ -198,7 +201,7 @@ class MultiHeadAttention {
     if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
+             detail::scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
            });
   }
 
@@ -211,7 +214,7 @@ class MultiHeadAttention {
            std::to_string(options_.vdim));
     detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
-    Rows<const Scalar>(memory).check("MultiHeadAttention (memory)", options_.kdim);
+    Rows<const Scalar>(memory).check_input("MultiHeadAttention (memory)", options_.kdim);
     if (memory.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -242,7 +245,7 @@ class MultiHeadAttention {
     normalize(context, q_norm_, query);
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
+             detail::scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
            });
   }
 
@@ -282,12 +285,17 @@ class MultiHeadAttention {
     const char* who = "MultiHeadAttention";
     const Rows<const Scalar> x(query);
     const Rows<Scalar> y(out);
-    x.check("MultiHeadAttention (query)", query.size(2));
-    Rows<const Scalar>(key).check("MultiHeadAttention (key)", key.size(2));
-    Rows<const Scalar>(value).check("MultiHeadAttention (value)", value.size(2));
+    x.check_input("MultiHeadAttention (query)", query.size(2));
     y.check_output(who, x.leading(), options_.embed_dim);
     detail::check_operands(context, who, x, epilogue.residual, y);
-    detail::check_apart(context, who, {"out", out}, {{"key", key}, {"value", value}});
+    if (!detail::same_places(query, key) || !detail::same_places(key, value)) {
+      Rows<const Scalar>(key).check_input("MultiHeadAttention (key)", key.size(2));
+      Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
+      detail::check_apart(context, who, {"out", out}, {{"key", key}, {"value", value}});
+    }
+    if (!options.sinks.empty())
+      detail::check_apart(context, who, {"out", out}, {{"sinks", TensorView<const Scalar, 1>(options.sinks.data(), {static_cast<Index>(options.sinks.size())})}});
+    if (!detail::gives_more(options)) return;
     detail::check_outputs_apart(context, who, options,
                                 {{"query", query}, {"key", key}, {"value", value}, {"the residual", epilogue.residual.view()}, {"out", out}});
   }
@@ -364,7 +372,7 @@ class MultiHeadAttention {
       attend(inner, heads(mixed, H));
       context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
     }
-    out_proj_.forward(context, mixed, out, epilogue);
+    detail::product<Scalar>(context, mixed.rows(), out_proj_, 0, out_bias_, epilogue, out.rows());
   }
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T, Index D) {
     return {rows.data() + column, {B, H, T, D}, {T * rows.stride(0), D, rows.stride(0), 1}};
@@ -382,8 +390,8 @@ class MultiHeadAttention {
 
   MultiHeadAttentionOptions options_;
   Weight<Scalar> in_proj_, q_proj_, k_proj_, v_proj_;
-  Bias<Scalar> in_bias_;
-  Linear<Scalar> out_proj_;
+  Weight<Scalar> out_proj_;
+  Bias<Scalar> in_bias_, out_bias_;
   Norm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;

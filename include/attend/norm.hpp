@@ -71,8 +71,10 @@ class Norm {
     if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
-    detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
-    detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
+    if (mean.data() != nullptr)
+      detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
+    if (inverse_deviation.data() != nullptr)
+      detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
     if (x.empty()) return;
     // an item is 16 rows, so that few rows make few items
     context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),

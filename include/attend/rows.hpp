@@ -31,7 +31,7 @@ class Rows {
   template <class U, int Rank>
     requires(Rank >= 1 && Rank <= static_cast<int>(kMaxRank) && std::is_convertible_v<U (*)[], T (*)[]>)
   Rows(const TensorView<U, Rank>& view) : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
-    std::copy(view.shape().begin(), view.shape().end(), shape_.begin());
+    for (std::size_t i = 0; i < rank_; ++i) shape_[i] = view.shape()[i];
     const detail::RowSpacing rows = detail::row_spacing(view.shape(), view.strides());
     count_ = rows.count, stride_ = rows.stride;
     const bool contiguous = width_ <= 1 || view.strides().back() == 1 || count_ == 0;
@@ -62,24 +62,23 @@ class Rows {
   /// The shape that the rows came with.
   std::span<const Index> shape() const { return {shape_.data(), rank_}; }
   /// The rows as a matrix, without that shape. [count, width]
-  TensorView<T, 2> view() const { return {data_, {count_, width_}, {stride_, 1}}; }
+  TensorView<T, 2> view() const { return {data_, {count_, width_}, {stride_, 1}, {}}; }
 
   /// All of it but the last size.
   std::span<const Index> leading() const { return shape().first(rank_ > 0 ? rank_ - 1 : 0); }
 
   /// Error of `who` where the view was none of rows of `width` elements.
-  void check(const char* who, Index width) const {
-    if (width_ != width || rank_ == 0) fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
+  void check_input(const char* who, Index width) const {
+    if (width_ != width || rank_ == 0) fail_width(who, width);
     if (fault_ != Fault::none) fail_fault(who);
   }
   /// The same of an output, whose shape is [leading…, width] and whose rows do not overlap each other.
   void check_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
-    if (width_ != width || rank_ != leading_sizes.size() + 1 || !std::equal(leading_sizes.begin(), leading_sizes.end(), shape_.begin()))
-      fail_output(who, leading_sizes, width);
+    bool fits = width_ == width && rank_ == leading_sizes.size() + 1;
+    for (std::size_t i = 0; fits && i + 1 < rank_; ++i) fits = shape_[i] == leading_sizes[i];
+    if (!fits) fail_output(who, leading_sizes, width);
     if (fault_ != Fault::none) fail_fault(who);
-    if (count_ > 1 && (stride_ < 0 ? -stride_ : stride_) < width_)
-      fail(std::string(who) + ": rows of shape " + to_string(shape()) + " overlap each other: they are " +
-           std::to_string(stride_) + " elements apart");
+    if (count_ > 1 && (stride_ < 0 ? -stride_ : stride_) < width_) fail_rows(who);
   }
 
  private:
@@ -87,6 +86,9 @@ class Rows {
   friend class Rows;
   enum class Fault : unsigned char { none, gaps, uneven };
 
+  [[noreturn]] void fail_width(const char* who, Index width) const {
+    fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
+  }
   [[noreturn]] void fail_fault(const char* who) const {
     const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
     if (fault_ == Fault::gaps) fail(view + " the last axis must be contiguous" + kCopy);
@@ -96,6 +98,10 @@ class Rows {
     std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
     expected.push_back(width);
     fail_shape(std::string(who) + " (output)", to_string(expected), shape());
+  }
+  [[noreturn]] void fail_rows(const char* who) const {
+    fail(std::string(who) + ": rows of shape " + to_string(shape()) + " overlap each other: they are " +
+         std::to_string(stride_) + " elements apart");
   }
   static constexpr const char* kCopy = "; copy it first, by Tensor(view) or attend::copy";
 
@@ -112,25 +118,30 @@ struct Operand {
   const char* name;
   Layout layout;
 };
+[[noreturn]] inline void fail_overlap(const char* who, const char* out, const char* other) {
+  if (other == nullptr) fail(std::string(who) + ": elements of " + out + " overlap each other");
+  fail(std::string(who) + ": " + out + " overlaps " + other);
+}
 /// Error where `out` shares an element with an operand, or its elements with each other. Views without data share none.
 inline void check_apart(const Context& context, const char* who, const Operand& out, std::initializer_list<Operand> others) {
   if (context.measuring() || out.layout.data == nullptr) return;
-  if (overlaps_itself(out.layout)) fail(std::string(who) + ": elements of " + out.name + " overlap each other");
+  if (overlaps_itself(out.layout)) fail_overlap(who, out.name, nullptr);
   for (const Operand& other : others)
-    if (overlap(out.layout, other.layout)) fail(std::string(who) + ": " + out.name + " overlaps " + other.name);
+    if (overlap(out.layout, other.layout)) fail_overlap(who, out.name, other.name);
 }
 /// Error where `out` shares an element with x, and is not x itself, or its elements with each other.
-inline void check_in_place(const Context& context, const char* who, const Layout& out, const Layout& x) {
+template <class Out, class X>
+void check_in_place(const Context& context, const char* who, const Out& out, const X& x) {
   if (context.measuring()) return;
-  if (overlaps_itself(out)) fail(std::string(who) + ": elements of out overlap each other");
-  if (!same_places(out, x) && overlap(out, x)) fail(std::string(who) + ": out overlaps x without being x");
+  if (overlaps_itself(out)) fail_overlap(who, "out", nullptr);
+  if (!same_places(out, x) && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
 }
 
 /// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or apart from it.
 template <class Scalar>
 void check_rows_in_place(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                          Index width) {
-  x.check(who, width);
+  x.check_input(who, width);
   out.check_output(who, x.leading(), width);
   check_in_place(context, who, out.view(), x.view());
 }

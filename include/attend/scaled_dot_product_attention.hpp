@@ -67,6 +67,49 @@ template <class T>
 void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
   if (x.size(3) > 1 && x.stride(3) != 1) fail(std::string(who) + ": the last axis must be contiguous");
 }
+
+/// The public functions, for operands that are known to be apart: layers call these on tensors of their own.
+template <class Scalar>
+void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query, TensorView<const Scalar, 4> key,
+                                  TensorView<const Scalar, 4> value, const AttentionOptions<Scalar>& options,
+                                  TensorView<Scalar, 4> out) {
+  const char* who = "scaled_dot_product_attention";
+  const Shape<4>& q = query.shape();
+  const Index batch = key.size(0);
+  if (batch != q[0] || key.size(3) != q[3])
+    fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}), key.shape());
+  check_shape("scaled_dot_product_attention (value)", Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
+  check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)}, out.shape());
+  for (const auto* view : {&query, &key, &value}) check_contiguous_rows(who, *view);
+  check_contiguous_rows(who, out);
+  AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
+  if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
+    if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
+    sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
+  }
+  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
+  if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
+  attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
+}
+template <class Scalar>
+void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query, const KVCache<Scalar>& cache,
+                                  const AttentionOptions<Scalar>& options, TensorView<Scalar, 4> out) {
+  const char* who = "scaled_dot_product_attention";
+  const KVCacheOptions& o = cache.options();
+  check_shape("scaled_dot_product_attention (query, with a cache)",
+              Shape<4>{cache.batch(), query.size(1), query.size(2), o.head_dim}, query.shape());
+  check_shape("scaled_dot_product_attention (output)",
+              Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
+  if (!options.query_offsets.empty() || !options.key_offsets.empty())
+    fail("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
+  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
+  check_contiguous_rows(who, query);
+  check_contiguous_rows(who, out);
+  if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
+  const AttentionSizes sizes{query.size(0), query.size(1),  query.size(2), cache.max_length(),
+                             nullptr,       nullptr, cache.lengths().data()};
+  attend<Scalar>(context, query, {{}, {}, cache.tables()}, sizes, o.num_kv_heads, options, out, &cache);
+}
 }  // namespace detail
 
 /// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A row that
@@ -79,26 +122,12 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
                                   TensorView<const std::type_identity_t<Scalar>, 4> key,
                                   TensorView<const std::type_identity_t<Scalar>, 4> value,
                                   const std::type_identity_t<AttentionOptions<Scalar>>& options, TensorView<Scalar, 4> out) {
-  const char* who = "scaled_dot_product_attention";
-  const Shape<4>& q = query.shape();
-  const Index batch = key.size(0);
-  if (batch != q[0] || key.size(3) != q[3])
-    fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}), key.shape());
-  check_shape("scaled_dot_product_attention (value)", Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
-  check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)}, out.shape());
-  for (const auto* view : {&query, &key, &value}) detail::check_contiguous_rows(who, *view);
-  detail::check_contiguous_rows(who, out);
-  AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
-  if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
-    if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
-    sizes = detail::ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
-  }
-  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  const char* who = "scaled_dot_product_attention";
   detail::check_apart(context, who, {"out", out}, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
-  detail::check_outputs_apart(context, who, options, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
-  if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
-  detail::attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
+  if (detail::gives_more(options))
+    detail::check_outputs_apart(context, who, options, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+  detail::scaled_dot_product_attention<Scalar>(context, query, key, value, options, out);
 }
 
 /// The same over the keys and values of a cache, to which those of these queries were appended before if they see
@@ -108,24 +137,12 @@ template <class Scalar>
 void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
                                   const KVCache<Scalar>& cache, const std::type_identity_t<AttentionOptions<Scalar>>& options,
                                   TensorView<Scalar, 4> out) {
-  const char* who = "scaled_dot_product_attention";
-  const KVCacheOptions& o = cache.options();
-  check_shape("scaled_dot_product_attention (query, with a cache)",
-              Shape<4>{cache.batch(), query.size(1), query.size(2), o.head_dim}, query.shape());
-  check_shape("scaled_dot_product_attention (output)",
-              Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
-  if (!options.query_offsets.empty() || !options.key_offsets.empty())
-    fail("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
-  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
-  detail::check_contiguous_rows(who, query);
-  detail::check_contiguous_rows(who, out);
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  const char* who = "scaled_dot_product_attention";
   detail::check_apart(context, who, {"out", out}, {{"query", query}, {"sinks", sinks}});
-  detail::check_outputs_apart(context, who, options, {{"query", query}, {"sinks", sinks}, {"out", out}});
-  if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
-  const AttentionSizes sizes{query.size(0), query.size(1),  query.size(2), cache.max_length(),
-                             nullptr,       nullptr, cache.lengths().data()};
-  detail::attend<Scalar>(context, query, {{}, {}, cache.tables()}, sizes, o.num_kv_heads, options, out, &cache);
+  if (detail::gives_more(options))
+    detail::check_outputs_apart(context, who, options, {{"query", query}, {"sinks", sinks}, {"out", out}});
+  detail::scaled_dot_product_attention<Scalar>(context, query, cache, options, out);
 }
 
 /// The same as a new tensor.

@@ -13,6 +13,7 @@
 #include <Eigen/Core>
 
 #include <attend/core/aligned.hpp>
+#include <attend/core/flags.hpp>
 #include <attend/core/overlap.hpp>
 #include <attend/core/shape.hpp>
 
@@ -20,6 +21,8 @@ namespace attend {
 
 template <class T, int Rank>
 class TensorView;
+template <class T>
+class Rows;
 
 namespace detail {
 template <class T>
@@ -57,10 +60,10 @@ class TensorView {
   TensorView() = default;
   /// Contiguous data of `shape`.
   TensorView(T* data, const Shape<Rank>& shape)
-      : TensorView(data, (checked_numel(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape), Checked{}) {}
+      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape), Checked{}) {}
   /// Element (i, j, …) lies at data[i * strides[0] + j * strides[1] + …].
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides)
-      : TensorView(data, (checked_numel(shape), shape), strides, Checked{}) {}
+      : TensorView(data, (check_numel<Rank>(shape), shape), strides, Checked{}) {}
   /// All of a span, seen as `shape`; error where the sizes differ.
   template <class U>
     requires std::convertible_to<U (*)[], T (*)[]>
@@ -174,7 +177,7 @@ class TensorView {
     return {data_, {rows.count, shape_[Rank - 1]}, {rows.stride, strides_[Rank - 1]}, {}};
   }
   /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
-  template <std::integral... I>
+  template <std::integral... I, class = detail::Flags>
     requires(Rank >= 1 && static_cast<int>(sizeof...(I)) == (Rank >= 2 ? Rank - 2 : 0))
   MatrixMap<T> matrix(I... i) const {
     using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
@@ -211,6 +214,8 @@ class TensorView {
  private:
   template <class, int>
   friend class TensorView;
+  template <class>
+  friend class Rows;
 
   struct Checked {};  // of a shape that is a view's already
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides, Checked)
@@ -271,7 +276,7 @@ class Tensor {
     result.template copy_nested<Rank>(values, next);
     return result;
   }
-  template <class Derived>
+  template <class Derived, class = detail::Flags>
     requires(Rank == 2)
   explicit Tensor(const Eigen::DenseBase<Derived>& m) : Tensor({m.rows(), m.cols()}) {
     view().matrix() = m.derived();
@@ -326,9 +331,9 @@ class Tensor {
   TensorView<const T, NewRank> reshape(const Shape<NewRank>& shape) const {
     return view().template reshape<NewRank>(shape);
   }
-  template <std::integral... I>
+  template <std::integral... I, class = detail::Flags>
   auto matrix(I... i) { return view().matrix(i...); }
-  template <std::integral... I>
+  template <std::integral... I, class = detail::Flags>
   auto matrix(I... i) const { return view().matrix(i...); }
 
  private:

@@ -16,3 +16,34 @@
 #else
 #define ATTEND_ONLY 0
 #endif
+
+/// The inline namespace of all names: whether errors are exceptions, and which kernels there are. Units of a program that
+/// differ in it share nothing, where the linker would keep one of two functions of the same name, and a catch of Error
+/// would become an abort; that a layer does not pass between them is an error of linking. Other flags do not matter
+/// (core/flags.hpp).
+#if defined(__cpp_exceptions)
+#define ATTEND_ABI_ERRORS v0_exceptions
+#else
+#define ATTEND_ABI_ERRORS v0_no_exceptions
+#endif
+#if !ATTEND_HAS_KERNELS
+#define ATTEND_ABI_KERNELS _no_kernels
+#elif defined(ATTEND_ONLY_BASELINE)
+#define ATTEND_ABI_KERNELS _only_baseline
+#elif defined(ATTEND_ONLY_AVX2)
+#define ATTEND_ABI_KERNELS _only_avx2
+#elif defined(ATTEND_ONLY_AVX512)
+#define ATTEND_ABI_KERNELS _only_avx512
+#else
+#define ATTEND_ABI_KERNELS
+#endif
+#define ATTEND_ABI_JOIN(a, b) a##b
+#define ATTEND_ABI_EXPAND(a, b) ATTEND_ABI_JOIN(a, b)
+#define ATTEND_ABI ATTEND_ABI_EXPAND(ATTEND_ABI_ERRORS, ATTEND_ABI_KERNELS)
+
+/// Of functions that run when something is wrong: never inlined, and away from the code that runs.
+#if defined(__GNUC__)
+#define ATTEND_COLD __attribute__((cold, noinline))
+#else
+#define ATTEND_COLD
+#endif

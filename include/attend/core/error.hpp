@@ -1,10 +1,16 @@
-// Every error of the library leaves through attend::fail.
+// Every error of the library leaves through attend::throw_error.
 #pragma once
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
+
+#include <attend/core/config.hpp>
 
 namespace attend {
 
@@ -23,7 +29,18 @@ inline ErrorHandler& error_handler() noexcept {
   return handler;
 }
 
-[[noreturn]] inline void fail(const std::string& message) {
+/// "[2, 5, 512]".
+inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+namespace detail {
+[[noreturn]] ATTEND_COLD inline void throw_message(const std::string& message) {
   if (ErrorHandler handler = error_handler()) handler(message.c_str());
 #if defined(__cpp_exceptions)
   throw Error(message);
@@ -32,5 +49,46 @@ inline ErrorHandler& error_handler() noexcept {
   std::abort();
 #endif
 }
+
+/// A part of a message as one of few types, so that there are few of the functions below.
+template <class T>
+auto message_part(const T& value) {
+  if constexpr (std::is_convertible_v<const T&, std::string_view>)
+    return std::string_view(value);
+  else if constexpr (std::is_convertible_v<const T&, std::span<const std::ptrdiff_t>>)
+    return std::span<const std::ptrdiff_t>(value);
+  else if constexpr (std::is_floating_point_v<T>)
+    return static_cast<double>(value);
+  else if constexpr (std::is_unsigned_v<T>)
+    return static_cast<unsigned long long>(value);
+  else if constexpr (!std::is_same_v<T, char>)
+    return static_cast<long long>(value);
+  else
+    return value;
+}
+template <class Part>
+void append_part(std::string& text, Part part) {
+  if constexpr (std::is_same_v<Part, std::string_view> || std::is_same_v<Part, char>)
+    text += part;
+  else if constexpr (std::is_arithmetic_v<Part>)
+    text += std::to_string(part);
+  else
+    text += to_string(part);
+}
+template <class... Parts>
+[[noreturn]] ATTEND_COLD void throw_parts(Parts... parts) {
+  std::string message;
+  (append_part(message, parts), ...);
+  throw_message(message);
+}
+}  // namespace detail
+
+/// Throws an Error of the parts one after the other: text, numbers and shapes. Out of line, so that checks are small.
+template <class... Parts>
+[[noreturn]] void throw_error(const Parts&... parts) {
+  detail::throw_parts(detail::message_part(parts)...);
+}
+
+[[noreturn]] inline void fail(const std::string& message) { detail::throw_message(message); }
 
 }  // namespace attend

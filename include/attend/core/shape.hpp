@@ -17,16 +17,6 @@ using Index = std::ptrdiff_t;
 template <int Rank>
 using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;
 
-/// "[2, 5, 512]".
-inline std::string to_string(std::span<const Index> shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
-}
-
 /// Number of elements. Error where a size is negative or the product (in units of `element_size` bytes) does
 /// not fit an Index. A zero anywhere makes the product 0, but the other factors must fit all the same.
 inline Index checked_numel(std::span<const Index> shape, std::size_t element_size = 1) {
@@ -45,6 +35,15 @@ inline Index checked_numel(std::span<const Index> shape, std::size_t element_siz
     product *= size;
   }
   return empty ? 0 : product;
+}
+
+/// The same for a shape of fixed rank, without a call where all sizes are moderate.
+template <int Rank>
+void check_numel(const Shape<Rank>& shape, std::size_t element_size = 1) {
+  constexpr Index kModerate = Index{1} << (sizeof(Index) == 8 ? 48 : 16) / (Rank > 0 ? Rank : 1);
+  Index all = 0;
+  for (Index size : shape) all |= size;
+  if (all < 0 || all >= kModerate || element_size > 1024) checked_numel(shape, element_size);
 }
 
 /// Row-major strides, in elements.

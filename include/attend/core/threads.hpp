@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #endif
 
+#include <attend/core/flags.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend {
@@ -41,6 +42,7 @@ class FunctionRef<R(Args...)> {
 /// are done.
 using Executor = std::function<void(Index n, FunctionRef<void(Index)> task)>;
 
+inline namespace ATTEND_FLAGS {
 /// The floating-point environment of every task, whatever the caller's is: round to nearest, subnormals kept.
 /// Audio hosts and -Ofast flush them, and bits would depend on the thread. Restores the caller's at its end.
 class FloatEnvironment {
@@ -74,6 +76,18 @@ class FloatEnvironment {
   FloatEnvironment(const FloatEnvironment&) = delete;
   FloatEnvironment& operator=(const FloatEnvironment&) = delete;
 };
+}  // namespace ATTEND_FLAGS
+
+namespace detail::inline ATTEND_FLAGS {
+/// Tells the processor that a thread spins.
+inline void spin_pause() {
+#if defined(__SSE2__)
+  _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+  asm volatile("yield");
+#endif
+}
+}  // namespace detail::inline ATTEND_FLAGS
 
 /// `threads` - 1 workers that help the calling thread.
 class ThreadPool {
@@ -98,7 +112,7 @@ class ThreadPool {
     while (take_one()) {
     }
     for (int i = 0; pending_.load(std::memory_order_acquire) > 0; ++i) {
-      pause();
+      detail::spin_pause();
       if (i > 10000) std::this_thread::yield();  // fewer cores than threads
     }
   }
@@ -125,7 +139,7 @@ class ThreadPool {
         idle_since = Clock::now();
         continue;
       }
-      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i) pause();
+      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i) detail::spin_pause();
       if (Clock::now() - idle_since < std::chrono::microseconds(100)) continue;
       const std::uint32_t call = calls_.load(std::memory_order_seq_cst);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
@@ -138,13 +152,6 @@ class ThreadPool {
   void wake() {
     calls_.fetch_add(1, std::memory_order_seq_cst);
     calls_.notify_all();
-  }
-  static void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#elif defined(__aarch64__) && defined(__GNUC__)
-    asm volatile("yield");
-#endif
   }
 
   std::atomic<std::uint64_t> state_{0};

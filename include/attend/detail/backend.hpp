@@ -54,7 +54,7 @@ struct ProductCall {
   TensorView<Scalar, 2> out = {};  // [rows, N]
 };
 
-ATTEND_FLAGS_BEGIN
+inline namespace ATTEND_FLAGS {
 
 template <class Scalar>
 struct Backend {
@@ -278,6 +278,6 @@ struct Backend<float> {
 };
 #endif  // ATTEND_HAS_KERNELS
 
-ATTEND_FLAGS_END
+}  // namespace ATTEND_FLAGS
 }  // namespace detail
 }  // namespace attend

@@ -11,8 +11,7 @@
 #include <attend/core/tiling.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend::detail {
-ATTEND_FLAGS_BEGIN
+namespace attend::detail::inline ATTEND_FLAGS {
 
 /// One call for up to 48 rows of one head.
 template <class Scalar>
@@ -143,5 +142,4 @@ struct GenericAttention {
   }
 };
 
-ATTEND_FLAGS_END
-}  // namespace attend::detail
+}  // namespace attend::detail::inline ATTEND_FLAGS

@@ -1,7 +1,7 @@
 // The kernels, compiled once per ISA whatever the program's flags are, and the choice among them by cpuid.
 //
 // Each ISA is a region: `#pragma GCC target` or `#pragma clang attribute` around the same .inl files in a
-// namespace of its own. Under GCC a region is optimised even in a debug build, and fast-math and contraction are
+// namespace of its own, inside the one that names the unit's flags. Under GCC a region is optimised even in a debug build, and fast-math and contraction are
 // off in it on both compilers, since the bits are a promise.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <optional>
 
 #include <attend/core/config.hpp>
+#include <attend/core/flags.hpp>
 #include <attend/kernel/calls.hpp>
 
 namespace attend {
@@ -60,12 +61,12 @@ inline const char* to_string(Isa isa) {
 #pragma GCC push_options
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
-namespace attend::kernel::baseline {
+namespace attend::kernel::inline ATTEND_FLAGS::baseline {
 constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
 #define ATTEND_SIMD 128
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
-}  // namespace attend::kernel::baseline
+}  // namespace attend::kernel::inline ATTEND_FLAGS::baseline
 #if defined(__clang__)
 #pragma float_control(pop)
 #else
@@ -83,12 +84,12 @@ constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
 #pragma GCC target("avx2,fma")
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
-namespace attend::kernel::avx2 {
+namespace attend::kernel::inline ATTEND_FLAGS::avx2 {
 constexpr bool kWideRegisterFile = false;
 #define ATTEND_SIMD 256
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
-}  // namespace attend::kernel::avx2
+}  // namespace attend::kernel::inline ATTEND_FLAGS::avx2
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma float_control(pop)
@@ -109,12 +110,12 @@ constexpr bool kWideRegisterFile = false;
 #pragma GCC target("avx512f,avx2,fma")
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
-namespace attend::kernel::avx512 {
+namespace attend::kernel::inline ATTEND_FLAGS::avx512 {
 constexpr bool kWideRegisterFile = true;
 #define ATTEND_SIMD 512
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
-}  // namespace attend::kernel::avx512
+}  // namespace attend::kernel::inline ATTEND_FLAGS::avx512
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma float_control(pop)
@@ -136,8 +137,11 @@ constexpr bool kWideRegisterFile = true;
 namespace attend {
 namespace kernel {
 
-/// The kernels of an ISA, or null where the program was compiled without them.
-inline const Kernels* table_of(Isa isa) {
+inline namespace ATTEND_FLAGS {
+/// The kernels of an ISA, or null where the program was compiled without them. (A unit that is compiled by other flags has
+/// kernels of its own, to the same bits: those of baseline depend on flags, and a compiler adds the unit's instructions
+/// to those of a region.)
+constexpr const Kernels* table_of(Isa isa) {
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
   if (isa == Isa::avx512) return &avx512::table;
 #endif
@@ -149,6 +153,7 @@ inline const Kernels* table_of(Isa isa) {
 #endif
   return nullptr;
 }
+}  // namespace ATTEND_FLAGS
 
 /// Whether this machine (and its operating system) runs an ISA whose kernels are there.
 inline bool runs(Isa isa) {
@@ -175,24 +180,27 @@ inline Isa default_isa() {
   return *best;
 }
 
-struct Chosen {
-  Isa isa = default_isa();
-  const Kernels* kernels = table_of(isa);
-};
-inline Chosen& chosen() {
-  static Chosen choice;
-  return choice;
+/// One choice for the whole program, whatever flags its units have.
+inline Isa& chosen() {
+  static Isa isa = default_isa();
+  return isa;
 }
-inline const Kernels& kernels() { return *chosen().kernels; }
+
+inline namespace ATTEND_FLAGS {
+inline const Kernels& kernels() {
+  static constexpr const Kernels* tables[] = {table_of(Isa::baseline), table_of(Isa::avx2), table_of(Isa::avx512)};
+  return *tables[static_cast<int>(chosen())];
+}
+}  // namespace ATTEND_FLAGS
 
 }  // namespace kernel
 
 /// The ISA that the kernels run on.
-inline Isa isa() { return kernel::chosen().isa; }
+inline Isa isa() { return kernel::chosen(); }
 /// Chooses another, for tests and benchmarks, while nothing else runs; error where the machine lacks it.
 inline void set_isa(Isa isa) {
   if (!kernel::runs(isa)) fail(std::string("set_isa: this machine does not run ") + to_string(isa));
-  kernel::chosen() = {isa, kernel::table_of(isa)};
+  kernel::chosen() = isa;
 }
 
 }  // namespace attend

@@ -35,6 +35,14 @@ std::vector<std::uint32_t> COMPUTE() {
   return bits;
 }
 
+/// A layer and a tensor that the other unit made.
+std::vector<std::uint32_t> COMPUTE_WITH(const attend::Linear<float>& linear, const attend::Tensor<float, 2>& x) {
+  std::vector<std::uint32_t> bits;
+  const attend::Tensor<float, 2> y = linear(x);
+  for (const float value : y.span()) bits.push_back(std::bit_cast<std::uint32_t>(value));
+  return bits;
+}
+
 std::vector<double> COMPUTE_DOUBLE() {
   const auto y = attend_to_itself<double>();
   return {y.span().begin(), y.span().end()};
