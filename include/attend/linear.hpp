@@ -19,6 +19,7 @@ namespace attend {
 /// `offset(s)` and `width()` are columns of the product's output, padding of sections included.
 template <class Scalar>
 class Weight {
+  static_assert(detail::check_scalar<Scalar>());
   static constexpr Index kPanel = detail::Backend<Scalar>::kPanel;
 
  public:
