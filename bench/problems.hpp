@@ -70,7 +70,7 @@ struct LinearProblem {
 
   LinearProblem(Index m, Index k, Index n) : M(m), K(k), N(n) {}
   static Cost cost(Index M, Index K, Index N) { return Cost::of_weights(M, K * N); }
-  void run(Context& context) { layer.forward<2>(context, x, out); }
+  void run(Context& context) { layer.forward(context, x, out); }
   void run(const Way& way) { way.linear(x.data(), weights["weight"], weights["bias"], out.data(), M, K, N); }
 };
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/softmax.hpp>
 

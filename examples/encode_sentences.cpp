@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"

@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/text_generator.hpp>
 
 #include "command_line.hpp"

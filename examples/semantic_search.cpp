@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/model/sentence_encoder.hpp>

@@ -3,7 +3,7 @@
 #include <iostream>
 #include <string>
 
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/translator.hpp>
 
 #include "command_line.hpp"

@@ -1,7 +1,5 @@
-// After its first call, forward of every layer allocates nothing, and workspace_bytes is exact. Counted in malloc
-// and its kin, which operator new calls.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include <doctest/doctest.h>
+// After its first call, forward of every layer allocates nothing, and workspace_bytes is exact. Counted in
+// malloc and its kin, which operator new calls.
 
 #include <atomic>
 #include <cerrno>
@@ -11,6 +9,8 @@
 #include <vector>
 
 #include <attend/attend.hpp>
+
+#include "support.hpp"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -26,7 +26,9 @@ void* malloc(std::size_t n) { return ++allocations, __libc_malloc(n); }
 void* calloc(std::size_t n, std::size_t size) { return ++allocations, __libc_calloc(n, size); }
 void* realloc(void* p, std::size_t n) { return ++allocations, __libc_realloc(p, n); }
 void* memalign(std::size_t alignment, std::size_t n) { return ++allocations, __libc_memalign(alignment, n); }
-void* aligned_alloc(std::size_t alignment, std::size_t n) { return ++allocations, __libc_memalign(alignment, n); }
+void* aligned_alloc(std::size_t alignment, std::size_t n) {
+  return ++allocations, __libc_memalign(alignment, n);
+}
 int posix_memalign(void** p, std::size_t alignment, std::size_t n) {
   ++allocations;
   *p = __libc_memalign(alignment, n);
@@ -37,68 +39,57 @@ int posix_memalign(void** p, std::size_t alignment, std::size_t n) {
 
 namespace {
 using namespace attend;
+using attend_test::filled;
 
 /// f(context) twice: the second time must not allocate, and must need the bytes that were foretold.
 template <class F>
 void check_steady(const char* what, F&& f) {
   for (int threads : {1, 2}) {
-    CAPTURE(what);
-    CAPTURE(threads);
+    SCOPED_TRACE(std::string(what) + " with threads: " + std::to_string(threads));
     const std::size_t foretold = Context::measure(threads, f);
     Context context(threads);
     f(context);
-    CHECK(context.workspace().peak_bytes() == foretold);
+    EXPECT_EQ(context.workspace().peak_bytes(), foretold);
     const long before = allocations;
     f(context);
     f(context);
-#if ATTEND_HAS_KERNELS
-    CHECK(allocations - before == 0);
-#else
-    MESSAGE("skipped without kernels, whose promise this is: ", allocations - before, " allocations");
+#if ATTEND_HAS_KERNELS  // whose promise it is
+    EXPECT_EQ(allocations - before, 0);
 #endif
   }
 }
 
-template <class Layer>
-Layer filled(Layer layer) {
-  float x = 0;
-  layer.parameters([&](const std::string&, Parameter<float> p) {
-    std::vector<float> values(static_cast<std::size_t>(p.numel()));
-    for (float& v : values) v = (x = x > 0.1f ? -0.1f : x + 0.013f);
-    p.assign(0, p.rows(), values.data());
-  });
-  return layer;
-}
-
-TEST_CASE("the counters count") {
+TEST(Allocations, AreCounted) {
   const long before = allocations;
   int* volatile number = new int;
   delete number;
   void* volatile block = std::malloc(1);
   std::free(block);
-  CHECK(allocations - before >= 2);
+  EXPECT_GE(allocations - before, 2);
 }
 
-TEST_CASE("forward allocates nothing after the first call") {
+TEST(Forward, AllocatesNothingAfterTheFirstCall) {
   // large enough for two threads, and small
   for (const Index T : {Index{7}, Index{300}}) {
     const Tensor<float, 3> x({2, T, 48}, 0.5f), memory({2, T + 3, 48}, 0.25f);
     Tensor<float, 3> y(x.shape());
-    const auto linear = filled(Linear<float>({.in_features = 48, .out_features = 48}));
-    check_steady("Linear", [&](Context& c) { linear.forward<3>(c, x, y.view(), {.activation = Activation::gelu}); });
-    const auto norm = filled(LayerNorm<float>({.normalized_shape = 48}));
-    check_steady("LayerNorm", [&](Context& c) { norm.forward<3>(c, x, y.view()); });
-    const auto feed_forward = filled(FeedForward<float>({.embed_dim = 48, .dim_feedforward = 200}));
-    check_steady("FeedForward", [&](Context& c) { feed_forward.forward<3>(c, x, y.view()); });
-    const auto gated = filled(FeedForward<float>({48, 200, Activation::silu, true}));
-    check_steady("gated FeedForward", [&](Context& c) { gated.forward<3>(c, x, y.view()); });
-    const Embedding<float> embedding({.num_embeddings = 9, .embedding_dim = 48});
+    const auto linear = filled<float>(Linear<float>({.in_features = 48, .out_features = 48}));
+    check_steady("Linear", [&](Context& c) { linear.forward(c, x, y.view(), {.activation = Activation::gelu}); });
+    const auto norm = filled<float>(LayerNorm<float>({.normalized_shape = 48}));
+    check_steady("LayerNorm", [&](Context& c) { norm.forward(c, x, y.view()); });
+    const auto feed_forward = filled<float>(FeedForward<float>({.embed_dim = 48, .dim_feedforward = 200}));
+    check_steady("FeedForward", [&](Context& c) { feed_forward.forward(c, x, y.view()); });
+    const auto gated = filled<float>(FeedForward<float>({48, 200, Activation::silu, true}));
+    check_steady("gated FeedForward", [&](Context& c) { gated.forward(c, x, y.view()); });
+    const auto embedding = filled<float>(Embedding<float>({.num_embeddings = 9, .embedding_dim = 48}));
     const Tensor<std::int32_t, 2> ids({2, T}, 3);
     check_steady("Embedding", [&](Context& c) { embedding.forward(c, const_view(ids), y.view()); });
 
-    Tensor<float, 4> q({2, 4, T, 12}, 0.1f), k({2, 2, T + 3, 12}, 0.2f), v({2, 2, T + 3, 16}, 0.3f), out({2, 4, T, 16});
+    Tensor<float, 4> q({2, 4, T, 12}, 0.1f), k({2, 2, T + 3, 12}, 0.2f), v({2, 2, T + 3, 16}, 0.3f),
+        out({2, 4, T, 16});
     Tensor<float, 4> weights({2, 4, T, T + 3});
-    for (const Mask& mask : {Mask(), Mask(causal(Corner::bottom_right)), Mask([](Index, Index, Index i, Index j) { return (i + j) % 3 != 0; })})
+    for (const Mask& mask : {Mask(), Mask(causal(Corner::bottom_right)),
+                             Mask([](Index, Index, Index i, Index j) { return (i + j) % 3 != 0; })})
       check_steady("attention", [&](Context& c) {
         scaled_dot_product_attention<float>(c, q, k, v, {.mask = mask, .weights = weights}, out.view());
       });
@@ -109,33 +100,40 @@ TEST_CASE("forward allocates nothing after the first call") {
     cache.append(k, k);
     check_steady("decoding", [&](Context& c) {
       if (!c.measuring()) cache.append(k.slice(2, 0, 1), k.slice(2, 0, 1));
-      scaled_dot_product_attention<float>(c, one, cache, {.mask = causal(Corner::bottom_right)}, one_out.view());
+      scaled_dot_product_attention<float>(c, one, cache, {.mask = causal(Corner::bottom_right)},
+                                          one_out.view());
     });
 
     for (bool norm_first : {false, true}) {
-      const auto attention = filled(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4, .num_kv_heads = 2}));
-      check_steady("MultiHeadAttention", [&](Context& c) { attention.forward(c, x, {.mask = causal()}, y.view()); });
-      check_steady("cross attention", [&](Context& c) { attention.forward(c, x, memory, memory, {}, y.view()); });
-      const auto encoder = filled(Encoder<float>({.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100, .norm_first = norm_first},
-                                                  .num_layers = 2,
-                                                  .final_norm = true}));
+      const auto attention =
+          filled<float>(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4, .num_kv_heads = 2}));
+      check_steady("MultiHeadAttention",
+                   [&](Context& c) { attention.forward(c, x, {.mask = causal()}, y.view()); });
+      check_steady("cross attention",
+                   [&](Context& c) { attention.forward(c, x, memory, memory, {}, y.view()); });
+      const auto encoder = filled<float>(Encoder<float>(
+          {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100, .norm_first = norm_first},
+           .num_layers = 2,
+           .final_norm = true}));
       check_steady("Encoder", [&](Context& c) { encoder.forward(c, x, {}, y.view()); });
-      const auto decoder = filled(Decoder<float>({.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100, .norm_first = norm_first},
-                                                  .num_layers = 2}));
-      check_steady("Decoder", [&](Context& c) { decoder.forward(c, x, memory, {.mask = causal()}, {}, y.view()); });
+      const auto decoder = filled<float>(Decoder<float>(
+          {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100, .norm_first = norm_first},
+           .num_layers = 2}));
+      check_steady("Decoder",
+                   [&](Context& c) { decoder.forward(c, x, memory, {.mask = causal()}, {}, y.view()); });
     }
   }
 }
 
-TEST_CASE("workspace_bytes needs no data") {
-  const Encoder<float> encoder({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}});
+TEST(WorkspaceBytes, NeedsNoData) {
+  const auto encoder = filled<float>(Encoder<float>({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}}));
   const TensorView<float, 3> shape_only(nullptr, {1, 40, 32});
   const std::size_t bytes = workspace_bytes(encoder, 1, shape_only, AttentionOptions<float>{}, shape_only);
   Context context;
   const Tensor<float, 3> x({1, 40, 32});
   Tensor<float, 3> y(x.shape());
   encoder.forward(context, x, {}, y.view());
-  CHECK(bytes == context.workspace().peak_bytes());
+  EXPECT_EQ(bytes, context.workspace().peak_bytes());
 }
 
 }  // namespace

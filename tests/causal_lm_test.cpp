@@ -1,6 +1,4 @@
 // Decoder-only models against the values of the conformance folder, and configs that must be refused.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,23 +10,37 @@
 
 #include <attend/model/generation.hpp>
 
+#include "support.hpp"
+
 namespace {
 using namespace attend;
+using attend_test::error_or_none;
+using attend_test::Folder;
+using attend_test::kUnpublished;
+using attend_test::published;
+using testing::HasSubstr;
+using testing::Not;
 namespace fs = std::filesystem;
 
-const fs::path kConformance = ATTEND_CONFORMANCE_DIR;
-
-std::vector<fs::path> decoder_folders() {
-  std::vector<fs::path> folders;
-  for (const char* kind : {"models", "models_old_style"}) {
-    if (!fs::exists(kConformance / kind)) continue;
-    for (const auto& entry : fs::directory_iterator(kConformance / kind))
-      if (read_json(entry.path() / "about.json").at("kind") == "decoder") folders.push_back(entry.path());
+/// A published folder of each family.
+class CausalLMOf : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    folder = published(GetParam());
+    if (folder.empty()) GTEST_SKIP() << kUnpublished;
   }
-  std::sort(folders.begin(), folders.end());
-  if (folders.empty()) MESSAGE("skipped: no models in " << kConformance.string());
-  return folders;
-}
+  fs::path folder;
+};
+INSTANTIATE_TEST_SUITE_P(Families, CausalLMOf,
+                         testing::Values("models/bloom", "models/gemma2", "models/gpt2", "models/gpt_neox",
+                                         "models/llama", "models/llama3_rope", "models/mistral",
+                                         "models/qwen2", "models/qwen3", "models_old_style/gpt2",
+                                         "models_old_style/llama3_rope"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
 
 Tensor<std::int32_t, 2> ids_of(const SafeTensors& file, const char* name) {
   const Tensor<std::int64_t, 2> wide = file.read<std::int64_t, 2>(name);
@@ -39,7 +51,8 @@ Tensor<std::int32_t, 2> ids_of(const SafeTensors& file, const char* name) {
 
 template <class Scalar>
 double largest_difference(const Tensor<Scalar, 3>& got, const Tensor<double, 3>& expected) {
-  REQUIRE(got.shape() == expected.shape());
+  EXPECT_EQ(got.shape(), expected.shape());
+  if (got.shape() != expected.shape()) return std::numeric_limits<double>::infinity();
   double largest = 0;
   for (std::size_t i = 0; i < got.span().size(); ++i) {
     const double difference = std::abs(static_cast<double>(got.span()[i]) - expected.span()[i]);
@@ -48,126 +61,114 @@ double largest_difference(const Tensor<Scalar, 3>& got, const Tensor<double, 3>&
   return largest;
 }
 
-TEST_CASE("logits and greedy ids of every family") {
-  for (const fs::path& folder : decoder_folders()) {
-    CAPTURE(folder.string());
-    const double yardstick = read_json(folder / "about.json").at("float32_max_abs_difference").get<double>();
-    const double allowed = std::max(4 * yardstick, 2e-6);
-    const SafeTensors expected(folder / "expected.safetensors");
-    const Tensor<std::int32_t, 2> ids = ids_of(expected, "input_ids"), greedy = ids_of(expected, "greedy");
-    const Tensor<double, 3> logits = expected.read<double, 3>("logits");
-    const CausalLM<float> model = CausalLM<float>::open(folder);
-    for (int threads : {1, 2}) {
-      Context context(threads);
-      const double difference = largest_difference(model.logits(context, ids), logits);
-      if (threads == 1)
-        MESSAGE(folder.filename().string() << ": " << difference << " of " << allowed << " (" << count_parameters(model)
-                                           << " parameters)");
-      CHECK(difference <= allowed);
+TEST_P(CausalLMOf, LogitsAndGreedyIdsAreThoseOfTransformers) {
+  const double yardstick = read_json(folder / "about.json").at("float32_max_abs_difference").get<double>();
+  const double allowed = std::max(4 * yardstick, 2e-6);
+  const SafeTensors expected(folder / "expected.safetensors");
+  const Tensor<std::int32_t, 2> ids = ids_of(expected, "input_ids"), greedy = ids_of(expected, "greedy");
+  const Tensor<double, 3> logits = expected.read<double, 3>("logits");
+  const CausalLM<float> model = CausalLM<float>::open(folder);
+  for (int threads : {1, 2}) {
+    Context context(threads);
+    const double difference = largest_difference(model.logits(context, ids), logits);
+    EXPECT_LE(difference, allowed);
 
-      Generator generator(std::make_shared<const CausalLM<float>>(model));
-      const auto prompt = ids[0].span();
-      GenerationOptions options{.max_new_tokens = greedy.size(1) - ids.size(1)};
-      options.eos_token_ids.emplace();
-      const Generation result = generator.generate(context, prompt, options);
-      std::vector<std::int32_t> all(prompt.begin(), prompt.end());
-      all.insert(all.end(), result.ids.begin(), result.ids.end());
-      CHECK(all == std::vector<std::int32_t>(greedy.span().begin(), greedy.span().end()));
-    }
+    Generator generator(std::make_shared<const CausalLM<float>>(model));
+    const auto prompt = ids[0].span();
+    GenerationOptions options{.max_new_tokens = greedy.size(1) - ids.size(1)};
+    options.eos_token_ids.emplace();
+    const Generation result = generator.generate(context, prompt, options);
+    std::vector<std::int32_t> all(prompt.begin(), prompt.end());
+    all.insert(all.end(), result.ids.begin(), result.ids.end());
+    EXPECT_EQ(all, std::vector<std::int32_t>(greedy.span().begin(), greedy.span().end()));
   }
 }
 
-// transformers keeps norms and angles in float32 even there, so that the values of the file are not quite exact.
-TEST_CASE("in double the values are closer still") {
-  for (const fs::path& folder : decoder_folders()) {
-    CAPTURE(folder.string());
-    const SafeTensors expected(folder / "expected.safetensors");
-    const CausalLM<double> model = CausalLM<double>::open(folder);
-    const double difference =
-        largest_difference(model.logits(default_context(), ids_of(expected, "input_ids")), expected.read<double, 3>("logits"));
-    CHECK(difference <= std::max(1.1 * read_json(folder / "about.json").at("float32_max_abs_difference").get<double>(), 1e-6));
-  }
+// transformers keeps norms and angles in float32 even there, so that the values of the file are not quite
+// exact.
+TEST_P(CausalLMOf, InDoubleIsCloserStill) {
+  const SafeTensors expected(folder / "expected.safetensors");
+  const CausalLM<double> model = CausalLM<double>::open(folder);
+  const double difference = largest_difference(model.logits(default_context(), ids_of(expected, "input_ids")),
+                                               expected.read<double, 3>("logits"));
+  EXPECT_LE(
+      difference,
+      std::max(1.1 * read_json(folder / "about.json").at("float32_max_abs_difference").get<double>(), 1e-6));
 }
 
-TEST_CASE("one token at a time, in pieces and in a batch of other lengths: the same bits") {
+TEST_P(CausalLMOf, PiecesAndBatchesGiveTheBitsOfTheWhole) {
   Context context(2);
-  for (const fs::path& folder : decoder_folders()) {
-    CAPTURE(folder.string());
-    const CausalLM<float> model = CausalLM<float>::open(folder);
-    const Index V = model.options().vocab_size;
-    const Index T = model.max_length() > 0 ? std::min<Index>(model.max_length(), 450) : 450;  // more than one piece
-    Tensor<std::int32_t, 2> ids({1, T});
-    for (Index t = 0; t < T; ++t) ids(0, t) = static_cast<std::int32_t>((t * t + 3 * t + 5) % V);
-    const Tensor<float, 3> whole = model.logits(context, ids);
-    CausalCache<float> cache = model.make_cache();
-    Tensor<float, 3> step({1, 1, V});
-    bool same = true;
-    for (Index t = 0; t < T; t += t < 20 ? 1 : 37) {
-      const Index end = std::min(T, t + (t < 20 ? 1 : 37));
-      model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, t, end)), cache, step.view());
-      for (Index v = 0; v < V; ++v) same = same && step(0, 0, v) == whole(0, end - 1, v);
-    }
-    CHECK(same);
-    // a second sequence of another length beside the first
-    CausalCache<float> both = model.make_cache(0), other = model.make_cache();
-    cache.rewind(0, 0);
-    model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, T - 1)), cache, step.view());
-    model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, 6)), other, step.view());
-    both.fork(cache, 0);
-    both.fork(other, 0);
-    Tensor<std::int32_t, 2> next({2, 1});
-    next(0, 0) = ids(0, T - 1), next(1, 0) = ids(0, 6);
-    Tensor<float, 3> two({2, 1, V});
-    model.forward(context, next, both, two.view());
-    for (Index v = 0; v < V; ++v) same = same && two(0, 0, v) == whole(0, T - 1, v) && two(1, 0, v) == whole(0, 6, v);
-    CHECK(same);
+  const CausalLM<float> model = CausalLM<float>::open(folder);
+  const Index V = model.options().vocab_size;
+  const Index T =
+      model.max_length() > 0 ? std::min<Index>(model.max_length(), 450) : 450;  // more than one piece
+  Tensor<std::int32_t, 2> ids({1, T});
+  for (Index t = 0; t < T; ++t) ids(0, t) = static_cast<std::int32_t>((t * t + 3 * t + 5) % V);
+  const Tensor<float, 3> whole = model.logits(context, ids);
+  CausalCache<float> cache = model.make_cache();
+  Tensor<float, 3> step({1, 1, V});
+  bool same = true;
+  for (Index t = 0; t < T; t += t < 20 ? 1 : 37) {
+    const Index end = std::min(T, t + (t < 20 ? 1 : 37));
+    model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, t, end)), cache, step.view());
+    for (Index v = 0; v < V; ++v) same = same && step(0, 0, v) == whole(0, end - 1, v);
   }
+  EXPECT_TRUE(same);
+  // a second sequence of another length beside the first
+  CausalCache<float> both = model.make_cache(0), other = model.make_cache();
+  cache.rewind(0, 0);
+  model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, T - 1)), cache, step.view());
+  model.forward(context, Tensor<std::int32_t, 2>(ids.slice(1, 0, 6)), other, step.view());
+  both.fork(cache, 0);
+  both.fork(other, 0);
+  Tensor<std::int32_t, 2> next({2, 1});
+  next(0, 0) = ids(0, T - 1), next(1, 0) = ids(0, 6);
+  Tensor<float, 3> two({2, 1, V});
+  model.forward(context, next, both, two.view());
+  for (Index v = 0; v < V; ++v)
+    same = same && two(0, 0, v) == whole(0, T - 1, v) && two(1, 0, v) == whole(0, 6, v);
+  EXPECT_TRUE(same);
 }
 
 /// A copy of a folder's config with changes, beside links to its other files.
 class Changed {
  public:
-  Changed(const fs::path& original, const Json& changes, const std::vector<std::string>& removed = {})
-      : folder_(fs::temp_directory_path() / ("attend_causal_lm_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)))) {
-    fs::create_directories(folder_);
+  Changed(const fs::path& original, const Json& changes, const std::vector<std::string>& removed = {}) {
     Json config = read_json(original / "config.json");
     config.update(changes);
     for (const std::string& key : removed) config.erase(key);
     std::ofstream(folder_ / "config.json") << config;
-    fs::copy_file(original / "model.safetensors", folder_ / "model.safetensors", fs::copy_options::overwrite_existing);
+    fs::copy_file(original / "model.safetensors", folder_ / "model.safetensors",
+                  fs::copy_options::overwrite_existing);
   }
-  ~Changed() { fs::remove_all(folder_); }
   std::string error() const {
-    try {
-      (void)CausalLM<float>::open(folder_);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    return error_or_none([&] { CausalLM<float>::open(folder_.path); });
   }
-  const fs::path& folder() const { return folder_; }
+  const fs::path& folder() const { return folder_.path; }
 
  private:
-  fs::path folder_;
+  Folder folder_;
 };
 
-TEST_CASE("a config that is not understood, or does not fit the weights, is an error that says so") {
-  const fs::path llama = kConformance / "models/llama", gpt2 = kConformance / "models/gpt2";
-  if (!fs::exists(llama)) return;
-  const auto check_error = [](const fs::path& folder, const Json& changes, std::initializer_list<const char*> parts) {
+TEST(CausalLM, RefusesConfigsThatItDoesNotUnderstand) {
+  const fs::path models = published("models");
+  if (models.empty()) GTEST_SKIP() << kUnpublished;
+  const fs::path llama = models / "llama", gpt2 = models / "gpt2";
+  const auto check_error = [](const fs::path& folder, const Json& changes,
+                              std::initializer_list<const char*> parts) {
     const std::string error = Changed(folder, changes).error();
-    CAPTURE(changes.dump());
-    CAPTURE(error);
-    CHECK(!error.empty());
-    CHECK(error.find('\n') == std::string::npos);
-    for (const char* part : parts) CHECK(error.find(part) != std::string::npos);
+    SCOPED_TRACE(changes.dump());
+    EXPECT_NE(error, "");
+    EXPECT_THAT(error, Not(HasSubstr("\n")));
+    for (const char* part : parts) EXPECT_THAT(error, HasSubstr(part));
   };
-  CHECK(Changed(llama, Json::object()).error().empty());
+  EXPECT_EQ(Changed(llama, Json::object()).error(), "");
   check_error(llama, {{"model_type", "mamba"}}, {"model_type", "mamba", "config.json"});
   check_error(llama, {{"unheard_of", 3}}, {"unheard_of"});
   check_error(llama, {{"hidden_act", "quick_gelu"}}, {"hidden_act", "quick_gelu"});
   check_error(llama, {{"rope_parameters", {{"rope_type", "mrope"}}}}, {"rope_type", "mrope"});
-  check_error(llama, {{"rope_parameters", {{"rope_type", "default"}, {"mrope_section", {1, 2}}}}}, {"mrope_section"});
+  check_error(llama, {{"rope_parameters", {{"rope_type", "default"}, {"mrope_section", {1, 2}}}}},
+              {"mrope_section"});
   check_error(llama, {{"quantization_config", {{"bits", 4}}}}, {"quantization_config"});
   check_error(llama, {{"hidden_size", 48}}, {"model.safetensors"});
   check_error(llama, {{"hidden_size", "32"}}, {"hidden_size"});
@@ -184,66 +185,102 @@ TEST_CASE("a config that is not understood, or does not fit the weights, is an e
   check_error(llama, {{"attention_bias", true}}, {"q_proj.bias"});
   check_error(gpt2, {{"n_positions", 63}}, {"wpe.weight"});
   check_error(gpt2, {{"add_cross_attention", true}}, {"add_cross_attention"});
-  check_error(kConformance / "models/bloom", {{"apply_residual_connection_post_layernorm", true}},
+  check_error(models / "bloom", {{"apply_residual_connection_post_layernorm", true}},
               {"apply_residual_connection_post_layernorm"});
-  check_error(kConformance / "models/qwen3", {{"layer_types", {"full_attention", "linear", "full_attention"}}}, {"layer_types", "linear"});
-  check_error(kConformance / "models/qwen3", {{"layer_types", {"full_attention"}}}, {"layer_types"});
-  CHECK_THROWS_AS(CausalLM<float>::open(kConformance / "no such folder"), Error);
+  check_error(models / "qwen3", {{"layer_types", {"full_attention", "linear", "full_attention"}}},
+              {"layer_types", "linear"});
+  check_error(models / "qwen3", {{"layer_types", {"full_attention"}}}, {"layer_types"});
+  EXPECT_THROW(CausalLM<float>::open(models / "no such folder"), Error);
 }
 
-TEST_CASE("what changes the arithmetic changes the logits, and what says the same does not") {
-  const fs::path models = kConformance / "models";
-  if (!fs::exists(models)) return;
-  const auto logits = [&](const char* family, const Json& changes, const std::vector<std::string>& removed = {}) {
-    const Changed changed(models / family, changes, removed);
-    const SafeTensors expected(models / family / "expected.safetensors");
-    const auto y = CausalLM<float>::open(changed.folder()).logits(default_context(), ids_of(expected, "input_ids"));
-    return std::vector<float>(y.span().begin(), y.span().end());
-  };
+std::vector<float> logits_of(const char* family, const Json& changes,
+                             const std::vector<std::string>& removed = {}) {
+  const fs::path original = published("models") / family;
+  const Changed changed(original, changes, removed);
+  const SafeTensors expected(original / "expected.safetensors");
+  const auto y =
+      CausalLM<float>::open(changed.folder()).logits(default_context(), ids_of(expected, "input_ids"));
+  return std::vector<float>(y.span().begin(), y.span().end());
+}
+
+TEST(CausalLM, SettingsThatSayTheSameGiveTheSameLogits) {
+  if (published("models").empty()) GTEST_SKIP() << kUnpublished;
   const Json old_rope = {{"rope_theta", 500000.0},
                          {"rope_scaling",
-                          {{"type", "llama3"}, {"factor", 8.0}, {"high_freq_factor", 4.0}, {"low_freq_factor", 1.0}, {"original_max_position_embeddings", 32}}}};
-  CHECK(logits("llama3_rope", old_rope, {"rope_parameters"}) == logits("llama3_rope", Json::object()));
-  CHECK(logits("gpt_neox", {{"rotary_pct", 0.5}, {"rotary_emb_base", 10000}}, {"rope_parameters"}) == logits("gpt_neox", Json::object()));
-  CHECK(logits("bloom", {{"n_embed", 32}, {"num_attention_heads", 4}, {"seq_length", 7}}, {"hidden_size", "n_head"}) == logits("bloom", Json::object()));
-  CHECK(logits("gemma2", Json::object(), {"layer_types"}) == logits("gemma2", Json::object()));
+                          {{"type", "llama3"},
+                           {"factor", 8.0},
+                           {"high_freq_factor", 4.0},
+                           {"low_freq_factor", 1.0},
+                           {"original_max_position_embeddings", 32}}}};
+  EXPECT_EQ(logits_of("llama3_rope", old_rope, {"rope_parameters"}),
+            logits_of("llama3_rope", Json::object()));
+  EXPECT_EQ(logits_of("gpt_neox", {{"rotary_pct", 0.5}, {"rotary_emb_base", 10000}}, {"rope_parameters"}),
+            logits_of("gpt_neox", Json::object()));
+  EXPECT_EQ(logits_of("bloom", {{"n_embed", 32}, {"num_attention_heads", 4}, {"seq_length", 7}},
+                      {"hidden_size", "n_head"}),
+            logits_of("bloom", Json::object()));
+  EXPECT_EQ(logits_of("gemma2", Json::object(), {"layer_types"}), logits_of("gemma2", Json::object()));
+  // Qwen2 without layer_types: the layers from max_window_layers on slide
+  EXPECT_EQ(
+      logits_of("qwen2", {{"use_sliding_window", true}, {"sliding_window", 3}, {"max_window_layers", 2}},
+                {"layer_types"}),
+      logits_of("qwen2", {{"use_sliding_window", true},
+                          {"sliding_window", 3},
+                          {"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}));
+}
+
+TEST(CausalLM, SettingsOfTheArithmeticChangeTheLogits) {
+  if (published("models").empty()) GTEST_SKIP() << kUnpublished;
   struct Change {
     const char* family;
     Json changes;
   };
-  for (const Change& c : {Change{"mistral", {{"sliding_window", nullptr}}}, Change{"mistral", {{"sliding_window", 4}}},
-                          Change{"llama3_rope", {{"rope_parameters", {{"rope_theta", 500000.0}}}}},
-                          Change{"gemma2", {{"attn_logit_softcapping", nullptr}}}, Change{"gemma2", {{"final_logit_softcapping", nullptr}}},
-                          Change{"gemma2", {{"query_pre_attn_scalar", 8}}}, Change{"gemma2", {{"sliding_window", 5}}},
-                          Change{"gpt2", {{"scale_attn_weights", false}}}, Change{"gpt2", {{"scale_attn_by_inverse_layer_idx", true}}},
-                          Change{"gpt2", {{"activation_function", "gelu"}}}, Change{"gpt_neox", {{"use_parallel_residual", false}}},
-                          Change{"qwen2", {{"use_sliding_window", true}, {"sliding_window", 3}, {"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}},
-                          Change{"bloom", {{"layer_norm_epsilon", 0.1}}}}) {
-    CAPTURE(c.family);
-    CAPTURE(c.changes.dump());
-    CHECK(logits(c.family, c.changes) != logits(c.family, Json::object()));
+  for (const Change& c :
+       {Change{"mistral", {{"sliding_window", nullptr}}}, Change{"mistral", {{"sliding_window", 4}}},
+        Change{"llama3_rope", {{"rope_parameters", {{"rope_theta", 500000.0}}}}},
+        Change{"gemma2", {{"attn_logit_softcapping", nullptr}}},
+        Change{"gemma2", {{"final_logit_softcapping", nullptr}}},
+        Change{"gemma2", {{"query_pre_attn_scalar", 8}}}, Change{"gemma2", {{"sliding_window", 5}}},
+        Change{"gpt2", {{"scale_attn_weights", false}}},
+        Change{"gpt2", {{"scale_attn_by_inverse_layer_idx", true}}},
+        Change{"gpt2", {{"activation_function", "gelu"}}},
+        Change{"gpt_neox", {{"use_parallel_residual", false}}},
+        Change{"qwen2",
+               {{"use_sliding_window", true},
+                {"sliding_window", 3},
+                {"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}},
+        Change{"bloom", {{"layer_norm_epsilon", 0.1}}}}) {
+    SCOPED_TRACE(c.family + (" with " + c.changes.dump()));
+    EXPECT_NE(logits_of(c.family, c.changes), logits_of(c.family, Json::object()));
   }
-  // Qwen2 without layer_types: the layers from max_window_layers on slide
-  CHECK(logits("qwen2", {{"use_sliding_window", true}, {"sliding_window", 3}, {"max_window_layers", 2}}, {"layer_types"}) ==
-        logits("qwen2", {{"use_sliding_window", true}, {"sliding_window", 3}, {"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}));
 }
 
-TEST_CASE("names with and without prefix, tied heads stored or left out, leftovers") {
+TEST(CausalLM, LoadsNamesWithAndWithoutPrefixAndTiedHeads) {
+  const fs::path models = published("models");
+  if (models.empty()) GTEST_SKIP() << kUnpublished;
   struct Variant {
     const char* family;
-    const char* prefix;  // that goes
+    const char* prefix;                                     // that goes
     std::vector<std::pair<std::string, std::string>> also;  // a copy of a tensor under another name
     std::string without;
   };
-  for (const Variant& v : {Variant{"llama3_rope", "model.", {{"model.embed_tokens.weight", "lm_head.weight"}}, ""},
-                           Variant{"llama3_rope", "", {{"model.embed_tokens.weight", "lm_head.weight"}}, "model.embed_tokens.weight"},
-                           Variant{"gemma2", "model.", {}, ""}, Variant{"gpt2", "transformer.", {{"transformer.wte.weight", "lm_head.weight"}}, ""},
-                           Variant{"bloom", "transformer.", {{"transformer.word_embeddings.weight", "lm_head.weight"}}, ""},
-                           Variant{"gpt_neox", "gpt_neox.", {{"embed_out.weight", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"}}, ""},
-                           Variant{"qwen3", "model.", {{"lm_head.weight", "model.layers.1.self_attn.rotary_emb.inv_freq"}}, ""}}) {
-    const fs::path original = kConformance / "models" / v.family;
-    if (!fs::exists(original)) return;
-    CAPTURE(v.family);
+  for (const Variant& v :
+       {Variant{"llama3_rope", "model.", {{"model.embed_tokens.weight", "lm_head.weight"}}, ""},
+        Variant{"llama3_rope",
+                "",
+                {{"model.embed_tokens.weight", "lm_head.weight"}},
+                "model.embed_tokens.weight"},
+        Variant{"gemma2", "model.", {}, ""},
+        Variant{"gpt2", "transformer.", {{"transformer.wte.weight", "lm_head.weight"}}, ""},
+        Variant{"bloom", "transformer.", {{"transformer.word_embeddings.weight", "lm_head.weight"}}, ""},
+        Variant{"gpt_neox",
+                "gpt_neox.",
+                {{"embed_out.weight", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"}},
+                ""},
+        Variant{
+            "qwen3", "model.", {{"lm_head.weight", "model.layers.1.self_attn.rotary_emb.inv_freq"}}, ""}}) {
+    const fs::path original = models / v.family;
+    SCOPED_TRACE(v.family);
     const Changed changed(original, Json::object());
     const SafeTensors file(original / "model.safetensors");
     std::vector<SafeTensorsWriter::Info> infos;
@@ -262,22 +299,22 @@ TEST_CASE("names with and without prefix, tied heads stored or left out, leftove
     const auto ids = ids_of(SafeTensors(original / "expected.safetensors"), "input_ids");
     const auto got = CausalLM<float>::open(changed.folder()).logits(default_context(), ids);
     const auto expected = CausalLM<float>::open(original).logits(default_context(), ids);
-    CHECK(std::equal(got.span().begin(), got.span().end(), expected.span().begin()));
+    EXPECT_TRUE(std::equal(got.span().begin(), got.span().end(), expected.span().begin()));
   }
 }
 
-TEST_CASE("calls that do not fit are errors") {
-  const fs::path folder = kConformance / "models/gpt2";
-  if (!fs::exists(folder)) return;
+TEST(CausalLM, RefusesCallsThatDoNotFit) {
+  const fs::path folder = published("models/gpt2");
+  if (folder.empty()) GTEST_SKIP() << kUnpublished;
   const CausalLM<float> model = CausalLM<float>::open(folder);
   Context context;
-  CHECK_THROWS_AS(model.logits(context, Tensor<std::int32_t, 2>({1, 2}, 97)), Error);
-  CHECK_THROWS_AS(model.logits(context, Tensor<std::int32_t, 2>({1, 2}, -1)), Error);
-  CHECK_THROWS_AS(model.logits(context, Tensor<std::int32_t, 2>({1, 65}, 1)), Error);
-  CHECK(model.logits(context, Tensor<std::int32_t, 2>({1, 64}, 1)).size(1) == 64);
+  EXPECT_THROW(model.logits(context, Tensor<std::int32_t, 2>({1, 2}, 97)), Error);
+  EXPECT_THROW(model.logits(context, Tensor<std::int32_t, 2>({1, 2}, -1)), Error);
+  EXPECT_THROW(model.logits(context, Tensor<std::int32_t, 2>({1, 65}, 1)), Error);
+  EXPECT_EQ(model.logits(context, Tensor<std::int32_t, 2>({1, 64}, 1)).size(1), 64);
   CausalCache<float> cache = model.make_cache(2);
   Tensor<float, 3> logits({1, 1, 97});
-  CHECK_THROWS_AS(model.forward(context, Tensor<std::int32_t, 2>({1, 1}, 1), cache, logits.view()), Error);
+  EXPECT_THROW(model.forward(context, Tensor<std::int32_t, 2>({1, 1}, 1), cache, logits.view()), Error);
 }
 
 }  // namespace

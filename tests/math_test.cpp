@@ -1,9 +1,9 @@
 // The elementary functions: a sample of four million floats over all exponents, every ISA, and the edges.
 // math_exhaustive.cpp takes every float.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include <doctest/doctest.h>
 
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "math_check.hpp"
 
@@ -13,7 +13,8 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 volatile std::uint32_t sign_bit = 0x80000000u;  // GCC turns a -0 it can see into +0 under -ffast-math
 float minus_zero() { return std::bit_cast<float>(std::uint32_t{sign_bit}); }
 
-/// A function's value by the one lane and by every ISA of the machine, which must be equal where there is FMA.
+/// A function's value by the one lane and by every ISA of the machine, which must be equal where there is
+/// FMA.
 std::vector<float> values(const check::Function& f, float x) {
   check::keep_subnormals();
   std::vector<float> all = {f.one_lane(x, f.c)};
@@ -28,13 +29,15 @@ std::vector<float> values(const check::Function& f, float x) {
 
 void expect(const std::string& name, float x, float wanted) {
   for (const check::Function& f : check::functions())
-    if (f.name == name)
-      for (float got : values(f, x)) CHECK_MESSAGE(check::same(got, wanted), name, "(", x, ") = ", got);
+    if (f.name == name) {
+      for (float got : values(f, x))
+        EXPECT_TRUE(check::same(got, wanted)) << name << "(" << x << ") = " << got;
+    }
 }
 
 }  // namespace
 
-TEST_CASE("errors are within the stated bounds, and all machines with FMA agree") {
+TEST(MathFunctions, StayWithinTheirBoundsAndAgreeOnEachIsaWithFma) {
   // A stride that is odd and no near-power of two, so that mantissas differ from binade to binade.
   constexpr std::uint64_t stride = 1021;
   for (const check::Function& f : check::functions()) {
@@ -47,29 +50,30 @@ TEST_CASE("errors are within the stated bounds, and all machines with FMA agree"
     }
     check::print(f, "fma", report.fma);
     if (report.baseline.ulp > 0) check::print(f, "baseline", report.baseline);
-    CHECK(report.fma.wrong == 0);
-    CHECK(report.fma.unequal == 0);
-    CHECK(report.baseline.wrong == 0);
-    CHECK(report.fma.ulp > 0.5);  // the measure measures: no such function is exact everywhere
+    EXPECT_EQ(report.fma.wrong, 0);
+    EXPECT_EQ(report.fma.unequal, 0);
+    EXPECT_EQ(report.baseline.wrong, 0);
+    EXPECT_GT(report.fma.ulp, 0.5);  // the measure measures: no such function is exact everywhere
   }
 }
 
-TEST_CASE("the measure of errors counts in units of the last place") {
-  CHECK(check::ulps_off(1.0f, 1.0) == 0);
-  CHECK(check::ulps_off(std::nextafter(1.0f, 2.0f), 1.0) == 1);
-  CHECK(check::ulps_off(1.0f, 1.0 + 0x1p-24) == 0.5);
-  CHECK(check::ulps_off(0x1p-149f, 0) == 1);
-  CHECK(check::ulps_off(kInf, 0x1p130) == 0);
-  CHECK(check::ulps_off(FLT_MAX, 0x1p130) == 1);
+TEST(UlpsOff, CountsInUnitsOfTheLastPlace) {
+  EXPECT_EQ(check::ulps_off(1.0f, 1.0), 0);
+  EXPECT_EQ(check::ulps_off(std::nextafter(1.0f, 2.0f), 1.0), 1);
+  EXPECT_EQ(check::ulps_off(1.0f, 1.0 + 0x1p-24), 0.5);
+  EXPECT_EQ(check::ulps_off(0x1p-149f, 0), 1);
+  EXPECT_EQ(check::ulps_off(kInf, 0x1p130), 0);
+  EXPECT_EQ(check::ulps_off(FLT_MAX, 0x1p130), 1);
 }
 
-TEST_CASE("NaN gives NaN, whatever its payload") {
+TEST(MathFunctions, GiveNanForNan) {
   for (const check::Function& f : check::functions())
     for (std::uint32_t bits : {0x7fc00000u, 0xffc00000u, 0x7fc00001u, 0x7fffffffu, 0xffffffffu, 0x7f800001u})
-      for (float got : values(f, std::bit_cast<float>(bits))) CHECK_MESSAGE(check::is_nan(got), f.name, " of ", bits);
+      for (float got : values(f, std::bit_cast<float>(bits)))
+        EXPECT_TRUE(check::is_nan(got)) << f.name << " of " << bits;
 }
 
-TEST_CASE("values at the edges") {
+TEST(MathFunctions, HaveTheirLimitsAtTheEdges) {
   for (const char* name : {"exp2", "exp"}) {
     expect(name, 0.0f, 1.0f);
     expect(name, minus_zero(), 1.0f);

@@ -1,19 +1,15 @@
-// Rotary embeddings, ALiBi and relative biases: against values by transformers 5.23 (which computes frequencies in
-// float, so 1e-6 of them), against plain loops, and the properties that they exist for.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include <doctest/doctest.h>
+// Rotary embeddings, ALiBi and relative biases: against values by transformers 5.23 (which computes
+// frequencies in float, so 1e-6 of them), against plain loops, and the properties that they exist for.
 
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include <attend/position.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 
-#include "same_bits.hpp"
+#include "each_isa.hpp"
+#include "support.hpp"
 
 using attend::Context;
 using attend::Index;
@@ -23,21 +19,16 @@ using attend::RotaryOptions;
 using attend::Shape;
 using attend::Tensor;
 using attend::TensorView;
+using attend_test::random_tensor;
+using attend_test::same_bits;
+using testing::ElementsAre;
 
 namespace {
 
-template <class S, int Rank>
-Tensor<S, Rank> random_tensor(const Shape<Rank>& shape, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<double> uniform(-1, 1);
-  Tensor<S, Rank> x(shape);
-  for (S& value : x.span()) value = static_cast<S>(static_cast<float>(uniform(generator)));
-  return x;
-}
-using attend_test::same_bits;
 RotaryOptions yarn(double theta, double factor, Index original) {
   RotaryOptions o{.head_dim = 16};
-  o.rope_theta = theta, o.rope_type = RopeType::yarn, o.factor = factor, o.original_max_position_embeddings = original;
+  o.rope_theta = theta, o.rope_type = RopeType::yarn, o.factor = factor,
+  o.original_max_position_embeddings = original;
   return o;
 }
 /// What x [B, H, T, D] becomes, written from the definition in double.
@@ -50,7 +41,8 @@ Tensor<double, 4> expected_rotation(const Rotary<double>& rotary, const Tensor<S
     for (Index h = 0; h < x.size(1); ++h)
       for (Index t = 0; t < x.size(2); ++t)
         for (Index i = 0; i < o.rotary_dim / 2; ++i) {
-          const Index first = o.interleaved ? 2 * i : i, second = o.interleaved ? 2 * i + 1 : i + o.rotary_dim / 2;
+          const Index first = o.interleaved ? 2 * i : i,
+                      second = o.interleaved ? 2 * i + 1 : i + o.rotary_dim / 2;
           const double angle =
               static_cast<double>(position(b, t)) * rotary.inverse_frequencies()[static_cast<std::size_t>(i)];
           const double a = x(b, h, t, first), c = x(b, h, t, second);
@@ -61,38 +53,47 @@ Tensor<double, 4> expected_rotation(const Rotary<double>& rotary, const Tensor<S
 }
 template <class S>
 void check_near(const Tensor<S, 4>& got, const Tensor<double, 4>& expected, double tolerance) {
-  REQUIRE(got.shape() == expected.shape());
+  ASSERT_EQ(got.shape(), expected.shape());
   double worst = 0;
   for (std::size_t i = 0; i < got.span().size(); ++i)
     worst = std::max(worst, std::abs(static_cast<double>(got.span()[i]) - expected.span()[i]));
-  CHECK(worst <= tolerance);
+  EXPECT_LE(worst, tolerance);
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("sinusoidal positions are those of their definitions, in every layout, odd width, at any offset", S, float, double) {
+template <class T>
+class SinusoidalPositions : public testing::Test {};
+TYPED_TEST_SUITE(SinusoidalPositions, attend_test::Scalars);
+
+TYPED_TEST(SinusoidalPositions, AreThoseOfTheirDefinition) {
+  using S = TypeParam;
   using Layout = attend::SinusoidalOptions::Layout;
   for (const Index E : {1, 2, 6, 7, 64})
     for (const Index first : {0, 1000})
       for (const Layout layout : {Layout::interleaved, Layout::halves, Layout::halves_inclusive}) {
-        const Tensor<S, 2> table = attend::sinusoidal_positions<S>(5, E, {.layout = layout, .max_timescale = 500, .first = first});
-        REQUIRE(table.shape() == Shape<2>{5, E});
+        const Tensor<S, 2> table =
+            attend::sinusoidal_positions<S>(5, E, {.layout = layout, .max_timescale = 500, .first = first});
+        ASSERT_THAT(table.shape(), ElementsAre(5, E));
         const Index pairs = (E + 1) / 2;
         for (Index p = 0; p < 5; ++p)
           for (Index e = 0; e < E; ++e) {
             const Index i = layout == Layout::interleaved ? e / 2 : e % pairs;
             const bool sine = layout == Layout::interleaved ? e % 2 == 0 : e < pairs;
-            const double share = layout == Layout::halves_inclusive ? (pairs > 1 ? static_cast<double>(i) / static_cast<double>(pairs - 1) : 0)
-                                                                    : 2.0 * static_cast<double>(i) / static_cast<double>(E);
+            const double share =
+                layout == Layout::halves_inclusive
+                    ? (pairs > 1 ? static_cast<double>(i) / static_cast<double>(pairs - 1) : 0)
+                    : 2.0 * static_cast<double>(i) / static_cast<double>(E);
             const double angle = static_cast<double>(first + p) / std::pow(500.0, share);
             // the angle is rounded a few times, and the result once
-            CHECK(std::abs(static_cast<double>(table(p, e)) - (sine ? std::sin(angle) : std::cos(angle))) <=
-                  static_cast<double>(std::numeric_limits<S>::epsilon()) + 8 * angle * std::numeric_limits<double>::epsilon());
+            EXPECT_LE(std::abs(static_cast<double>(table(p, e)) - (sine ? std::sin(angle) : std::cos(angle))),
+                      static_cast<double>(std::numeric_limits<S>::epsilon()) +
+                          8 * angle * std::numeric_limits<double>::epsilon());
           }
       }
 }
 
-TEST_CASE("frequencies are those of transformers") {
+TEST(Rotary, FrequenciesAreThoseOfTransformers) {
   struct Known {
     RotaryOptions options;
     double attention_factor;
@@ -110,56 +111,91 @@ TEST_CASE("frequencies are those of transformers") {
   llama3.rope_theta = 500000, llama3.rope_type = RopeType::llama3, llama3.factor = 8;
   llama3.original_max_position_embeddings = 8192;
   RotaryOptions longrope{.head_dim = 16};
-  longrope.rope_type = RopeType::longrope, longrope.factor = 32, longrope.original_max_position_embeddings = 4096;
-  for (int i = 0; i < 8; ++i) longrope.short_factor.push_back(1 + 0.1 * i), longrope.long_factor.push_back(2 + 0.5 * i);
+  longrope.rope_type = RopeType::longrope, longrope.factor = 32,
+  longrope.original_max_position_embeddings = 4096;
+  for (int i = 0; i < 8; ++i)
+    longrope.short_factor.push_back(1 + 0.1 * i), longrope.long_factor.push_back(2 + 0.5 * i);
 
-  const std::vector<double> yarn4 = {1.0,           0.316227764,   0.0812500045,   0.0197642371,
+  const std::vector<double> yarn4 = {1.0,           0.316227764,    0.0812500045,   0.0197642371,
                                      0.00437500002, 0.000790569466, 0.000250000012, 7.90569466e-05};
   const Known known[] = {
-      {{.head_dim = 16}, 1, {1.0, 0.316227764, 0.100000001, 0.0316227786, 0.00999999978, 0.00316227786, 0.00100000005, 0.000316227786}},
-      {linear, 1, {0.25, 0.079056941, 0.0250000004, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012, 7.90569466e-05}},
+      {{.head_dim = 16},
+       1,
+       {1.0, 0.316227764, 0.100000001, 0.0316227786, 0.00999999978, 0.00316227786, 0.00100000005,
+        0.000316227786}},
+      {linear,
+       1,
+       {0.25, 0.079056941, 0.0250000004, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012,
+        7.90569466e-05}},
       {yarn(10000, 4, 1024), 1.138629436111989, yarn4},
       {implied, 1.138629436111989, yarn4},
-      {exact, 1.3465735902799727, {1.0, 0.225418001, 0.0508132726, 0.00679495931, 0.000456483918, 1.8188337e-05, 4.09997847e-06, 9.24208962e-07}},
-      {scaled, 0.9210423553163399, {1.0, 0.316227764, 0.100000001, 0.0239147246, 0.00512499968, 0.000849862176, 2.49999994e-05, 7.90569447e-06}},
-      {llama3, 1, {1.0, 0.193922758, 0.0376060307, 0.00729266508, 0.000524846022, 3.42810235e-05, 6.64786967e-06, 1.28917316e-06}},
-      {longrope, 1.1902380714238083, {1.0, 0.287479758, 0.0833333358, 0.0243252143, 0.00714285718, 0.00210818532, 0.000624999986, 0.000186016332}},
+      {exact,
+       1.3465735902799727,
+       {1.0, 0.225418001, 0.0508132726, 0.00679495931, 0.000456483918, 1.8188337e-05, 4.09997847e-06,
+        9.24208962e-07}},
+      {scaled,
+       0.9210423553163399,
+       {1.0, 0.316227764, 0.100000001, 0.0239147246, 0.00512499968, 0.000849862176, 2.49999994e-05,
+        7.90569447e-06}},
+      {llama3,
+       1,
+       {1.0, 0.193922758, 0.0376060307, 0.00729266508, 0.000524846022, 3.42810235e-05, 6.64786967e-06,
+        1.28917316e-06}},
+      {longrope,
+       1.1902380714238083,
+       {1.0, 0.287479758, 0.0833333358, 0.0243252143, 0.00714285718, 0.00210818532, 0.000624999986,
+        0.000186016332}},
   };
   for (const Known& k : known) {
     const Rotary<double> rotary(k.options);
-    CAPTURE(static_cast<int>(k.options.rope_type));
-    CHECK(rotary.attention_factor() == doctest::Approx(k.attention_factor).epsilon(1e-12));
-    REQUIRE(rotary.inverse_frequencies().size() == k.frequencies.size());
+    SCOPED_TRACE(static_cast<int>(k.options.rope_type));
+    EXPECT_NEAR(rotary.attention_factor(), k.attention_factor, 1e-12);
+    ASSERT_EQ(rotary.inverse_frequencies().size(), k.frequencies.size());
     for (std::size_t i = 0; i < k.frequencies.size(); ++i)
-      CHECK(std::abs(rotary.inverse_frequencies()[i] / k.frequencies[i] - 1) < 2e-6);
+      EXPECT_LT(std::abs(rotary.inverse_frequencies()[i] / k.frequencies[i] - 1), 2e-6);
   }
 }
 
-TEST_CASE("dynamic and longrope change their frequencies beyond the original context") {
+TEST(Rotary, DynamicAndLongropeChangeBeyondTheOriginalContext) {
   RotaryOptions dynamic{.head_dim = 16};
   dynamic.rope_type = RopeType::dynamic, dynamic.factor = 2, dynamic.max_position_embeddings = 4096;
   RotaryOptions longrope{.head_dim = 16};
-  longrope.rope_type = RopeType::longrope, longrope.factor = 32, longrope.original_max_position_embeddings = 4096;
-  for (int i = 0; i < 8; ++i) longrope.short_factor.push_back(1 + 0.1 * i), longrope.long_factor.push_back(2 + 0.5 * i);
+  longrope.rope_type = RopeType::longrope, longrope.factor = 32,
+  longrope.original_max_position_embeddings = 4096;
+  for (int i = 0; i < 8; ++i)
+    longrope.short_factor.push_back(1 + 0.1 * i), longrope.long_factor.push_back(2 + 0.5 * i);
   struct Known {
     RotaryOptions options;
     Index length;
     std::vector<double> frequencies;
   };
   const Known known[] = {
-      {dynamic, 10000, {1.0, 0.260517091, 0.0678691566, 0.0176810753, 0.00460622227, 0.00119999971, 0.000312620425, 8.14429659e-05}},
-      {dynamic, 4096, {1.0, 0.316227764, 0.100000001, 0.0316227786, 0.00999999978, 0.00316227786, 0.00100000005, 0.000316227786}},
-      {longrope, 8000, {0.5, 0.126491114, 0.0333333351, 0.00903507881, 0.00249999994, 0.000702728401, 0.000199999995, 5.74959558e-05}},
+      {dynamic,
+       10000,
+       {1.0, 0.260517091, 0.0678691566, 0.0176810753, 0.00460622227, 0.00119999971, 0.000312620425,
+        8.14429659e-05}},
+      {dynamic,
+       4096,
+       {1.0, 0.316227764, 0.100000001, 0.0316227786, 0.00999999978, 0.00316227786, 0.00100000005,
+        0.000316227786}},
+      {longrope,
+       8000,
+       {0.5, 0.126491114, 0.0333333351, 0.00903507881, 0.00249999994, 0.000702728401, 0.000199999995,
+        5.74959558e-05}},
   };
   for (const Known& k : known) {
     const Rotary<double> rotary(k.options);
-    // The first features become the cosine and the sine of the angle, so that one position tells the frequency.
+    // The first features become the cosine and the sine of the angle, so that one position tells the
+    // frequency.
     Tensor<double, 4> x({1, 1, 1, 16});
     for (Index i = 0; i < 8; ++i) x(0, 0, 0, i) = 1;
     Context context;
     rotary.apply(context, x.view(), 1, k.length);
     for (Index i = 0; i < 8; ++i)
-      CHECK(std::abs(std::atan2(x(0, 0, 0, 8 + i), x(0, 0, 0, i)) / k.frequencies[static_cast<std::size_t>(i)] - 1) < 2e-6);
+      EXPECT_LT(
+          std::abs(std::atan2(x(0, 0, 0, 8 + i), x(0, 0, 0, i)) / k.frequencies[static_cast<std::size_t>(i)] -
+                   1),
+          2e-6);
   }
   // The length is the last position + 1 where it is not given.
   const Rotary<float> rotary(dynamic);
@@ -168,11 +204,16 @@ TEST_CASE("dynamic and longrope change their frequencies beyond the original con
   rotary.apply(context, given.view(), 9997, 10000);
   rotary.apply(context, implied.view(), 9997);
   rotary.apply(context, shorter.view(), 9997, 100);
-  CHECK(same_bits(given, implied));
-  CHECK_FALSE(same_bits(given, shorter));
+  EXPECT_TRUE(same_bits(given, implied));
+  EXPECT_FALSE(same_bits(given, shorter));
 }
 
-TEST_CASE_TEMPLATE("rotation is that of the definition, in both layouts, partial, at any offset", S, float, double) {
+template <class T>
+class RotaryOf : public testing::Test {};
+TYPED_TEST_SUITE(RotaryOf, attend_test::Scalars);
+
+TYPED_TEST(RotaryOf, RotatesAsDefined) {
+  using S = TypeParam;
   for (const bool interleaved : {false, true})
     for (const Index rotary_dim : {Index{0}, Index{6}, Index{40}})
       for (const Index start : {0, 5, 90}) {  // tables end at 92
@@ -189,18 +230,22 @@ TEST_CASE_TEMPLATE("rotation is that of the definition, in both layouts, partial
         const std::vector<Index> starts = {start, 2};
         Tensor<std::int32_t, 2> positions({2, 37});
         for (Index b = 0; b < 2; ++b)
-          for (Index t = 0; t < 37; ++t) positions(b, t) = static_cast<std::int32_t>(starts[static_cast<std::size_t>(b)] + t);
+          for (Index t = 0; t < 37; ++t)
+            positions(b, t) = static_cast<std::int32_t>(starts[static_cast<std::size_t>(b)] + t);
         Tensor<S, 4> from_starts = x, from_positions = x;
         rotary.apply(context, from_starts.view(), std::span<const Index>(starts));
         rotary.template apply<std::int32_t>(context, from_positions.view(), positions.view());
-        check_near(from_starts,
-                   expected_rotation(Rotary<double>(o), x, [&](Index b, Index t) { return starts[static_cast<std::size_t>(b)] + t; }),
-                   sizeof(S) == 4 ? 4e-7 : 1e-14);
-        CHECK(std::equal(from_starts.span().begin(), from_starts.span().end(), from_positions.span().begin()));
+        check_near(
+            from_starts,
+            expected_rotation(Rotary<double>(o), x,
+                              [&](Index b, Index t) { return starts[static_cast<std::size_t>(b)] + t; }),
+            sizeof(S) == 4 ? 4e-7 : 1e-14);
+        EXPECT_TRUE(
+            std::equal(from_starts.span().begin(), from_starts.span().end(), from_positions.span().begin()));
       }
 }
 
-TEST_CASE("float gives the same bits in a batch and alone, with tables and without, on each ISA, with threads") {
+TEST(Rotary, GivesTheSameBitsHoweverItIsCalled) {
   for (const bool interleaved : {false, true}) {
     RotaryOptions o{.head_dim = 70};
     o.interleaved = interleaved, o.rotary_dim = 66;
@@ -213,34 +258,30 @@ TEST_CASE("float gives the same bits in a batch and alone, with tables and witho
     rotary.apply(context, all.view(), 11);
     without_tables.apply(context, other.view(), 11);
     rotary.apply(three, threads.view(), 11);
-    CHECK(same_bits(all, other));
-    CHECK(same_bits(all, threads));
+    EXPECT_TRUE(same_bits(all, other));
+    EXPECT_TRUE(same_bits(all, threads));
     Tensor<float, 4> steps = x;
     for (Index t = 0; t < 129; ++t) rotary.apply(context, steps.view().slice(2, t, t + 1), 11 + t);
-    CHECK(same_bits(all, steps));
+    EXPECT_TRUE(same_bits(all, steps));
     // [B, T, H, D] seen as [B, H, T, D].
     Tensor<float, 4> strided({3, 129, 4, 70});
     attend::copy(attend::const_view(x), strided.view().transpose(1, 2));
     rotary.apply(context, strided.view().transpose(1, 2), 11);
-    CHECK(same_bits(all, Tensor<float, 4>(strided.view().transpose(1, 2))));
-#if ATTEND_HAS_KERNELS && defined(__x86_64__)
-    const attend::Isa chosen = attend::isa();
-    for (attend::Isa isa : {attend::Isa::avx2, attend::Isa::avx512}) {
-      if (!attend::kernel::runs(isa) || chosen == attend::Isa::baseline) continue;
-      attend::set_isa(isa);
+    EXPECT_TRUE(same_bits(all, Tensor<float, 4>(strided.view().transpose(1, 2))));
+    if (attend::isa() == attend::Isa::baseline) continue;  // has bits of its own
+    attend_test::on_each_isa([&] {
       Tensor<float, 4> again = x;
       rotary.apply(context, again.view(), 11);
-      CHECK(same_bits(all, again));
-    }
-    attend::set_isa(chosen);
-#endif
+      EXPECT_TRUE(same_bits(all, again));
+    });
   }
 }
 
-TEST_CASE("rotated products depend on the distance alone") {
+TEST(Rotary, ProductsDependOnTheDistanceAlone) {
   RotaryOptions o = yarn(10000, 4, 64);
   const Rotary<double> rotary(o);
-  const Tensor<double, 4> q = random_tensor<double, 4>({1, 1, 1, 16}, 7), k = random_tensor<double, 4>({1, 1, 1, 16}, 8);
+  const Tensor<double, 4> q = random_tensor<double, 4>({1, 1, 1, 16}, 7),
+                          k = random_tensor<double, 4>({1, 1, 1, 16}, 8);
   Context context;
   const auto score = [&](Index i, Index j) {
     Tensor<double, 4> a = q, b = k;
@@ -250,11 +291,11 @@ TEST_CASE("rotated products depend on the distance alone") {
     for (Index d = 0; d < 16; ++d) sum += a(0, 0, 0, d) * b(0, 0, 0, d);
     return sum;
   };
-  CHECK(score(100, 93) == doctest::Approx(score(7, 0)).epsilon(1e-10));
-  CHECK(std::abs(score(100, 93) - score(100, 92)) > 1e-3);
+  EXPECT_NEAR(score(100, 93), score(7, 0), 1e-10);
+  EXPECT_GT(std::abs(score(100, 93) - score(100, 92)), 1e-3);
 }
 
-TEST_CASE("caller's caches give the bits of the tables") {
+TEST(Rotate, WithCallersCachesGivesTheBitsOfTheTables) {
   RotaryOptions o{.head_dim = 24};
   o.rotary_dim = 20;
   const Rotary<float> rotary(o);
@@ -272,43 +313,48 @@ TEST_CASE("caller's caches give the bits of the tables") {
   Tensor<float, 4> own = x, cached = x, rows = x;
   rotary.apply<std::int64_t>(context, own.view(), positions.view());
   attend::rotate<float, std::int64_t>(context, cached.view(), cosine.view(), sine.view(), positions.view());
-  CHECK(same_bits(own, cached));
+  EXPECT_TRUE(same_bits(own, cached));
   Tensor<float, 3> c({1, 9, 10}), s({1, 9, 10});
   for (Index t = 0; t < 9; ++t)
     for (Index i = 0; i < 10; ++i) c(0, t, i) = cosine(4 + 5 * t, i), s(0, t, i) = sine(4 + 5 * t, i);
   attend::rotate<float>(context, rows.view(), c.view(), s.view());
-  CHECK(same_bits(own, rows));
+  EXPECT_TRUE(same_bits(own, rows));
   positions(0, 3) = 50;
-  CHECK_THROWS_AS((attend::rotate<float, std::int64_t>(context, cached.view(), cosine.view(), sine.view(), positions.view())),
-                  attend::Error);
+  EXPECT_THROW((attend::rotate<float, std::int64_t>(context, cached.view(), cosine.view(), sine.view(),
+                                                    positions.view())),
+               attend::Error);
   positions(0, 3) = -1;
-  CHECK_THROWS_AS((attend::rotate<float, std::int64_t>(context, cached.view(), cosine.view(), sine.view(), positions.view())),
-                  attend::Error);
+  EXPECT_THROW((attend::rotate<float, std::int64_t>(context, cached.view(), cosine.view(), sine.view(),
+                                                    positions.view())),
+               attend::Error);
 }
 
-TEST_CASE("options that make no sense are errors") {
-  CHECK_THROWS_AS(Rotary<float>({.head_dim = 8, .rotary_dim = 10}), attend::Error);
-  CHECK_THROWS_AS(Rotary<float>({.head_dim = 8, .rotary_dim = 5}), attend::Error);
+TEST(Rotary, RefusesOptionsThatMakeNoSense) {
+  EXPECT_THROW(Rotary<float>({.head_dim = 8, .rotary_dim = 10}), attend::Error);
+  EXPECT_THROW(Rotary<float>({.head_dim = 8, .rotary_dim = 5}), attend::Error);
   RotaryOptions longrope{.head_dim = 8};
   longrope.rope_type = RopeType::longrope;
-  CHECK_THROWS_AS((Rotary<float>(longrope)), attend::Error);
-  CHECK_THROWS_AS(attend::rope_type_from_string("fancy"), attend::Error);
-  CHECK(attend::rope_type_from_string("llama3") == RopeType::llama3);
+  EXPECT_THROW((Rotary<float>(longrope)), attend::Error);
+  EXPECT_THROW(attend::rope_type_from_string("fancy"), attend::Error);
+  EXPECT_EQ(attend::rope_type_from_string("llama3"), RopeType::llama3);
   Context context;
   Tensor<float, 4> x({2, 1, 3, 6});
-  CHECK_THROWS_AS(Rotary<float>({.head_dim = 8}).apply(context, x.view()), attend::Error);
+  EXPECT_THROW(Rotary<float>({.head_dim = 8}).apply(context, x.view()), attend::Error);
   const std::vector<Index> starts = {1};
-  CHECK_THROWS_AS(Rotary<float>({.head_dim = 6}).apply(context, x.view(), std::span<const Index>(starts)), attend::Error);
+  EXPECT_THROW(Rotary<float>({.head_dim = 6}).apply(context, x.view(), std::span<const Index>(starts)),
+               attend::Error);
 }
 
-TEST_CASE("ALiBi slopes are those of transformers; the modifier is the bias") {
-  const double twelve[] = {0.5,      0.25,      0.125,      0.0625,      0.03125,     0.015625,
+TEST(Alibi, SlopesAreThoseOfTransformers) {
+  const double twelve[] = {0.5,       0.25,       0.125,       0.0625,      0.03125,     0.015625,
                            0.0078125, 0.00390625, 0.707106781, 0.353553391, 0.176776695, 0.0883883476};
   const std::vector<double> slopes = attend::alibi_slopes<double>(12);
-  REQUIRE(slopes.size() == 12);
-  for (std::size_t i = 0; i < 12; ++i) CHECK(slopes[i] == doctest::Approx(twelve[i]).epsilon(1e-8));
-  CHECK(attend::alibi_slopes<double>(1)[0] == 1.0 / 256);
+  ASSERT_EQ(slopes.size(), 12);
+  for (std::size_t i = 0; i < 12; ++i) EXPECT_NEAR(slopes[i], twelve[i], 1e-9);
+  EXPECT_EQ(attend::alibi_slopes<double>(1)[0], 1.0 / 256);
+}
 
+TEST(Alibi, ModifierGivesWhatTheBiasGives) {
   const auto q = random_tensor<float, 4>({1, 3, 20, 8}, 1), k = random_tensor<float, 4>({1, 3, 33, 8}, 2),
              v = random_tensor<float, 4>({1, 3, 33, 8}, 3);
   const std::vector<float> three = attend::alibi_slopes<float>(3);
@@ -318,55 +364,67 @@ TEST_CASE("ALiBi slopes are those of transformers; the modifier is the bias") {
       for (Index i = 0; i < 20; ++i)
         for (Index j = 0; j < 33; ++j) {
           const Index distance = 13 + i - j;
-          bias(0, h, i, j) = -three[static_cast<std::size_t>(h)] * static_cast<float>(symmetric ? std::abs(distance) : distance);
+          bias(0, h, i, j) = -three[static_cast<std::size_t>(h)] *
+                             static_cast<float>(symmetric ? std::abs(distance) : distance);
         }
     attend::AttentionOptions<float> with_modifier, with_bias;
     with_modifier.modifier = attend::alibi<float>(three, 13, symmetric);
     with_bias.mask = attend::additive(bias.view());
     const auto y = attend::scaled_dot_product_attention(q, k, v, with_modifier);
     const auto expected = attend::scaled_dot_product_attention(q, k, v, with_bias);
-    for (std::size_t i = 0; i < y.span().size(); ++i) CHECK(std::abs(y.span()[i] - expected.span()[i]) < 2e-6);
+    for (std::size_t i = 0; i < y.span().size(); ++i)
+      EXPECT_LT(std::abs(y.span()[i] - expected.span()[i]), 2e-6);
   }
 }
 
-TEST_CASE("T5 buckets are those of transformers; the modifier is the bias") {
+const attend::RelativeBiasOptions usual{.num_heads = 2};
+const attend::RelativeBiasOptions few{.num_heads = 2,
+                                      .relative_attention_num_buckets = 8,
+                                      .relative_attention_max_distance = 20,
+                                      .bidirectional = false};
+
+TEST(RelativeBias, BucketsAreThoseOfTransformers) {
   const Index distances[] = {-200, -64, -32, -16, -9, -8, -7, -1, 0, 1, 8, 11, 12, 16, 23, 32, 127, 128};
   const Index both_ways[] = {15, 14, 12, 10, 8, 8, 7, 1, 0, 17, 24, 24, 25, 26, 27, 28, 31, 31};
-  const attend::RelativeBiasOptions usual{.num_heads = 2};
   for (std::size_t i = 0; i < std::size(distances); ++i)
-    CHECK(attend::relative_position_bucket(distances[i], usual) == both_ways[i]);
-  const attend::RelativeBiasOptions few{
-      .num_heads = 2, .relative_attention_num_buckets = 8, .relative_attention_max_distance = 20, .bidirectional = false};
+    EXPECT_EQ(attend::relative_position_bucket(distances[i], usual), both_ways[i]);
   const Index back[] = {-200, -19, -13, -9, -8, -6, -5, -4, -3, -1, 0, 1, 50};
   const Index one_way[] = {7, 7, 6, 6, 5, 5, 4, 4, 3, 1, 0, 0, 0};
-  for (std::size_t i = 0; i < std::size(back); ++i) CHECK(attend::relative_position_bucket(back[i], few) == one_way[i]);
+  for (std::size_t i = 0; i < std::size(back); ++i)
+    EXPECT_EQ(attend::relative_position_bucket(back[i], few), one_way[i]);
+}
 
+TEST(RelativeBias, ModifierAddsTheBiasOfTheBucket) {
   for (const attend::RelativeBiasOptions& options : {usual, few}) {
     attend::RelativeBias<float> relative(options);
     const auto table = random_tensor<float, 2>({options.relative_attention_num_buckets, 2}, 4);
     relative.parameters([&](const std::string& name, attend::Parameter<float> p) {
-      CHECK(name == "weight");
+      EXPECT_EQ(name, "weight");
       p.assign(0, p.rows(), table.data());
     });
     const auto modifier = relative.modifier(100);
     for (Index i = 0; i < 5; ++i)
       for (Index j = 0; j < 400; ++j)
         for (Index h = 0; h < 2; ++h)
-          CHECK(modifier(0.25f, 0, h, i, j) == 0.25f + table(attend::relative_position_bucket(j - 100 - i, options), h));
+          EXPECT_EQ(modifier(0.25f, 0, h, i, j),
+                    0.25f + table(attend::relative_position_bucket(j - 100 - i, options), h));
   }
-  CHECK_THROWS_AS(attend::RelativeBias<float>({.relative_attention_max_distance = 8}), attend::Error);
 }
 
-TEST_CASE("Swin's window table") {
+TEST(RelativeBias, RefusesADistanceBelowTheExactBuckets) {
+  EXPECT_THROW(attend::RelativeBias<float>({.relative_attention_max_distance = 8}), attend::Error);
+}
+
+TEST(WindowRelativeBias, IsThatOfSwin) {
   // Tokens 0 1 2 / 3 4 5 of a 2 x 3 window; query 0 with key 5 is (-1, -2), the first row of the table.
   const auto index = attend::window_relative_position_index(2, 3);
-  CHECK(index(0, 5) == 0);
-  CHECK(index(5, 0) == 3 * 5 - 1);
-  CHECK(index(4, 4) == 1 * 5 + 2);
-  CHECK(index(3, 1) == 2 * 5 + 1);
+  EXPECT_EQ(index(0, 5), 0);
+  EXPECT_EQ(index(5, 0), 3 * 5 - 1);
+  EXPECT_EQ(index(4, 4), 1 * 5 + 2);
+  EXPECT_EQ(index(3, 1), 2 * 5 + 1);
   const auto table = random_tensor<float, 2>({15, 4}, 6);
   const auto bias = attend::window_relative_bias<float>(table.view(), 2, 3);
-  CHECK(bias.shape() == Shape<4>{1, 4, 6, 6});
-  CHECK(bias(0, 2, 3, 1) == table(11, 2));
-  CHECK_THROWS_AS(attend::window_relative_bias<float>(table.view(), 3, 3), attend::Error);
+  EXPECT_THAT(bias.shape(), ElementsAre(1, 4, 6, 6));
+  EXPECT_EQ(bias(0, 2, 3, 1), table(11, 2));
+  EXPECT_THROW(attend::window_relative_bias<float>(table.view(), 3, 3), attend::Error);
 }

@@ -1,16 +1,15 @@
 // Loading and saving layers by name, name maps, and strict settings files.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
-#include <doctest/doctest.h>
 #include <attend/io/config.hpp>
 #include <attend/io/state_dict.hpp>
 
-namespace fs = std::filesystem;
+#include "support.hpp"
+
 using attend::Index;
 using attend::LoadOptions;
 using attend::NameMap;
@@ -18,30 +17,13 @@ using attend::Parameter;
 using attend::SafeTensors;
 using attend::Source;
 using attend::Tensor;
+using attend_test::error_of;
+using attend_test::Folder;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
 
 namespace {
-
-struct Folder {
-  fs::path path = fs::temp_directory_path() /
-                  ("attend_state_dict_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
-  Folder() { fs::create_directories(path); }
-  ~Folder() { fs::remove_all(path); }
-  fs::path operator/(const std::string& name) const { return path / name; }
-};
-
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const attend::Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// A layer whose weight is kept transposed ("packed"), as a real one may.
 template <class Scalar>
@@ -120,12 +102,11 @@ Tensor<float, 1> counting(Index n, float start) { return Tensor<float, 1>(counti
 
 }  // namespace
 
-TEST_CASE("save and load give the same values, in blocks too") {
+TEST(StateDict, LoadsWhatItSaved) {
   const Folder folder;
   for (const auto& sizes : {std::pair<Index, Index>{3, 2}, {1, 1}, {0, 4}, {4, 0}, {700, 301}, {2, 70000}}) {
     const Index out = sizes.first, in = sizes.second;
-    CAPTURE(out);
-    CAPTURE(in);
+    SCOPED_TRACE(std::to_string(out) + " x " + std::to_string(in));
     Dense<float> layer(out, in), other(out, in);
     for (Index i = 0; i < out; ++i)
       for (Index k = 0; k < in; ++k) layer.weight(i, k) = static_cast<float>(i * in + k);
@@ -133,19 +114,19 @@ TEST_CASE("save and load give the same values, in blocks too") {
     const Dense<float>& constant = layer;
     attend::save(constant, folder / "d.safetensors", {{"who", "test"}});
     const SafeTensors file(folder / "d.safetensors");
-    CHECK(file.metadata().at("who") == "test");
-    CHECK(file.names() == std::vector<std::string>{"bias", "weight"});
+    EXPECT_EQ(file.metadata().at("who"), "test");
+    EXPECT_THAT(file.names(), ElementsAre("bias", "weight"));
     attend::load(other, file);
-    CHECK(other.packed == layer.packed);
-    CHECK(other.bias == layer.bias);
+    EXPECT_EQ(other.packed, layer.packed);
+    EXPECT_EQ(other.bias, layer.bias);
     Dense<double> wide(out, in);
     attend::load(wide, file);
-    CHECK(values_of(wide) == values_of(layer));
-    CHECK(attend::count_parameters(constant) == out * in + out);
+    EXPECT_EQ(values_of(wide), values_of(layer));
+    EXPECT_EQ(attend::count_parameters(constant), out * in + out);
   }
 }
 
-TEST_CASE("everything that is wrong is reported at once, and nothing is assigned") {
+TEST(StateDict, ReportsAllThatIsWrongAndAssignsNothing) {
   const Folder folder;
   const std::vector<std::byte> one(1);
   attend::save_safetensors(folder / "w.safetensors", {{"m.linear1.weight", counting(2, 3, 0)},
@@ -158,43 +139,44 @@ TEST_CASE("everything that is wrong is reported at once, and nothing is assigned
   const SafeTensors file(folder / "w.safetensors");
   Block<float> block;
   const std::string error = error_of([&] { attend::load(block, file, "m", {.ignore = {"position_ids"}}); });
-  CAPTURE(error);
-  CHECK(contains(error, "w.safetensors: missing 'm.linear1.bias' for 'linear1.bias' [3]; "));
-  CHECK(contains(error, "unexpected 'm.linear1.extra' [1, 3]; "));
-  CHECK(contains(error, "'linear1.weight' expected [3, 2], got 'm.linear1.weight' [2, 3]"));
-  CHECK(contains(error, "'self_attn.in_proj_bias' expected [6], got 'm.self_attn.in_proj_bias' [1, 6]"));
-  CHECK(contains(error, "unreadable 'm.norm1.weight' of type F8_E4M3"));
-  CHECK(!contains(error, "position_ids"));
-  CHECK(!contains(error, "mother"));
-  CHECK(!contains(error, "in_proj_weight"));
-  CHECK(!contains(error, "\n"));
-  CHECK(values_of(block.qkv) == std::vector<double>(18, 0.0));
+  EXPECT_THAT(error, HasSubstr("w.safetensors: missing 'm.linear1.bias' for 'linear1.bias' [3]; "));
+  EXPECT_THAT(error, HasSubstr("unexpected 'm.linear1.extra' [1, 3]; "));
+  EXPECT_THAT(error, HasSubstr("'linear1.weight' expected [3, 2], got 'm.linear1.weight' [2, 3]"));
+  EXPECT_THAT(error,
+              HasSubstr("'self_attn.in_proj_bias' expected [6], got 'm.self_attn.in_proj_bias' [1, 6]"));
+  EXPECT_THAT(error, HasSubstr("unreadable 'm.norm1.weight' of type F8_E4M3"));
+  EXPECT_THAT(error, Not(HasSubstr("position_ids")));
+  EXPECT_THAT(error, Not(HasSubstr("mother")));
+  EXPECT_THAT(error, Not(HasSubstr("in_proj_weight")));
+  EXPECT_THAT(error, Not(HasSubstr("\n")));
+  EXPECT_EQ(values_of(block.qkv), std::vector<double>(18, 0.0));
 }
 
-TEST_CASE("strict and ignore") {
+TEST(StateDict, StrictAndIgnoreDecideAboutWhatIsLeftOver) {
   const Folder folder;
   attend::save_safetensors(
       folder / "s.safetensors",
       {{"a.weight", counting(3, 2, 1)}, {"a.bias", counting(3, 1)}, {"a.old.masked_bias", counting(1, 0)}});
   const SafeTensors file(folder / "s.safetensors");
   Dense<float> layer(3, 2);
-  CHECK(contains(error_of([&] { attend::load(layer, file, "a"); }), "unexpected 'a.old.masked_bias'"));
-  CHECK(contains(error_of([&] {
-                   attend::load(layer, file, "a", {.ignore = {"bias", "sked_bias"}});
-                 }),
-                 "masked_bias"));
+  EXPECT_THAT(error_of([&] { attend::load(layer, file, "a"); }), HasSubstr("unexpected 'a.old.masked_bias'"));
+  EXPECT_THAT(error_of([&] {
+                attend::load(layer, file, "a", {.ignore = {"bias", "sked_bias"}});
+              }),
+              HasSubstr("masked_bias"));
   attend::load(layer, file, "a", {.ignore = {"masked_bias"}});
   attend::load(layer, file, "a", {.ignore = {"old.masked_*"}});
   attend::load(layer, file, "a.", {.strict = false});
-  CHECK(layer.weight(2, 1) == 6);
-  CHECK(contains(error_of([&] { attend::load(layer, file, "", {.strict = false}); }), "missing 'weight'"));
+  EXPECT_EQ(layer.weight(2, 1), 6);
+  EXPECT_THAT(error_of([&] { attend::load(layer, file, "", {.strict = false}); }),
+              HasSubstr("missing 'weight'"));
   // A prefix may have alternatives.
   attend::load(layer, file, "(b|a|)", {.strict = false});
-  CHECK(contains(error_of([&] { attend::load(layer, file, "(b|c)", {.strict = false}); }),
-                 "missing 'b.weight'"));
+  EXPECT_THAT(error_of([&] { attend::load(layer, file, "(b|c)", {.strict = false}); }),
+              HasSubstr("missing 'b.weight'"));
 }
 
-TEST_CASE("sources: joined, transposed, permuted, cut, added to") {
+TEST(StateDict, SourcesAreJoinedTransposedPermutedAndCut) {
   const Folder folder;
   attend::save_safetensors(folder / "s.safetensors", {{"q", counting(1, 3, 0)},
                                                       {"k", counting(2, 3, 10)},
@@ -213,34 +195,38 @@ TEST_CASE("sources: joined, transposed, permuted, cut, added to") {
     return all;
   };
   const std::vector<double> joined{0, 1, 2, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28};
-  CHECK(load({.names = {"q", "k", "v"}}) == joined);
-  CHECK(load({.names = {"q", "k", "v"}, .row = [](Index i) { return 5 - i; }}) ==
-        std::vector<double>{26, 27, 28, 23, 24, 25, 20, 21, 22, 13, 14, 15, 10, 11, 12, 0, 1, 2});
-  CHECK(load({.names = {"q", "k", "v"}, .add = 0.5})[17] == 28.5);
-  CHECK(load(attend::transposed({"qt", "kt"})) ==
-        std::vector<double>{0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, 100, 102, 104, 101, 103, 105});
-  CHECK(load({.names = {"kt", "qt"}, .transpose = true, .row = [](Index i) { return (i + 4) % 6; }}) ==
-        std::vector<double>{2, 6, 10, 3, 7, 11, 100, 102, 104, 101, 103, 105, 0, 4, 8, 1, 5, 9});
-  CHECK(load({.names = {"q", "k", "v", "q", "k", "v"}, .part = 1, .parts = 2}) == joined);
-  CHECK(load({.names = {"q", "q", "k", "k", "v", "v"},
-              .row = [](Index i) { return i < 6 ? 11 - i : 0; },
-              .part = 0,
-              .parts = 2})[3] == 23);
+  EXPECT_EQ(load({.names = {"q", "k", "v"}}), joined);
+  EXPECT_THAT(load({.names = {"q", "k", "v"}, .row = [](Index i) { return 5 - i; }}),
+              ElementsAre(26, 27, 28, 23, 24, 25, 20, 21, 22, 13, 14, 15, 10, 11, 12, 0, 1, 2));
+  EXPECT_EQ(load({.names = {"q", "k", "v"}, .add = 0.5})[17], 28.5);
+  EXPECT_THAT(load(attend::transposed({"qt", "kt"})),
+              ElementsAre(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11, 100, 102, 104, 101, 103, 105));
+  EXPECT_THAT(load({.names = {"kt", "qt"}, .transpose = true, .row = [](Index i) { return (i + 4) % 6; }}),
+              ElementsAre(2, 6, 10, 3, 7, 11, 100, 102, 104, 101, 103, 105, 0, 4, 8, 1, 5, 9));
+  EXPECT_EQ(load({.names = {"q", "k", "v", "q", "k", "v"}, .part = 1, .parts = 2}), joined);
+  EXPECT_EQ(load({.names = {"q", "q", "k", "k", "v", "v"},
+                  .row = [](Index i) { return i < 6 ? 11 - i : 0; },
+                  .part = 0,
+                  .parts = 2})[3],
+            23);
 
   const auto error_for = [&](Source source) { return error_of([&] { load(std::move(source)); }); };
-  CHECK(contains(error_for({.names = {"q", "k"}}), "'weight' expected [6, 3], got 'q' [1, 3] + 'k' [2, 3]"));
-  CHECK(contains(error_for({.names = {"q", "k", "v"}, .row = [](Index i) { return i + 1; }}),
-                 "below 6, got 6"));
-  CHECK(contains(error_for({.names = {"q", "k", "v"}, .row = [](Index i) { return i - 1; }}), "got -1"));
-  CHECK(contains(error_for({.names = {"b"}, .transpose = true}), "expected [6, 3], got 'b' [6] transposed"));
-  CHECK(contains(error_for({.names = {"qt", "kt"}}), "expected [6, 3]"));
-  CHECK(contains(error_for({.names = {"q", "k", "v"}, .part = 2, .parts = 2}), "part 2 of 2"));
-  CHECK(contains(error_for({.names = {"q", "nowhere", "(not|here)"}}),
-                 "missing 'nowhere' for 'weight' [6, 3], 'not' or 'here' for 'weight' [6, 3]"));
-  CHECK(contains(error_for({}), "missing a source of 'weight'"));
+  EXPECT_THAT(error_for({.names = {"q", "k"}}),
+              HasSubstr("'weight' expected [6, 3], got 'q' [1, 3] + 'k' [2, 3]"));
+  EXPECT_THAT(error_for({.names = {"q", "k", "v"}, .row = [](Index i) { return i + 1; }}),
+              HasSubstr("below 6, got 6"));
+  EXPECT_THAT(error_for({.names = {"q", "k", "v"}, .row = [](Index i) { return i - 1; }}),
+              HasSubstr("got -1"));
+  EXPECT_THAT(error_for({.names = {"b"}, .transpose = true}),
+              HasSubstr("expected [6, 3], got 'b' [6] transposed"));
+  EXPECT_THAT(error_for({.names = {"qt", "kt"}}), HasSubstr("expected [6, 3]"));
+  EXPECT_THAT(error_for({.names = {"q", "k", "v"}, .part = 2, .parts = 2}), HasSubstr("part 2 of 2"));
+  EXPECT_THAT(error_for({.names = {"q", "nowhere", "(not|here)"}}),
+              HasSubstr("missing 'nowhere' for 'weight' [6, 3], 'not' or 'here' for 'weight' [6, 3]"));
+  EXPECT_THAT(error_for({}), HasSubstr("missing a source of 'weight'"));
 }
 
-TEST_CASE("large transposed and permuted weights go in blocks") {
+TEST(StateDict, LargeTransposedWeightsGoInBlocks) {
   const Folder folder;
   const Index out = 500, in = 600;
   Tensor<float, 2> left({in, 200}), right({in, 300});
@@ -260,10 +246,10 @@ TEST_CASE("large transposed and permuted weights go in blocks") {
   for (Index i = 0; i < out; ++i)
     for (Index k = 0; k < in; ++k)
       wrong += (plain.weight(i, k) != value(i, k)) + (permuted.weight(i, k) != value(row(i), k));
-  CHECK(wrong == 0);
+  EXPECT_EQ(wrong, 0);
 }
 
-TEST_CASE("a BERT-like checkpoint by a name map of a few lines") {
+TEST(NameMap, OfAFewLinesLoadsABertCheckpoint) {
   const NameMap bert{
       {"layers.*.self_attn.in_proj_*",
        {"(bert.|)encoder.layer.*.attention.self.query.*", "(bert.|)encoder.layer.*.attention.self.key.*",
@@ -296,102 +282,119 @@ TEST_CASE("a BERT-like checkpoint by a name map of a few lines") {
 
       Model<float> model;
       attend::load(model, SafeTensors::open_folder(folder.path), "", {.names = bert});
-      CHECK(values_of(model.layers[1].qkv) == std::vector<double>{100, 101, 102, 103, 110, 111, 112, 113, 120,
-                                                                  121, 122, 123, 110, 111, 120, 121, 130,
-                                                                  131});
-      CHECK(model.layers[0].norm == std::vector<float>{35, 36});
-      CHECK(model.pooler.bias == std::vector<float>{8, 9});
+      EXPECT_THAT(values_of(model.layers[1].qkv), ElementsAre(100, 101, 102, 103, 110, 111, 112, 113, 120,
+                                                              121, 122, 123, 110, 111, 120, 121, 130, 131));
+      EXPECT_THAT(model.layers[0].norm, ElementsAre(35, 36));
+      EXPECT_THAT(model.pooler.bias, ElementsAre(8, 9));
     }
 }
 
-TEST_CASE("name maps") {
+TEST(NameMap, ReplacesStarsAndAlternatives) {
   const NameMap map{
       {"a.*.b", "x.*"}, {"a.*.*", "y.*.z_*"}, {"n_*", {"p.*", "q.*"}}, {"w", attend::transposed({"t"})}};
-  CHECK(map("a.3.b").names == std::vector<std::string>{"x.3"});
-  CHECK(map("a.12.c").names == std::vector<std::string>{"y.12.z_c"});
-  CHECK(map("n_weight").names == std::vector<std::string>{"p.weight", "q.weight"});
-  CHECK(map("w").transpose);
-  CHECK(map("a.b").names == std::vector<std::string>{"a.b"});          // no match: itself
-  CHECK(map("a.3.4.b").names == std::vector<std::string>{"a.3.4.b"});  // a star takes no dot
-  CHECK(map("a..b").names == std::vector<std::string>{"a..b"});        // and not nothing
-  CHECK(contains(error_of([] { NameMap{{"a", "b.*"}}("a"); }), "more stars"));
-  CHECK(attend::detail::expand_alternatives("(a.|)b.(c|d)") ==
-        std::vector<std::string>{"a.b.c", "a.b.d", "b.c", "b.d"});
-  CHECK(contains(error_of([] { attend::detail::expand_alternatives("(a|b"); }), "no ')'"));
+  EXPECT_THAT(map("a.3.b").names, ElementsAre("x.3"));
+  EXPECT_THAT(map("a.12.c").names, ElementsAre("y.12.z_c"));
+  EXPECT_THAT(map("n_weight").names, ElementsAre("p.weight", "q.weight"));
+  EXPECT_TRUE(map("w").transpose);
+  EXPECT_THAT(map("a.b").names, ElementsAre("a.b"));          // no match: itself
+  EXPECT_THAT(map("a.3.4.b").names, ElementsAre("a.3.4.b"));  // a star takes no dot
+  EXPECT_THAT(map("a..b").names, ElementsAre("a..b"));        // and not nothing
+  EXPECT_THAT(error_of([] { NameMap{{"a", "b.*"}}("a"); }), HasSubstr("more stars"));
+  EXPECT_THAT(attend::detail::expand_alternatives("(a.|)b.(c|d)"),
+              ElementsAre("a.b.c", "a.b.d", "b.c", "b.d"));
+  EXPECT_THAT(error_of([] { attend::detail::expand_alternatives("(a|b"); }), HasSubstr("no ')'"));
 }
 
-TEST_CASE("settings are read strictly") {
-  const Folder folder;
-  const auto config_of = [&](const std::string& text) {
-    std::ofstream(folder / "config.json", std::ios::binary) << text;
-    return attend::Config(folder / "config.json");
-  };
-  const attend::Config config =
-      config_of(R"({"n": 12, "eps": 1e-5, "one": 1, "flag": true, "name": "gelu", "none": null,
+const std::string kSettings = R"({"n": 12, "eps": 1e-5, "one": 1, "flag": true, "name": "gelu", "none": null,
       "list": [1, 2], "big": 3000000000, "negative": -1, "huge": 1e300,
-      "rope": {"type": "linear", "factor": 2.0}, "real": 3.0})");
-  CHECK(config.get<Index>("n") == 12);
-  CHECK(config.get<double>("eps") == 1e-5);
-  CHECK(config.get<float>("one") == 1.0f);
-  CHECK(config.get<bool>("flag"));
-  CHECK(config.get<std::string>("name") == "gelu");
-  CHECK(config.get<std::string>("absent", "x") == "x");
-  CHECK(config.get<int>("none", 7) == 7);
-  CHECK(config.get<int>("n", 7) == 12);
-  CHECK(config.get<std::vector<int>>("list") == std::vector<int>{1, 2});
-  CHECK(config.get<std::int64_t>("big") == 3000000000);
-  CHECK(config.get<int>("negative") == -1);
-  CHECK(config.has("n"));
-  CHECK(!config.has("none"));
-  CHECK(!config.has("absent"));
-  const auto error = [&](auto f) { return error_of([&] { f(); }); };
-  CHECK(contains(error([&] { config.get<int>("absent"); }), "config.json: 'absent' is missing"));
-  CHECK(contains(error([&] { config.get<int>("name"); }),
-                 "config.json: 'name' expected an integer, got \"gelu\""));
-  CHECK(contains(error([&] { config.get<int>("none"); }), "got null"));
-  CHECK(contains(error([&] { config.get<int>("flag"); }), "expected an integer, got true"));
-  CHECK(contains(error([&] { config.get<bool>("one"); }), "expected true or false, got 1"));
-  CHECK(contains(error([&] { config.get<int>("real"); }), "expected an integer, got 3.0"));
-  CHECK(contains(error([&] { config.get<int>("big"); }), "within range, got 3000000000"));
-  CHECK(contains(error([&] { config.get<std::uint64_t>("negative"); }), "within range, got -1"));
-  CHECK(contains(error([&] { config.get<float>("huge"); }), "within range"));
-  CHECK(contains(error([&] { config.get<double>("flag"); }), "a number, got true"));
-  CHECK(contains(error([&] { config.get<std::string>("n"); }), "a string, got 12"));
-  CHECK(contains(error([&] { config.get<std::vector<int>>("n"); }), "a list, got 12"));
-  CHECK(contains(error([&] { config.get<int>("name", 3); }), "an integer"));
-  CHECK(contains(error([&] { config.object("n"); }), "an object, got 12"));
+      "rope": {"type": "linear", "factor": 2.0}, "real": 3.0})";
 
+class ConfigFile : public testing::Test {
+ protected:
+  attend::Config config_of(const std::string& text) {
+    return attend::Config(folder.write("config.json", text));
+  }
+  Folder folder;
+};
+
+TEST_F(ConfigFile, GivesSettingsOfTheTypeAskedFor) {
+  const attend::Config config = config_of(kSettings);
+  EXPECT_EQ(config.get<Index>("n"), 12);
+  EXPECT_EQ(config.get<double>("eps"), 1e-5);
+  EXPECT_EQ(config.get<float>("one"), 1.0f);
+  EXPECT_TRUE(config.get<bool>("flag"));
+  EXPECT_EQ(config.get<std::string>("name"), "gelu");
+  EXPECT_EQ(config.get<std::string>("absent", "x"), "x");
+  EXPECT_EQ(config.get<int>("none", 7), 7);
+  EXPECT_EQ(config.get<int>("n", 7), 12);
+  EXPECT_THAT(config.get<std::vector<int>>("list"), ElementsAre(1, 2));
+  EXPECT_EQ(config.get<std::int64_t>("big"), 3000000000);
+  EXPECT_EQ(config.get<int>("negative"), -1);
+  EXPECT_TRUE(config.has("n"));
+  EXPECT_FALSE(config.has("none"));
+  EXPECT_FALSE(config.has("absent"));
+}
+
+TEST_F(ConfigFile, ErrorsNameTheSettingAndItsType) {
+  const attend::Config config = config_of(kSettings);
+  EXPECT_THAT(error_of([&] { config.get<int>("absent"); }), HasSubstr("config.json: 'absent' is missing"));
+  EXPECT_THAT(error_of([&] { config.get<int>("name"); }),
+              HasSubstr("config.json: 'name' expected an integer, got \"gelu\""));
+  EXPECT_THAT(error_of([&] { config.get<int>("none"); }), HasSubstr("got null"));
+  EXPECT_THAT(error_of([&] { config.get<int>("flag"); }), HasSubstr("expected an integer, got true"));
+  EXPECT_THAT(error_of([&] { config.get<bool>("one"); }), HasSubstr("expected true or false, got 1"));
+  EXPECT_THAT(error_of([&] { config.get<int>("real"); }), HasSubstr("expected an integer, got 3.0"));
+  EXPECT_THAT(error_of([&] { config.get<int>("big"); }), HasSubstr("within range, got 3000000000"));
+  EXPECT_THAT(error_of([&] { config.get<std::uint64_t>("negative"); }), HasSubstr("within range, got -1"));
+  EXPECT_THAT(error_of([&] { config.get<float>("huge"); }), HasSubstr("within range"));
+  EXPECT_THAT(error_of([&] { config.get<double>("flag"); }), HasSubstr("a number, got true"));
+  EXPECT_THAT(error_of([&] { config.get<std::string>("n"); }), HasSubstr("a string, got 12"));
+  EXPECT_THAT(error_of([&] { config.get<std::vector<int>>("n"); }), HasSubstr("a list, got 12"));
+  EXPECT_THAT(error_of([&] { config.get<int>("name", 3); }), HasSubstr("an integer"));
+  EXPECT_THAT(error_of([&] { config.object("n"); }), HasSubstr("an object, got 12"));
+}
+
+TEST_F(ConfigFile, GivesObjectsWhoseSettingsHaveTheirNamesInFront) {
+  const attend::Config config = config_of(R"({"n": 12, "rope": {"type": "linear", "factor": 2.0}})");
+  EXPECT_EQ(config.get<Index>("n"), 12);
   const attend::Config rope = config.object("rope");
-  CHECK(rope.get<double>("factor") == 2.0);
-  CHECK(contains(error([&] { rope.get<int>("type"); }), "'rope.type' expected an integer"));
+  EXPECT_EQ(rope.get<double>("factor"), 2.0);
+  EXPECT_THAT(error_of([&] { rope.get<int>("type"); }), HasSubstr("'rope.type' expected an integer"));
   config.object("rope").allow("type", "linear");
-  config.finish();
+  config.finish();  // all has been read
+}
 
+TEST_F(ConfigFile, RefusesWhatWasNeitherReadNorIgnored) {
   const attend::Config other =
       config_of(R"({"hidden_act": "xyz", "a": 1, "b": 2, "c": {"d": 1, "e": 2}, "eps": 1})");
-  CHECK(contains(error([&] { other.allow("hidden_act", "gelu", "relu"); }),
-                 "'hidden_act' \"xyz\" is not supported"));
+  EXPECT_THAT(error_of([&] { other.allow("hidden_act", "gelu", "relu"); }),
+              HasSubstr("'hidden_act' \"xyz\" is not supported"));
   other.allow("eps", 1.0);
   other.allow("not_there", true);
-  CHECK(contains(error([&] { other.allow("a", nullptr, true); }), "'a' 1 is not supported"));
+  EXPECT_THAT(error_of([&] { other.allow("a", nullptr, true); }), HasSubstr("'a' 1 is not supported"));
   other.ignore({"a"});
   other.object("c").get<int>("e");
-  CHECK(error([&] { other.finish(); }) ==
-        (folder / "config.json").string() + ": not supported: 'b' 2, 'c.d' 1");
+  EXPECT_EQ(error_of([&] { other.finish(); }),
+            (folder / "config.json").string() + ": not supported: 'b' 2, 'c.d' 1");
   other.ignore({"b"});
   other.object("c").ignore({"d"});
   other.finish();
+}
 
-  CHECK(
-      contains(error([&] { config_of(R"({"a": 1, "a": 2})"); }), "config.json: byte 11: duplicate key 'a'"));
-  CHECK(contains(error([&] { config_of("{\"a\": 1,\n}"); }), "config.json: byte 9: not JSON"));
-  CHECK(contains(error([&] { config_of(""); }), "not JSON"));
-  CHECK(contains(error([&] { config_of("[1]"); }), "not a JSON object"));
-  CHECK(contains(error([&] { config_of(std::string(1000000, '[')); }), "byte 64: JSON nested more than 64"));
-  CHECK(contains(error([&] { config_of("{\"a\":" + std::string(64, '[') + std::string(64, ']') + "}"); }),
-                 "nested"));
-  CHECK(config_of("{\"a\":" + std::string(63, '[') + std::string(63, ']') + "}").has("a"));
-  CHECK(contains(error([&] { config_of(std::string("{}\0", 3)); }), "byte 2: JSON with a NUL byte"));
-  CHECK(contains(error([&] { config_of("{\"a\": \"\\ud800\"}"); }), "not JSON"));
-  CHECK(contains(error([&] { attend::Config(folder / "absent.json"); }), "absent.json: cannot open"));
+TEST_F(ConfigFile, IsStrictJson) {
+  EXPECT_THAT(error_of([&] { config_of(R"({"a": 1, "a": 2})"); }),
+              HasSubstr("config.json: byte 11: duplicate key 'a'"));
+  EXPECT_THAT(error_of([&] { config_of("{\"a\": 1,\n}"); }), HasSubstr("config.json: byte 9: not JSON"));
+  EXPECT_THAT(error_of([&] { config_of(""); }), HasSubstr("not JSON"));
+  EXPECT_THAT(error_of([&] { config_of("[1]"); }), HasSubstr("not a JSON object"));
+  EXPECT_THAT(error_of([&] { config_of(std::string(1000000, '[')); }),
+              HasSubstr("byte 64: JSON nested more than 64"));
+  EXPECT_THAT(error_of([&] { config_of("{\"a\":" + std::string(64, '[') + std::string(64, ']') + "}"); }),
+              HasSubstr("nested"));
+  EXPECT_TRUE(config_of("{\"a\":" + std::string(63, '[') + std::string(63, ']') + "}").has("a"));
+  EXPECT_THAT(error_of([&] { config_of(std::string("{}\0", 3)); }),
+              HasSubstr("byte 2: JSON with a NUL byte"));
+  EXPECT_THAT(error_of([&] { config_of("{\"a\": \"\\ud800\"}"); }), HasSubstr("not JSON"));
+  EXPECT_THAT(error_of([&] { attend::Config(folder / "absent.json"); }),
+              HasSubstr("absent.json: cannot open"));
 }

@@ -1,7 +1,15 @@
-// What the tests share: random tensors and layers, and the texts of errors.
+// What the tests share: random tensors and layers, comparison of bits, texts of errors, scratch folders, and
+// where the published data lies.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +23,9 @@
 
 namespace attend_test {
 
+/// For TYPED_TEST_SUITE, where the library promises the same of both.
+using Scalars = testing::Types<float, double>;
+
 /// The same numbers on every machine, in [low, high).
 class Random {
  public:
@@ -25,17 +36,37 @@ class Random {
   }
   double uniform(double low = -1, double high = 1) { return low + (high - low) * bits() / 2147483648.0; }
   /// In [low, high].
-  attend::Index integer(attend::Index low, attend::Index high) { return low + static_cast<attend::Index>(bits()) % (high - low + 1); }
+  attend::Index integer(attend::Index low, attend::Index high) {
+    return low + static_cast<attend::Index>(bits()) % (high - low + 1);
+  }
+  bool one_in(attend::Index n) { return integer(0, n - 1) == 0; }
+  /// Of mean 0 and deviation 1, in (-6, 6): a sum of twelve.
+  double normal() {
+    double sum = -6;
+    for (int i = 0; i < 12; ++i) sum += uniform(0, 1);
+    return sum;
+  }
 
  private:
   std::uint64_t state_;
 };
 
 template <class T, int Rank>
-attend::Tensor<T, Rank> random_tensor(const attend::Shape<Rank>& shape, std::uint64_t seed = 1, double low = -1, double high = 1) {
+attend::Tensor<T, Rank> random_tensor(const attend::Shape<Rank>& shape, std::uint64_t seed = 1,
+                                      double low = -1, double high = 1) {
   attend::Tensor<T, Rank> tensor(shape);
   Random random(seed);
   for (T& value : tensor.span()) value = static_cast<T>(random.uniform(low, high));
+  return tensor;
+}
+
+/// Of deviation `scale`.
+template <class T, int Rank>
+attend::Tensor<T, Rank> normal_tensor(const attend::Shape<Rank>& shape, std::uint64_t seed = 1,
+                                      double scale = 1) {
+  attend::Tensor<T, Rank> tensor(shape);
+  Random random(seed);
+  for (T& value : tensor.span()) value = static_cast<T>(random.normal() * scale);
   return tensor;
 }
 
@@ -50,19 +81,107 @@ void fill_parameters(Layer& layer, std::uint64_t seed = 1, double scale = 0.5) {
   });
 }
 
-/// The text of the attend::Error that f leaves by; a failure where it does not.
+template <class Scalar, class Layer>
+Layer filled(Layer layer, std::uint64_t seed = 1, double scale = 0.5) {
+  fill_parameters<Scalar>(layer, seed, scale);
+  return layer;
+}
+
+/// Whether two tensors or views have the same shape and the same bits. Without kernels, whose promise the bits are, near
+/// numbers do in float.
+template <class A, class B>
+bool same_bits(const A& a, const B& b) {
+  const attend::Tensor<typename A::Scalar, A::rank> x(attend::const_view(a));
+  const attend::Tensor<typename B::Scalar, B::rank> y(attend::const_view(b));
+  if (x.shape() != y.shape()) return false;
+#if !ATTEND_HAS_KERNELS
+  for (std::size_t i = 0; i < x.span().size(); ++i) {
+    const double v = static_cast<double>(x.span()[i]), w = static_cast<double>(y.span()[i]);
+    if (!(std::abs(v - w) <= 1e-5 + 1e-5 * std::abs(v)) && !(v == w) && !(v != v && w != w)) return false;
+  }
+  return true;
+#else
+  return x.empty() || std::memcmp(x.data(), y.data(), x.span().size_bytes()) == 0;
+#endif
+}
+
+/// The text of the attend::Error that f leaves by, or nothing where it leaves by none.
 template <class F>
-std::string error_of(F&& f) {
+std::string error_or_none(F&& f) {
   try {
     std::forward<F>(f)();
   } catch (const attend::Error& error) {
     return error.what();
   } catch (const std::exception& error) {
     ADD_FAILURE() << "not an attend::Error: " << error.what();
-    return {};
   }
-  ADD_FAILURE() << "no error";
   return {};
+}
+
+/// The text of the attend::Error that f leaves by; a failure where it does not.
+template <class F>
+std::string error_of(F&& f) {
+  const std::string text = error_or_none(std::forward<F>(f));
+  if (text.empty()) ADD_FAILURE() << "no error";
+  return text;
+}
+
+/// A folder for the files of one test, which goes with it.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "attend_test_XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no scratch folder at " + name);
+    path = name;
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::filesystem::path operator/(const std::string& name) const { return path / name; }
+  std::filesystem::path write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path / name, std::ios::binary) << bytes;
+    return path / name;
+  }
+
+  std::filesystem::path path;
+};
+
+inline std::string bytes_of(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+/// A folder or file of the data beside the project, or an empty path: `if (path.empty()) GTEST_SKIP() <<
+/// kUnpublished;`
+inline std::filesystem::path published(const std::string& name) {
+  const std::filesystem::path path = std::filesystem::path(ATTEND_CONFORMANCE_DIR) / name;
+  return std::filesystem::exists(path) ? path : std::filesystem::path();
+}
+constexpr char kUnpublished[] = "needs the conformance data, which is not at " ATTEND_CONFORMANCE_DIR;
+
+/// One of the published files that a reader must accept or reject.
+struct Malformed {
+  std::filesystem::path file;
+  std::string verdict;  // "accept", "reject", or another: either is right
+};
+
+/// Those of one folder of published("malformed"), which must be there.
+inline std::vector<Malformed> malformed_files(const std::string& folder) {
+  const std::filesystem::path root = published("malformed");
+  std::vector<Malformed> files;
+  std::ifstream manifest(root / "manifest.tsv");
+  for (std::string line; std::getline(manifest, line);) {
+    std::istringstream fields(line);
+    std::string name, verdict;
+    std::getline(fields, name, '\t');
+    std::getline(fields, verdict, '\t');
+    if (!name.starts_with(folder + "/")) continue;
+    EXPECT_TRUE(std::filesystem::exists(root / name)) << name;
+    files.push_back({root / name, verdict});
+  }
+  EXPECT_THAT(files, testing::Not(testing::IsEmpty())) << folder;
+  return files;
 }
 
 }  // namespace attend_test

@@ -88,7 +88,7 @@ class ToyEncoder {
       positions(0, t) = static_cast<int>(t);
     }
     Tensor<float, 3> x = embedding_(ids);  // [1, T, E]
-    position_.forward<int, 2>(context, positions, x, true);
+    position_.forward(context, positions, x, true);
 
     // The same as encoder_.forward(context, x, {}, x), but each layer's attention weights are kept.
     const auto& layers = encoder_.layers();
@@ -101,7 +101,7 @@ class ToyEncoder {
       options.weights = reading.attention.slice(0, layer, layer + 1);
       layers[i].forward(context, x, options, x);
     }
-    encoder_.norm().forward<3>(context, x, x);
+    encoder_.norm().forward(context, x, x);
 
     reading.summary = Tensor<float, 1>({x.size(2)});
     reading.summary.matrix() = x.matrix(0).colwise().mean();

@@ -7,6 +7,7 @@
 
 #include <attend/core/context.hpp>
 #include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -31,22 +32,22 @@ inline Activation activation_from_string(std::string_view name) {
   fail("activation '" + std::string(name) + "' is not supported");
 }
 
-/// out = activation(x), element by element; out may be x. Rows are contiguous.
-template <class Scalar>
-void activate(Context& context, Activation activation, TensorView<const std::type_identity_t<Scalar>, 2> x,
-              TensorView<Scalar, 2> out) {  // [rows, N] -> [rows, N]
-  check_shape("activate", x.shape(), out.shape());
-  const Index rows = x.size(0), n = x.size(1);
+/// out = activation(x), element by element. out may be x, but not overlap it otherwise. x [..., N] -> out [..., N].
+template <class Out, class Scalar = typename std::remove_cvref_t<Out>::Scalar>
+void activate(Context& context, Activation activation, const std::type_identity_t<Rows<const Scalar>>& x, Out&& to) {
+  static_assert(detail::check_scalar<Scalar>());
+  const Rows<Scalar> out(to);
+  detail::check_rows_in_place<Scalar>(context, "activate", x, out, x.width());
+  const Index rows = x.count(), n = x.width();
   context.parallel(rows, context.workers(rows, 20.0 * static_cast<double>(rows) * static_cast<double>(n)),
-                   [&](Index r, int) { detail::Backend<Scalar>::activate(activation, &x(r, 0), &out(r, 0), n); });
+                   [&](Index r, int) { detail::Backend<Scalar>::activate(activation, x.row(r), out.row(r), n); });
 }
 
 /// activation(x) as a new tensor of the same shape.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> activate(Activation activation, const X& x) {
-  Tensor<typename X::Scalar, X::rank> out(x.shape());
-  if (out.numel() > 0)
-    activate<typename X::Scalar>(default_context(), activation, const_view(x).rows(), out.view().rows());
+  Tensor<typename X::Scalar, X::rank> out{const_view(x)};  // whatever its strides are
+  activate(default_context(), activation, out, out);
   return out;
 }
 

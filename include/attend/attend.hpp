@@ -18,6 +18,7 @@
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
 #include <attend/position.hpp>
+#include <attend/rows.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 #include <attend/score_modifier.hpp>
 #include <attend/softmax.hpp>

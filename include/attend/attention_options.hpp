@@ -1,12 +1,15 @@
 // The options of an attention call, and their check against its shapes.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <span>
 
+#include <attend/core/scalar.hpp>
 #include <attend/mask.hpp>
 #include <attend/score_modifier.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -18,6 +21,8 @@ enum class ScoreStage { scaled, softcapped, masked };
 /// scale, softcap, modifier, numbers of the mask (additive), its truth (onnx.ai Attention-24, PyTorch's scaled_dot_product_attention).
 template <class Scalar>
 struct AttentionOptions {
+  static_assert(detail::check_scalar<Scalar>());
+
   Mask mask = {};
   std::optional<double> scale = {};          // 1 / sqrt(D) where not given
   double softcap = 0;                        // softcap * tanh(score / softcap) where above 0
@@ -39,6 +44,39 @@ struct AttentionOptions {
 
 namespace detail {
 
+template <class Scalar>
+bool gives_more(const AttentionOptions<Scalar>& o) {
+  return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr || o.average_weights.data() != nullptr;
+}
+
+/// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b], offsets[b + 1]).
+/// Error where the offsets don't go from 0 up to all tokens.
+inline Index longest_sequence(const char* who, std::span<const Index> offsets, Index tokens) {
+  if (offsets.empty()) fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got none");
+  if (offsets.front() != 0 || offsets.back() != tokens)
+    fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got " + std::to_string(offsets.front()) + " ... " +
+         std::to_string(offsets.back()));
+  Index most = 0;
+  for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+    if (offsets[b + 1] < offsets[b])
+      fail(std::string(who) + ": decrease from " + std::to_string(offsets[b]) + " to " + std::to_string(offsets[b + 1]));
+    most = std::max(most, offsets[b + 1] - offsets[b]);
+  }
+  return most;
+}
+
+/// Error where what a call gives beside its output overlaps an operand, or itself.
+template <class Scalar>
+void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
+                         std::initializer_list<Operand> operands) {
+  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp}, {"weights", o.weights}, {"scores", o.scores}, {"average_weights", o.average_weights}};
+  for (const Operand* output = outputs; output != std::end(outputs); ++output) {
+    if (output->layout.data == nullptr) continue;
+    check_apart(context, who, *output, operands);
+    for (const Operand* other = output + 1; other != std::end(outputs); ++other) check_apart(context, who, *output, {*other});
+  }
+}
+
 /// A checked call: options bound to its sizes. Lives on the stack while the call runs.
 template <class Scalar>
 struct AttentionCall {
@@ -48,6 +86,8 @@ struct AttentionCall {
   Mask mask;
   const ScoreModifier<Scalar>* modifier = nullptr;
   bool folded = true;  // nothing but masks touches the products, and the scale is a usable factor of an exponent
+
+  static constexpr double kTooLarge = 1e38;  // also for float
 
   AttentionCall(const AttentionOptions<Scalar>& options, const AttentionSizes& s, Index kv, Index head_dim)
       : sizes(s), kv_heads(kv), mask(options.mask), modifier(&options.modifier) {
@@ -70,7 +110,12 @@ struct AttentionCall {
         fail("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
       sizes.key_counts = options.key_lengths.data();
     }
-    if (!(options.softcap >= 0)) fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (!(options.softcap >= 0 && options.softcap < kTooLarge))
+      fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+    if (options.scale && !(*options.scale > -kTooLarge && *options.scale < kTooLarge))
+      fail("scaled_dot_product_attention: scale is " + std::to_string(*options.scale));
+    options.modifier.check(s);
+    options.weight_modifier.check(s);
     if (options.scores_stage != ScoreStage::masked && options.scores.data() == nullptr)
       fail("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (options.log_sum_exp.data() != nullptr)

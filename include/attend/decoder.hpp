@@ -1,6 +1,7 @@
 // Decoder: a stack of DecoderBlocks with an optional norm at the end.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,10 +23,7 @@ struct DecoderCache {
 
   Index length() const { return targets.empty() ? 0 : targets[0].max_length(); }
   /// Sequence i becomes what parents[i] was (beam search); their number may change.
-  void reorder(std::span<const Index> parents) {
-    for (std::vector<KVCache<Scalar>>* caches : {&targets, &memory})
-      for (KVCache<Scalar>& cache : *caches) cache.reorder(parents);
-  }
+  void reorder(std::span<const Index> parents) { detail::CacheGroup<Scalar>::reorder({targets, memory}, parents); }
 };
 
 /// Parameters: layers.N.* of each DecoderBlock, and norm.* where final_norm.
@@ -35,6 +33,8 @@ class Decoder {
  public:
   Decoder() = default;
   explicit Decoder(const DecoderOptions& o) : options_(o) {
+    check_size("Decoder", "block.embed_dim", o.block.embed_dim);
+    check_count("Decoder", "num_layers", o.num_layers, kMostLayers);
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
     if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }
@@ -49,25 +49,33 @@ class Decoder {
     if (options_.final_norm) norm_.parameters(prefixed("norm", visit));
   }
 
-  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x.
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return std::all_of(layers_.begin(), layers_.end(), [](const DecoderBlock<Scalar>& layer) { return layer.assigned(); });
+  }
+
+  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x, but not overlap it otherwise.
   void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
                TensorView<Scalar, 3> out) const {
-    check_shape("Decoder (output)", x.shape(), out.shape());
+    detail::check_assigned(context, "Decoder", *this);
+    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
+    detail::check_apart(context, "Decoder", {"out", out}, {{"memory", memory}});
     if (x.empty()) return;
     for (const DecoderBlock<Scalar>& layer : layers_) {
       layer.forward(context, x, memory, self, cross, out);
       x = out;
     }
-    if (options_.final_norm) {
-      norm_.template forward<3>(context, x, out);
-    } else if (layers_.empty()) {
-      context.parallel(1, 1, [&](Index, int) { copy(x, out); });
-    }
+    finish(context, x, out);
   }
   /// A cache with the keys and values of a memory [B, S, memory_dim], of which sequence b has lengths[b] tokens (all
   /// where empty), and no targets yet.
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> memory, std::span<const Index> lengths = {}) const {
+    if (!lengths.empty() && static_cast<Index>(lengths.size()) != memory.size(0))
+      fail_shape("Decoder (lengths of the memory)", to_string(Shape<1>{memory.size(0)}), Shape<1>{static_cast<Index>(lengths.size())});
+    for (Index length : lengths)
+      if (length < 0 || length > memory.size(1))
+        fail("Decoder: a length of " + std::to_string(length) + " of a memory of " + std::to_string(memory.size(1)) + " tokens");
     DecoderCache<Scalar> cache;
     for (const DecoderBlock<Scalar>& layer : layers_) {
       const MultiHeadAttentionOptions& o = layer.multihead_attn().options();
@@ -79,17 +87,23 @@ class Decoder {
     }
     return cache;
   }
-  /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T, E].
+  /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T, E]; out may
+  /// be x. A call that fails leaves the cache as it was.
   void forward(Context& context, TensorView<const Scalar, 3> x, DecoderCache<Scalar>& cache,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
-    check_shape("Decoder (output)", x.shape(), out.shape());
-    if (cache.targets.size() != layers_.size()) fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, expected " + std::to_string(layers_.size()));
+    detail::check_assigned(context, "Decoder", *this);
+    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
+    if (cache.targets.size() != layers_.size() || cache.memory.size() != layers_.size())
+      fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, and " + std::to_string(cache.memory.size()) +
+           " of a memory, expected " + std::to_string(layers_.size()));
     if (x.empty()) return;
+    detail::Appending<Scalar> appending("Decoder", cache.targets, context.measuring());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       layers_[i].forward(context, x, cache.targets[i], cache.memory[i], self, cross, out);
       x = out;
     }
-    if (options_.final_norm) norm_.template forward<3>(context, x, out);
+    finish(context, x, out);
+    appending.keep();
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                                const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
@@ -99,6 +113,14 @@ class Decoder {
   }
 
  private:
+  /// What follows the layers, whose output is x.
+  void finish(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
+    if (options_.final_norm)
+      norm_.forward(context, x, out);
+    else if (layers_.empty())
+      context.parallel(1, 1, [&](Index, int) { copy(x, out); });
+  }
+
   DecoderOptions options_;
   std::vector<DecoderBlock<Scalar>> layers_;
   Norm<Scalar> norm_;

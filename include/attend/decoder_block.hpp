@@ -1,6 +1,7 @@
 // DecoderBlock: self-attention, cross-attention to an encoder's output, and feed-forward.
 #pragma once
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/encoder_block.hpp>
 
 namespace attend {
@@ -56,11 +57,18 @@ class DecoderBlock {
   const MultiHeadAttention<Scalar>& self_attn() const { return self_attn_; }
   const MultiHeadAttention<Scalar>& multihead_attn() const { return multihead_attn_; }
 
-  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x. `self` is of the attention among
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return self_attn_.assigned() && multihead_attn_.assigned() && feed_forward_.assigned(); }
+
+  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x, but not overlap it otherwise. `self` is of the attention among
   /// the targets (usually {.mask = causal()}), `cross` of that to the memory.
   void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
                TensorView<Scalar, 3> out) const {
+    detail::check_apart(context, "DecoderBlock", {"out", out}, {{"memory", memory}});
+    for (const AttentionOptions<Scalar>* options : {&self, &cross})
+      if (detail::gives_more(*options))
+        detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"memory", memory}, {"out", out}});
     run(
         context, x, out,
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
@@ -71,9 +79,13 @@ class DecoderBlock {
         });
   }
   /// T more tokens of each sequence: `targets` holds what the tokens so far left, and takes these; `memory` is what
-  /// multihead_attn().append_memory made of the encoder's output.
+  /// multihead_attn().append_memory made of the encoder's output. A call that fails leaves them as they were.
   void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& targets, const KVCache<Scalar>& memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
+    for (const AttentionOptions<Scalar>* options : {&self, &cross})
+      if (detail::gives_more(*options))
+        detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"out", out}});
+    detail::Appending<Scalar> appending("DecoderBlock", targets, context.measuring());
     run(
         context, x, out,
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
@@ -82,6 +94,7 @@ class DecoderBlock {
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
           multihead_attn_.forward_cross(context, from, memory, cross, to, epilogue);
         });
+    appending.keep();
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                                const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
@@ -95,28 +108,27 @@ class DecoderBlock {
   template <class SelfAttention, class CrossAttention>
   void run(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out, SelfAttention&& attend_self,
            CrossAttention&& attend_memory) const {
-    check_shape("DecoderBlock (output)", x.shape(), out.shape());
-    if (x.size(2) != options_.embed_dim)
-      fail_shape("DecoderBlock", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
+    detail::check_assigned(context, "DecoderBlock", *this);
+    detail::check_rows_in_place<Scalar>(context, "DecoderBlock", x, out, options_.embed_dim);
     if (x.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     if (options_.norm_first) {
       const TensorView<Scalar, 3> second = frame.tensor<Scalar>(x.shape());
-      norm1_.template forward<3>(context, x, normed);
+      norm1_.forward(context, x, normed);
       attend_self(normed, sum, plus(x));
-      norm2_.template forward<3>(context, sum, normed);
+      norm2_.forward(context, sum, normed);
       attend_memory(normed, second, plus(sum));
-      norm3_.template forward<3>(context, second, normed);
-      feed_forward_.template forward<3>(context, normed, out, plus(second));
+      norm3_.forward(context, second, normed);
+      feed_forward_.forward(context, normed, out, plus(second));
     } else {
       attend_self(x, sum, plus(x));
-      norm1_.template forward<3>(context, sum, normed);
+      norm1_.forward(context, sum, normed);
       attend_memory(normed, sum, plus(normed));
-      norm2_.template forward<3>(context, sum, normed);
-      feed_forward_.template forward<3>(context, normed, sum, plus(normed));
-      norm3_.template forward<3>(context, sum, out);
+      norm2_.forward(context, sum, normed);
+      feed_forward_.forward(context, normed, sum, plus(normed));
+      norm3_.forward(context, sum, out);
     }
   }
 

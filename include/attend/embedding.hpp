@@ -7,6 +7,7 @@
 
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -22,36 +23,45 @@ template <class Scalar>
 class Embedding {
  public:
   Embedding() = default;
-  explicit Embedding(const EmbeddingOptions& options)
-      : options_(options), weight_({options.num_embeddings, options.embedding_dim}) {}
+  explicit Embedding(const EmbeddingOptions& options) : options_(options) {
+    check_size("Embedding", "num_embeddings", options.num_embeddings);
+    check_size("Embedding", "embedding_dim", options.embedding_dim);
+    weight_ = Tensor<Scalar, 2>({options.num_embeddings, options.embedding_dim});
+    assigned_ = detail::Assigned(options.num_embeddings);
+  }
 
   const EmbeddingOptions& options() const { return options_; }
   TensorView<const Scalar, 2> weight() const { return weight_; }
 
   template <class Visitor>
   void parameters(Visitor&& visit) {
-    visit("weight", Parameter<Scalar>({options_.num_embeddings, options_.embedding_dim}, weight_.data()));
+    visit("weight", Parameter<Scalar>({options_.num_embeddings, options_.embedding_dim}, weight_.data(), &assigned_));
   }
 
-  /// out[…] = weight[ids[…]], or where `add`, out[…] += it. ids [...] -> out [..., embedding_dim].
+  /// Whether the weight has its values; forward takes none less.
+  bool assigned() const { return assigned_.all(); }
+
+  /// out[…] = weight[ids[…]], or where `add`, out[…] += it. ids [...], of integers -> out [..., embedding_dim].
   /// Error where an id is not in [0, num_embeddings).
-  template <std::integral Id, int Rank>
-  void forward(Context& context, TensorView<const Id, Rank> ids, TensorView<Scalar, Rank + 1> out, bool add = false) const {
-    Shape<Rank + 1> expected;
-    std::copy(ids.shape().begin(), ids.shape().end(), expected.begin());
-    expected[Rank] = options_.embedding_dim;
-    check_shape("Embedding (output)", expected, out.shape());
-    if (context.measuring() || out.empty()) return;
-    ids.for_each([&](const Id& id) {
+  template <TensorLike Ids>
+    requires std::integral<typename Ids::Scalar>
+  void forward(Context& context, const Ids& ids, const Rows<Scalar>& out, bool add = false) const {
+    using Id = typename Ids::Scalar;
+    const TensorView<const Id, Ids::rank> view = const_view(ids);
+    detail::check_assigned(context, "Embedding", *this);
+    out.check_output("Embedding", ids.shape(), options_.embedding_dim);
+    detail::check_apart(context, "Embedding", {"out", out.view()}, {{"ids", view}, {"the weight", weight()}});
+    if (context.measuring()) return;
+    view.for_each([&](const Id& id) {
       if (std::cmp_less(id, 0) || std::cmp_greater_equal(id, options_.num_embeddings))
         fail("Embedding: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.num_embeddings) + ")");
     });
-    const TensorView<Scalar, 2> rows = out.rows();
     context.parallel(1, 1, [&](Index, int) {
       Index r = 0;
-      ids.for_each([&](const Id& id) {
+      view.for_each([&](const Id& id) {
         const Scalar* from = weight_.data() + static_cast<Index>(id) * options_.embedding_dim;
-        for (Index e = 0; e < options_.embedding_dim; ++e) rows(r, e) = add ? rows(r, e) + from[e] : from[e];
+        Scalar* to = out.row(r);
+        for (Index e = 0; e < options_.embedding_dim; ++e) to[e] = add ? to[e] + from[e] : from[e];
         ++r;
       });
     });
@@ -62,13 +72,14 @@ class Embedding {
     std::copy(ids.shape().begin(), ids.shape().end(), shape.begin());
     shape[Ids::rank] = options_.embedding_dim;
     Tensor<Scalar, Ids::rank + 1> out(shape);
-    forward(default_context(), const_view(ids), out.view());
+    forward(default_context(), ids, out);
     return out;
   }
 
  private:
   EmbeddingOptions options_;
   Tensor<Scalar, 2> weight_;
+  detail::Assigned assigned_;
 };
 
 }  // namespace attend

@@ -1,6 +1,7 @@
 // Encoder: a stack of EncoderBlocks with an optional norm at the end.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ class Encoder {
  public:
   Encoder() = default;
   explicit Encoder(const EncoderOptions& o) : options_(o) {
+    check_size("Encoder", "block.embed_dim", o.block.embed_dim);
+    check_count("Encoder", "num_layers", o.num_layers, kMostLayers);
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
     if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }
@@ -35,17 +38,23 @@ class Encoder {
     if (options_.final_norm) norm_.parameters(prefixed("norm", visit));
   }
 
-  /// x [B, T, E] -> out [B, T, E]; out may be x. `attention` is that of every layer.
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return std::all_of(layers_.begin(), layers_.end(), [](const EncoderBlock<Scalar>& layer) { return layer.assigned(); });
+  }
+
+  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. `attention` is that of every layer.
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention,
                TensorView<Scalar, 3> out) const {
-    check_shape("Encoder (output)", x.shape(), out.shape());
+    detail::check_assigned(context, "Encoder", *this);
+    detail::check_rows_in_place<Scalar>(context, "Encoder", x, out, options_.block.embed_dim);
     if (x.empty()) return;
     for (const EncoderBlock<Scalar>& layer : layers_) {
       layer.forward(context, x, attention, out);
       x = out;
     }
     if (options_.final_norm) {
-      norm_.template forward<3>(context, x, out);
+      norm_.forward(context, x, out);
     } else if (layers_.empty()) {
       context.parallel(1, 1, [&](Index, int) { copy(x, out); });
     }

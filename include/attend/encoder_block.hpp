@@ -44,26 +44,30 @@ class EncoderBlock {
     norm2_.parameters(prefixed("norm2", visit));
   }
 
-  /// x [B, T, E] -> out [B, T, E]; out may be x.
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return self_attn_.assigned() && feed_forward_.assigned(); }
+
+  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise.
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention,
                TensorView<Scalar, 3> out) const {
-    check_shape("EncoderBlock (output)", x.shape(), out.shape());
-    if (x.size(2) != options_.embed_dim)
-      fail_shape("EncoderBlock", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
+    detail::check_assigned(context, "EncoderBlock", *this);
+    detail::check_rows_in_place<Scalar>(context, "EncoderBlock", x, out, options_.embed_dim);
+    if (detail::gives_more(attention))
+      detail::check_outputs_apart(context, "EncoderBlock", attention, {{"x", x}, {"out", out}});
     if (x.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     if (options_.norm_first) {
-      norm1_.template forward<3>(context, x, normed);
+      norm1_.forward(context, x, normed);
       self_attn_.forward(context, normed, attention, sum, plus(x));
-      norm2_.template forward<3>(context, sum, normed);
-      feed_forward_.template forward<3>(context, normed, out, plus(sum));
+      norm2_.forward(context, sum, normed);
+      feed_forward_.forward(context, normed, out, plus(sum));
     } else {
       self_attn_.forward(context, x, attention, sum, plus(x));
-      norm1_.template forward<3>(context, sum, normed);
-      feed_forward_.template forward<3>(context, normed, sum, plus(normed));
-      norm2_.template forward<3>(context, sum, out);
+      norm1_.forward(context, sum, normed);
+      feed_forward_.forward(context, normed, sum, plus(normed));
+      norm2_.forward(context, sum, out);
     }
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention = {}) const {

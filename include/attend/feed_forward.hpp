@@ -21,12 +21,12 @@ template <class Scalar>
 class FeedForward {
  public:
   FeedForward() = default;
-  explicit FeedForward(const FeedForwardOptions& o)
-      : options_(o),
-        weight1_(o.gated ? std::vector<Index>{o.dim_feedforward, o.dim_feedforward} : std::vector<Index>{o.dim_feedforward},
-                 o.embed_dim),
-        linear2_({.in_features = o.dim_feedforward, .out_features = o.embed_dim, .bias = o.bias}) {
-    if (o.bias) bias1_ = Bias<Scalar>(weight1_);
+  explicit FeedForward(const FeedForwardOptions& o) : options_(o) {
+    check_size("FeedForward", "embed_dim", o.embed_dim);
+    check_size("FeedForward", "dim_feedforward", o.dim_feedforward);
+    weight1_ = Weight<Scalar>(std::vector<Index>(o.gated ? 2 : 1, o.dim_feedforward), o.embed_dim);
+    weight2_ = Weight<Scalar>({o.embed_dim}, o.dim_feedforward);
+    if (o.bias) bias1_ = Bias<Scalar>(weight1_), bias2_ = Bias<Scalar>(weight2_);
   }
 
   const FeedForwardOptions& options() const { return options_; }
@@ -35,30 +35,34 @@ class FeedForward {
   void parameters(Visitor&& visit) {
     visit("linear1.weight", weight1_.parameter());
     if (options_.bias) visit("linear1.bias", bias1_.parameter());
-    linear2_.parameters(prefixed("linear2", visit));
+    visit("linear2.weight", weight2_.parameter());
+    if (options_.bias) visit("linear2.bias", bias2_.parameter());
   }
 
-  /// x [..., embed_dim] -> out [..., embed_dim]. `epilogue` follows in the last product's pass.
-  template <int Rank>
-  void forward(Context& context, TensorView<const Scalar, Rank> x, TensorView<Scalar, Rank> out,
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return weight1_.assigned() && weight2_.assigned() && (!options_.bias || (bias1_.assigned() && bias2_.assigned()));
+  }
+
+  /// x [..., embed_dim] -> out [..., embed_dim], which overlaps neither x nor the residual. `epilogue` follows in the last
+  /// product's pass.
+  void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
-    if (x.size(Rank - 1) != options_.embed_dim)
-      fail_shape("FeedForward", "[..., " + std::to_string(options_.embed_dim) + "]", x.shape());
-    check_shape("FeedForward (output)", x.shape(), out.shape());
-    if (x.empty()) return;
-    const auto from = detail::rows_of("FeedForward", x.rows());
-    const Index rows = from.size(0), F = options_.dim_feedforward;
+    detail::check_assigned(context, "FeedForward", *this);
+    x.check("FeedForward", options_.embed_dim);
+    out.check_output("FeedForward", x.leading(), options_.embed_dim);
+    detail::check_operands(context, "FeedForward", x, epilogue.residual, out);
     Frame frame(context.workspace());
-    const TensorView<Scalar, 2> hidden = frame.tensor<Scalar>({rows, weight1_.width()});
-    detail::product<Scalar>(context, from, weight1_, 0, bias1_,
+    const TensorView<Scalar, 2> hidden = frame.tensor<Scalar>({x.count(), weight1_.width()});
+    detail::product<Scalar>(context, x.view(), weight1_, 0, bias1_,
                             {options_.gated ? Activation::identity : options_.activation, {}}, hidden);
     if (options_.gated) gate(context, hidden);
-    linear2_.template forward<2>(context, hidden.slice(1, 0, F), out.rows(), epilogue);
+    detail::product<Scalar>(context, hidden.slice(1, 0, options_.dim_feedforward), weight2_, 0, bias2_, epilogue, out.view());
   }
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {
     Tensor<Scalar, X::rank> out(x.shape());
-    forward<X::rank>(default_context(), const_view(x), out.view());
+    forward(default_context(), x, out);
     return out;
   }
 
@@ -75,8 +79,8 @@ class FeedForward {
 
   FeedForwardOptions options_;
   Weight<Scalar> weight1_;
-  Bias<Scalar> bias1_;
-  Linear<Scalar> linear2_;
+  Weight<Scalar> weight2_;
+  Bias<Scalar> bias1_, bias2_;
 };
 
 }  // namespace attend

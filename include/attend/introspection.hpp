@@ -55,6 +55,8 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   const Index B = query.size(0), Tq = query.size(2), Tk = key.size(2);
   const Index H = out.heads.empty() ? query.size(1) : static_cast<Index>(out.heads.size());
   check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
+  detail::check_contiguous_rows("introspect (query)", query);
+  detail::check_contiguous_rows("introspect (key)", key);
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) fail("introspect: ragged batches are not supported");
   if (options.log_sum_exp.data() || options.weights.data() || options.scores.data() || options.average_weights.data())
     fail("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");
@@ -76,6 +78,13 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   for (std::size_t i = 0; i < out.rows.size(); ++i)
     if (out.rows[i] < 0 || out.rows[i] >= Tq || (i > 0 && out.rows[i] <= out.rows[i - 1]))
       fail("introspect: row " + std::to_string(out.rows[i]) + " is out of order or not in [0, " + std::to_string(Tq) + ")");
+  const detail::Operand outputs[] = {{"key_totals", out.key_totals}, {"entropy", out.entropy}, {"top_keys", out.top_keys},
+                                     {"top_weights", out.top_weights}, {"row_weights", out.row_weights}};
+  for (const detail::Operand* output = outputs; output != std::end(outputs); ++output) {
+    detail::check_apart(context, "introspect", *output, {{"query", query}, {"key", key}});
+    for (const detail::Operand* other = output + 1; other != std::end(outputs); ++other)
+      detail::check_apart(context, "introspect", *output, {*other});
+  }
   const AttentionSizes sizes{.batch = B, .heads = query.size(1), .queries = Tq, .keys = Tk};
   const detail::AttentionCall<Scalar> call(options, sizes, key.size(1), query.size(3));
   const TensorView<const Scalar, 4> no_values(nullptr, {B, key.size(1), Tk, 0});

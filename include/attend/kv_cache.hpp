@@ -2,37 +2,63 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
+#include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <attend/core/tiling.hpp>
 #include <attend/detail/backend.hpp>
+#include <attend/detail/cache_pages.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
+
+namespace detail {
+template <class Scalar>
+struct CacheGroup;
+template <class Scalar>
+class Appending;
+}  // namespace detail
 
 struct KVCacheOptions {
   Index batch = 1;  // sequences
   Index num_kv_heads = 1;
   Index head_dim = 0;
   Index value_dim = 0;  // 0: head_dim
-  /// Tokens that stay visible, for sliding windows: pages that lie wholly before them are let go of and used again.
-  /// 0: all. Positions stay absolute. Pair it with a sliding_window mask that is no wider.
+  /// For sliding windows: how many tokens before a new one stay visible to it; 0: all. Pair it with a mask that looks
+  /// back no further, sliding_window(window, 0, Corner::bottom_right) at most. A call that appends any number of tokens
+  /// first evicts the pages that its first token no longer sees, which are used again. Positions stay absolute.
   Index window = 0;
 };
 
-/// The tokens of each sequence lie in pages; sequences that share a beginning share its pages, and a page is copied
-/// when one of its sharers writes to it. A page is a key tile of attention: decoding reads it as it lies, and
-/// prefill, in one piece or many, sees the same tiles, so that all of them give the same bits.
+/// The tokens of each sequence lie in pages; sequences that share a beginning share its pages, in one cache or in copies
+/// of it, and a page is copied when one of its sharers writes to it. A page is a key tile of attention: decoding reads it
+/// as it lies, and prefill, in one piece or many, sees the same tiles, so that all of them give the same bits.
+///
+/// A const cache may be read and copied by many threads at once; caches that share pages need nothing of each other.
+/// Errors, and allocations that fail, leave a cache as it was.
 template <class Scalar>
 class KVCache {
  public:
-  KVCache() = default;
-  explicit KVCache(const KVCacheOptions& o) : options_(o), sequences_(static_cast<std::size_t>(o.batch)) {
-    if (options_.value_dim == 0) options_.value_dim = o.head_dim;
-    lengths_.assign(static_cast<std::size_t>(o.batch), 0);
+  /// No sequences.
+  KVCache() { options_.batch = 0; }
+  explicit KVCache(const KVCacheOptions& o)
+      : options_(checked(o)),
+        sequences_(static_cast<std::size_t>(o.batch)),
+        lengths_(static_cast<std::size_t>(o.batch)),
+        tables_(static_cast<std::size_t>(o.batch)) {}
+  /// Shares the pages of the other, but not the room that it has reserved.
+  KVCache(const KVCache& other)
+      : options_(other.options_), sequences_(other.sequences_), lengths_(other.lengths_), tables_(other.tables_) {
+    for (std::size_t b = 0; b < tables_.size(); ++b) tables_[b] = sequences_[b].data.data();
+  }
+  /// Leaves a cache without sequences behind.
+  KVCache(KVCache&& other) noexcept : KVCache() { swap(other); }
+  KVCache& operator=(KVCache other) noexcept {
+    swap(other);
+    return *this;
   }
 
   const KVCacheOptions& options() const { return options_; }
@@ -41,110 +67,115 @@ class KVCache {
   std::span<const Index> lengths() const { return lengths_; }
   Index max_length() const { return lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end()); }
 
-  /// Makes room, so that appending up to so many more tokens to each sequence allocates nothing.
+  /// Makes room, so that appending up to so many more tokens to each sequence, in any number of calls, allocates nothing.
   void reserve(Index tokens) {
-    const Index each = (options_.window > 0 ? std::min(tokens, options_.window) : tokens) / kKeyTile + 2;
-    make_pages(each * batch() - static_cast<Index>(spare_.size()));
-    for (std::size_t b = 0; b < sequences_.size(); ++b) {
-      const std::size_t pages = static_cast<std::size_t>((lengths_[b] + tokens) / kKeyTile + 2);
-      sequences_[b].pages.reserve(pages);
-      sequences_[b].data.reserve(pages);
-    }
-    tables_.reserve(sequences_.size());
+    if (tokens < 0) fail("KVCache: reserve of " + std::to_string(tokens) + " tokens");
+    check_room(tokens, batch());
+    const Index missing = (tokens / kKeyTile + 2) * batch() - pool_.spare();
+    if (missing > 0) pool_.make(missing, page_scalars(), false);
+    for (Index b = 0; b < batch(); ++b) make_room(b, (lengths_[at(b)] + tokens) / kKeyTile + 2);
   }
 
   /// Adds T tokens to every sequence. key [B, H_kv, T, D], value [B, H_kv, T, Dv].
   void append(TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value) {
     check_shape("KVCache (key)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.head_dim}, key.shape());
     check_shape("KVCache (value)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.value_dim}, value.shape());
-    for (Index b = 0; b < batch(); ++b) append(b, key[b], value[b]);
+    write(0, key, value);
   }
   /// Adds T tokens to sequence b. key [H_kv, T, D], value [H_kv, T, Dv].
   void append(Index b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value) {
-    Index& length = lengths_[check(b)];
+    check(b);
     check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim}, key.shape());
     check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim}, value.shape());
-    for (Index t = 0; t < key.size(1); ++t, ++length) {
-      Scalar* page = writable_page(b, length / kKeyTile);
-      for (Index h = 0; h < options_.num_kv_heads; ++h, page += page_size()) {
-        const Index slot = length % kKeyTile;
-        for (Index d = 0; d < options_.head_dim; ++d) page[key_at(slot, d)] = key(h, t, d);
-        for (Index d = 0; d < options_.value_dim; ++d) page[value_at(slot, d)] = value(h, t, d);
-      }
-    }
-    release_before(b, options_.window > 0 ? length - options_.window : 0);
+    const auto as_batch = [](const TensorView<const Scalar, 3>& x) {
+      return TensorView<const Scalar, 4>(x.data(), {1, x.size(0), x.size(1), x.size(2)}, {0, x.stride(0), x.stride(1), x.stride(2)});
+    };
+    write(b, as_batch(key), as_batch(value));
   }
-  /// Forgets the tokens from position `length` on.
+  /// Forgets the tokens from position `length` on. Error where can_truncate says no.
   void truncate(Index b, Index length) {
+    if (!can_truncate(b, length))
+      fail("KVCache: truncate to " + std::to_string(length) + " tokens, but the window of " + std::to_string(options_.window) +
+           " has let go of those before " + std::to_string(sequences_[at(b)].released * kKeyTile));
+    drop_from(b, length);
+  }
+  /// Whether the window of a token at position `length` is still there. It is for each that the last call appended, and
+  /// for 0.
+  bool can_truncate(Index b, Index length) const {
     if (length < 0 || length > lengths_[check(b)])
       fail("KVCache: truncate to " + std::to_string(length) + " of " + std::to_string(lengths_[check(b)]) + " tokens");
-    Sequence& sequence = sequences_[check(b)];
-    const std::size_t pages = static_cast<std::size_t>((length + kKeyTile - 1) / kKeyTile);
-    while (sequence.pages.size() > pages) {
-      give_back(sequence.pages.back());
-      sequence.pages.pop_back();
-      sequence.data.pop_back();
-    }
-    lengths_[check(b)] = length;
+    return length == 0 || first_page_seen(length) >= sequences_[at(b)].released;
   }
   void clear() {
-    for (Index b = 0; b < batch(); ++b) truncate(b, 0);
+    for (Index b = 0; b < batch(); ++b) drop_from(b, 0);
   }
   /// A new sequence with the tokens of b, sharing its pages; returns its number.
   Index fork(Index b) { return fork(*this, b); }
   /// The same of sequence b of another cache, whose options differ in `batch` at most.
   Index fork(const KVCache& other, Index b) {
-    sequences_.push_back(other.sequences_[other.check(b)]);
-    lengths_.push_back(other.lengths_[other.check(b)]);
+    Sequence copy = copy_of(other, b);
+    add(std::move(copy), other.lengths_[at(b)]);
     return batch() - 1;
   }
   /// Sequence i becomes what parents[i] was (beam search); their number may change.
-  void reorder(std::span<const Index> parents) {
-    std::vector<Sequence> sequences;
-    std::vector<Index> lengths;
-    for (Index parent : parents) {
-      sequences.push_back(sequences_[check(parent)]);
-      lengths.push_back(lengths_[check(parent)]);
-    }
-    sequences_.swap(sequences);
-    lengths_.swap(lengths);
-    for (Sequence& dropped : sequences)
-      for (Page& page : dropped.pages) give_back(page);
-  }
+  void reorder(std::span<const Index> parents) { become(reordered(parents)); }
 
-  /// Keys and values of token t of sequence b, head h. t must not have left the window.
+  /// Keys and values of token t of sequence b, head h, or the first of them. Error where t is not there or evicted.
   void read(Index b, Index h, Index t, std::span<Scalar> key, std::span<Scalar> value) const {
-    const Scalar* page = sequences_[check(b)].data[static_cast<std::size_t>(t / kKeyTile)] + h * page_size();
+    if (t < first_token(b) || t >= length(b))
+      fail("KVCache: token " + std::to_string(t) + " of sequence " + std::to_string(b) + ", which has " + std::to_string(first_token(b)) +
+           " to " + std::to_string(length(b) - 1));
+    if (h < 0 || h >= options_.num_kv_heads) fail("KVCache: head " + std::to_string(h) + " of " + std::to_string(options_.num_kv_heads));
+    if (static_cast<Index>(key.size()) > options_.head_dim || static_cast<Index>(value.size()) > options_.value_dim)
+      fail("KVCache: read of a key of " + std::to_string(key.size()) + " and a value of " + std::to_string(value.size()) + ", expected " +
+           std::to_string(options_.head_dim) + " and " + std::to_string(options_.value_dim));
+    const Scalar* page = sequences_[at(b)].data[at(t / kKeyTile)] + h * page_size();
     for (std::size_t d = 0; d < key.size(); ++d) key[d] = page[key_at(t % kKeyTile, static_cast<Index>(d))];
     for (std::size_t d = 0; d < value.size(); ++d) value[d] = page[value_at(t % kKeyTile, static_cast<Index>(d))];
   }
-  /// The first token of sequence b that a window has not let go of.
-  Index first_token(Index b) const {
-    const std::vector<const Scalar*>& pages = sequences_[check(b)].data;
-    std::size_t i = 0;
-    while (i < pages.size() && pages[i] == nullptr) ++i;
-    return static_cast<Index>(i) * kKeyTile;
-  }
-  /// For each sequence its pages [H_kv][page_size()], null where let go of: what attention reads.
-  const Scalar* const* const* tables() const {
-    tables_.clear();
-    for (const Sequence& sequence : sequences_) tables_.push_back(sequence.data.data());
-    return tables_.data();
-  }
+  /// The first token of sequence b that no window has evicted.
+  Index first_token(Index b) const { return sequences_[check(b)].evicted * kKeyTile; }
+  /// For each sequence its pages [H_kv][page_size()], null where evicted: what attention reads. Valid until the cache
+  /// changes.
+  const Scalar* const* const* tables() const { return tables_.data(); }
   /// Scalars of one head of a page: as Backend::Page lays them out.
   Index page_size() const { return kKeyTile * (options_.head_dim + value_stride()); }
   Index value_stride() const { return layout().value_stride; }
 
  private:
-  using Page = std::shared_ptr<Scalar>;
-  struct Sequence {
-    std::vector<Page> pages;
-    std::vector<const Scalar*> data;  // of each page
-  };
+  friend struct detail::CacheGroup<Scalar>;
+  friend class detail::Appending<Scalar>;
+  using Sequence = detail::CachedSequence<Scalar>;
 
+  static KVCacheOptions checked(KVCacheOptions o) {
+    if (o.value_dim == 0) o.value_dim = o.head_dim;
+    // Half of what a piece of memory can have, so that no sum of two overflows; value_dim may be rounded up.
+    constexpr Index kMost = std::numeric_limits<Index>::max() / static_cast<Index>(2 * sizeof(Scalar)) - 16;
+    const Index most_dim = kMost / kKeyTile / std::max<Index>(1, o.num_kv_heads);
+    if (o.batch < 0 || o.num_kv_heads < 1 || o.head_dim < 0 || o.value_dim < 0 || o.window < 0 || o.head_dim > most_dim ||
+        o.value_dim > most_dim - 16 || o.batch > kMost / static_cast<Index>(sizeof(Sequence)))
+      fail("KVCache: batch " + std::to_string(o.batch) + ", num_kv_heads " + std::to_string(o.num_kv_heads) + ", head_dim " +
+           std::to_string(o.head_dim) + ", value_dim " + std::to_string(o.value_dim) + ", window " + std::to_string(o.window) +
+           ": a negative size, no heads, or more than memory can hold");
+    return o;
+  }
+  void swap(KVCache& other) noexcept {
+    std::swap(options_, other.options_);
+    sequences_.swap(other.sequences_);
+    lengths_.swap(other.lengths_);
+    tables_.swap(other.tables_);
+    pool_.swap(other.pool_);
+  }
+
+  static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
   std::size_t check(Index b) const {
     if (b < 0 || b >= batch()) fail("KVCache: sequence " + std::to_string(b) + " of " + std::to_string(batch()));
-    return static_cast<std::size_t>(b);
+    return at(b);
+  }
+  /// Error where so many sequences of so many tokens more are beyond what an Index counts.
+  void check_room(Index tokens, Index sequences) const {
+    if (tokens > std::numeric_limits<Index>::max() / std::max<Index>(1, sequences) - max_length() - 2 * kKeyTile)
+      fail("KVCache: " + std::to_string(tokens) + " more tokens are more than memory can hold");
   }
   Index key_at(Index slot, Index d) const {
     return layout().key(slot, d);
@@ -152,57 +183,130 @@ class KVCache {
   Index value_at(Index slot, Index d) const {
     return layout().value(slot, d);
   }
-  Index page_scalars() const { return options_.num_kv_heads * page_size(); }
+  Index page_scalars() const { return std::max<Index>(1, options_.num_kv_heads * page_size()); }
   auto layout() const { return detail::Backend<Scalar>::page(options_.head_dim, options_.value_dim); }
-  /// Pages in one piece of memory, which lives as long as any of them.
-  void make_pages(Index count) {
-    if (count <= 0) return;
-    const auto memory = std::make_shared<Tensor<Scalar, 2>>(Shape<2>{count, page_scalars()});
-    for (Index i = count - 1; i >= 0; --i) spare_.emplace_back((*memory)[i].data(), [memory](Scalar*) {});
-    made_ += count;
+  /// The first page that a token at a position sees.
+  Index first_page_seen(Index position) const {
+    return options_.window > 0 ? std::max<Index>(0, position - options_.window) / kKeyTile : 0;
   }
-  Page take_page() {
-    if (spare_.empty()) {  // twice as many, so that much memory is in large pieces, but no more than 16 MB at once
-      const Index most = (Index{16} << 20) / std::max<Index>(1, page_scalars() * static_cast<Index>(sizeof(Scalar)));
-      make_pages(std::max<Index>(1, std::min(made_, most)));
+
+  /// Room for so many pages of sequence b.
+  void make_room(Index b, Index pages) {
+    Sequence& sequence = sequences_[at(b)];
+    detail::make_room(sequence.pages, at(pages));
+    detail::make_room(sequence.data, at(pages));
+    tables_[at(b)] = sequence.data.data();
+  }
+  /// Pages that T more tokens take from the pool, less those that they give back before.
+  Index pages_needed(Index b, Index tokens) const {
+    const Sequence& sequence = sequences_[at(b)];
+    const Index first = lengths_[at(b)] / kKeyTile, end = (lengths_[at(b)] + tokens - 1) / kKeyTile + 1;
+    Index needed = std::max<Index>(0, end - sequence.size());
+    for (Index i = first; i < std::min(end, sequence.size()); ++i) needed += !sequence.page(i)->has_one_owner();
+    for (Index i = sequence.released; i < sequence.evicted; ++i) needed -= sequence.page(i)->has_one_owner();
+    return needed;
+  }
+  /// T tokens behind each of the sequences from `first` on. key [N, H_kv, T, D], value [N, H_kv, T, Dv].
+  void write(Index first, const TensorView<const Scalar, 4>& key, const TensorView<const Scalar, 4>& value) {
+    const Index end = first + key.size(0), tokens = key.size(2);
+    if (tokens <= 0) return;
+    // All that can fail comes first.
+    check_room(tokens, key.size(0));
+    Index missing = -pool_.spare();
+    for (Index b = first; b < end; ++b) missing += pages_needed(b, tokens);
+    if (missing > 0) pool_.make(missing, page_scalars());
+    for (Index b = first; b < end; ++b) make_room(b, (lengths_[at(b)] + tokens - 1) / kKeyTile + 1);
+
+    for (Index b = first; b < end; ++b) evict(b);
+    for (Index b = first; b < end; ++b) {
+      Index& length = lengths_[at(b)];
+      for (Index t = 0; t < tokens;) {
+        const Index slot = (length + t) % kKeyTile, n = std::min(kKeyTile - slot, tokens - t);
+        Scalar* page = writable_page(b, (length + t) / kKeyTile);
+        for (Index h = 0; h < options_.num_kv_heads; ++h, page += page_size())
+          for (Index i = 0; i < n; ++i) {
+            for (Index d = 0; d < options_.head_dim; ++d) page[key_at(slot + i, d)] = key(b - first, h, t + i, d);
+            for (Index d = 0; d < options_.value_dim; ++d) page[value_at(slot + i, d)] = value(b - first, h, t + i, d);
+          }
+        t += n;
+      }
+      length += tokens;
     }
-    Page page = std::move(spare_.back());
-    spare_.pop_back();
-    return page;
   }
-  void give_back(Page& page) {
-    if (page != nullptr && page.use_count() == 1) spare_.push_back(std::move(page));
-    page.reset();
+  /// Before tokens are appended: the pages that the first of them does not see.
+  void evict(Index b) noexcept {
+    Sequence& sequence = sequences_[at(b)];
+    for (; sequence.released < sequence.evicted; ++sequence.released) pool_.give_back(sequence.page(sequence.released));
+    for (; sequence.evicted < first_page_seen(lengths_[at(b)]); ++sequence.evicted) sequence.at(sequence.evicted) = nullptr;
   }
-  /// The page of a sequence as its only owner.
-  Scalar* writable_page(Index b, Index index) {
-    Sequence& sequence = sequences_[static_cast<std::size_t>(b)];
-    const std::size_t i = static_cast<std::size_t>(index);
-    if (i == sequence.pages.size()) {
-      sequence.pages.push_back(take_page());
-      sequence.data.push_back(sequence.pages[i].get());
-    } else if (sequence.pages[i].use_count() > 1) {
-      Page copy = take_page();
-      std::copy_n(sequence.data[i], page_scalars(), copy.get());
-      sequence.pages[i] = std::move(copy);
-      sequence.data[i] = sequence.pages[i].get();
+  /// A page of a sequence as its only owner. There is room, and spare pages as pages_needed says.
+  Scalar* writable_page(Index b, Index i) {
+    Sequence& sequence = sequences_[at(b)];
+    if (i == sequence.size()) {
+      sequence.pages.push_back(pool_.take());
+      sequence.data.push_back(sequence.page(i)->data);
+    } else if (!sequence.page(i)->has_one_owner()) {
+      detail::Page<Scalar>* copy = pool_.take();
+      std::copy_n(sequence.page(i)->data, page_scalars(), copy->data);
+      pool_.give_back(sequence.page(i));
+      sequence.page(i) = copy;
+      sequence.at(i) = copy->data;
     }
-    return sequence.pages[i].get();
+    return sequence.page(i)->data;
   }
-  void release_before(Index b, Index token) {
-    Sequence& sequence = sequences_[static_cast<std::size_t>(b)];
-    for (Index i = token / kKeyTile - 1; i >= 0 && sequence.pages[static_cast<std::size_t>(i)] != nullptr; --i) {
-      give_back(sequence.pages[static_cast<std::size_t>(i)]);
-      sequence.data[static_cast<std::size_t>(i)] = nullptr;
+  /// Forgets the tokens from `length` on, and shows what the last call has evicted, as before that call.
+  void drop_from(Index b, Index length) noexcept {
+    Sequence& sequence = sequences_[at(b)];
+    for (const Index pages = (length + kKeyTile - 1) / kKeyTile; sequence.size() > pages; sequence.pages.pop_back(), sequence.data.pop_back())
+      pool_.give_back(sequence.pages.back());
+    sequence.released = std::min(sequence.released, sequence.size());
+    for (sequence.evicted = std::min(sequence.evicted, sequence.size()); sequence.evicted > sequence.released;)
+      --sequence.evicted, sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data;
+    lengths_[at(b)] = length;
+  }
+
+  /// Sequence b of another cache, for which there is room then.
+  Sequence copy_of(const KVCache& other, Index b) {
+    const KVCacheOptions &o = options_, &p = other.options_;
+    check_shape("KVCache: fork of another cache ([num_kv_heads, head_dim, value_dim, window])",
+                Shape<4>{o.num_kv_heads, o.head_dim, o.value_dim, o.window}, Shape<4>{p.num_kv_heads, p.head_dim, p.value_dim, p.window});
+    Sequence copy(other.sequences_[other.check(b)]);
+    detail::make_room(sequences_, sequences_.size() + 1);
+    detail::make_room(lengths_, lengths_.size() + 1);
+    detail::make_room(tables_, tables_.size() + 1);
+    return copy;
+  }
+  void add(Sequence&& sequence, Index length) noexcept {
+    sequences_.push_back(std::move(sequence));
+    lengths_.push_back(length);
+    tables_.push_back(sequences_.back().data.data());
+  }
+  /// A cache of the parents, and this one as that one, whose spare pages stay and get those of the sequences that are
+  /// left out.
+  KVCache reordered(std::span<const Index> parents) const {
+    KVCache next;
+    next.sequences_.reserve(parents.size());
+    next.lengths_.reserve(parents.size());
+    next.tables_.reserve(parents.size());
+    for (Index parent : parents) {
+      Sequence copy(sequences_[check(parent)]);
+      next.add(std::move(copy), lengths_[at(parent)]);
     }
+    return next;
+  }
+  void become(KVCache&& next) noexcept {
+    sequences_.swap(next.sequences_);
+    lengths_.swap(next.lengths_);
+    tables_.swap(next.tables_);
+    for (Sequence& dropped : next.sequences_)
+      for (detail::Page<Scalar>*& page : dropped.pages) pool_.give_back(page);
   }
 
   KVCacheOptions options_;
   std::vector<Sequence> sequences_;
   std::vector<Index> lengths_;
-  std::vector<Page> spare_;
-  Index made_ = 0;  // pages
-  mutable std::vector<const Scalar* const*> tables_;
+  std::vector<const Scalar* const*> tables_;  // the data of each sequence
+  detail::PagePool<Scalar> pool_;
 };
 
 }  // namespace attend

@@ -9,6 +9,7 @@
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
 #include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -21,11 +22,13 @@ class Weight {
   static constexpr Index kPanel = detail::Backend<Scalar>::kPanel;
 
  public:
-  Weight() : Weight(std::vector<Index>{0}, 0) {}
+  Weight() = default;
   Weight(std::vector<Index> sections, Index in_features) : sections_(std::move(sections)), in_(in_features) {
     offsets_.push_back(0);
+    for (Index rows : sections_) checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
     for (Index rows : sections_) offsets_.push_back(offsets_.back() + (rows + kPanel - 1) / kPanel * kPanel);
     data_ = Tensor<Scalar, 1>({checked_numel(Shape<2>{width(), in_}, sizeof(Scalar))});
+    assigned_ = detail::Assigned(data_.empty() ? 0 : this->rows());
   }
 
   Index in_features() const { return in_; }
@@ -34,7 +37,7 @@ class Weight {
     for (Index s : sections_) n += s;
     return n;
   }
-  Index width() const { return offsets_.back(); }
+  Index width() const { return offsets_.empty() ? 0 : offsets_.back(); }
   Index offset(std::size_t section) const { return offsets_[section]; }
   const Scalar* data() const { return data_.data(); }
 
@@ -63,16 +66,19 @@ class Weight {
         [](void* weight, Index begin, Index end, const Scalar* rows) { static_cast<Weight*>(weight)->assign(begin, end, rows); },
         [](const void* weight, Index begin, Index end, Scalar* rows) {
           static_cast<const Weight*>(weight)->copy_to(begin, end, rows);
-        });
+        },
+        &assigned_);
   }
+  bool assigned() const { return assigned_.all(); }
 
  private:
   Scalar* first(Index slot) { return data_.data() + slot / kPanel * kPanel * in_ + slot % kPanel; }
 
   std::vector<Index> sections_;
   std::vector<Index> offsets_;
-  Index in_;
+  Index in_ = 0;
   Tensor<Scalar, 1> data_;
+  detail::Assigned assigned_;
 };
 
 /// A bias in the slots of its weight.
@@ -82,6 +88,7 @@ class Bias {
   Bias() = default;
   explicit Bias(const Weight<Scalar>& weight) : weight_rows_(weight.rows()), data_({weight.width()}) {
     for (Index i = 0; i < weight_rows_; ++i) slots_.push_back(weight.slot(i));
+    assigned_ = detail::Assigned(weight_rows_);
   }
   bool empty() const { return weight_rows_ == 0; }
   const Scalar* data() const { return empty() ? nullptr : data_.data(); }
@@ -95,20 +102,23 @@ class Bias {
         [](const void* object, Index begin, Index end, Scalar* values) {
           const Bias& bias = *static_cast<const Bias*>(object);
           for (Index i = begin; i < end; ++i) values[i - begin] = bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]];
-        });
+        },
+        &assigned_);
   }
+  bool assigned() const { return assigned_.all(); }
 
  private:
   Index weight_rows_ = 0;
   std::vector<Index> slots_;
   Tensor<Scalar, 1> data_;
+  detail::Assigned assigned_;
 };
 
 /// What follows a product while its result is still in the cache: activation(x Wᵀ + b + residual).
 template <class Scalar>
 struct Epilogue {
   Activation activation = Activation::identity;
-  TensorView<const Scalar, 2> residual = {};  // [rows, out_features], or empty
+  Rows<const Scalar> residual = {};  // of the output's shape, or none
 };
 
 namespace detail {
@@ -122,16 +132,21 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
   Backend<Scalar>::product(context, {.x = x,
                                      .weight = weight.data() + begin * weight.in_features(),
                                      .bias = bias.empty() ? nullptr : bias.data() + bias_at + begin,
-                                     .residual = epilogue.residual,
+                                     .residual = epilogue.residual.view(),
                                      .activation = epilogue.activation,
                                      .out = out});
 }
 
-/// What every layer asks of inputs and outputs: elements of a row follow each other.
-template <class T>
-TensorView<T, 2> rows_of(const char* who, TensorView<T, 2> view) {
-  if (view.size(1) > 1 && view.stride(1) != 1) fail(std::string(who) + ": the last axis must be contiguous");
-  return view;
+/// Error where the residual is not of the output's shape, or the output overlaps it or x.
+template <class Scalar>
+void check_operands(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<const Scalar>& residual,
+                    const Rows<Scalar>& out) {
+  if (!residual.shape().empty()) {
+    if (!std::ranges::equal(residual.shape(), out.shape()))
+      fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
+    residual.check(who, out.width());
+  }
+  check_apart(context, who, {"out", out.view()}, {{"x", x.view()}, {"the residual", residual.view()}});
 }
 }  // namespace detail
 
@@ -147,8 +162,10 @@ template <class Scalar>
 class Linear {
  public:
   Linear() = default;
-  explicit Linear(const LinearOptions& options)
-      : options_(options), weight_({options.out_features}, options.in_features) {
+  explicit Linear(const LinearOptions& options) : options_(options) {
+    check_size("Linear", "in_features", options.in_features);
+    check_size("Linear", "out_features", options.out_features);
+    weight_ = Weight<Scalar>({options.out_features}, options.in_features);
     if (options.bias) bias_ = Bias<Scalar>(weight_);
   }
 
@@ -161,26 +178,25 @@ class Linear {
     if (options_.bias) visit("bias", bias_.parameter());
   }
 
-  /// x [..., in_features] -> out [..., out_features]. `epilogue` says what follows in the same pass.
-  template <int Rank>
-  void forward(Context& context, TensorView<const Scalar, Rank> x, TensorView<Scalar, Rank> out,
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return weight_.assigned() && (!options_.bias || bias_.assigned()); }
+
+  /// x [..., in_features] -> out [..., out_features], which overlaps neither x nor the residual. `epilogue` says what
+  /// follows in the same pass.
+  void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
-    if (x.size(Rank - 1) != options_.in_features)
-      fail_shape("Linear", "[..., " + std::to_string(options_.in_features) + "]", x.shape());
-    Shape<Rank> expected = x.shape();
-    expected[Rank - 1] = options_.out_features;
-    check_shape("Linear (output)", expected, out.shape());
-    if (out.empty()) return;
-    const TensorView<Scalar, 2> rows = detail::rows_of("Linear", out.rows());
-    if (epilogue.residual.data() != nullptr) check_shape("Linear (residual)", rows.shape(), epilogue.residual.shape());
-    detail::product<Scalar>(context, detail::rows_of("Linear", x.rows()), weight_, 0, bias_, epilogue, rows);
+    detail::check_assigned(context, "Linear", *this);
+    x.check("Linear", options_.in_features);
+    out.check_output("Linear", x.leading(), options_.out_features);
+    detail::check_operands(context, "Linear", x, epilogue.residual, out);
+    detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());
   }
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {
     Shape<X::rank> shape = x.shape();
     shape[X::rank - 1] = options_.out_features;
     Tensor<Scalar, X::rank> out(shape);
-    forward<X::rank>(default_context(), const_view(x), out.view());
+    forward(default_context(), x, out);
     return out;
   }
 

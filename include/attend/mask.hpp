@@ -181,8 +181,9 @@ inline masks::Band sliding_window(Index left, Index right, Corner corner = Corne
   return {{}, left, right, corner, start, {}};
 }
 /// The first `length` keys. `causal() | prefix(n)` is the mask of a prefix language model.
-inline masks::Lengths prefix(Index length) { return {{}, nullptr, 0, length}; }
-/// The first lengths[b] keys of batch b: batches padded on the right.
+inline masks::Lengths prefix(Index length) { return {{}, nullptr, -1, length}; }
+/// The first lengths[b] keys of batch b: batches padded on the right. Error at the call where their number is not that of
+/// its batches, or one of them is negative or more than its keys.
 inline masks::Lengths lengths(std::span<const Index> lengths) {
   return {{}, lengths.data(), static_cast<Index>(lengths.size()), 0};
 }
@@ -195,9 +196,11 @@ inline masks::Segments segments(TensorView<const std::int32_t, 2> query_segments
   return mask;
 }
 inline masks::Segments segments(TensorView<const std::int32_t, 2> ids) { return segments(ids, ids); }
-/// Block-sparse attention: visible(i, j) says whether queries of block i see keys of block j.
+/// Block-sparse attention: visible(i, j) says whether queries of block i see keys of block j. Blocks have `size` tokens, 1 or
+/// more.
 template <class T>
 masks::Blocks<T> blocks(TensorView<const T, 2> visible, Index size) {
+  if (size < 1) fail("blocks: a size of " + std::to_string(size) + ", expected 1 or more");
   masks::Blocks<T> mask;
   mask.visible = visible;
   mask.size = size;
@@ -234,8 +237,10 @@ masks::Additive<std::remove_const_t<T>> additive(const TensorView<T, Rank>& numb
 }
 /// Keys that a padding mask doesn't name: [B, Tk], true = ignore this key (PyTorch's key_padding_mask).
 template <class T>
-auto not_padding(const TensorView<T, 2>& padding) {
-  return masks::Predicate([padding](Index b, Index, Index, Index k) { return !padding(b, k); });
+masks::NotPadding<std::remove_const_t<T>> not_padding(const TensorView<T, 2>& padding) {
+  masks::NotPadding<std::remove_const_t<T>> mask;
+  mask.padding = padding;
+  return mask;
 }
 /// A callable (batch, head, query, key) -> bool as a mask that composes.
 template <class F>

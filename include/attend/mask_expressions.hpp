@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include <attend/attention_sizes.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
 
@@ -32,22 +34,6 @@ constexpr std::string_view find_scalar_name() {
 template <class Scalar>
 inline constexpr std::string_view scalar_name = find_scalar_name<Scalar>();
 }  // namespace detail
-
-/// Sizes of an attention call, which masks are bound to before it runs.
-struct AttentionSizes {
-  Index batch = 0, heads = 0, queries = 0, keys = 0;
-  const Index* query_offsets = nullptr;  // [B + 1] of a ragged batch, or null
-  const Index* key_offsets = nullptr;
-  const Index* key_counts = nullptr;  // [B], or null: all `keys`
-  const std::string_view* scalar = nullptr;  // name of the type of the scores, or null: not known
-
-  Index query_count(Index b) const {
-    return query_offsets != nullptr ? query_offsets[b + 1] - query_offsets[b] : queries;
-  }
-  Index key_count(Index b) const {
-    return key_counts != nullptr ? key_counts[b] : key_offsets != nullptr ? key_offsets[b + 1] - key_offsets[b] : keys;
-  }
-};
 
 /// Which corner of the [queries, keys] rectangle the diagonal of a causal mask or window starts from, where the
 /// two differ. top_left: query i has position i. bottom_right: the last query has the position of the last key,
@@ -84,7 +70,8 @@ struct All : Expression {
   Extent row(Index, Index, Index, Index k0, Index k1) const { return {k0, k1, true}; }
 };
 
-/// Keys from position - left to position + right; a negative bound means no bound.
+/// Keys from position - left to position + right; a negative bound means no bound. Any number may be given: what lies
+/// beyond the keys is beyond them by however much.
 struct Band : Expression {
   Index left = -1, right = -1;
   Corner corner = Corner::top_left;
@@ -92,38 +79,45 @@ struct Band : Expression {
   AttentionSizes sizes = {};
 
   void bind(const AttentionSizes& s) { sizes = s; }
-  Index position(Index b, Index q) const {
-    return q + start + (corner == Corner::bottom_right ? sizes.key_count(b) - sizes.query_count(b) : 0);
-  }
-  bool operator()(Index b, Index, Index q, Index k) const {
-    const Index p = position(b, q);
-    return (left < 0 || k >= p - left) && (right < 0 || k <= p + right);
-  }
-  Extent row(Index b, Index, Index q, Index k0, Index k1) const {
-    const Index p = position(b, q);
-    return clip(left < 0 ? k0 : p - left, right < 0 ? k1 : p + right + 1, k0, k1);
-  }
+  bool operator()(Index b, Index, Index q, Index k) const { return k >= begin(b, q) && k < end(b, q); }
+  Extent row(Index b, Index, Index q, Index k0, Index k1) const { return clip(begin(b, q), end(b, q), k0, k1); }
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
     const Extent first = row(b, h, q0, k0, k1), last = row(b, h, q1 - 1, k0, k1);
     const bool same = first.begin == last.begin && first.end == last.end && first.begin < first.end;
-    const Index p0 = position(b, q0), p1 = position(b, q1 - 1);
-    Extent all = clip(left < 0 ? k0 : p0 - left, right < 0 ? k1 : p1 + right + 1, k0, k1);
+    Extent all = clip(begin(b, q0), end(b, q1 - 1), k0, k1);
     all.full = same;
     return all;
   }
+
+ private:
+  /// Of the query among the keys where `start` is 0. It is small, and so what saturates stays beyond all keys.
+  Index position(Index b, Index q) const {
+    return q + (corner == Corner::bottom_right ? sizes.key_count(b) - sizes.query_count(b) : 0);
+  }
+  Index begin(Index b, Index q) const {
+    if (left < 0) return std::numeric_limits<Index>::min();
+    return detail::saturating_add(position(b, q), detail::saturating_sub(start, left));
+  }
+  Index end(Index b, Index q) const {
+    if (right < 0) return std::numeric_limits<Index>::max();
+    return detail::saturating_add(detail::saturating_add(position(b, q), detail::saturating_add(start, right)), 1);
+  }
 };
 
-/// Keys below a number: of each batch, or of all.
+/// Keys below a number: of each batch, or of all (none where it is negative).
 struct Lengths : Expression {
   const Index* lengths = nullptr;
-  Index count = 0;  // of `lengths`
-  Index same = 0;   // where `lengths` is null
+  Index count = -1;  // of `lengths`; below 0: there are none
+  Index same = 0;    // that of all, then
 
   void bind(const AttentionSizes& s) {
-    if (lengths != nullptr && count != s.batch)
-      fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
+    if (count < 0) return;
+    if (count != s.batch) fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
+    for (Index b = 0; b < count; ++b)
+      if (lengths[b] < 0 || lengths[b] > s.keys)
+        fail("lengths: sequence " + std::to_string(b) + " has length " + std::to_string(lengths[b]) + ", expected 0 to " + std::to_string(s.keys) + " keys");
   }
-  Index length(Index b) const { return lengths != nullptr ? lengths[b] : same; }
+  Index length(Index b) const { return count >= 0 ? lengths[b] : same; }
   bool operator()(Index b, Index, Index, Index k) const { return k < length(b); }
   Extent row(Index b, Index, Index, Index k0, Index k1) const { return clip(k0, length(b), k0, k1); }
   Extent block(Index b, Index, Index, Index, Index k0, Index k1) const { return clip(k0, length(b), k0, k1); }
@@ -146,6 +140,15 @@ struct Segments : Expression {
     if ((ids.size(0) != batch && ids.size(0) != 1) || ids.size(1) != tokens)
       fail_shape(who, to_string(Shape<2>{batch, tokens}), ids.shape());
   }
+};
+
+/// Keys that are not padding.
+template <class T>
+struct NotPadding : Expression {
+  TensorView<const T, 2> padding;  // [B, Tk]
+
+  void bind(const AttentionSizes& s) { check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape()); }
+  bool operator()(Index b, Index, Index, Index k) const { return !padding(b, k); }
 };
 
 /// A tensor of truth values of any shape that broadcasts to [B, H, Tq, Tk].
@@ -171,6 +174,7 @@ struct Boolean : Expression {
 /// than one) hides those behind its end.
 template <class T>
 struct Additive : Expression {
+  static_assert(detail::check_scalar<T>());
   static constexpr bool adds = true;
   const T* data = nullptr;
   Shape<4> shape{1, 1, 1, 1};
@@ -241,8 +245,8 @@ struct Blocks : Expression {
   Index size = 1;
 
   void bind(const AttentionSizes& s) {
-    const Shape<2> expected{(s.queries + size - 1) / size, (s.keys + size - 1) / size};
-    check_shape("blocks", expected, visible.shape());
+    const auto count = [this](Index tokens) { return tokens / size + (tokens % size != 0 ? 1 : 0); };
+    check_shape("blocks", Shape<2>{count(s.queries), count(s.keys)}, visible.shape());
   }
   bool operator()(Index, Index, Index q, Index k) const { return static_cast<bool>(visible(q / size, k / size)); }
   Extent row(Index b, Index h, Index q, Index k0, Index k1) const { return block(b, h, q, q + 1, k0, k1); }

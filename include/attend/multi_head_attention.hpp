@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
@@ -37,7 +38,8 @@ class MultiHeadAttention {
  public:
   MultiHeadAttention() = default;
   explicit MultiHeadAttention(const MultiHeadAttentionOptions& options) : options_(complete(options)) {
-    const Index queries = options_.num_heads * options_.head_dim, keys = options_.num_kv_heads * options_.head_dim;
+    const Index queries = checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
+    const Index keys = checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
     if (fused()) {
       in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim);
       if (options_.bias) in_bias_ = Bias<Scalar>(in_proj_);
@@ -47,8 +49,10 @@ class MultiHeadAttention {
       v_proj_ = Weight<Scalar>({keys}, options_.vdim);
       if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
     }
-    out_proj_ = Linear<Scalar>({.in_features = queries, .out_features = options_.embed_dim, .bias = options_.out_bias.value_or(options_.bias)});
-    if (options_.bias_kv) bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys});
+    out_proj_ = Weight<Scalar>({options_.embed_dim}, queries);
+    options_.out_bias = options_.out_bias.value_or(options_.bias);
+    if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
+    if (options_.bias_kv) bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
     if (options_.qk_norm)
       for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
         *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
@@ -75,17 +79,26 @@ class MultiHeadAttention {
     }
     if (options_.bias) visit("in_proj_bias", in_bias_.parameter());
     if (options_.bias_kv) {
-      visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data()));
-      visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data()));
+      visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data(), &bias_k_assigned_));
+      visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data(), &bias_v_assigned_));
     }
-    out_proj_.parameters(prefixed("out_proj", visit));
+    visit("out_proj.weight", out_proj_.parameter());
+    if (options_.out_bias.value_or(true)) visit("out_proj.bias", out_bias_.parameter());
     if (options_.qk_norm) {
       q_norm_.parameters(prefixed("q_norm", visit));
       k_norm_.parameters(prefixed("k_norm", visit));
     }
   }
 
-  /// Self-attention. x [B, T, E] -> out [B, T, E]. `epilogue` follows in the output projection's pass.
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    const bool weights = fused() ? in_proj_.assigned() : q_proj_.assigned() && k_proj_.assigned() && v_proj_.assigned();
+    const bool extra = !options_.bias_kv || (bias_k_assigned_.all() && bias_v_assigned_.all());
+    return weights && (!options_.bias || in_bias_.assigned()) && extra && out_proj_.assigned() && (!options_.out_bias.value_or(true) || out_bias_.assigned());
+  }
+
+  /// Self-attention. x [B, T, E] -> out [B, T, E]. `epilogue` follows in the output projection's pass. In all forms, `out`
+  /// and what the options ask for overlap neither each other nor an input nor the residual.
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& options,
                TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
     forward(context, x, x, x, options, out, epilogue);
@@ -98,14 +111,14 @@ class MultiHeadAttention {
                TensorView<const Scalar, 3> value, const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out,
                const Epilogue<Scalar>& epilogue = {}) const {
     const Index B = query.size(0), Tq = query.size(1), Tk = key.size(1);
+    detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (query)", Shape<3>{B, Tq, options_.embed_dim}, query.shape());
     check_shape("MultiHeadAttention (key)", Shape<3>{B, Tk, options_.kdim}, key.shape());
     check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
-    check_shape("MultiHeadAttention (output)", query.shape(), out.shape());
+    check_operands(context, query, key, value, options, epilogue, out);
     if (out.empty()) return;
     const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;
-    const bool same_kv = key.data() == value.data() && options_.kdim == options_.vdim;
-    const bool self = same_kv && query.data() == key.data() && Tq == Tk && query.strides() == key.strides();
+    const bool same_kv = detail::same_places(key, value), self = same_kv && detail::same_places(query, key);
 
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -142,7 +155,7 @@ class MultiHeadAttention {
     const auto value_heads = head_view(values, value_at, B, G, Tk, D);
     if (extra_keys() == 0)
       return finish(context, frame, Tk, options, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-        scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, inner, mixed);
+        detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, inner, mixed);
       });
     // The extra keys are visible to all, whatever the mask says of the others.
     if (!options.key_lengths.empty() || !options.key_offsets.empty())
@@ -160,19 +173,22 @@ class MultiHeadAttention {
     else if (mask)
       with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
     finish(context, frame, Tk + extra_keys(), with_extra, out, epilogue, [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-      scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, inner, mixed);
+      detail::scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, inner, mixed);
     });
   }
 
   /// Self-attention of T more tokens of each sequence of a cache, which takes their keys and values. Positions go on
-  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E].
+  /// from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E] -> out [B, T, E]. A call that
+  /// fails leaves the cache as it was.
   void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& cache, const AttentionOptions<Scalar>& options,
                TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
     const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
+    detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (with a cache)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
-    check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
+    check_operands(context, x, x, x, options, epilogue, out);
     if (!fused() || extra_keys() > 0)
       fail("MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+    check_sizes(cache);
     if (out.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -185,11 +201,14 @@ class MultiHeadAttention {
       rotate(context, query, {}, cache.lengths());
       rotate(context, key, {}, cache.lengths());
     }
+    detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
     if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
+    appending.count(T);
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
+             detail::scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
            });
+    appending.keep();
   }
 
   /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S, kdim].
@@ -199,7 +218,10 @@ class MultiHeadAttention {
     if (options_.kdim != options_.vdim)
       fail("MultiHeadAttention: keys and values of one memory, but kdim is " + std::to_string(options_.kdim) + " and vdim " +
            std::to_string(options_.vdim));
+    detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
+    Rows<const Scalar>(memory).check("MultiHeadAttention (memory)", options_.kdim);
+    check_sizes(cache);
     if (memory.empty()) return;
     Frame frame(context.workspace());
     const Slots at = slots();
@@ -219,8 +241,10 @@ class MultiHeadAttention {
                      const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
     const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
     check_cross();
+    detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (with a memory)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
-    check_shape("MultiHeadAttention (output)", x.shape(), out.shape());
+    check_sizes(cache);
+    check_operands(context, x, x, x, options, epilogue, out);
     if (out.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, slots().key});
@@ -229,7 +253,7 @@ class MultiHeadAttention {
     normalize(context, q_norm_, query);
     finish(context, frame, cache.max_length(), options, out, epilogue,
            [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
+             detail::scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
            });
   }
 
@@ -262,6 +286,32 @@ class MultiHeadAttention {
       mask->add(scores, b, h, q, k0, std::min(n, keys));
     }
   };
+  /// Error where inputs are no rows, or something is written where it is read.
+  void check_operands(const Context& context, TensorView<const Scalar, 3> query, TensorView<const Scalar, 3> key,
+                      TensorView<const Scalar, 3> value, const AttentionOptions<Scalar>& options,
+                      const Epilogue<Scalar>& epilogue, TensorView<Scalar, 3> out) const {
+    const char* who = "MultiHeadAttention";
+    const Rows<const Scalar> x(query);
+    const Rows<Scalar> y(out);
+    x.check("MultiHeadAttention (query)", query.size(2));
+    y.check_output(who, x.leading(), options_.embed_dim);
+    detail::check_operands(context, who, x, epilogue.residual, y);
+    if (!detail::same_places(query, key) || !detail::same_places(key, value)) {
+      Rows<const Scalar>(key).check("MultiHeadAttention (key)", key.size(2));
+      Rows<const Scalar>(value).check("MultiHeadAttention (value)", value.size(2));
+      detail::check_apart(context, who, {"out", out}, {{"key", key}, {"value", value}});
+    }
+    if (!options.sinks.empty())
+      detail::check_apart(context, who, {"out", out}, {{"sinks", TensorView<const Scalar, 1>(options.sinks.data(), {static_cast<Index>(options.sinks.size())})}});
+    if (!detail::gives_more(options)) return;
+    detail::check_outputs_apart(context, who, options,
+                                {{"query", query}, {"key", key}, {"value", value}, {"the residual", epilogue.residual.view()}, {"out", out}});
+  }
+  void check_sizes(const KVCache<Scalar>& cache) const {
+    const KVCacheOptions& o = cache.options();
+    check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
+                Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim}, Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
+  }
   /// What a cache of cross-attention's keys and values cannot take in.
   void check_cross() const {
     if (extra_keys() > 0) fail("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
@@ -280,6 +330,7 @@ class MultiHeadAttention {
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
     for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
       if (size < 0) fail("MultiHeadAttention: a size of " + std::to_string(size));
+    check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
       fail("MultiHeadAttention: num_heads " + std::to_string(o.num_heads) + " is not a multiple of num_kv_heads " +
@@ -302,13 +353,13 @@ class MultiHeadAttention {
   /// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
   void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& weight, Index begin,
                TensorView<Scalar, 2> out, Index bias_at = 0) const {
-    detail::product<Scalar>(context, detail::rows_of("MultiHeadAttention", x.rows()), weight, begin, in_bias_, {}, out, bias_at);
+    detail::product<Scalar>(context, x.rows(), weight, begin, in_bias_, {}, out, bias_at);
   }
   /// qk_norm: RMSNorm of each head, in place.
   void normalize(Context& context, const Norm<Scalar>& norm, TensorView<Scalar, 4> x) const {
     if (!options_.qk_norm) return;
     for (Index b = 0; b < x.size(0); ++b)
-      for (Index h = 0; h < x.size(1); ++h) norm.template forward<2>(context, x[b][h], x[b][h]);
+      for (Index h = 0; h < x.size(1); ++h) norm.forward(context, x[b][h], x[b][h]);
   }
   /// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on.
   void rotate(Context& context, TensorView<Scalar, 4> x, std::span<const Index> offsets, std::span<const Index> starts) const {
@@ -334,7 +385,7 @@ class MultiHeadAttention {
       attend(inner, heads(mixed, H));
       context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
     }
-    out_proj_.template forward<2>(context, mixed.rows(), out.rows(), epilogue);
+    detail::product<Scalar>(context, mixed.rows(), out_proj_, 0, out_bias_, epilogue, out.rows());
   }
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T, Index D) {
     return {rows.data() + column, {B, H, T, D}, {T * rows.stride(0), D, rows.stride(0), 1}};
@@ -352,10 +403,11 @@ class MultiHeadAttention {
 
   MultiHeadAttentionOptions options_;
   Weight<Scalar> in_proj_, q_proj_, k_proj_, v_proj_;
-  Bias<Scalar> in_bias_;
-  Linear<Scalar> out_proj_;
+  Weight<Scalar> out_proj_;
+  Bias<Scalar> in_bias_, out_bias_;
   Norm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
+  detail::Assigned bias_k_assigned_, bias_v_assigned_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;
 };
 

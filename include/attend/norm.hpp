@@ -6,7 +6,9 @@
 
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/linear.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -24,12 +26,19 @@ struct NormOptions {
 /// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
 /// rms:   y = x / sqrt(mean(x²) + eps) * weight.
 /// Parameters: weight [size], bias [size]. Sums run in 16 lanes (see core/tiling.hpp).
+/// A row far from 0 is as exact as one around it, and a constant one gives the bias. As in PyTorch, a row whose variance is
+/// beyond the scalar's range gives the bias, too.
 /// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html, …/torch.nn.RMSNorm.html
 template <class Scalar>
 class Norm {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   Norm() = default;
   explicit Norm(const NormOptions& options) : options_(options) {
+    const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
+    check_size(who, "size", options.size);
+    check_number(who, "eps", options.eps, 0);
     const bool may_have_bias = options.weight && options.kind == NormKind::layer;
     if (options.bias.value_or(false) && !may_have_bias)
       fail(options.weight ? "RMSNorm: a bias, which it has none of" : "LayerNorm: a bias without weight (elementwise_affine)");
@@ -46,27 +55,33 @@ class Norm {
     if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
   }
 
-  /// x [..., size] -> out [..., size]; out may be x. Optional: mean [rows] (of a LayerNorm) and
-  /// inverse_deviation [rows], the 1 / sqrt(…) of each row.
-  template <int Rank>
-  void forward(Context& context, TensorView<const Scalar, Rank> x, TensorView<Scalar, Rank> out,
-               TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const {
+  /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as PyTorch's.
+  bool assigned() const {
+    return (!options_.weight || weight_.numel() == options_.size) && (!has_bias_ || bias_.numel() == options_.size);
+  }
+
+  /// x [..., size] -> out [..., size]; out may be x, but not overlap it otherwise. Optional: mean [rows] (of a LayerNorm)
+  /// and inverse_deviation [rows], the 1 / sqrt(…) of each row.
+  void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out, TensorView<Scalar, 1> mean = {},
+               TensorView<Scalar, 1> inverse_deviation = {}) const {
     const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
-    if (x.size(Rank - 1) != options_.size) fail_shape(who, "[..., " + std::to_string(options_.size) + "]", x.shape());
-    check_shape(who, x.shape(), out.shape());
-    if (x.empty()) return;
-    const TensorView<const Scalar, 2> from = detail::rows_of(who, x.rows());
-    const TensorView<Scalar, 2> to = detail::rows_of(who, out.rows());
-    const Index rows = from.size(0), n = options_.size;
+    const Index rows = x.count(), n = options_.size;
+    detail::check_assigned(context, who, *this);
+    detail::check_rows_in_place(context, who, x, out, n);
     if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
+    if (mean.data() != nullptr)
+      detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
+    if (inverse_deviation.data() != nullptr)
+      detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
+    if (x.empty()) return;
     // an item is 16 rows, so that few rows make few items
     context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                      [&](Index item, int) {
                        for (Index r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
                          Scalar statistics[2] = {Scalar(0), Scalar(0)};
-                         normalize(&from(r, 0), &to(r, 0), statistics);
+                         normalize(x.row(r), out.row(r), statistics);
                          if (mean.data() != nullptr) mean(r) = statistics[0];
                          if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
                        }
@@ -75,7 +90,7 @@ class Norm {
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {
     Tensor<Scalar, X::rank> out(x.shape());
-    forward<X::rank>(default_context(), const_view(x), out.view());
+    forward(default_context(), x, out);
     return out;
   }
 
@@ -114,7 +129,7 @@ class LayerNorm : public Norm<Scalar> {
  public:
   LayerNorm() = default;
   explicit LayerNorm(const LayerNormOptions& o)
-      : Norm<Scalar>({o.normalized_shape, o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+      : Norm<Scalar>({(check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
 };
 
 struct RMSNormOptions {
@@ -128,7 +143,7 @@ class RMSNorm : public Norm<Scalar> {
  public:
   RMSNorm() = default;
   explicit RMSNorm(const RMSNormOptions& o)
-      : Norm<Scalar>({o.normalized_shape, o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+      : Norm<Scalar>({(check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::rms, o.elementwise_affine, false}) {}
 };
 
 }  // namespace attend

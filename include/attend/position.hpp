@@ -10,7 +10,9 @@
 #include <type_traits>
 #include <vector>
 
+#include <attend/attention_sizes.hpp>
 #include <attend/core/parameter.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/rotary.hpp>
 #include <attend/tensor.hpp>
 
@@ -26,12 +28,18 @@ struct SinusoidalOptions {
   Index first = 0;  // position of row 0
 };
 
-/// Table [positions, embed_dim] of sines and cosines, computed in double.
+/// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: a negative number of positions, an
+/// embed_dim below 1, a max_timescale that is not above 0.
 template <class Scalar>
 Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const SinusoidalOptions& options = {}) {
+  static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
+  check_size("sinusoidal_positions", "embed_dim", embed_dim);
+  if (positions < 0) fail("sinusoidal_positions: positions is " + std::to_string(positions) + ", expected 0 or more");
+  if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
+    fail("sinusoidal_positions: max_timescale is " + std::to_string(options.max_timescale) + ", expected a number above 0");
   Tensor<Scalar, 2> table({positions, embed_dim});
-  const Index pairs = (embed_dim + 1) / 2;
+  const Index pairs = embed_dim / 2 + embed_dim % 2;
   const bool halves = options.layout != Layout::interleaved;
   for (Index i = 0; i < pairs; ++i) {
     const double steps = options.layout == Layout::halves_inclusive ? static_cast<double>(pairs > 1 ? pairs - 1 : 1)
@@ -39,7 +47,7 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
     const double frequency = std::exp(-static_cast<double>(i) * std::log(options.max_timescale) / steps);
     const Index sine = halves ? i : 2 * i, cosine = halves ? pairs + i : 2 * i + 1;
     for (Index p = 0; p < positions; ++p) {
-      const double angle = static_cast<double>(options.first + p) * frequency;
+      const double angle = (static_cast<double>(options.first) + static_cast<double>(p)) * frequency;
       table(p, sine) = static_cast<Scalar>(std::sin(angle));
       if (cosine < embed_dim) table(p, cosine) = static_cast<Scalar>(std::cos(angle));
     }
@@ -53,7 +61,9 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
 /// one of 2 n heads (arXiv:2108.12409).
 template <class Scalar>
 std::vector<Scalar> alibi_slopes(Index num_heads) {
-  if (num_heads < 1) fail("alibi_slopes: num_heads is " + std::to_string(num_heads));
+  static_assert(detail::check_scalar<Scalar>());
+  if (num_heads < 1 || num_heads > 65536)
+    fail("alibi_slopes: num_heads is " + std::to_string(num_heads) + ", expected 1 to 65536");
   Index n = 1;
   while (n <= num_heads / 2) n *= 2;
   std::vector<Scalar> slopes;
@@ -70,18 +80,23 @@ struct Alibi {
   const Scalar* slopes = nullptr;  // [H]
   Index start = 0;                 // position of query 0 among the keys
   bool symmetric = false;          // keys behind the query are as far as those before it
+  Index heads = 0;                 // of `slopes`; 0: not known
 
+  void check(const AttentionSizes& sizes) const {
+    if (heads != 0 && heads != sizes.heads) fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
+  }
   Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
-    Index distance = start + query - key;
-    if (symmetric && distance < 0) distance = -distance;
+    Index distance = detail::saturating_add(start, query - key);
+    if (symmetric && distance < 0) distance = detail::saturating_sub(0, distance);
     using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, Scalar>;
     return static_cast<Scalar>(Wide(score) - Wide(slopes[head]) * Wide(static_cast<double>(distance)));
   }
 };
-/// {.modifier = alibi<float>(slopes)}; the slopes must live until the call returns.
+/// {.modifier = alibi<float>(slopes)}; the slopes, one for each head of the call, must live until it returns.
 template <class Scalar>
 Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index start = 0, bool symmetric = false) {
-  return {slopes.data(), start, symmetric};
+  if (slopes.empty()) fail("alibi: no slopes, expected one for each head");
+  return {slopes.data(), start, symmetric, static_cast<Index>(slopes.size())};
 }
 
 // ---- Relative biases ---------------------------------------------------------------------------------------------
@@ -93,13 +108,24 @@ struct RelativeBiasOptions {
   bool bidirectional = true;  // false: all keys behind the query share a bucket
 };
 
+namespace detail {
+inline void check(const RelativeBiasOptions& o) {
+  check_size("RelativeBias", "num_heads", o.num_heads);
+  const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2), farthest = o.relative_attention_max_distance;
+  constexpr Index kMost = Index{1} << 24;  // of a table of all distances
+  if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
+    fail("RelativeBias: " + std::to_string(o.relative_attention_num_buckets) + " buckets with a maximum distance of " + std::to_string(farthest));
+}
+}  // namespace detail
+
 /// T5's bucket of key - query: one for each small distance, then logarithmically wider ones up to the maximum
 /// distance. In float, as the published models compute it (arXiv:1910.10683).
 inline Index relative_position_bucket(Index relative_position, const RelativeBiasOptions& options) {
-  Index buckets = options.relative_attention_num_buckets, first = 0, distance = -relative_position;
+  detail::check(options);
+  Index buckets = options.relative_attention_num_buckets, first = 0, distance = detail::saturating_sub(0, relative_position);
   if (options.bidirectional) {
     buckets /= 2;
-    if (distance < 0) first = buckets, distance = -distance;
+    if (distance < 0) first = buckets, distance = detail::saturating_sub(0, distance);
   }
   distance = std::max<Index>(distance, 0);
   const Index exact = buckets / 2;
@@ -115,14 +141,13 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
 /// relative_attention_bias.
 template <class Scalar>
 class RelativeBias {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   RelativeBias() = default;
   explicit RelativeBias(const RelativeBiasOptions& options) : options_(options) {
     const Index farthest = options.relative_attention_max_distance;
-    const Index exact = options.relative_attention_num_buckets / (options.bidirectional ? 4 : 2);
-    if (exact < 1 || farthest <= exact)
-      fail("RelativeBias: " + std::to_string(options.relative_attention_num_buckets) + " buckets with a maximum distance of " +
-           std::to_string(farthest));
+    detail::check(options);
     weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
     for (Index d = -farthest; d <= farthest; ++d)
       bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
@@ -139,13 +164,17 @@ class RelativeBias {
     const Scalar* weight;
     const std::int32_t* bucket;  // of distance 0
     Index heads, farthest, start;
+    void check(const AttentionSizes& sizes) const {
+      if (heads != sizes.heads) fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
+    }
     Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
-      const Index relative = std::clamp(key - query - start, -farthest, farthest);
+      const Index relative = std::clamp(detail::saturating_sub(key - query, start), -farthest, farthest);
       return score + weight[bucket[relative] * heads + head];
     }
   };
-  /// `start` is the position of query 0 among the keys.
+  /// `start` is the position of query 0 among the keys. Error at the call where its heads are not num_heads.
   Modifier modifier(Index start = 0) const {
+    if (bucket_.empty()) fail("RelativeBias: made without options, it has no weight");
     const Index farthest = options_.relative_attention_max_distance;
     return {weight_.data(), bucket_.data() + farthest, options_.num_heads, farthest, start};
   }
@@ -156,10 +185,20 @@ class RelativeBias {
   std::vector<std::int32_t> bucket_;  // of distances -max … max; beyond them it stays the same
 };
 
+namespace detail {
+/// Tokens of a window; numbers of their pairs fit std::int32_t.
+inline Index check_window(Index height, Index width) {
+  for (Index side : {height, width})
+    if (side < 1 || side > 16384)
+      fail("window_relative_position_index: a window of " + to_string(Shape<2>{height, width}) + ", expected sides of 1 to 16384");
+  return height * width;
+}
+}  // namespace detail
+
 /// Row of Swin's table for each pair of tokens of a window of height × width (tokens in row-major order):
 /// (dy + height - 1) (2 width - 1) + dx + width - 1, d = query - key (arXiv:2103.14030). -> [N, N], N = height width.
 inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Index width) {
-  const Index n = checked_numel(Shape<2>{height, width});
+  const Index n = detail::check_window(height, width);
   Tensor<std::int32_t, 2> index({n, n});
   for (Index q = 0; q < n; ++q)
     for (Index k = 0; k < n; ++k)
@@ -171,7 +210,7 @@ inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Inde
 /// table [(2 height - 1) (2 width - 1), H] -> [1, H, N, N], N = height width.
 template <class Scalar>
 Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Scalar>, 2> table, Index height, Index width) {
-  const Index n = checked_numel(Shape<2>{height, width});
+  const Index n = detail::check_window(height, width);
   check_shape("window_relative_bias", Shape<2>{(2 * height - 1) * (2 * width - 1), table.size(1)}, table.shape());
   const Tensor<std::int32_t, 2> index = window_relative_position_index(height, width);
   Tensor<Scalar, 4> bias({1, table.size(1), n, n});

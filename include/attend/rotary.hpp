@@ -14,6 +14,7 @@
 
 #include <attend/core/context.hpp>
 #include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -58,6 +59,7 @@ namespace detail {
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
   if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
+  check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
   const Index T = x.size(2), blocks = (T + kTokens - 1) / kTokens;
   context.parallel(x.size(0) * blocks, workers, [&](Index item, int worker) {
@@ -84,6 +86,7 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
   if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) || pairs > x.size(3) / 2)
     fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
   if (x.empty() || pairs == 0) return;
+  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}});
   if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1)) fail("rotate: the last axis must be contiguous");
   detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
     const Index row = cosine.size(0) == 1 ? 0 : b;
@@ -103,6 +106,7 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
     fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (x.empty() || pairs == 0) return;
+  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
   if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1)) fail("rotate: the last axis must be contiguous");
   if (!context.measuring())
     positions.for_each([&](const Position& p) {
@@ -119,11 +123,18 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
 /// threads. Angles are computed in double.
 template <class Scalar>
 class Rotary {
+  static_assert(detail::check_scalar<Scalar>());
+
  public:
   Rotary() = default;
   explicit Rotary(const RotaryOptions& options) : options_(options) {
     RotaryOptions& o = options_;
-    const Index part = static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+    check_size("Rotary", "head_dim", o.head_dim);
+    if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
+      fail("Rotary: partial_rotary_factor is " + std::to_string(o.partial_rotary_factor) + ", expected 0 to 1");
+    if (o.table_positions < 0) fail("Rotary: table_positions is " + std::to_string(o.table_positions) + ", expected 0 or more");
+    const Index part = o.partial_rotary_factor == 1 ? o.head_dim  // a double does not hold every Index
+                                                    : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
     if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
       fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + ", but partial_rotary_factor says " + std::to_string(part));
     if (o.rotary_dim == 0) o.rotary_dim = part;
@@ -131,21 +142,26 @@ class Rotary {
     if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
       fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + " of head_dim " + std::to_string(o.head_dim) +
            " (an even number is needed)");
+    check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
     if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
     if (!o.factor)
       o.factor = static_cast<double>(o.max_position_embeddings) / static_cast<double>(o.original_max_position_embeddings);
-    if (!(o.rope_theta > 0) || !(*o.factor > 0) || o.original_max_position_embeddings < 1)
-      fail("Rotary: rope_theta, factor and max_position_embeddings must be above 0");
+    check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
+    constexpr double kMost = 1e300;
+    if (!(o.rope_theta > 0 && o.rope_theta < kMost && *o.factor > 0 && *o.factor < kMost))
+      fail("Rotary: rope_theta is " + std::to_string(o.rope_theta) + " and factor " + std::to_string(*o.factor) + ", expected numbers above 0");
+    if (o.attention_factor && !(*o.attention_factor > -kMost && *o.attention_factor < kMost))
+      fail("Rotary: attention_factor is " + std::to_string(*o.attention_factor));
     const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
     if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
       fail("Rotary: expected " + std::to_string(pairs) + " entries in short_factor and long_factor, got " +
            std::to_string(o.short_factor.size()) + " and " + std::to_string(o.long_factor.size()));
     FloatEnvironment environment;
     scale_ = attention_scale();
+    cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
+    sine_ = cosine_;
     inverse_frequencies_.resize(pairs);
     frequencies(0, inverse_frequencies_.data());
-    cosine_ = Tensor<Scalar, 2>({std::max<Index>(o.table_positions, 0), o.rotary_dim / 2});
-    sine_ = cosine_;
     for (Index p = 0; p < cosine_.size(0); ++p) angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
   }
 
@@ -155,18 +171,18 @@ class Rotary {
   /// What cosines and sines are multiplied by: 1 but for yarn and longrope.
   double attention_factor() const { return scale_; }
 
-  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t. Where frequencies depend on the
+  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t, which may be any number. Where frequencies depend on the
   /// length of the sequence (dynamic, longrope) it is `sequence_length`, or if 0 the last position + 1.
   void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
-    apply_at(context, x, [start](Index, Index t) { return start + t; },
-             sequence_length > 0 ? sequence_length : start + x.size(2));
+    apply_at(context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
+             sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
   }
   /// The same where batch b begins at starts[b]. [B]
   void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts, Index sequence_length = 0) const {
     check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
     if (sequence_length == 0 && !context.measuring())
-      for (Index start : starts) sequence_length = std::max(sequence_length, start + x.size(2));
-    apply_at(context, x, [starts](Index b, Index t) { return starts[static_cast<std::size_t>(b)] + t; }, sequence_length);
+      for (Index start : starts) sequence_length = std::max(sequence_length, detail::saturating_add(start, x.size(2)));
+    apply_at(context, x, [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); }, sequence_length);
   }
   /// The same where each token says its position. [B or 1, T]
   template <std::integral Position>
@@ -175,7 +191,7 @@ class Rotary {
     if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
       fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
     if (sequence_length == 0 && !context.measuring())
-      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, static_cast<Index>(p) + 1); });
+      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, detail::saturating_add(static_cast<Index>(p), 1)); });
     apply_at(context, x,
              [positions](Index b, Index t) { return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t)); },
              sequence_length);

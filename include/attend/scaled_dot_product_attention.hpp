@@ -47,7 +47,7 @@ void attend(Context& context, const TensorView<const Scalar, 4>& query, const Ke
             const AttentionSizes& sizes, Index kv_heads, const AttentionOptions<Scalar>& options,
             const TensorView<Scalar, 4>& out, const KVCache<Scalar>* cache = nullptr) {
   const AttentionCall<Scalar> call(options, sizes, kv_heads, query.size(3));
-  if (cache != nullptr && cache->options().window > 0) check_window(call, *cache);
+  if (cache != nullptr && cache->options().window > 0 && !context.measuring()) check_window(call, *cache);
   Backend<Scalar>::attention(context, call, options, source, query, out);
 }
 
@@ -58,19 +58,8 @@ inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::sp
     fail_shape("scaled_dot_product_attention (key_offsets)", to_string(Shape<1>{static_cast<Index>(query_offsets.size())}),
                Shape<1>{static_cast<Index>(key_offsets.size())});
   AttentionSizes sizes{static_cast<Index>(query_offsets.size()) - 1, heads, 0, 0, query_offsets.data(), key_offsets.data(), {}};
-  const auto longest = [](std::span<const Index> offsets, Index tokens, const char* who) {
-    Index most = 0;
-    if (offsets.front() != 0 || offsets.back() != tokens)
-      fail(std::string("scaled_dot_product_attention (") + who + "): expected 0 ... " + std::to_string(tokens) + ", got " +
-           std::to_string(offsets.front()) + " ... " + std::to_string(offsets.back()));
-    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-      if (offsets[b + 1] < offsets[b]) fail(std::string("scaled_dot_product_attention: ") + who + " decrease");
-      most = std::max(most, offsets[b + 1] - offsets[b]);
-    }
-    return most;
-  };
-  sizes.queries = longest(query_offsets, query_tokens, "query_offsets");
-  sizes.keys = longest(key_offsets, key_tokens, "key_offsets");
+  sizes.queries = longest_sequence("scaled_dot_product_attention (query_offsets)", query_offsets, query_tokens);
+  sizes.keys = longest_sequence("scaled_dot_product_attention (key_offsets)", key_offsets, key_tokens);
   return sizes;
 }
 
@@ -78,17 +67,12 @@ template <class T>
 void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
   if (x.size(3) > 1 && x.stride(3) != 1) fail(std::string(who) + ": the last axis must be contiguous");
 }
-}  // namespace detail
 
-/// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A row that
-/// sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out [B, H, Tq, Dv];
-/// any strides over B, H and T. Errors: shapes that don't fit each other.
-/// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
+/// The public functions, for operands that are known to be apart: layers call these on tensors of their own.
 template <class Scalar>
-void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
-                                  TensorView<const std::type_identity_t<Scalar>, 4> key,
-                                  TensorView<const std::type_identity_t<Scalar>, 4> value,
-                                  const std::type_identity_t<AttentionOptions<Scalar>>& options, TensorView<Scalar, 4> out) {
+void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query, TensorView<const Scalar, 4> key,
+                                  TensorView<const Scalar, 4> value, const AttentionOptions<Scalar>& options,
+                                  TensorView<Scalar, 4> out) {
   const char* who = "scaled_dot_product_attention";
   const Shape<4>& q = query.shape();
   const Index batch = key.size(0);
@@ -96,25 +80,20 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
     fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}), key.shape());
   check_shape("scaled_dot_product_attention (value)", Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
   check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)}, out.shape());
-  for (const auto* view : {&query, &key, &value}) detail::check_contiguous_rows(who, *view);
-  detail::check_contiguous_rows(who, out);
+  for (const auto* view : {&query, &key, &value}) check_contiguous_rows(who, *view);
+  check_contiguous_rows(who, out);
   AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
     if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
-    sizes = detail::ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
+    sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
   if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
   if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
-  detail::attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
+  attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
 }
-
-/// The same over the keys and values of a cache, to which those of these queries were appended before if they see
-/// themselves: query i of sequence b has position length(b) - Tq + i, which masks with Corner::bottom_right take.
-/// query [B, H, Tq, D] -> out [B, H, Tq, Dv].
 template <class Scalar>
-void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
-                                  const KVCache<Scalar>& cache, const std::type_identity_t<AttentionOptions<Scalar>>& options,
-                                  TensorView<Scalar, 4> out) {
+void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query, const KVCache<Scalar>& cache,
+                                  const AttentionOptions<Scalar>& options, TensorView<Scalar, 4> out) {
   const char* who = "scaled_dot_product_attention";
   const KVCacheOptions& o = cache.options();
   check_shape("scaled_dot_product_attention (query, with a cache)",
@@ -124,12 +103,46 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
   if (!options.query_offsets.empty() || !options.key_offsets.empty())
     fail("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
   if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
-  detail::check_contiguous_rows(who, query);
-  detail::check_contiguous_rows(who, out);
+  check_contiguous_rows(who, query);
+  check_contiguous_rows(who, out);
   if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
   const AttentionSizes sizes{query.size(0), query.size(1),  query.size(2), cache.max_length(),
                              nullptr,       nullptr, cache.lengths().data()};
-  detail::attend<Scalar>(context, query, {{}, {}, cache.tables()}, sizes, o.num_kv_heads, options, out, &cache);
+  attend<Scalar>(context, query, {{}, {}, cache.tables()}, sizes, o.num_kv_heads, options, out, &cache);
+}
+}  // namespace detail
+
+/// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A row that
+/// sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out [B, H, Tq, Dv];
+/// any strides over B, H and T. Errors: shapes that don't fit each other; outputs that share an element with an input or
+/// with each other (columns of one buffer do not).
+/// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
+template <class Scalar>
+void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
+                                  TensorView<const std::type_identity_t<Scalar>, 4> key,
+                                  TensorView<const std::type_identity_t<Scalar>, 4> value,
+                                  const std::type_identity_t<AttentionOptions<Scalar>>& options, TensorView<Scalar, 4> out) {
+  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  const char* who = "scaled_dot_product_attention";
+  detail::check_apart(context, who, {"out", out}, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
+  if (detail::gives_more(options))
+    detail::check_outputs_apart(context, who, options, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+  detail::scaled_dot_product_attention<Scalar>(context, query, key, value, options, out);
+}
+
+/// The same over the keys and values of a cache, to which those of these queries were appended before if they see
+/// themselves: query i of sequence b has position length(b) - Tq + i, which masks with Corner::bottom_right take.
+/// query [B, H, Tq, D] -> out [B, H, Tq, Dv].
+template <class Scalar>
+void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
+                                  const KVCache<Scalar>& cache, const std::type_identity_t<AttentionOptions<Scalar>>& options,
+                                  TensorView<Scalar, 4> out) {
+  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  const char* who = "scaled_dot_product_attention";
+  detail::check_apart(context, who, {"out", out}, {{"query", query}, {"sinks", sinks}});
+  if (detail::gives_more(options))
+    detail::check_outputs_apart(context, who, options, {{"query", query}, {"sinks", sinks}, {"out", out}});
+  detail::scaled_dot_product_attention<Scalar>(context, query, cache, options, out);
 }
 
 /// The same as a new tensor.

@@ -8,13 +8,15 @@
 #include <type_traits>
 #include <utility>
 
+#include <attend/attention_sizes.hpp>
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend {
 
 /// A callable (score, batch, head, query, key) -> score, held without heap; applied to the scaled (and soft
-/// capped) score, before the mask.
+/// capped) score, before the mask. A member `void check(const AttentionSizes&) const` of it, where there is one, is
+/// called before each attention: it fails where the sizes are not those that the callable is for.
 template <class Scalar>
 class ScoreModifier {
  public:
@@ -25,11 +27,17 @@ class ScoreModifier {
       const F& modify = *static_cast<const F*>(object);
       for (Index j = 0; j < 16 && k0 + j < keys; ++j) scores[j] = modify(scores[j], b, h, q, k0 + j);
     }) {
+    if constexpr (requires(const F& modify, const AttentionSizes& sizes) { modify.check(sizes); })
+      check_ = [](const void* object, const AttentionSizes& sizes) { static_cast<const F*>(object)->check(sizes); };
     static_assert(sizeof(F) <= sizeof(memory_), "what the modifier captures is too large to be held");
+    static_assert(alignof(F) <= alignof(std::max_align_t), "what the modifier captures is aligned too strictly to be held");
     static_assert(std::is_trivially_copyable_v<F>, "a score modifier captures plain values and pointers only");
     ::new (static_cast<void*>(memory_)) F(std::move(f));
   }
   explicit operator bool() const { return apply_ != nullptr; }
+  void check(const AttentionSizes& sizes) const {
+    if (check_ != nullptr) check_(memory_, sizes);
+  }
   /// Of the 16 keys from k0 on, as far as they are below `keys`.
   void operator()(Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) const {
     if (apply_ != nullptr) apply_(memory_, scores, b, h, q, k0, keys);
@@ -38,6 +46,7 @@ class ScoreModifier {
  private:
   alignas(std::max_align_t) std::byte memory_[256];
   void (*apply_)(const void*, Scalar*, Index, Index, Index, Index, Index) = nullptr;
+  void (*check_)(const void*, const AttentionSizes&) = nullptr;
 };
 
 /// Dropout of attention weights, for training alone: {.weight_modifier = dropout<float>(p, keep)}. keep(batch, head,
@@ -50,12 +59,26 @@ auto dropout(double p, Keep keep) {
   };
 }
 
+namespace detail {
+template <class F, class G>
+struct Then {
+  F first;
+  G second;
+  auto operator()(auto score, Index b, Index h, Index q, Index k) const { return second(first(score, b, h, q, k), b, h, q, k); }
+  void check(const AttentionSizes& sizes) const {
+    const auto check_one = [&](const auto& modify) {
+      if constexpr (requires { modify.check(sizes); }) modify.check(sizes);
+    };
+    check_one(first);
+    check_one(second);
+  }
+};
+}  // namespace detail
+
 /// One modifier after the other.
 template <class F, class G>
 auto then(F first, G second) {
-  return [first, second](auto score, Index b, Index h, Index q, Index k) {
-    return second(first(score, b, h, q, k), b, h, q, k);
-  };
+  return detail::Then<F, G>{first, second};
 }
 
 }  // namespace attend

@@ -7,6 +7,7 @@
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
 #include <attend/detail/backend.hpp>
+#include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend {
@@ -16,9 +17,11 @@ template <class Scalar, int Rank>
 void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
                   bool log_of_it) {
   static_assert(Rank >= 1);
+  static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
   if (axis < -Rank || axis >= Rank)
     fail("softmax: axis " + std::to_string(axis) + " of shape " + to_string(x.shape()));
+  check_in_place(context, "softmax", out, x);
   if (x.empty()) return;
   // The axis goes last, and the others before it in their order: row r is the r-th of what is left.
   for (int a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a) x = x.transpose(a, a + 1), out = out.transpose(a, a + 1);
@@ -44,31 +47,29 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
 }  // namespace detail
 
 /// out = e^x / sum(e^x) along `axis`, which counts from the end where negative. A row of nothing but -inf gives 0;
-/// NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x.
+/// NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x, but not overlap it otherwise.
 /// https://pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html
-template <class Scalar, int Rank>
-void softmax(Context& context, TensorView<const Scalar, Rank> x, int axis,
-             std::type_identity_t<TensorView<Scalar, Rank>> out) {
-  detail::softmax_over<Scalar, Rank>(context, x, axis, out, false);
+template <TensorLike X>
+void softmax(Context& context, const X& x, int axis, std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
+  detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, false);
 }
 /// Its logarithm, which keeps its digits where the softmax is near 0. A row of nothing but -inf stays so.
-template <class Scalar, int Rank>
-void log_softmax(Context& context, TensorView<const Scalar, Rank> x, int axis,
-                 std::type_identity_t<TensorView<Scalar, Rank>> out) {
-  detail::softmax_over<Scalar, Rank>(context, x, axis, out, true);
+template <TensorLike X>
+void log_softmax(Context& context, const X& x, int axis, std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
+  detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, true);
 }
 
 /// The same as new tensors.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> softmax(const X& x, int axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
-  softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
+  softmax(default_context(), x, axis, out);
   return out;
 }
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, int axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
-  log_softmax<typename X::Scalar, X::rank>(default_context(), const_view(x), axis, out.view());
+  log_softmax(default_context(), x, axis, out);
   return out;
 }
 

@@ -14,12 +14,15 @@
 
 #include <attend/core/aligned.hpp>
 #include <attend/core/flags.hpp>
+#include <attend/core/overlap.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend {
 
 template <class T, int Rank>
 class TensorView;
+template <class T>
+class Rows;
 
 namespace detail {
 template <class T>
@@ -57,10 +60,10 @@ class TensorView {
   TensorView() = default;
   /// Contiguous data of `shape`.
   TensorView(T* data, const Shape<Rank>& shape)
-      : TensorView(data, shape, (checked_numel(shape, sizeof(T)), contiguous_strides<Rank>(shape))) {}
+      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape), Checked{}) {}
   /// Element (i, j, …) lies at data[i * strides[0] + j * strides[1] + …].
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides)
-      : data_(data), shape_(shape), strides_(strides) {}
+      : TensorView(data, (check_numel<Rank>(shape), shape), strides, Checked{}) {}
   /// All of a span, seen as `shape`; error where the sizes differ.
   template <class U>
     requires std::convertible_to<U (*)[], T (*)[]>
@@ -71,7 +74,7 @@ class TensorView {
   /// A view of const elements from one of mutable elements.
   template <class U>
     requires(std::is_const_v<T> && std::is_same_v<U, Scalar>)
-  TensorView(const TensorView<U, Rank>& other) : TensorView(other.data(), other.shape(), other.strides()) {}
+  TensorView(const TensorView<U, Rank>& other) : TensorView(other.data(), other.shape(), other.strides(), Checked{}) {}
   /// A view of an Eigen matrix, map or block that has its elements in memory.
   template <class Derived>
     requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
@@ -127,7 +130,7 @@ class TensorView {
       Shape<Rank - 1> shape, strides;
       std::copy(shape_.begin() + 1, shape_.end(), shape.begin());
       std::copy(strides_.begin() + 1, strides_.end(), strides.begin());
-      return TensorView<T, Rank - 1>(data_ + i * strides_[0], shape, strides);
+      return TensorView<T, Rank - 1>(data_ + i * strides_[0], shape, strides, {});
     }
   }
   /// Elements [begin, end) along one axis.
@@ -138,14 +141,14 @@ class TensorView {
            " is outside of shape " + to_string(shape_));
     Shape<Rank> shape = shape_;
     shape[a] = end - begin;
-    return TensorView(data_ + begin * strides_[a], shape, strides_);
+    return TensorView(data_ + begin * strides_[a], shape, strides_, Checked{});
   }
   /// The same data with two axes exchanged.
   TensorView transpose(int axis_a, int axis_b) const {
     Shape<Rank> shape = shape_, strides = strides_;
     std::swap(shape[check_axis(axis_a)], shape[check_axis(axis_b)]);
     std::swap(strides[check_axis(axis_a)], strides[check_axis(axis_b)]);
-    return TensorView(data_, shape, strides);
+    return TensorView(data_, shape, strides, Checked{});
   }
   /// The same contiguous data under another shape. One size may be -1: it is what is left.
   template <int NewRank>
@@ -163,22 +166,15 @@ class TensorView {
       fail("Tensor: cannot reshape " + to_string(shape_) + " to " + to_string(asked));
     return TensorView<T, NewRank>(data_, shape);
   }
-  /// All leading axes as one: [..., N] as [rows, N]. Error where that needs a copy.
+  /// All leading axes as one: [..., N] as [rows, N]. Error where they are not evenly spaced, which needs a copy.
   TensorView<T, 2> rows() const
     requires(Rank >= 1)
   {
-    if constexpr (Rank == 1) return {data_, {1, shape_[0]}, {shape_[0], strides_[0]}};
-    Index count = 1, stride = 0;
-    for (std::size_t i = Rank - 1; i-- > 0;) {
-      if (shape_[i] == 1) continue;
-      if (stride != 0 && strides_[i] != stride * count && !empty())
-        fail("Tensor: the leading axes of shape " + to_string(shape_) + " with strides " + to_string(strides_) +
-             " are not evenly spaced");
-      if (stride == 0) stride = strides_[i];
-      count *= shape_[i];
-    }
-    if (stride == 0) stride = shape_[Rank - 1];
-    return {data_, {count, shape_[Rank - 1]}, {stride, strides_[Rank - 1]}};
+    const detail::RowSpacing rows = detail::row_spacing(shape_, strides_);
+    if (!rows.even)
+      fail("Tensor: the leading axes of shape " + to_string(shape_) + " with strides " + to_string(strides_) +
+           " are not evenly spaced; copy the view first, by Tensor(view) or attend::copy");
+    return {data_, {rows.count, shape_[Rank - 1]}, {rows.stride, strides_[Rank - 1]}, {}};
   }
   /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
   template <std::integral... I, class = detail::Flags>
@@ -216,6 +212,15 @@ class TensorView {
   }
 
  private:
+  template <class, int>
+  friend class TensorView;
+  template <class>
+  friend class Rows;
+
+  struct Checked {};  // of a shape that is a view's already
+  TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides, Checked)
+      : data_(data), shape_(shape), strides_(strides) {}
+
   template <class Derived>
   static Shape<2> eigen_strides(const Eigen::DenseBase<Derived>& m) {
     const Derived& d = m.derived();
@@ -247,9 +252,9 @@ class Tensor {
   using View = TensorView<T, Rank>;
   using ConstView = TensorView<const T, Rank>;
 
-  Tensor() : Tensor(Shape<Rank>{}) {}
+  Tensor() noexcept(Rank > 0) : Tensor(Shape<Rank>{}) {}
   explicit Tensor(const Shape<Rank>& shape)
-      : shape_(shape), data_(static_cast<std::size_t>(checked_numel(shape, sizeof(T)))) {}
+      : data_(static_cast<std::size_t>(checked_numel(shape, sizeof(T)))), shape_(shape) {}
   Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) { std::fill(data_.begin(), data_.end(), value); }
   /// Values in row-major order; error where their number is not that of the shape.
   Tensor(const Shape<Rank>& shape, std::span<const T> values) : Tensor(shape) {
@@ -277,6 +282,19 @@ class Tensor {
     view().matrix() = m.derived();
   }
 
+  Tensor(const Tensor&) = default;
+  /// What is moved from is as if it had just been made.
+  Tensor(Tensor&& other) noexcept(Rank > 0) : Tensor() { swap(other); }
+  /// What fails on the way changes nothing.
+  Tensor& operator=(Tensor other) noexcept {
+    swap(other);
+    return *this;
+  }
+  void swap(Tensor& other) noexcept {
+    std::swap(shape_, other.shape_);
+    std::swap(data_, other.data_);
+  }
+
   View view() { return View(data(), shape_); }
   ConstView view() const { return ConstView(data(), shape_); }
   operator View() { return view(); }
@@ -292,12 +310,16 @@ class Tensor {
   std::span<const T> span() const { return {data_.data(), data_.size()}; }
 
   template <std::integral... I>
+    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
   T& operator()(I... i) { return view()(i...); }
   template <std::integral... I>
+    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
   const T& operator()(I... i) const { return view()(i...); }
   template <std::integral... I>
+    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
   T& at(I... i) { return view().at(i...); }
   template <std::integral... I>
+    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
   const T& at(I... i) const { return view().at(i...); }
   decltype(auto) operator[](Index i) { return view()[i]; }
   decltype(auto) operator[](Index i) const { return view()[i]; }
@@ -334,14 +356,13 @@ class Tensor {
     }
   }
 
+  AlignedArray<T> data_;  // first: an assignment that finds no memory changes nothing
   Shape<Rank> shape_;
-  AlignedArray<T> data_;
 };
 
-/// Copies between views of one shape; the scalars may differ.
+namespace detail {
 template <class From, class To, int Rank>
-void copy(TensorView<From, Rank> from, TensorView<To, Rank> to) {
-  check_shape("copy", to.shape(), from.shape());
+void copy_elements(const TensorView<From, Rank>& from, const TensorView<To, Rank>& to) {
   if constexpr (Rank == 0) {
     *to.data() = static_cast<To>(*from.data());
   } else {
@@ -349,9 +370,20 @@ void copy(TensorView<From, Rank> from, TensorView<To, Rank> to) {
       if constexpr (Rank == 1)
         to[i] = static_cast<To>(from[i]);
       else
-        copy(from[i], to[i]);
+        copy_elements(from[i], to[i]);
     }
   }
+}
+}  // namespace detail
+
+/// Copies between views of one shape; the scalars may differ. `to` may be `from`; error where they overlap otherwise,
+/// or elements of `to` each other.
+template <class From, class To, int Rank>
+void copy(TensorView<From, Rank> from, TensorView<To, Rank> to) {
+  check_shape("copy", to.shape(), from.shape());
+  if (detail::overlaps_itself(to)) fail("copy: elements of a destination of shape " + to_string(to.shape()) + " overlap each other");
+  if (!detail::same_places(from, to) && detail::overlap(from, to)) fail("copy: source and destination overlap");
+  detail::copy_elements(from, to);
 }
 
 /// What a layer accepts as input: a tensor or a view.

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 
 #include "npy.hpp"
 

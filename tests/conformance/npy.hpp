@@ -12,8 +12,8 @@
 
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
-#include <attend/io/json.hpp>
-#include <attend/io/mapped_file.hpp>
+#include <attend/json/json.hpp>
+#include <attend/core/file.hpp>
 
 namespace conformance {
 

@@ -274,7 +274,7 @@ void norm(Run& run, attend::NormKind kind) {
   run.no_more_inputs();
 
   Array<S> y(x.shape), mean({rows}), inverse_deviation({rows});
-  layer.template forward<2>(attend::default_context(), {x.values.data(), {rows, n}}, {y.values.data(), {rows, n}},
+  layer.forward(attend::default_context(), {x.values.data(), {rows, n}}, {y.values.data(), {rows, n}},
                             kind == attend::NormKind::layer ? mean.template view<1>() : TensorView<S, 1>(),
                             inverse_deviation.template view<1>());
   std::vector<Index> reduced = x.shape;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <attend/attend.hpp>
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 
 #include "run.hpp"
 

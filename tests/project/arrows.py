@@ -3,11 +3,12 @@
 
 The folders, and what each may include besides itself:
 
-    model      -> text, io, layers, detail    (layers: the headers directly in include/attend)
+    model      -> text, io, json, layers, detail    (layers: the headers directly in include/attend)
     layers     -> kernel, detail
     detail     -> kernel, layers        (the layers' inner room: what is not API)
+    io, text   -> json
     reference  -> kernel/math.inl, as text: the one copy of each formula
-    io, text, kernel -> nothing but core
+    json, kernel -> nothing but core
 
 Everybody may include core; tensor.hpp counts as core. attend.hpp reaches all layers and nobody includes it.
 Third-party libraries have their place too: Eigen stays out of kernel, JSON, Unicode and regular expressions
@@ -28,9 +29,10 @@ ARROWS = {
     "kernel": {"core"},
     "layers": {"core", "kernel", "detail"},
     "detail": {"core", "kernel", "layers"},
-    "io": {"core"},
-    "text": {"core"},
-    "model": {"core", "text", "io", "layers", "detail"},
+    "json": {"core"},
+    "io": {"core", "json"},
+    "text": {"core", "json"},
+    "model": {"core", "text", "io", "json", "layers", "detail"},
     "reference": {"core"},
     "umbrella": {"core", "layers"},
 }
@@ -41,9 +43,10 @@ LIBRARIES = {
     "kernel": set(),
     "layers": {"Eigen"},
     "detail": {"Eigen"},
-    "io": {"Eigen", JSON},
-    "text": {JSON, UNICODE, REGEX, PIECES},
-    "model": {"Eigen", JSON},
+    "json": {JSON},
+    "io": {"Eigen"},
+    "text": {UNICODE, REGEX, PIECES},
+    "model": {"Eigen"},
     "reference": {"Eigen"},
     "umbrella": set(),
 }
@@ -162,9 +165,10 @@ def self_test():
         "core/error.hpp": "#define ATTEND_X 1\n// #include <attend/linear.hpp>\n/*\n#include <nlohmann/json.hpp>\n*/\n",
         "kernel/gemm.hpp": "#include <attend/core/error.hpp>\n#include <attend/kernel/math.inl>\n",
         "kernel/math.inl": "",
-        "io/json.hpp": "#include <nlohmann/json.hpp>\n#include <attend/tensor.hpp>\n",
-        "text/words.hpp": "#include <utf8proc.h>\n#include <attend/core/error.hpp>\n",
-        "model/bert.hpp": "#include <attend/linear.hpp>\n#include <attend/io/json.hpp>\n#include <attend/text/words.hpp>\n",
+        "json/json.hpp": "#include <nlohmann/json.hpp>\n#include <attend/core/error.hpp>\n",
+        "io/config.hpp": "#include <attend/json/json.hpp>\n#include <attend/tensor.hpp>\n",
+        "text/words.hpp": "#include <utf8proc.h>\n#include <attend/json/json.hpp>\n",
+        "model/bert.hpp": "#include <attend/linear.hpp>\n#include <attend/io/config.hpp>\n#include <attend/text/words.hpp>\n",
         "reference/math.hpp": "#include <attend/kernel/math.inl>\n",
     }
     bad = [  # (file, line added to it, what the complaint has in it)
@@ -173,14 +177,16 @@ def self_test():
         ("tensor.hpp", "#include <attend/kernel/gemm.hpp>", "core may not include kernel"),
         ("kernel/gemm.hpp", "#include <attend/linear.hpp>", "kernel may not include layers"),
         ("kernel/gemm.hpp", "#include <Eigen/Core>", "kernel may not include Eigen"),
-        ("kernel/math.inl", "#include <attend/io/json.hpp>", "kernel may not include io"),
-        ("linear.hpp", "#include <attend/io/json.hpp>", "layers may not include io"),
+        ("kernel/math.inl", "#include <attend/io/config.hpp>", "kernel may not include io"),
+        ("linear.hpp", "#include <attend/json/json.hpp>", "layers may not include json"),
         ("linear.hpp", "#include <nlohmann/json.hpp>", "layers may not include nlohmann/json"),
         ("linear.hpp", "#include <attend/attend.hpp>", "layers may not include umbrella"),
         ("linear.hpp", "#include <attend/reference/math.hpp>", "layers may not include reference"),
-        ("io/json.hpp", "#include <attend/linear.hpp>", "io may not include layers"),
-        ("io/json.hpp", "#include <utf8proc.h>", "io may not include utf8proc"),
-        ("text/words.hpp", "#include <attend/io/json.hpp>", "text may not include io"),
+        ("json/json.hpp", "#include <attend/tensor.hpp>\n#include <attend/io/config.hpp>", "json may not include io"),
+        ("io/config.hpp", "#include <attend/linear.hpp>", "io may not include layers"),
+        ("io/config.hpp", "#include <utf8proc.h>", "io may not include utf8proc"),
+        ("io/config.hpp", "#include <nlohmann/json.hpp>", "io may not include nlohmann/json"),
+        ("text/words.hpp", "#include <attend/io/config.hpp>", "text may not include io"),
         ("model/bert.hpp", "#include <attend/kernel/gemm.hpp>", "model may not include kernel"),
         ("model/bert.hpp", "#include <pcre2.h>", "model may not include PCRE2"),
         ("reference/math.hpp", "#include <attend/kernel/gemm.hpp>", "reference may not include kernel"),

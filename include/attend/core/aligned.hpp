@@ -66,10 +66,14 @@ class AlignedArray {
   }
   AlignedArray(AlignedArray&& other) noexcept
       : block_(std::exchange(other.block_, nullptr)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  AlignedArray& operator=(AlignedArray other) noexcept {
-    std::swap(block_, other.block_);
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
+  // Two, not one that takes a value and is noexcept: the implicit assignment of what holds an array would then be
+  // noexcept, too, and end the program where the copy finds no memory.
+  AlignedArray& operator=(const AlignedArray& other) { return *this = AlignedArray(other); }
+  AlignedArray& operator=(AlignedArray&& other) noexcept {
+    AlignedArray moved(std::move(other));
+    std::swap(block_, moved.block_);
+    std::swap(data_, moved.data_);
+    std::swap(size_, moved.size_);
     return *this;
   }
   ~AlignedArray() {

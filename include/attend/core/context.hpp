@@ -1,8 +1,12 @@
 // Context: the workspace and threads of one calling thread.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <limits>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -18,17 +22,30 @@ struct ContextOptions {
   Executor executor = {};
 };
 
-/// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not.
+/// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not: a second thread
+/// that comes while a call has workspace or threads of it gets an Error. What callables of a call throw (masks, modifiers, the executor) reaches
+/// the caller once all threads have left the call; the context can be used again at once.
 /// The outputs' bits depend neither on the number of threads nor on what ran before.
 class Context {
  public:
   Context() = default;
-  explicit Context(ContextOptions options) : threads_(options.threads), executor_(std::move(options.executor)) {
-    if (threads_ < 1) fail("Context: expected at least 1 thread, got " + std::to_string(threads_));
-    if (threads_ > 1) next_ = std::vector<Next>(static_cast<std::size_t>(threads_));
-    if (threads_ > 1 && !executor_) pool_ = std::make_unique<ThreadPool>(threads_);
+  /// Errors: a number of threads below 1 or beyond reason; threads that the system does not give.
+  explicit Context(ContextOptions options) : threads_(checked_threads("Context", options.threads)) {
+    if (threads_ == 1) return;
+    next_ = std::vector<Next>(static_cast<std::size_t>(threads_));
+    if (options.executor)
+      executor_ = std::make_unique<ExecutorTasks>(std::move(options.executor), threads_);
+    else
+      pool_ = std::make_unique<ThreadPool>(threads_);
   }
   explicit Context(int threads) : Context(ContextOptions{.threads = threads, .executor = {}}) {}
+  /// Leaves a context of one thread behind. Error where one of the two is in use.
+  Context(Context&& other) : Context() { swap(other); }
+  Context& operator=(Context&& other) {
+    Context moved(std::move(other));
+    swap(moved);
+    return *this;
+  }
 
   int threads() const { return threads_; }
   Workspace& workspace() { return workspace_; }
@@ -38,72 +55,116 @@ class Context {
   /// How many workers `parallel` would take for so many items of so many operations in all, in units of a product's:
   /// what runs shorter than a few microseconds stays on the calling thread.
   int workers(Index items, double operations) const {
-    if (threads_ == 1 || operations < kWorthAThread) return 1;
+    if (threads_ == 1 || items < 1 || operations < kWorthAThread) return 1;
     return static_cast<int>(items < threads_ ? items : threads_);
   }
 
-  /// Calls item(i, worker) once for each i in [0, items), on up to `workers` threads at once, each with a number
-  /// below `workers` of its own. Items write to places of their own, so their order does not matter.
+  /// Calls item(i, worker) once for each i in [0, items), on up to `workers` threads at once (no more than threads(), no
+  /// less than one), each with a number below `workers` of its own. Items write to places of their own, so their order
+  /// does not matter. After an exception the items that have not begun are left out. An item may use this context where
+  /// that has one thread; with more it is an Error, on whichever thread the item runs.
   template <class Item>
   void parallel(Index items, int workers, Item&& item) {
     if (workspace_.measuring_) return;
-    if (workers <= 1) {
+    const auto alone = [&] {
       FloatEnvironment environment;
       for (Index i = 0; i < items; ++i) item(i, 0);
-      return;
+    };
+    if (threads_ == 1) {
+      workspace_.look();
+      return alone();
     }
+    const Workspace::Visit visit(workspace_, true);
+    workers = std::min(workers, threads_);
+    if (workers <= 1) return alone();
     // Each worker has a range of its own, so that from one call to the next it finds its rows in its cache, and then
     // helps the others.
-    for (Index w = 0; w < workers; ++w)
-      next_[static_cast<std::size_t>(w)].item.store(items * w / workers, std::memory_order_relaxed);
+    const Index each = items / workers, longer = items % workers;
+    const auto first = [&](Index worker) { return each * worker + std::min(worker, longer); };
+    for (Index w = 0; w < workers; ++w) next_[static_cast<std::size_t>(w)].item.store(first(w), std::memory_order_relaxed);
     const auto body = [&](Index worker) {
       FloatEnvironment environment;
+      LeaveOut rest{next_};
       for (Index k = 0; k < workers; ++k) {
-        const Index owner = (worker + k) % workers, end = items * (owner + 1) / workers;
+        const Index owner = (worker + k) % workers, end = first(owner + 1);
         std::atomic<Index>& next = next_[static_cast<std::size_t>(owner)].item;
         for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < end;) item(i, static_cast<int>(worker));
       }
+      rest.done = true;
     };
-    if (executor_)
-      executor_(workers, body);
-    else
+    if (pool_)
       pool_->run(workers, body);
+    else
+      executor_->run(workers, body);
   }
 
   /// Bytes of workspace that f(context) takes, found by a run in which no kernel runs and no tensor is touched.
   template <class F>
   static std::size_t measure(int threads, F&& f) {
     Context context;
-    context.threads_ = threads;
+    context.threads_ = checked_threads("Context", threads);
     context.workspace_.measuring_ = true;
     f(context);
     return context.workspace_.peak_bytes();
   }
 
  private:
+  friend Context& default_context();
   static constexpr double kWorthAThread = 3e5;  // 3 µs of one AVX-512 core; no product of a tiny model (E 64, T 8)
 
   struct alignas(64) Next {
     std::atomic<Index> item{0};
   };
+  /// Where a worker leaves by an exception, no other begins an item any more.
+  struct LeaveOut {
+    std::vector<Next>& next;
+    bool done = false;
+    ~LeaveOut() {
+      if (done) return;
+      for (Next& n : next) n.item.store(std::numeric_limits<Index>::max() / 2, std::memory_order_relaxed);
+    }
+  };
+
+  void swap(Context& other) {
+    workspace_.swap(other.workspace_);
+    std::swap(threads_, other.threads_);
+    std::swap(next_, other.next_);
+    std::swap(executor_, other.executor_);
+    std::swap(pool_, other.pool_);
+  }
+  /// At the end of the thread whose default context this is: threads and memory go, the context stays.
+  void retire() {
+    if (workspace_.visits_ > 0) return;  // std::exit from within a call
+    *this = Context();
+    workspace_.passing_ = true;
+  }
 
   int threads_ = 1;
   std::vector<Next> next_;  // of each worker
-  Executor executor_;
+  std::unique_ptr<ExecutorTasks> executor_;
   std::unique_ptr<ThreadPool> pool_;
   Workspace workspace_;
 };
 
-/// The context of calls that name none: one thread, a workspace per calling thread.
+/// The context of calls that name none: one thread, a workspace per calling thread. Destructors of statics and
+/// thread_locals may use it, too: it outlives them, and after the thread's end keeps no memory.
 inline Context& default_context() {
-  thread_local Context context;
-  return context;
+  alignas(Context) static thread_local std::byte memory[sizeof(Context)];
+  static thread_local Context* context = nullptr;  // never destroyed
+  if (context != nullptr) return *context;
+  context = ::new (static_cast<void*>(memory)) Context();
+  struct AtExit {
+    ~AtExit() { context->retire(); }
+  };
+  static thread_local AtExit at_exit;
+  static_cast<void>(&at_exit);  // a use, which makes it
+  return *context;
 }
 
 /// Bytes of workspace that layer.forward(context, inputs…, out) takes, exactly. Only the shapes of the views
-/// matter; their data may be null.
-template <class Layer, class... Views>
-std::size_t workspace_bytes(const Layer& layer, int threads, const Views&... views) {
+/// matter; their data may be null. Caches stay as they are.
+template <class Layer, class... Inputs>
+std::size_t workspace_bytes(const Layer& layer, int threads, Inputs&&... views) {
   return Context::measure(threads, [&](Context& context) { layer.forward(context, views...); });
 }
 

@@ -40,7 +40,9 @@ inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
 }
 
 namespace detail {
-[[noreturn]] ATTEND_COLD inline void throw_message(const std::string& message) {
+[[noreturn]] ATTEND_COLD inline void throw_message(std::string message) {
+  for (char& c : message)  // names and texts of files are part of the line
+    if (static_cast<unsigned char>(c) < 0x20) c = '?';
   if (ErrorHandler handler = error_handler()) handler(message.c_str());
 #if defined(__cpp_exceptions)
   throw Error(message);

@@ -3,11 +3,54 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <attend/core/shape.hpp>
 
 namespace attend {
+
+namespace detail {
+/// Which rows of a parameter were given values, in any order and number of pieces. What is made without rows, or moved
+/// from, belongs to no parameter and never was.
+class Assigned {
+ public:
+  Assigned() = default;
+  explicit Assigned(Index rows) : rows_(rows), missing_(rows) {}
+  Assigned(const Assigned&) = default;
+  Assigned(Assigned&& other) noexcept : Assigned() { swap(other); }
+  Assigned& operator=(Assigned other) noexcept {
+    swap(other);
+    return *this;
+  }
+
+  bool all() const { return missing_ == 0; }
+  Index missing() const { return missing_; }
+  void mark(Index begin, Index end) {
+    if (missing_ == 0 || begin == end) return;
+    if (end - begin < rows_) {
+      given_.resize(static_cast<std::size_t>(rows_));
+      for (Index i = begin; i < end; ++i) {
+        if (!given_[static_cast<std::size_t>(i)]) --missing_;
+        given_[static_cast<std::size_t>(i)] = true;
+      }
+      if (missing_ > 0) return;
+    }
+    missing_ = 0;
+    given_ = {};
+  }
+
+ private:
+  void swap(Assigned& other) noexcept {
+    std::swap(rows_, other.rows_);
+    std::swap(missing_, other.missing_);
+    given_.swap(other.given_);
+  }
+
+  Index rows_ = 0, missing_ = 1;
+  std::vector<bool> given_;  // of each row, while some are
+};
+}  // namespace detail
 
 /// One parameter of a layer, wherever and however the layer keeps it (a weight may be packed for the kernels).
 /// Data goes in and out as rows of the state dict's row-major layout: row i is the slice at first index i, of
@@ -18,10 +61,12 @@ class Parameter {
   using Write = void (*)(void* object, Index begin, Index end, const Scalar* rows);
   using Read = void (*)(const void* object, Index begin, Index end, Scalar* rows);
 
-  Parameter(std::vector<Index> shape, void* object, Write write, Read read)
-      : shape_(std::move(shape)), object_(object), write_(write), read_(read) {}
+  /// `given`, where there is one, takes note of what was assigned.
+  Parameter(std::vector<Index> shape, void* object, Write write, Read read, detail::Assigned* given = nullptr)
+      : shape_(std::move(shape)), object_(object), write_(write), read_(read), given_(given) {}
   /// A parameter that lies contiguous in memory.
-  Parameter(std::vector<Index> shape, Scalar* data) : shape_(std::move(shape)), object_(data) {}
+  Parameter(std::vector<Index> shape, Scalar* data, detail::Assigned* given = nullptr)
+      : shape_(std::move(shape)), object_(data), given_(given) {}
 
   const std::vector<Index>& shape() const { return shape_; }
   Index numel() const { return checked_numel(shape_); }
@@ -31,24 +76,38 @@ class Parameter {
     for (std::size_t i = 1; i < shape_.size(); ++i) n *= shape_[i];
     return n;
   }
+  /// How many rows have no value yet. A parameter that has a value from the start, as a norm's, has none such.
+  Index unassigned_rows() const { return given_ == nullptr ? 0 : given_->missing(); }
   /// Sets rows [begin, end) from (end - begin) * row_size() elements.
   void assign(Index begin, Index end, const Scalar* values) {
-    if (write_ != nullptr) return write_(object_, begin, end, values);
-    Scalar* data = static_cast<Scalar*>(object_) + begin * row_size();
-    for (Index i = 0; i < (end - begin) * row_size(); ++i) data[i] = values[i];
+    check_range(begin, end);
+    if (write_ != nullptr) {
+      write_(object_, begin, end, values);
+    } else {
+      Scalar* data = static_cast<Scalar*>(object_) + begin * row_size();
+      for (Index i = 0; i < (end - begin) * row_size(); ++i) data[i] = values[i];
+    }
+    if (given_ != nullptr) given_->mark(begin, end);
   }
   /// Gives rows [begin, end).
   void copy_to(Index begin, Index end, Scalar* values) const {
+    check_range(begin, end);
     if (read_ != nullptr) return read_(object_, begin, end, values);
     const Scalar* data = static_cast<const Scalar*>(object_) + begin * row_size();
     for (Index i = 0; i < (end - begin) * row_size(); ++i) values[i] = data[i];
   }
 
  private:
+  void check_range(Index begin, Index end) const {
+    if (begin < 0 || end < begin || end > rows())
+      fail("Parameter: rows [" + std::to_string(begin) + ", " + std::to_string(end) + ") of shape " + to_string(shape_));
+  }
+
   std::vector<Index> shape_;
   void* object_;
   Write write_ = nullptr;
   Read read_ = nullptr;
+  detail::Assigned* given_ = nullptr;
 };
 
 /// A visitor's view of a sub-layer: `layer.parameters(prefixed("self_attn", visit))` puts "self_attn." before

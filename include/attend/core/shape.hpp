@@ -37,6 +37,15 @@ inline Index checked_numel(std::span<const Index> shape, std::size_t element_siz
   return empty ? 0 : product;
 }
 
+/// The same for a shape of fixed rank, without a call where all sizes are moderate.
+template <int Rank>
+void check_numel(const Shape<Rank>& shape, std::size_t element_size = 1) {
+  constexpr Index kModerate = Index{1} << (sizeof(Index) == 8 ? 48 : 16) / (Rank > 0 ? Rank : 1);
+  Index all = 0;
+  for (Index size : shape) all |= size;
+  if (all < 0 || all >= kModerate || element_size > 1024) checked_numel(shape, element_size);
+}
+
 /// Row-major strides, in elements.
 template <int Rank>
 Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
@@ -49,6 +58,18 @@ Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
   return strides;
 }
 
+namespace detail {
+/// a + b and a - b, but no further than an Index reaches: positions and bounds are the caller's numbers.
+constexpr Index saturating_add(Index a, Index b) {
+  constexpr Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  return b > 0 ? (a > most - b ? most : a + b) : (a < least - b ? least : a + b);
+}
+constexpr Index saturating_sub(Index a, Index b) {
+  constexpr Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  return b > 0 ? (a < least + b ? least : a - b) : (a > most + b ? most : a - b);
+}
+}  // namespace detail
+
 /// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
 [[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected, std::span<const Index> got) {
   fail(who + ": expected " + expected + ", got " + to_string(got));
@@ -59,5 +80,20 @@ inline void check_shape(const char* who, std::span<const Index> expected, std::s
   for (std::size_t i = 0; same && i < got.size(); ++i) same = expected[i] == got[i];
   if (!same) fail_shape(who, to_string(expected), got);
 }
+
+/// Error of a layer whose option is missing (0), or negative.
+inline void check_size(const char* who, const char* option, Index size) {
+  if (size < 1) fail(std::string(who) + ": " + option + " is " + std::to_string(size) + ", expected 1 or more");
+}
+/// Error of an option that is not in [0, most].
+inline void check_count(const char* who, const char* option, Index count, Index most = std::numeric_limits<Index>::max()) {
+  if (count < 0 || count > most)
+    fail(std::string(who) + ": " + option + " is " + std::to_string(count) + ", expected 0 to " + std::to_string(most));
+}
+/// Error of an option that is no number between `least` and 1e38, which float holds too.
+inline void check_number(const char* who, const char* option, double value, double least) {
+  if (!(value >= least && value <= 1e38)) fail(std::string(who) + ": " + option + " is " + std::to_string(value) + ", expected a number" + (least == 0 ? " from 0 on" : ""));
+}
+inline constexpr Index kMostLayers = 10000;
 
 }  // namespace attend

@@ -4,14 +4,18 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
+#include <string>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__SSE2__)
-#include <immintrin.h>
+#include <xmmintrin.h>
 #endif
 
 #include <attend/core/flags.hpp>
@@ -38,8 +42,8 @@ class FunctionRef<R(Args...)> {
   R (*call_)(void*, Args...);
 };
 
-/// The caller's own threads: runs task(0) … task(n - 1), in any order and on any threads, and returns when all
-/// are done.
+/// The caller's own threads: runs task(0) … task(n - 1), each once, in any order and on any threads, and returns when
+/// all are done. No task throws; what the executor itself throws reaches the caller of the layer.
 using Executor = std::function<void(Index n, FunctionRef<void(Index)> task)>;
 
 inline namespace ATTEND_FLAGS {
@@ -89,20 +93,67 @@ inline void spin_pause() {
 }
 }  // namespace detail::inline ATTEND_FLAGS
 
-/// `threads` - 1 workers that help the calling thread.
+/// The most threads that a context takes: more is a mistake, and would take gigabytes of stacks.
+inline constexpr int kMaxThreads = 4096;
+
+inline int checked_threads(const char* who, int threads) {
+  if (threads < 1 || threads > kMaxThreads)
+    fail(std::string(who) + ": expected 1 to " + std::to_string(kMaxThreads) + " threads, got " + std::to_string(threads));
+  return threads;
+}
+
+/// The first exception that one of several tasks leaves by; it waits here until all are done.
+class FirstException {
+ public:
+  template <class F>
+  void guard(F&& f) {
+#if defined(__cpp_exceptions)
+    try {
+      f();
+    } catch (...) {
+      if (!caught_.exchange(true, std::memory_order_relaxed)) exception_ = std::current_exception();
+    }
+#else
+    f();
+#endif
+  }
+  void rethrow() {
+#if defined(__cpp_exceptions)
+    if (!caught_.load(std::memory_order_relaxed)) return;
+    caught_.store(false, std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(exception_, nullptr));
+#endif
+  }
+
+ private:
+  std::atomic<bool> caught_{false};
+  std::exception_ptr exception_;
+};
+
+/// `threads` - 1 workers that help the calling thread. Error where they cannot be had.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    workers_.reserve(static_cast<std::size_t>(checked_threads("ThreadPool", threads)));
+#if defined(__cpp_exceptions)
+    try {
+      start(threads);
+    } catch (const std::exception& error) {
+      const std::size_t started = workers_.size() + 1;
+      stop();
+      fail("ThreadPool: " + std::to_string(started) + " of " + std::to_string(threads) + " threads could be had: " + error.what());
+    }
+#else
+    start(threads);
+#endif
   }
-  ~ThreadPool() {
-    stop_.store(true, std::memory_order_relaxed);
-    wake();
-    for (std::thread& worker : workers_) worker.join();
-  }
+  ~ThreadPool() { stop(); }
 
-  /// Runs task(0) … task(n - 1). Never waits for a worker to wake up: what no worker took, the caller does.
+  /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a worker to
+  /// wake up: what no worker took, the caller does. Error where it runs already.
   void run(Index n, FunctionRef<void(Index)> task) {
+    if (n < 0 || n > std::numeric_limits<std::uint32_t>::max()) fail("ThreadPool: " + std::to_string(n) + " tasks");
+    if (running_.exchange(true, std::memory_order_acquire)) fail("ThreadPool: run is called while it runs already");
     task_ = &task;
     count_ = n;
     pending_.store(n, std::memory_order_relaxed);
@@ -115,6 +166,8 @@ class ThreadPool {
       detail::spin_pause();
       if (i > 10000) std::this_thread::yield();  // fewer cores than threads
     }
+    running_.store(false, std::memory_order_release);
+    first_exception_.rethrow();
   }
 
  private:
@@ -124,11 +177,20 @@ class ThreadPool {
     std::uint64_t state = state_.load(std::memory_order_acquire);
     while ((state & 0xffffffffu) != 0) {
       if (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel)) continue;
-      (*task_)(count_ - static_cast<Index>(state & 0xffffffffu));
+      first_exception_.guard([&] { (*task_)(count_ - static_cast<Index>(state & 0xffffffffu)); });
       pending_.fetch_sub(1, std::memory_order_release);
       return true;
     }
     return false;
+  }
+
+  void start(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+  void stop() {
+    stop_.store(true, std::memory_order_relaxed);
+    wake();
+    for (std::thread& worker : workers_) worker.join();
   }
 
   void work() {
@@ -158,10 +220,56 @@ class ThreadPool {
   std::atomic<Index> pending_{0};
   std::atomic<std::uint32_t> calls_{0};
   std::atomic<int> sleepers_{0};
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, running_{false};
+  FirstException first_exception_;
   const FunctionRef<void(Index)>* task_ = nullptr;
   Index count_ = 0;
   std::vector<std::thread> workers_;
+};
+
+/// Tasks on the caller's own threads. Holds the executor to its word: whatever it does, no task runs twice or after `run`
+/// has returned, and what it does wrong is an Error.
+class ExecutorTasks {
+ public:
+  ExecutorTasks(Executor executor, int most) : executor_(std::move(executor)), taken_(static_cast<std::size_t>(most)) {
+    for (std::atomic<bool>& taken : taken_) taken.store(true, std::memory_order_relaxed);
+  }
+  ExecutorTasks(const ExecutorTasks&) = delete;
+  ExecutorTasks& operator=(const ExecutorTasks&) = delete;
+
+  /// As ThreadPool's, for n up to `most`.
+  void run(Index n, FunctionRef<void(Index)> task) {
+    task_ = &task;
+    finished_.store(0, std::memory_order_relaxed);
+    wrong_.store(false, std::memory_order_relaxed);
+    for (Index i = 0; i < n; ++i) taken_[static_cast<std::size_t>(i)].store(false, std::memory_order_release);
+    first_exception_.guard([&] { executor_(n, *this); });
+    Index begun = n;  // what has not begun by now never will
+    for (Index i = 0; i < n; ++i)
+      if (!taken_[static_cast<std::size_t>(i)].exchange(true, std::memory_order_acq_rel)) --begun;
+    while (finished_.load(std::memory_order_acquire) < begun) std::this_thread::yield();
+    first_exception_.rethrow();
+    if (begun < n)
+      fail("Context: the executor returned after " + std::to_string(begun) + " of " + std::to_string(n) + " tasks");
+    if (wrong_.load(std::memory_order_relaxed)) fail("Context: the executor ran a task twice, or one that it was not given");
+  }
+  /// What the executor calls.
+  void operator()(Index i) {
+    if (i < 0 || i >= static_cast<Index>(taken_.size()) || taken_[static_cast<std::size_t>(i)].exchange(true, std::memory_order_acq_rel)) {
+      wrong_.store(true, std::memory_order_relaxed);
+      return;
+    }
+    first_exception_.guard([&] { (*task_)(i); });
+    finished_.fetch_add(1, std::memory_order_release);
+  }
+
+ private:
+  Executor executor_;
+  std::vector<std::atomic<bool>> taken_;  // of each task: by a thread, or by `run` at its end
+  std::atomic<Index> finished_{0};
+  std::atomic<bool> wrong_{false};
+  FirstException first_exception_;
+  const FunctionRef<void(Index)>* task_ = nullptr;
 };
 
 }  // namespace attend

@@ -10,6 +10,7 @@
 #include <attend/core/config.hpp>
 #include <attend/core/context.hpp>
 #include <attend/core/flags.hpp>
+#include <attend/core/scalar.hpp>
 #include <attend/core/tiling.hpp>
 #include <attend/detail/generic_attention.hpp>
 #include <attend/detail/kernel_call.hpp>
@@ -21,6 +22,7 @@ namespace attend {
 /// activation(x) of one scalar, by the scalar's own exp, erf and tanh.
 template <class Scalar>
 Scalar activate(Activation activation, const Scalar& x) {
+  static_assert(detail::check_scalar<Scalar>() && detail::check_scalar_has_erf<Scalar>());
   using std::erf, std::exp, std::tanh;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
@@ -56,6 +58,8 @@ inline namespace ATTEND_FLAGS {
 
 template <class Scalar>
 struct Backend {
+  static_assert(check_scalar<Scalar>());
+
   /// Rows of a panel of a packed weight.
   static constexpr Index kPanel = 1;
 
@@ -97,14 +101,18 @@ struct Backend {
   /// One row; y may be x, weight and bias may be null. statistics: mean and 1 / sqrt(variance + eps).
   static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y, Index n,
                          Scalar* statistics) {
-    Scalar mean(0);
-    for (Index i = 0; i < n; ++i) mean = mean + x[i];
-    statistics[0] = mean / Scalar(static_cast<double>(n));
-    normalize(x, statistics[0], weight, bias, eps, y, n, statistics + 1);
+    const Scalar count(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
+    Scalar centre(0), rest(0);
+    for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
+    centre = x[0] + centre / count;
+    for (Index i = 0; i < n; ++i) rest = rest + (x[i] - centre);
+    rest = rest / count;
+    normalize(x, centre, rest, weight, bias, eps, y, n, statistics + 1);
+    statistics[0] = centre + rest;
   }
   /// The same; statistic: 1 / sqrt(mean(x²) + eps).
   static void rms_norm(const Scalar* x, const Scalar* weight, double eps, Scalar* y, Index n, Scalar* statistic) {
-    normalize(x, Scalar(0), weight, nullptr, eps, y, n, statistic);
+    normalize(x, Scalar(0), Scalar(0), weight, nullptr, eps, y, n, statistic);
   }
 
   /// One row in place, or where `log` the logarithm of it.
@@ -162,14 +170,17 @@ struct Backend {
   static Index attention_weights_scratch(Index /*head_dim*/) { return 0; }
 
  private:
-  static void normalize(const Scalar* x, const Scalar& mean, const Scalar* weight, const Scalar* bias, double eps, Scalar* y,
-                        Index n, Scalar* inverse_deviation) {
+  /// y = (x - centre - rest) / sqrt(variance + eps) · weight + bias. The mean is centre + rest.
+  static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight, const Scalar* bias,
+                        double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
     using std::sqrt;
     Scalar squares(0);
-    for (Index i = 0; i < n; ++i) squares = squares + (x[i] - mean) * (x[i] - mean);
-    const Scalar inverse = Scalar(1) / sqrt(squares / Scalar(static_cast<double>(n)) + Scalar(eps));
+    for (Index i = 0; i < n; ++i) squares = squares + (x[i] - centre) * (x[i] - centre);
+    Scalar variance = squares / Scalar(static_cast<double>(n)) - rest * rest;
+    if (variance < Scalar(0)) variance = Scalar(0);
+    const Scalar inverse = Scalar(1) / sqrt(variance + Scalar(eps));
     for (Index i = 0; i < n; ++i) {
-      Scalar v = (x[i] - mean) * inverse;
+      Scalar v = (x[i] - centre - rest) * inverse;
       if (weight != nullptr) v = v * weight[i];
       if (bias != nullptr) v = v + bias[i];
       y[i] = v;

@@ -105,7 +105,7 @@ constexpr DType dtype_of() {
 /// IEEE 754 binary16 as float, exact; NaN keeps its payload. Never touches a subnormal float, so
 /// flush-to-zero cannot change the result.
 inline float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t sign = (half & 0x8000u) << 16;
   const std::uint32_t rest = half & 0x7fffu;
   constexpr std::uint32_t two_to_minus_14 = 113u << 23;
   const std::uint32_t normal = (rest << 13) + (112u << 23);

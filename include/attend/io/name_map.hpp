@@ -94,11 +94,11 @@ inline std::vector<std::string> expand_alternatives(const std::string& name) {
 class NameMap {
  public:
   struct Rule {
-    Rule(std::string pattern, std::string name)
-        : pattern(std::move(pattern)), source{.names = {std::move(name)}} {}
-    Rule(std::string pattern, std::initializer_list<std::string> names)
-        : pattern(std::move(pattern)), source{.names = names} {}
-    Rule(std::string pattern, Source source) : pattern(std::move(pattern)), source(std::move(source)) {}
+    Rule(std::string its_pattern, std::string name)
+        : pattern(std::move(its_pattern)), source{.names = {std::move(name)}} {}
+    Rule(std::string its_pattern, std::initializer_list<std::string> names)
+        : pattern(std::move(its_pattern)), source{.names = names} {}
+    Rule(std::string its_pattern, Source its_source) : pattern(std::move(its_pattern)), source(std::move(its_source)) {}
 
     std::string pattern;
     Source source;

@@ -19,8 +19,9 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/io/json.hpp>
-#include <attend/io/mapped_file.hpp>
+#include <attend/json/fields.hpp>
+#include <attend/json/json.hpp>
+#include <attend/core/file.hpp>
 #include <attend/io/safetensors_header.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/tensor.hpp>
@@ -172,12 +173,14 @@ class SafeTensors {
     const MappedFile& file = *state_->files.emplace_back(std::make_unique<MappedFile>(path));
     detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
     std::size_t found = 0;
-    for (auto& tensor : header.tensors) {
+    if (wanted == nullptr) state_->entries.reserve(header.tensors.size());
+    for (; !header.tensors.empty(); header.tensors.pop_front()) {
+      auto& tensor = header.tensors.front();
       if (wanted != nullptr && !wanted->contains(tensor.name)) continue;
       ++found;
       state_->entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
                                  file.bytes().data() + header.data_start + tensor.begin,
-                                 static_cast<std::size_t>(tensor.end - tensor.begin)});
+                                 std::size_t{tensor.end - tensor.begin}});
     }
     state_->metadata.merge(header.metadata);
     if (wanted == nullptr || found == wanted->size()) return;
@@ -189,11 +192,11 @@ class SafeTensors {
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
   void open_shards(const std::filesystem::path& index_path) {
-    const Json index = read_json(index_path);
-    if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
-      fail(state_->path + ": has no object 'weight_map'");
+    const auto json = share_json(read_json(index_path));
+    const JsonObject index(*json, state_->path);
+    if (!index.has("weight_map") || !index.at("weight_map").is_object()) fail(state_->path + ": has no object 'weight_map'");
     std::map<std::string, std::set<std::string>> shards;
-    for (const auto& [name, shard] : index["weight_map"].items()) {
+    for (const auto& [name, shard] : index.at("weight_map").get_ref<const Json::object_t&>()) {
       if (!shard.is_string()) fail(state_->path + ": the shard of " + in_quotes(name) + " is not a string");
       shards[shard.get<std::string>()].insert(name);
     }

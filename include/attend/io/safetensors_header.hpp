@@ -5,25 +5,29 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_set>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/io/json.hpp>
-#include <attend/io/mapped_file.hpp>
+#include <attend/json/json.hpp>
+#include <attend/core/file.hpp>
 
 namespace attend::detail {
 
 /// The format's own limit.
 inline constexpr std::uint64_t kMaxHeaderSize = 100'000'000;
+/// Beyond what any program writes: they keep the memory that a header takes below four times its size.
+inline constexpr std::size_t kMaxAxes = 64, kMaxMetadata = 4096;
 
 struct SafeTensorsHeader {
   struct Tensor {
@@ -33,7 +37,7 @@ struct SafeTensorsHeader {
     std::uint64_t begin = 0, end = 0;  // bytes behind data_start
     std::size_t header_offset = 0;     // where the header speaks of it, for errors
   };
-  std::vector<Tensor> tensors;  // in the order of their bytes, without holes or overlaps
+  std::deque<Tensor> tensors;  // in the order of their bytes, without holes or overlaps
   std::map<std::string, std::string> metadata;
   std::size_t data_start = 0;
 };
@@ -76,6 +80,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
     if (value > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()))
       unexpected("number beyond 2^63");
     if (field_ == Field::shape) {
+      if (tensor_.shape.size() == kMaxAxes) unexpected("axis number 65");
       tensor_.shape.push_back(static_cast<Index>(value));
     } else {
       if (offset_count_ == 2) unexpected("third data_offset");
@@ -85,6 +90,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
   }
   bool string(string_t& value) override {
     if (depth() == 2 && in_metadata_) {
+      if (header_.metadata.size() == kMaxMetadata) fail_here("more than 4096 entries of __metadata__");
       header_.metadata.emplace(std::move(key_), std::move(value));
     } else if (in_tensor() && field_ == Field::dtype) {
       const std::optional<DType> type = dtype_from_string(value);
@@ -99,7 +105,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
     if (depth() >= 2 && !skipping()) unexpected("object");
     enter();
     if (depth() == 2 && !in_metadata_) {
-      seen_.clear();
+      seen_ = {};
       field_ = Field::none;
       offset_count_ = 0;
     }
@@ -109,7 +115,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
     leave();
     if (depth() == 1 && !in_metadata_) {
       for (const char* key : {"dtype", "shape", "data_offsets"})
-        if (!seen_.contains(key)) fail_here("tensor " + in_quotes(tensor_.name) + ": has no " + key);
+        if (std::find(seen_.begin(), seen_.end(), key) == seen_.end()) fail_here("tensor " + in_quotes(tensor_.name) + ": has no " + key);
       header_.tensors.push_back(std::move(tensor_));
       tensor_ = {};
     }
@@ -129,13 +135,15 @@ class SafeTensorsHeaderReader final : public JsonReader {
   }
   bool key(string_t& name) override {
     if (depth() == 1) {
-      if (!names_.insert(name).second) fail_here("duplicate name " + in_quotes(name));
       in_metadata_ = name == "__metadata__";
+      if (in_metadata_ && std::exchange(had_metadata_, true)) fail_here("duplicate name " + in_quotes(name));
       tensor_.name = name;
       tensor_.header_offset = consumed();
     } else if (depth() == 2) {
-      if (!(in_metadata_ ? !header_.metadata.contains(name) : seen_.insert(name).second))
+      if (in_metadata_ ? header_.metadata.contains(name) : std::find(seen_.begin(), seen_.end(), name) != seen_.end())
         fail_here("duplicate key " + in_quotes(name) + " in " + in_quotes(tensor_.name));
+      if (!in_metadata_ && seen_.size() == kMaxAxes) fail_here("tensor " + in_quotes(tensor_.name) + ": too many fields");
+      if (!in_metadata_) seen_.push_back(name);
       field_ = name == "dtype"          ? Field::dtype
                : name == "shape"        ? Field::shape
                : name == "data_offsets" ? Field::data_offsets
@@ -146,12 +154,12 @@ class SafeTensorsHeaderReader final : public JsonReader {
   }
 
   SafeTensorsHeader& header_;
-  std::unordered_set<std::string> names_, seen_;
+  std::vector<std::string> seen_;  // fields of the tensor
   SafeTensorsHeader::Tensor tensor_;
   std::string key_;
   Field field_ = Field::none;
   int offset_count_ = 0;
-  bool in_metadata_ = false;
+  bool in_metadata_ = false, had_metadata_ = false;
 };
 
 /// Bytes of a tensor; nothing where they are no whole number or more than memory can hold.
@@ -186,8 +194,7 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
     fail_at(0, "header of " + std::to_string(length) + " bytes, more than 100000000");
   if (length > bytes.size() - 8)
     fail_at(0, "header of " + std::to_string(length) + " bytes in a file of " + std::to_string(bytes.size()));
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8,
-                              static_cast<std::size_t>(length));
+  const std::string_view text = std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).substr(8, length);
   if (text.empty() || text[0] != '{') fail_at(8, "the header does not begin with '{'");
 
   SafeTensorsHeader header;
@@ -195,6 +202,11 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
   SafeTensorsHeaderReader(file.path(), text, 8, header).read();
 
   auto& tensors = header.tensors;
+  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.name, a.header_offset) < std::tie(b.name, b.header_offset);
+  });
+  const auto twice = std::adjacent_find(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name == b.name; });
+  if (twice != tensors.end()) fail_at(8 + std::next(twice)->header_offset, "duplicate name " + in_quotes(twice->name));
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });

@@ -18,7 +18,7 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/io/json.hpp>
+#include <attend/json/json.hpp>
 #include <attend/tensor.hpp>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -147,11 +147,11 @@ struct NamedTensor {
   std::vector<Index> shape;
   std::span<const std::byte> bytes;
 
-  NamedTensor(std::string name, DType dtype, std::vector<Index> shape, std::span<const std::byte> bytes)
-      : name(std::move(name)), dtype(dtype), shape(std::move(shape)), bytes(bytes) {}
+  NamedTensor(std::string its_name, DType its_dtype, std::vector<Index> its_shape, std::span<const std::byte> its_bytes)
+      : name(std::move(its_name)), dtype(its_dtype), shape(std::move(its_shape)), bytes(its_bytes) {}
   template <class T, int Rank>
-  NamedTensor(std::string name, const Tensor<T, Rank>& tensor)
-      : NamedTensor(std::move(name), dtype_of<T>(), {tensor.shape().begin(), tensor.shape().end()},
+  NamedTensor(std::string its_name, const Tensor<T, Rank>& tensor)
+      : NamedTensor(std::move(its_name), dtype_of<T>(), {tensor.shape().begin(), tensor.shape().end()},
                     std::as_bytes(tensor.span())) {}
 };
 

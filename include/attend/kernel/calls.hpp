@@ -12,6 +12,12 @@ namespace attend {
 /// Elementwise functions: relu, gelu = x Φ(x), gelu_tanh = its tanh approximation, silu = x σ(x) (swish), …
 enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, exp, erf };
 
+/// baseline: what every machine of the architecture has (SSE2; NEON, which has FMA).
+enum class Isa { baseline, avx2, avx512 };
+inline const char* to_string(Isa isa) {
+  return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
+}
+
 namespace kernel {
 
 /// C[M, N] = activation(A[M, K] · Wᵀ + bias + residual): see gemm.inl. `c` overlaps no other operand.
@@ -75,7 +81,8 @@ struct Attention {
   /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of it: those
   /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
-  bool output_alone = false;     // neither sinks, log-sum-exp nor weights: one tile may write the output by itself
+  /// Nothing but the output is wanted, and nobody joins states: one tile may write the output by itself.
+  bool output_alone = false;
   bool values_in_place = false;  // V is read as it lies, also where keys are packed
 
   float scale = 1;    // multiplies the products where they are not `folded`

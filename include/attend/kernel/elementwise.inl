@@ -58,33 +58,42 @@ ATTEND_NOINLINE void multiply(const float* x, float* y, Index n) {
   for (; i < n; ++i) y[i] *= x[i];
 }
 
-/// One row of LayerNorm (see norm.hpp): sums in 16 lanes, lane j over elements j, j + 16, …. `statistics` takes
-/// mean and 1 / standard deviation, where not null.
+/// One row of LayerNorm (see norm.hpp): sums in 16 lanes, lane j over elements j, j + 16, …. A sum of numbers far from 0
+/// has an error that is large beside their differences. So distances from the first element are summed, which are all 0
+/// where the row is constant; distances from the mean that this gives are small, and their own mean corrects it.
+/// `statistics` takes mean and 1 / standard deviation, where not null.
 ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, Index n,
                                 float* statistics) {
   const Index whole = n / 16 * 16;
   const int tail = static_cast<int>(n - whole);
+  const vm in_row = from_bits((1u << tail) - 1u);
+  const vf first = set1(x[0]);
   vf lanes = set1(0.0f);
-  for (Index i = 0; i < whole; i += 16) lanes = add(lanes, load(x + i));
-  if (tail > 0) lanes = add(lanes, load_n(x + whole, tail));
+  for (Index i = 0; i < whole; i += 16) lanes = add(lanes, sub(load(x + i), first));
+  if (tail > 0) lanes = add(lanes, select(in_row, sub(load_n(x + whole, tail), first), set1(0.0f)));
   const float count = static_cast<float>(n);
-  const float mean = reduce_sum(lanes) / count;
-  const vf means = set1(mean);
+  const float centre = x[0] + reduce_sum(lanes) / count;
+  const vf centres = set1(centre);
+  vf squares = set1(0.0f);
   lanes = set1(0.0f);
   for (Index i = 0; i < whole; i += 16) {
-    const vf d = sub(load(x + i), means);
-    lanes = fma(d, d, lanes);
+    const vf d = sub(load(x + i), centres);
+    lanes = add(lanes, d);
+    squares = fma(d, d, squares);
   }
   if (tail > 0) {
-    vf d = sub(load_n(x + whole, tail), means);
-    d = select(from_bits((1u << tail) - 1u), d, set1(0.0f));
-    lanes = fma(d, d, lanes);
+    const vf d = select(in_row, sub(load_n(x + whole, tail), centres), set1(0.0f));
+    lanes = add(lanes, d);
+    squares = fma(d, d, squares);
   }
-  const float inverse = 1.0f / square_root(reduce_sum(lanes) / count + eps);
-  const vf inverses = set1(inverse);
+  const float rest = reduce_sum(lanes) / count;
+  float variance = __builtin_fmaf(-rest, rest, reduce_sum(squares) / count);
+  if (variance < 0.0f) variance = 0.0f;
+  const float inverse = 1.0f / square_root(variance + eps);
+  const vf rests = set1(rest), inverses = set1(inverse);
   for (Index i = 0; i < n; i += 16) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
-    vf v = mul(sub(m == 16 ? load(x + i) : load_n(x + i, m), means), inverses);
+    vf v = mul(sub(sub(m == 16 ? load(x + i) : load_n(x + i, m), centres), rests), inverses);
     if (weight != nullptr) {
       const vf w = m == 16 ? load(weight + i) : load_n(weight + i, m);
       v = bias != nullptr ? fma(v, w, m == 16 ? load(bias + i) : load_n(bias + i, m)) : mul(v, w);
@@ -95,7 +104,7 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
       store_n(y + i, v, m);
   }
   if (statistics != nullptr) {
-    statistics[0] = mean;
+    statistics[0] = centre + rest;
     statistics[1] = inverse;
   }
 }

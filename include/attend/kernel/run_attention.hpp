@@ -27,11 +27,12 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   const double operations = 4.0 * static_cast<double>(batch * t.heads) * static_cast<double>(t.queries) *
                             static_cast<double>(t.keys) * static_cast<double>(t.head_dim + t.value_dim) / 2;
   const bool cached = t.pages != nullptr;
-  t.output_alone = t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr;
   t.values_in_place = !cached && t.value_dim % 16 == 0 && (blocks == 1 || t.keys <= 512);
 
   const Index state_floats = AttentionState::floats(t.value_stride());
   const bool by_span = spans > 1 && context.threads() > 1 && batch * t.kv_heads * blocks < 2 * context.threads();
+  // By span the output is written by the pass that joins the states, so each span has to leave one.
+  t.output_alone = !by_span && t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr;
   const int workers = context.workers(batch * t.kv_heads * blocks * (by_span ? spans : 1), operations);
   Frame frame(context.workspace());
   const Index scratch_floats = attention_scratch_floats(t) + 2 * state_floats;

@@ -58,7 +58,7 @@ std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& o
   std::vector<std::int32_t> ids;
   if (options.max_new_tokens == 0) return running;
   for (Index length = 1;; ++length) {
-    log_softmax<float, 2>(context, logits, -1, logits);
+    log_softmax(context, logits, -1, logits);
     for (std::size_t b = 0; b < running.size(); ++b) {
       ids.assign(prompt.begin(), prompt.end());
       ids.insert(ids.end(), running[b].ids.begin(), running[b].ids.end());

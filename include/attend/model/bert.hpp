@@ -22,9 +22,9 @@ class BertModel {
  public:
   BertModel() = default;
   explicit BertModel(const BertOptions& o)
-      : options_(o),
+      : options_(checked(o)),
         position_({o.max_position_embeddings, o.hidden_size}),
-        token_type_({o.type_vocab_size, o.hidden_size}),
+        token_type_(o.type_vocab_size > 0 ? Embedding<Scalar>({o.type_vocab_size, o.hidden_size}) : Embedding<Scalar>()),
         norm_({o.hidden_size, o.layer_norm_eps, NormKind::layer, true, true}),
         encoder_({.block = {.embed_dim = o.hidden_size,
                             .num_heads = o.num_attention_heads,
@@ -95,12 +95,23 @@ class BertModel {
       classifier_.parameters(prefixed("classifier", visit));
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    const bool masked = options_.head == BertHead::masked_lm, sequence = options_.head == BertHead::sequence_classification;
+    const bool words = masked ? decoder_.assigned() : word_.assigned();
+    const bool types = options_.type_vocab_size == 0 || token_type_.assigned();
+    const bool classes = !(sequence || options_.head == BertHead::token_classification) || classifier_.assigned();
+    return words && position_.assigned() && types && encoder_.assigned() && (!(masked || sequence) || dense_.assigned()) && classes;
+  }
+
   /// Hidden states of the last layer. Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty: all 0)
   /// [tokens] -> out [tokens, E].
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
                std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size());
-    check_shape("BertModel (output)", Shape<2>{tokens, options_.hidden_size}, out.shape());
+    detail::check_assigned(context, "BertModel", *this);
+    Rows<Scalar>(out).check_output("BertModel", Shape<1>{tokens}, options_.hidden_size);
+    detail::longest_sequence("BertModel (offsets)", offsets, tokens);
     if (!type_ids.empty() && type_ids.size() != ids.size())
       fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}), Shape<1>{static_cast<Index>(type_ids.size())});
     Frame frame(context.workspace());
@@ -118,8 +129,8 @@ class BertModel {
     }
     context.parallel(1, 1, [&](Index, int) { count_positions(ids, offsets, numbers); });
     add(position_, numbers, true);
-    const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size});
-    norm_.template forward<3>(context, x, x);
+    const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size}, {0, out.stride(0), 1});
+    norm_.forward(context, x, x);
     encoder_.forward(context, x, {.query_offsets = offsets, .key_offsets = offsets}, x);
   }
 
@@ -133,10 +144,10 @@ class BertModel {
     if (options_.head == BertHead::token_classification) return classifier_(states);
     if (options_.head == BertHead::masked_lm) {
       Tensor<Scalar, 2> transformed(states.shape());
-      dense_.template forward<2>(context, states, transformed, {options_.hidden_act, {}});
-      head_norm_.template forward<2>(context, transformed, transformed);
+      dense_.forward(context, states, transformed, {options_.hidden_act, {}});
+      head_norm_.forward(context, transformed, transformed);
       Tensor<Scalar, 2> out({states.size(0), options_.vocab_size});
-      decoder_.template forward<2>(context, transformed, out);
+      decoder_.forward(context, transformed, out);
       return out;
     }
     const Index texts = static_cast<Index>(offsets.size()) - 1;
@@ -145,11 +156,24 @@ class BertModel {
       if (offsets[static_cast<std::size_t>(b)] == offsets[static_cast<std::size_t>(b) + 1]) fail("BertModel: text " + std::to_string(b) + " has no tokens");
       copy(states.view()[offsets[static_cast<std::size_t>(b)]], first.view()[b]);
     }
-    dense_.template forward<2>(context, first, pooled, {options_.pooler_act, {}});
+    dense_.forward(context, first, pooled, {options_.pooler_act, {}});
     return classifier_(pooled);
   }
 
  private:
+  static const BertOptions& checked(const BertOptions& o) {
+    const char* who = "BertModel";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_count(who, "type_vocab_size", o.type_vocab_size);
+    check_size(who, "hidden_size", o.hidden_size);
+    check_count(who, "num_hidden_layers", o.num_hidden_layers, kMostLayers);
+    check_size(who, "num_attention_heads", o.num_attention_heads);
+    check_size(who, "intermediate_size", o.intermediate_size);
+    if (o.head == BertHead::sequence_classification || o.head == BertHead::token_classification) check_size(who, "num_labels", o.num_labels);
+    if (o.positions_after_padding) check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
+    return o;
+  }
   void embed_by_decoder(Context& context, std::span<const std::int32_t> ids, TensorView<Scalar, 2> out) const {
     if (context.measuring()) return;
     for (std::size_t t = 0; t < ids.size(); ++t) {

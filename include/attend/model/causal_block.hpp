@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include <attend/detail/cache_calls.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/multi_head_attention.hpp>
@@ -38,9 +40,6 @@ struct CausalBlockOptions {
 template <class Scalar>
 class CausalBlock {
  public:
-  /// Tokens that a sequence is continued by at most at a time.
-  static constexpr Index kPiece = 384;
-
   CausalBlock() = default;
   explicit CausalBlock(const CausalBlockOptions& o)
       : options_(o),
@@ -52,6 +51,7 @@ class CausalBlock {
                     .out_bias = o.out_bias,
                     .qk_norm = o.qk_norm ? std::optional(o.norm_eps) : std::nullopt}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.mlp_bias}) {
+    check_count("CausalBlock", "sliding_window", o.sliding_window);
     if (o.parallel_residual && o.post_norms) fail("CausalBlock: parallel_residual together with post_norms");
     for (Norm<Scalar>* norm : {&norm1_, &norm2_, &post_norm1_, &post_norm2_})
       *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm});
@@ -74,32 +74,37 @@ class CausalBlock {
 
   KVCache<Scalar> make_cache(Index batch) const {
     const MultiHeadAttentionOptions& o = self_attn_.options();
-    // The first of the new tokens still sees its whole window when the last one is in.
-    const Index window = options_.sliding_window > 0 ? options_.sliding_window + kPiece - 1 : 0;
-    return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = window});
+    return KVCache<Scalar>({.batch = batch, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .window = options_.sliding_window});
   }
 
-  /// T <= kPiece more tokens of each sequence of the cache, in place. x [B, T, E].
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const { return self_attn_.assigned() && feed_forward_.assigned(); }
+
+  /// T more tokens of each sequence of the cache, in place. x [B, T, E]. A call that fails leaves the cache as it was.
   void forward(Context& context, TensorView<Scalar, 3> x, KVCache<Scalar>& cache) const {
+    detail::check_assigned(context, "CausalBlock", *this);
+    detail::check_rows_in_place<Scalar>(context, "CausalBlock", x, x, options_.embed_dim);
     if (x.empty()) return;
+    detail::Appending<Scalar> appending("CausalBlock", cache, context.measuring());
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual.rows()}; };
+    const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     const AttentionOptions<Scalar> attention = attention_options(cache, x.size(1));
-    norm1_.template forward<3>(context, x, normed);
+    norm1_.forward(context, x, normed);
     if (options_.post_norms) {
       self_attn_.forward(context, normed, cache, attention, sum);
-      post_norm1_.template forward<3>(context, sum, normed);
+      post_norm1_.forward(context, sum, normed);
       add(context, normed, x);
-      norm2_.template forward<3>(context, x, normed);
-      feed_forward_.template forward<3>(context, normed, sum);
-      post_norm2_.template forward<3>(context, sum, normed);
+      norm2_.forward(context, x, normed);
+      feed_forward_.forward(context, normed, sum);
+      post_norm2_.forward(context, sum, normed);
       add(context, normed, x);
     } else {
       self_attn_.forward(context, normed, cache, attention, sum, plus(x));
-      norm2_.template forward<3>(context, options_.parallel_residual ? x : sum, normed);
-      feed_forward_.template forward<3>(context, normed, x, plus(sum));
+      norm2_.forward(context, options_.parallel_residual ? x : sum, normed);
+      feed_forward_.forward(context, normed, x, plus(sum));
     }
+    appending.keep();
   }
 
  private:
@@ -116,12 +121,11 @@ class CausalBlock {
     return o;
   }
   /// y += x.
-  static void add(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> y) {
-    const Index rows = x.size(0) * x.size(1), n = x.size(2);
-    context.parallel(rows, context.workers(rows, static_cast<double>(x.numel())), [&](Index r, int) {
-      const Scalar* from = x.data() + r * n;
-      Scalar* to = y.data() + r * n;
-      for (Index i = 0; i < n; ++i) to[i] = to[i] + from[i];
+  static void add(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& y) {
+    context.parallel(x.count(), context.workers(x.count(), static_cast<double>(x.count() * x.width())), [&](Index r, int) {
+      const Scalar* from = x.row(r);
+      Scalar* to = y.row(r);
+      for (Index i = 0; i < x.width(); ++i) to[i] = to[i] + from[i];
     });
   }
 

@@ -41,7 +41,7 @@ namespace detail {
 
 /// As many layers as the config says, all alike for now.
 inline void add_layers(const Config& config, CausalLMOptions& o, const CausalBlockOptions& block, Index layers) {
-  if (layers > 10000) fail(config.file() + ": " + std::to_string(layers) + " layers");
+  if (layers > 1000) fail(config.file() + ": " + std::to_string(layers) + " layers");
   o.blocks.assign(static_cast<std::size_t>(layers), block);
 }
 inline Index head_dim(const Config& config, Index embed_dim, Index heads) {

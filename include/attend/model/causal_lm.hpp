@@ -27,35 +27,37 @@ class CausalCache {
 
   Index batch() const { return layers_.empty() ? 0 : layers_[0].batch(); }
   /// Tokens of sequence b.
-  Index length(Index b) const { return layers_.at(0).length(b); }
+  Index length(Index b) const {
+    if (b < 0 || b >= batch()) fail("CausalCache: sequence " + std::to_string(b) + " of " + std::to_string(batch()));
+    return layers_[0].length(b);
+  }
   std::vector<KVCache<Scalar>>& layers() { return layers_; }
   const std::vector<KVCache<Scalar>>& layers() const { return layers_; }
 
   /// Adds sequence b of another cache of the same model, sharing its memory.
   void fork(const CausalCache& other, Index b) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].fork(other.layers_[i], b);
-    longest_ = std::max(longest_, other.longest_);
+    if (layers_.size() != other.layers_.size())
+      fail("CausalCache: fork of a cache of " + std::to_string(other.layers_.size()) + " layers, expected " + std::to_string(layers_.size()));
+    static_cast<void>(other.length(b));  // there is such a sequence
+    detail::CacheGroup<Scalar>::fork(layers_, other.layers_, b);
   }
   /// Sequence i becomes what parents[i] was; their number may change.
   void reorder(std::span<const Index> parents) {
-    for (KVCache<Scalar>& layer : layers_) layer.reorder(parents);
+    for (Index parent : parents) static_cast<void>(length(parent));
+    detail::CacheGroup<Scalar>::reorder({layers_}, parents);
   }
   /// Forgets all but the first `length` tokens of sequence b, or all of them where a sliding window has let go of
   /// what the next token would have to see. Returns how many are left.
   Index rewind(Index b, Index length) {
-    longest_ = std::max(longest_, this->length(b));
-    for (const KVCache<Scalar>& layer : layers_) {
-      const Index kept = layer.options().window, window = kept - (CausalBlock<Scalar>::kPiece - 1);
-      if (kept > 0 && std::max<Index>(0, length + 1 - window) < (longest_ - kept) / kKeyTile * kKeyTile) length = 0;
-    }
+    static_cast<void>(this->length(b));
+    for (const KVCache<Scalar>& layer : layers_)
+      if (!layer.can_truncate(b, length)) length = 0;
     for (KVCache<Scalar>& layer : layers_) layer.truncate(b, length);
-    if (length == 0) longest_ = 0;
     return length;
   }
 
  private:
   std::vector<KVCache<Scalar>> layers_;
-  Index longest_ = 0;  // that any sequence has been: pages before its window are gone
 };
 
 /// Parameters: embed_tokens.weight [V, E], embed_positions.weight, embed_norm.*, layers.N.* as in CausalBlock, norm.*,
@@ -66,8 +68,7 @@ class CausalLM {
  public:
   CausalLM() = default;
   explicit CausalLM(const CausalLMOptions& o)
-      : options_(o), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
-    if (o.blocks.empty()) fail("CausalLM: no layers");
+      : options_(checked(o)), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
     if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
     if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
     std::shared_ptr<const Rotary<Scalar>> rotary;
@@ -121,6 +122,13 @@ class CausalLM {
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return (options_.tie_word_embeddings || embed_tokens_.assigned()) && (!options_.learned_positions || embed_positions_.assigned()) &&
+           std::all_of(layers_.begin(), layers_.end(), [](const CausalBlock<Scalar>& layer) { return layer.assigned(); }) &&
+           lm_head_.assigned();
+  }
+
   CausalCache<Scalar> make_cache(Index batch = 1) const {
     std::vector<KVCache<Scalar>> layers;
     for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch));
@@ -128,20 +136,26 @@ class CausalLM {
   }
 
   /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each,
-  /// or [B, 1, V] of the one that follows the last. Errors: an id out of the vocabulary, more tokens than max_length().
+  /// or [B, 1, V] of the one that follows the last. Long inputs run in pieces, to the same bits, which bounds the
+  /// workspace. Errors: an id out of the vocabulary, more tokens than max_length(): all before anything is computed. A
+  /// call that fails later keeps the pieces that were done: cache.length(b) says how many tokens are there, and all
+  /// layers have as many.
   void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
                TensorView<Scalar, 3> logits) const {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
+    detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
     if (cache.layers().size() != layers_.size() || cache.batch() != B)
       fail("CausalLM: a cache of " + std::to_string(cache.layers().size()) + " layers and " + std::to_string(cache.batch()) +
            " sequences, expected " + std::to_string(layers_.size()) + " and " + std::to_string(B));
     const bool last_only = logits.size(1) == 1;
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
+    detail::check_assigned(context, "CausalLM", *this);
+    if (logits.size(2) > 1 && logits.stride(2) != 1) fail("CausalLM (logits): the last axis must be contiguous");
+    detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
-    // Long inputs run in pieces, to the same bits, which bounds the workspace.
-    constexpr Index kPiece = CausalBlock<Scalar>::kPiece;
+    constexpr Index kPiece = 384;
     for (Index begin = 0; begin < T; begin += kPiece) {
       const Index end = std::min(T, begin + kPiece), n = end - begin;
       Frame frame(context.workspace());
@@ -152,6 +166,8 @@ class CausalLM {
         for (Index b = 0; b < B; ++b) head(context, x[b], logits[b].slice(0, begin, end));
       else if (end == T)
         head(context, {x.data() + (n - 1) * E, {B, E}, {n * E, 1}}, logits.rows());
+      appending.count(n);
+      appending.keep();
     }
   }
 
@@ -164,6 +180,20 @@ class CausalLM {
   }
 
  private:
+  static const CausalLMOptions& checked(const CausalLMOptions& o) {
+    const char* who = "CausalLM";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "embed_dim", o.embed_dim);
+    check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.learned_positions) check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_number(who, "embed_scale", o.embed_scale, -1e38);
+    check_number(who, "logit_softcap", o.logit_softcap, 0);
+    if (o.blocks.empty()) fail("CausalLM: no layers");
+    for (const CausalBlockOptions& block : o.blocks)
+      if (block.embed_dim != o.embed_dim)
+        fail("CausalLM: a block of embed_dim " + std::to_string(block.embed_dim) + ", expected " + std::to_string(o.embed_dim));
+    return o;
+  }
   void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
     ids.for_each([&](std::int32_t id) {
@@ -194,15 +224,15 @@ class CausalLM {
         for (Index e = 0; e < E; ++e) row[e] = row[e] + position[e];
       }
     });
-    if (options_.embed_norm) embed_norm_.template forward<3>(context, x, x);
+    if (options_.embed_norm) embed_norm_.forward(context, x, x);
   }
 
   /// States [rows, E] -> logits [rows, V].
   void head(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> logits) const {
     Frame frame(context.workspace());
     const TensorView<Scalar, 2> normed = frame.tensor<Scalar>(states.shape());
-    norm_.template forward<2>(context, states, normed);
-    lm_head_.template forward<2>(context, normed, logits);
+    norm_.forward(context, states, normed);
+    lm_head_.forward(context, normed, logits);
     if (options_.logit_softcap <= 0) return;
     const Scalar cap = static_cast<Scalar>(options_.logit_softcap), inverse = static_cast<Scalar>(1 / options_.logit_softcap);
     context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),

@@ -34,7 +34,10 @@ using TokenCallback = std::function<bool(Index prompt, std::int32_t id)>;
 /// tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the same to the bit.
 class Generator {
  public:
-  explicit Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)), cache_(model_->make_cache(1)) {}
+  explicit Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)) {
+    if (model_ == nullptr) fail("Generator: no model");
+    cache_ = model_->make_cache(1);
+  }
   explicit Generator(CausalLM<float> model) : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
 
   const CausalLM<float>& model() const { return *model_; }
@@ -52,8 +55,10 @@ class Generator {
   /// number alone (which picks its random numbers). With beam search the callback is called when a prompt is done.
   std::vector<Generation> generate(Context& context, std::span<const std::vector<std::int32_t>> prompts,
                                    const GenerationOptions& options = {}, const TokenCallback& callback = {}) {
+    check_model();
     check(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
+    const Running running(running_);
     std::vector<Generation> results(prompts.size());
     if (options.num_beams > 1) {
       for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -115,8 +120,10 @@ class Generator {
 
   /// All hypotheses of a beam search, best first.
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options) {
+    check_model();
     check(options);
     check_prompt(prompt);
+    const Running running(running_);
     return beams(context, prompt, options, nullptr);
   }
 
@@ -126,6 +133,33 @@ class Generator {
     std::vector<std::int32_t> ids;
     Index room;  // for new tokens
     Sampler sampler;
+  };
+
+  /// However a call ends, ids_ are the tokens that are cached, of a long prompt that failed those of its first pieces.
+  struct AsCached {
+    Generator& generator;
+    ~AsCached() { generator.ids_.resize(static_cast<std::size_t>(generator.cache_.length(0))); }
+  };
+
+  void check_model() const {
+    if (model_ == nullptr) fail("Generator: it was moved from");
+  }
+  /// Whether a call is at work, whose cache a callback must not change. Copies are at rest.
+  struct AtWork {
+    bool yes = false;
+    AtWork() = default;
+    AtWork(const AtWork&) {}
+    AtWork& operator=(const AtWork&) { return *this; }
+  };
+  struct Running {
+    AtWork& at_work;
+    explicit Running(AtWork& a) : at_work(a) {
+      if (a.yes) fail("generate: called by a callback of the same generator");
+      a.yes = true;
+    }
+    ~Running() { at_work.yes = false; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
   };
 
   void check_prompt(std::span<const std::int32_t> prompt) const {
@@ -150,8 +184,9 @@ class Generator {
     ids_.resize(static_cast<std::size_t>(kept));
     const auto rest = prompt.subspan(static_cast<std::size_t>(kept));
     const Index V = model_->options().vocab_size;
-    model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_, {logits, {1, 1, V}});
     ids_.insert(ids_.end(), rest.begin(), rest.end());
+    const AsCached as_cached{*this};
+    model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_, {logits, {1, 1, V}});
     return kept;
   }
   /// One more token of each sequence of a cache; their logits go to the first rows.
@@ -191,6 +226,7 @@ class Generator {
   CausalCache<float> cache_;
   std::vector<std::int32_t> ids_;  // the tokens of cache_
   std::vector<float> logits_;      // [sequences, V]
+  AtWork running_;
 };
 
 }  // namespace attend

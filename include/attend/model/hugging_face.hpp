@@ -125,7 +125,7 @@ inline Activation get_activation(const Config& config, const char* key, const ch
 /// One id or a list of ids; none where the key is absent.
 inline std::vector<std::int32_t> get_ids(const Config& config, const std::string& key) {
   if (!config.has(key)) return config.ignore({key.c_str()}), std::vector<std::int32_t>{};
-  if (config.get<Json>(key).is_array()) return config.get<std::vector<std::int32_t>>(key);
+  if (config.at(key).is_array()) return config.get<std::vector<std::int32_t>>(key);
   return {config.get<std::int32_t>(key)};
 }
 

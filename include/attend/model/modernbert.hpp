@@ -1,6 +1,7 @@
 // ModernBERT (arXiv:2412.13663): rotary positions, local and global layers, gated feed-forward.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -79,7 +80,9 @@ template <class Scalar>
 class ModernBertModel {
  public:
   ModernBertModel() = default;
-  explicit ModernBertModel(const ModernBertOptions& o) : options_(o), embeddings_({o.vocab_size, o.hidden_size}) {
+  explicit ModernBertModel(const ModernBertOptions& options)
+      : options_(checked(options)), embeddings_({options.vocab_size, options.hidden_size}) {
+    const ModernBertOptions& o = options_;
     const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
     embedding_norm_ = final_norm_ = Norm<Scalar>(norm);
     const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary), local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
@@ -128,29 +131,50 @@ class ModernBertModel {
     final_norm_.parameters(prefixed("final_norm", visit));
   }
 
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const {
+    return embeddings_.assigned() && std::all_of(layers_.begin(), layers_.end(), [](const Layer& layer) {
+             return layer.attention.assigned() && layer.mlp.assigned();
+           });
+  }
+
   /// Text b is tokens [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, E].
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
-    check_shape("ModernBertModel (output)", Shape<2>{tokens, E}, out.shape());
+    detail::check_assigned(context, "ModernBertModel", *this);
+    Rows<Scalar>(out).check_output("ModernBertModel", Shape<1>{tokens}, E);
+    detail::longest_sequence("ModernBertModel (offsets)", offsets, tokens);
     embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
     if (out.empty()) return;
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> normed = frame.tensor<Scalar>({1, tokens, E}), sum = frame.tensor<Scalar>({1, tokens, E});
-    const TensorView<Scalar, 3> x(out.data(), {1, tokens, E});
-    embedding_norm_.template forward<3>(context, x, x);
+    const TensorView<Scalar, 3> x(out.data(), {1, tokens, E}, {0, out.stride(0), 1});
+    embedding_norm_.forward(context, x, x);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
       AttentionOptions<Scalar> attention{.query_offsets = offsets, .key_offsets = offsets};
       if (options_.local[i]) attention.mask = sliding_window(options_.local_attention / 2, options_.local_attention / 2);
-      if (i > 0) layer.attn_norm.template forward<3>(context, x, normed);
-      layer.attention.forward(context, i > 0 ? normed : x, attention, sum, Epilogue<Scalar>{{}, x.rows()});
-      layer.mlp_norm.template forward<3>(context, sum, normed);
-      layer.mlp.template forward<3>(context, normed, x, Epilogue<Scalar>{{}, sum.rows()});
+      if (i > 0) layer.attn_norm.forward(context, x, normed);
+      layer.attention.forward(context, i > 0 ? normed : x, attention, sum, Epilogue<Scalar>{{}, x});
+      layer.mlp_norm.forward(context, sum, normed);
+      layer.mlp.forward(context, normed, x, Epilogue<Scalar>{{}, sum});
     }
-    final_norm_.template forward<3>(context, x, x);
+    final_norm_.forward(context, x, x);
   }
 
  private:
+  /// Positions without a head_dim have that of the heads.
+  static ModernBertOptions checked(ModernBertOptions o) {
+    const char* who = "ModernBertModel";
+    check_size(who, "vocab_size", o.vocab_size);
+    check_size(who, "hidden_size", o.hidden_size);
+    check_size(who, "num_attention_heads", o.num_attention_heads);
+    check_size(who, "intermediate_size", o.intermediate_size);
+    check_count(who, "local_attention", o.local_attention);
+    for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary})
+      if (rotary->head_dim == 0) rotary->head_dim = std::max<Index>(1, o.hidden_size / o.num_attention_heads);
+    return o;
+  }
   struct Layer {
     Norm<Scalar> attn_norm, mlp_norm;
     MultiHeadAttention<Scalar> attention;

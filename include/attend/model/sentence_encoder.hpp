@@ -22,6 +22,7 @@ class SentenceEncoder {
 
   /// Texts are cut at max_length tokens, special ones included.
   static SentenceEncoder open(const std::filesystem::path& folder, Index max_length = 256) {
+    check_size("SentenceEncoder", "max_length", max_length);
     SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder, true)};
     const BertOptions& o = encoder.model_.options();
     if (static_cast<Index>(encoder.tokenizer_.vocab_size()) > o.vocab_size)
@@ -64,6 +65,8 @@ class SentenceEncoder {
   void embed(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets,
              TensorView<float, 2> out) const {
     const Index E = embedding_dim();
+    detail::longest_sequence("SentenceEncoder (offsets)", offsets, static_cast<Index>(ids.size()));
+    check_shape("SentenceEncoder (output)", Shape<2>{static_cast<Index>(offsets.size()) - 1, E}, out.shape());
     Frame frame(context.workspace());
     const TensorView<float, 2> states(frame.take<float>(static_cast<Index>(ids.size()) * E), {static_cast<Index>(ids.size()), E});
     model_.forward(context, ids, {}, offsets, states);

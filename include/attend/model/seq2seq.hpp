@@ -47,18 +47,16 @@ class Seq2Seq {
  public:
   Seq2Seq() = default;
   explicit Seq2Seq(const Seq2SeqOptions& o)
-      : options_(o),
+      : options_(checked(o)),
         encoder_(o.encoder),
         decoder_(o.decoder),
         output_({.in_features = o.decoder.block.embed_dim, .out_features = o.target_vocab_size, .bias = o.output_bias}) {
     const Index E = o.encoder.block.embed_dim;
-    if (o.decoder.block.embed_dim != E) fail("Seq2Seq: encoder and decoder of different embed_dim");
-    if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size) fail("Seq2Seq: shared embeddings of different vocabularies");
     if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E});
     if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E});
     if (o.logits_bias) logits_bias_ = Tensor<Scalar, 2>({1, o.target_vocab_size});
     for (Side* side : {&source_, &target_}) {
-      if (o.positions == PositionKind::learned) side->positions = Embedding<Scalar>({o.max_position_embeddings + o.position_offset, E});
+      if (o.positions == PositionKind::learned) side->positions = Embedding<Scalar>({detail::saturating_add(o.max_position_embeddings, o.position_offset), E});
       if (o.embedding_norm) side->norm = Norm<Scalar>({E, o.encoder.block.layer_norm_eps, NormKind::layer, true, true});
     }
     if (o.positions == PositionKind::relative) {
@@ -103,10 +101,12 @@ class Seq2Seq {
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states, std::span<const Index> lengths = {}) const {
     return decoder_.make_cache(context, states, lengths);
   }
-  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each.
+  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A call that fails
+  /// leaves the cache as it was.
   Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
+    detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
     Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
     embed(context, target_, true, ids, start, x);
     AttentionOptions<Scalar> self{.mask = causal(Corner::bottom_right), .scale = options_.attention_scale};
@@ -114,14 +114,32 @@ class Seq2Seq {
     decoder_.forward(context, x, cache, self, {.scale = options_.attention_scale}, x);
     if (options_.output_scale != 1)
       for (Scalar& value : x.span()) value = value * static_cast<Scalar>(options_.output_scale);
-    output_.template forward<3>(context, x, logits);
+    output_.forward(context, x, logits);
     if (options_.logits_bias)
       for (Index r = 0; r < B * T; ++r)
         for (Index v = 0; v < V; ++v) logits.data()[r * V + v] += logits_bias_.data()[v];
+    appending.keep();
     return logits;
   }
 
  private:
+  static const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
+    const char* who = "Seq2Seq";
+    check_size(who, "source_vocab_size", o.source_vocab_size);
+    check_size(who, "target_vocab_size", o.target_vocab_size);
+    check_size(who, "encoder.block.embed_dim", o.encoder.block.embed_dim);
+    if (o.decoder.block.embed_dim != o.encoder.block.embed_dim)
+      fail("Seq2Seq: decoder.block.embed_dim is " + std::to_string(o.decoder.block.embed_dim) + ", expected " +
+           std::to_string(o.encoder.block.embed_dim) + " as of the encoder");
+    if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size)
+      fail("Seq2Seq: shared embeddings of " + std::to_string(o.source_vocab_size) + " and " + std::to_string(o.target_vocab_size) + " tokens");
+    check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.positions == PositionKind::learned) check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    check_count(who, "position_offset", o.position_offset);
+    check_number(who, "embedding_scale", o.embedding_scale, -1e38);
+    check_number(who, "output_scale", o.output_scale, -1e38);
+    return o;
+  }
   /// What precedes the blocks of one side.
   struct Side {
     Embedding<Scalar> positions;
@@ -151,7 +169,7 @@ class Seq2Seq {
     Tensor<Scalar, 2> positions;
     if (options_.positions == PositionKind::sinusoidal) {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
-      sinusoidal.first += start;
+      sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
       positions = sinusoidal_positions<Scalar>(T, E, sinusoidal);
     }
     TensorView<const Scalar, 2> rows = positions;
@@ -163,7 +181,7 @@ class Seq2Seq {
           const Scalar scaled = out(b, t, e) * static_cast<Scalar>(options_.embedding_scale);
           out(b, t, e) = rows.empty() ? scaled : scaled + rows(t, e);
         }
-    if (options_.embedding_norm) side.norm.template forward<3>(context, out, out);
+    if (options_.embedding_norm) side.norm.forward(context, out, out);
   }
 
   Seq2SeqOptions options_;

@@ -63,9 +63,9 @@ std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& mode
 class CharacterVocabulary {
  public:
   CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
-    const Json json = read_json(file);
-    if (!json.is_array()) fail(file.string() + ": expected a list of tokens");
-    for (const Json& token : json) {
+    const auto json = share_json(read_json(file));
+    if (!json->is_array()) fail(file.string() + ": expected a list of tokens");
+    for (const Json& token : *json) {
       if (!token.is_string() || token.get<std::string>().empty()) fail(file.string() + ": token " + std::to_string(tokens_.size()) + " is not a text");
       tokens_.push_back(token.get<std::string>());
       if (!ids_.emplace(tokens_.back(), static_cast<std::int32_t>(tokens_.size() - 1)).second)

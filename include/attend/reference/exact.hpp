@@ -49,15 +49,19 @@ inline Tensor<float, 2> linear(View<float, 2> x, View<float, 2> weight, View<flo
   return y;
 }
 
+/// The mean is that of distances from the first element, corrected by the mean of the distances from it.
 inline Tensor<float, 2> layer_norm(View<float, 2> x, View<float, 1> weight, View<float, 1> bias, float eps) {
   Tensor<float, 2> out(x.shape());
   const float size = static_cast<float>(x.size(1));
   for (Index n = 0; n < x.size(0); ++n) {
-    const float mean = row_sum(x[n], [](float lane, float v) { return lane + v; }) / size;
-    const float squares = row_sum(x[n], [mean](float lane, float v) { return std::fma(v - mean, v - mean, lane); });
-    const float inverse = 1.0f / std::sqrt(squares / size + eps);
+    const float first = x(n, 0);
+    const float centre = first + row_sum(x[n], [first](float lane, float v) { return lane + (v - first); }) / size;
+    const float rest = row_sum(x[n], [centre](float lane, float v) { return lane + (v - centre); }) / size;
+    const float squares = row_sum(x[n], [centre](float lane, float v) { return std::fma(v - centre, v - centre, lane); });
+    const float variance = std::fma(-rest, rest, squares / size);
+    const float inverse = 1.0f / std::sqrt((variance < 0 ? 0.0f : variance) + eps);
     for (Index e = 0; e < x.size(1); ++e) {
-      const float y = (x(n, e) - mean) * inverse;
+      const float y = (x(n, e) - centre - rest) * inverse;
       out(n, e) = weight.empty() ? y : bias.empty() ? y * weight(e) : std::fma(y, weight(e), bias(e));
     }
   }

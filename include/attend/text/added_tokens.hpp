@@ -37,36 +37,52 @@ class AddedTokens {
 
   AddedTokens() = default;
 
-  /// Reads the array; a token that the model has must have the model's id. `model` is its vocabulary.
+  /// Reads the array "added_tokens".
   AddedTokens(const Part& root, const Vocabulary& model, const Normalizer& normalizer) {
-    if (!root.has("added_tokens")) return;
-    std::vector<PrefixIndex::Entry> raw, normalized;
-    const Json& list = root.array("added_tokens");
-    const std::size_t limit = 4 * (model.size() + list.size()) + (1u << 16);  // as in Vocabulary::from_json
-    for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::size_t count = root.has("added_tokens") ? root.array("added_tokens").size() : 0;
+    for (std::size_t i = 0; i < count; ++i) {
       const Part part = root.element("added_tokens", i);
       part.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
-      const std::int32_t id = part.integer("id");
-      AddedToken token{
-          part.string("content"),        part.boolean("special", false), part.boolean("single_word", false),
-          part.boolean("lstrip", false), part.boolean("rstrip", false),  part.boolean("normalized", true)};
-      const auto model_id = model.id(token.content);
-      if (static_cast<std::size_t>(id) >= limit) part.error("the id " + std::to_string(id) + " is too large");
-      if (model_id ? *model_id != id : model.contains(id))
-        part.error("\"" + token.content + "\" has the id " + std::to_string(id) + ", but the model has " +
-                   (model_id ? "it at " + std::to_string(*model_id) : "\"" + model.token(id) + "\" there"));
-      if (tokens_.contains(id) && tokens_.at(id).content == token.content) continue;  // said twice
-      if (tokens_.contains(id) || ids_.contains(token.content))
-        part.error("the token or its id is given twice");
-      std::string key = token.normalized && normalizer ? normalizer(token.content) : token.content;
-      (token.normalized ? normalized : raw).emplace_back(std::move(key), id);
-      ids_.emplace(token.content, id);
-      tokens_.emplace(id, std::move(token));
+      add(read(part), part.integer("id"), id_limit(model.size() + count), model, normalizer, [&] { return part.where(); });
     }
-    raw_ = PrefixIndex(std::move(raw));
-    normalized_ = PrefixIndex(std::move(normalized));
+    finish();
   }
 
+  static AddedToken read(const Part& part) {
+    return {part.string("content"),        part.boolean("special", false), part.boolean("single_word", false),
+            part.boolean("lstrip", false), part.boolean("rstrip", false),  part.boolean("normalized", true)};
+  }
+
+  /// Ids below it are believed: as in Vocabulary::from_json.
+  static std::size_t id_limit(std::size_t tokens) { return 4 * tokens + (1u << 16); }
+
+  /// Adds a token; one that the model has must have the model's id. `model` is its vocabulary, where() names the token in
+  /// errors. finish() comes behind the last.
+  template <class Where>
+  void add(AddedToken token, std::int32_t id, std::size_t limit, const Vocabulary& model, const Normalizer& normalizer,
+           Where&& where) {
+    const auto model_id = model.id(token.content);
+    if (id < 0 || static_cast<std::size_t>(id) >= limit) fail(where() + ": the id " + std::to_string(id) + " is too large");
+    if (model_id ? *model_id != id : model.contains(id))
+      fail(where() + ": \"" + token.content + "\" has the id " + std::to_string(id) + ", but the model has " +
+           (model_id ? "it at " + std::to_string(*model_id) : "\"" + std::string(model.token(id)) + "\" there"));
+    const auto [known, is_new] = tokens_.try_emplace(id, token);
+    if (!is_new && known->second.content == token.content) return;  // said twice
+    if (!is_new || !ids_.emplace(token.content, id).second) fail(where() + ": the token or its id is given twice");
+    if (!token.normalized || !normalizer) return (token.normalized ? normalized_ : raw_).add(token.content, id);
+    // A file of many tokens and steps is done in reasonable time and memory because no token is longer than a real one,
+    // nor grows much.
+    if (++normalized_count_ * normalizer.patterns() > 30'000)
+      fail(where() + ": too many added tokens for a normalizer of " + std::to_string(normalizer.patterns()) + " patterns");
+    if (token.content.size() > 4096) fail(where() + ": a normalized token of " + std::to_string(token.content.size()) + " bytes");
+    normalized_.add(normalizer(token.content, 64 + 8 * token.content.size()), id);
+  }
+  void finish() {
+    raw_.finish();
+    normalized_.finish();
+  }
+
+  bool empty() const { return tokens_.empty(); }
   /// One more than the largest id.
   std::size_t size() const {
     return tokens_.empty() ? 0 : static_cast<std::size_t>(tokens_.rbegin()->first) + 1;
@@ -135,6 +151,7 @@ class AddedTokens {
   std::map<std::int32_t, AddedToken> tokens_;
   std::map<std::string, std::int32_t, std::less<>> ids_;
   PrefixIndex raw_, normalized_;
+  std::size_t normalized_count_ = 0;
 };
 
 }  // namespace attend::text

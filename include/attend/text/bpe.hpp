@@ -6,11 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <queue>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -42,51 +42,60 @@ class BpeModel {
 
   /// Merges in the order of their rank. Fails if a part or the result of one is no token.
   BpeModel(Vocabulary vocabulary, const Merges& merges, Options options, const std::string& where)
+      : BpeModel(std::move(vocabulary), std::move(options), merges.size()) {
+    for (const auto& [left, right] : merges) add_merge(left, right, where);
+  }
+  /// Without merges yet, and with room for so many.
+  BpeModel(Vocabulary vocabulary, Options options, std::size_t merges)
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
-    const auto id = [&](const std::string& token, std::size_t rank) {
-      const auto found = vocabulary_.id(token);
-      if (!found)
-        fail(where + ": merge " + std::to_string(rank) + ": \"" + token + "\" is not in the vocabulary");
-      return *found;
-    };
-    const std::string& prefix = options_.continuing_subword_prefix;
-    for (std::size_t rank = 0; rank < merges.size(); ++rank) {
-      const auto& [left, right] = merges[rank];
-      const std::int32_t left_id = id(left, rank), right_id = id(right, rank);
-      if (!right.starts_with(prefix))
-        fail(where + ": merge " + std::to_string(rank) + ": \"" + right + "\" does not begin with \"" +
-             prefix + '"');
-      merges_[pair(left_id, right_id)] = {static_cast<std::int32_t>(rank),
-                                          id(left + right.substr(prefix.size()), rank)};
-    }
+    merges_.reserve(merges);
     if (options_.unk_token) unknown_ = vocabulary_.id(*options_.unk_token);
     if (options_.byte_fallback)
       for (int byte = 0; byte < 256; ++byte)
         bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
   }
+  /// From a vocabulary and GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
+  BpeModel(Vocabulary vocabulary, Options options, const std::filesystem::path& merges)
+      : BpeModel(std::move(vocabulary), std::move(options), count_merges(merges)) {
+    for_each_merge(merges, [&](std::string_view left, std::string_view right) { add_merge(left, right, merges.string()); });
+  }
 
-  /// GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
+  /// The next merge. Of a pair that was there before, this rank counts. Fails if a part or the result is no token.
+  void add_merge(std::string_view left, std::string_view right, const std::string& where) {
+    const auto id = [&](std::string_view token) {
+      const auto found = vocabulary_.id(token);
+      if (!found)
+        fail(where + ": merge " + std::to_string(merges_.size()) + ": \"" + std::string(token) + "\" is not in the vocabulary");
+      return *found;
+    };
+    const std::string& prefix = options_.continuing_subword_prefix;
+    const std::int32_t left_id = id(left), right_id = id(right);
+    if (!right.starts_with(prefix))
+      fail(where + ": merge " + std::to_string(merges_.size()) + ": \"" + std::string(right) + "\" does not begin with \"" +
+           prefix + '"');
+    const std::int32_t result = id(std::string(left).append(right.substr(prefix.size())));
+    if (merges_.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) fail(where + ": too many merges");
+    const std::size_t slot = slot_for(left_id, right_id);
+    distinct_ += table_[slot] == no_rank;
+    table_[slot] = static_cast<std::int32_t>(merges_.size());
+    merges_.push_back({left_id, right_id, result});
+  }
+
+  /// The merges of GPT-2's `merges.txt`.
   static Merges read_merges(const std::filesystem::path& path) {
-    const std::string text = read_text(path);
     Merges merges;
-    std::size_t number = 0;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = std::min(text.find('\n', at), text.size());
-      std::string_view line(text.data() + at, end - at);
-      if (line.ends_with('\r')) line.remove_suffix(1);
-      at = end + 1;
-      ++number;
-      if (line.starts_with("#version") || line.empty()) continue;
-      merges.push_back(split_merge(line, path.string() + ": line " + std::to_string(number)));
-    }
+    for_each_merge(path, [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
     return merges;
   }
 
-  static std::pair<std::string, std::string> split_merge(std::string_view line, const std::string& where) {
+  /// The two tokens of "left right"; where() names it in the error.
+  template <class Where>
+  static std::pair<std::string_view, std::string_view> split_merge(std::string_view line, Where&& where) {
     const std::size_t blank = line.find(' ');
-    if (blank == 0 || blank >= line.size() - 1 || line.find(' ', blank + 1) != std::string_view::npos)
-      fail(where + ": expected two tokens with a blank between them");
-    return {std::string(line.substr(0, blank)), std::string(line.substr(blank + 1))};
+    if (blank == 0 || blank == std::string_view::npos || blank + 1 == line.size() ||
+        line.find(' ', blank + 1) != std::string_view::npos)
+      fail(where() + ": expected two tokens with a blank between them");
+    return {line.substr(0, blank), line.substr(blank + 1)};
   }
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
@@ -109,19 +118,33 @@ class BpeModel {
     std::size_t previous = none, next = none;
   };
   struct Merge {
-    std::int32_t rank, id;
+    std::int32_t left, right, id;
   };
   struct Candidate {
-    Merge merge;
+    std::int32_t rank;
     std::size_t at;
     bool operator<(const Candidate& other) const {  // std::priority_queue takes the greatest
-      return merge.rank != other.merge.rank ? merge.rank > other.merge.rank : at > other.at;
+      return rank != other.rank ? rank > other.rank : at > other.at;
     }
   };
+  static constexpr std::int32_t no_rank = -1;
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
-  static std::uint64_t pair(std::int32_t left, std::int32_t right) {
-    return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+  template <class F>
+  static void for_each_merge(const std::filesystem::path& path, F&& f) {
+    std::size_t number = 0;
+    for_each_text_line(path, [&](std::string_view line) {
+      ++number;
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      if (line.starts_with("#version") || line.empty()) return;
+      const auto [left, right] = split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
+      f(left, right);
+    });
+  }
+  static std::size_t count_merges(const std::filesystem::path& path) {
+    std::size_t count = 0;
+    for_each_merge(path, [&](std::string_view, std::string_view) { ++count; });
+    return count;
   }
 
   std::vector<Symbol> characters(std::string_view word) const {
@@ -142,14 +165,14 @@ class BpeModel {
         token = key;
       }
       if (const auto id = vocabulary_.id(token)) {
-        symbols.push_back({*id});
+        symbols.push_back({.id = *id});
         after_unknown = false;
       } else if (!bytes_.empty() && all_bytes(token)) {
-        for (char c : token) symbols.push_back({*bytes_[static_cast<unsigned char>(c)]});
+        for (char c : token) symbols.push_back({.id = *bytes_[static_cast<unsigned char>(c)]});
       } else if (options_.unk_token) {
         if (!unknown_)
           fail("BPE: unknown character, and \"" + *options_.unk_token + "\" is not in the vocabulary");
-        if (!(after_unknown && options_.fuse_unk)) symbols.push_back({*unknown_});
+        if (!(after_unknown && options_.fuse_unk)) symbols.push_back({.id = *unknown_});
         after_unknown = true;
       }
     }
@@ -162,9 +185,30 @@ class BpeModel {
     return true;
   }
 
-  std::optional<Merge> find(std::int32_t left, std::int32_t right) const {
-    const auto at = merges_.find(pair(left, right));
-    return at == merges_.end() ? std::nullopt : std::optional(at->second);
+  // Where the rank of a pair is, or would go: an open hash table, as in Vocabulary.
+  std::size_t find_slot(std::int32_t left, std::int32_t right) const {
+    std::uint64_t hash = std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+    hash = (hash ^ hash >> 31) * 0x9E3779B97F4A7C15u;
+    std::size_t slot = (hash >> 32) * table_.size() >> 32;
+    for (; table_[slot] != no_rank; slot = slot + 1 == table_.size() ? 0 : slot + 1) {
+      const Merge& merge = merges_[static_cast<std::size_t>(table_[slot])];
+      if (merge.left == left && merge.right == right) break;
+    }
+    return slot;
+  }
+  // The same; makes room for one more first, by building the table anew.
+  std::size_t slot_for(std::int32_t left, std::int32_t right) {
+    if (4 * (distinct_ + 1) > 3 * table_.size()) {
+      const std::size_t size = table_.size() + table_.size() / 2 + 16;
+      table_ = {};  // before the larger one
+      table_.assign(size, no_rank);
+      for (std::size_t rank = 0; rank < merges_.size(); ++rank)
+        table_[find_slot(merges_[rank].left, merges_[rank].right)] = static_cast<std::int32_t>(rank);
+    }
+    return find_slot(left, right);
+  }
+  std::int32_t rank(std::int32_t left, std::int32_t right) const {
+    return table_.empty() ? no_rank : table_[find_slot(left, right)];
   }
 
   // Candidates wait in a heap, least rank first, then leftmost. One whose symbols have since changed is
@@ -173,7 +217,8 @@ class BpeModel {
     std::priority_queue<Candidate> heap;
     const auto offer = [&](std::size_t at) {
       if (at == none || symbols[at].next == none) return;
-      if (const auto m = find(symbols[at].id, symbols[symbols[at].next].id)) heap.push({*m, at});
+      const std::int32_t found = rank(symbols[at].id, symbols[symbols[at].next].id);
+      if (found != no_rank) heap.push({found, at});
     };
     for (std::size_t i = 0; i < symbols.size(); ++i) {
       symbols[i].previous = i ? i - 1 : none;
@@ -186,9 +231,10 @@ class BpeModel {
       Symbol& left = symbols[best.at];
       if (!left.alive || left.next == none) continue;
       Symbol& right = symbols[left.next];
-      const auto now = find(left.id, right.id);
-      if (!now || now->id != best.merge.id) continue;
-      left.id = best.merge.id;
+      const std::int32_t promised = merges_[static_cast<std::size_t>(best.rank)].id;
+      const std::int32_t now = rank(left.id, right.id);
+      if (now == no_rank || merges_[static_cast<std::size_t>(now)].id != promised) continue;
+      left.id = promised;
       left.next = right.next;
       right.alive = false;
       if (left.next != none) symbols[left.next].previous = best.at;
@@ -199,7 +245,9 @@ class BpeModel {
 
   Vocabulary vocabulary_;
   Options options_;
-  std::unordered_map<std::uint64_t, Merge> merges_;
+  std::vector<Merge> merges_;        // by rank
+  std::vector<std::int32_t> table_;  // ranks by their pair's hash; at least a quarter is no_rank
+  std::size_t distinct_ = 0;
   std::optional<std::int32_t> unknown_;
   std::vector<std::optional<std::int32_t>> bytes_;  // 256 with byte fallback, else empty
 };

@@ -1,6 +1,7 @@
 // The "decoder" of tokenizer.json: from tokens back to text.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <limits>
@@ -24,6 +25,7 @@ struct DecodeWindow {
       0;              ///< so many tokens at the front were decoded before: no character spans the border
   bool open = false;  ///< more tokens may follow
   bool held = false;  ///< answer: what the last tokens mean depends on those that follow
+  std::size_t limit = std::string::npos;  ///< bytes that the text may grow to
 };
 
 /// Rewrites tokens; all of them, joined, are the text. It may be cut off inside a character, or hold
@@ -90,14 +92,13 @@ inline void decode_byte_level(std::vector<std::string>& tokens, DecodeWindow&) {
   fuse(tokens);
 }
 
-inline Decoder read_decoder(const Part& part, int depth = 0) {
-  if (depth > max_nesting) part.error("nested too deeply");
+inline Decoder read_decoder_step(const Part& part) {
   const std::string type = part.string("type");
   if (type == "Sequence") {
     part.allow({"decoders"});
     std::vector<Decoder> steps;
     for (std::size_t i = 0; i < part.array("decoders").size(); ++i)
-      steps.push_back(read_decoder(part.element("decoders", i), depth + 1));
+      steps.push_back(read_decoder_step(part.element("decoders", i)));
     return [steps](std::vector<std::string>& tokens, DecodeWindow& window) {
       for (const Decoder& step : steps) step(tokens, window);
     };
@@ -139,9 +140,13 @@ inline Decoder read_decoder(const Part& part, int depth = 0) {
   }
   if (type == "Replace") {
     part.allow({"pattern", "content"});
-    return [pattern = Pattern(part.part("pattern")), content = part.string("content")](
-               std::vector<std::string>& tokens, DecodeWindow&) {
-      for (std::string& token : tokens) token = pattern.replace(to_valid_utf8(token), content);
+    return [pattern = Pattern(part.object("pattern")), content = part.string("content")](
+               std::vector<std::string>& tokens, DecodeWindow& window) {
+      std::size_t left = window.limit;
+      for (std::string& token : tokens) {
+        token = pattern.replace(to_valid_utf8(token), content, left);
+        left -= std::min(left, token.size());
+      }
     };
   }
   if (type == "Strip") {
@@ -161,15 +166,16 @@ inline Decoder read_decoder(const Part& part, int depth = 0) {
   if (type == "BPEDecoder") {
     part.allow({"suffix"});
     return [suffix = part.string("suffix", "</w>")](std::vector<std::string>& tokens, DecodeWindow&) {
-      for (std::size_t i = 0; i < tokens.size(); ++i) {
-        const std::string_view gap = i + 1 == tokens.size() ? "" : " ";
-        for (std::size_t at = 0; !suffix.empty() && (at = tokens[i].find(suffix, at)) != std::string::npos;
-             at += gap.size())
-          tokens[i].replace(at, suffix.size(), gap);
-      }
+      for (std::size_t i = 0; i < tokens.size() && !suffix.empty(); ++i)
+        tokens[i] = replace_all(tokens[i], suffix, i + 1 == tokens.size() ? "" : " ");
     };
   }
   part.error("unknown decoder \"" + type + '"');
+}
+
+inline Decoder read_decoder(const Part& part) {
+  check_steps(part, "decoders");
+  return read_decoder_step(part);
 }
 
 }  // namespace detail

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,12 +23,67 @@
 
 namespace attend::text {
 
-/// From UTF-8 to UTF-8. An empty function is the identity.
-using Normalizer = std::function<std::string(std::string)>;
+/// Bytes that the steps of a tokenizer may grow a text to: 36 times "a" -> "aa" would never end. Unicode's own forms reach
+/// 11 bytes for one.
+inline std::size_t growth_limit(std::size_t size) { return 4096 + 64 * std::min(size, std::numeric_limits<std::size_t>::max() / 128); }
+
+/// From UTF-8 to UTF-8. An empty one is the identity.
+class Normalizer {
+ public:
+  Normalizer() = default;
+  /// f(text, limit), or f(text) where the result is never much longer than the text.
+  template <class F>
+    requires(!std::same_as<std::remove_cvref_t<F>, Normalizer>)
+  Normalizer(F f, std::size_t patterns = 0) : patterns_(patterns) {
+    if constexpr (std::invocable<const F&, std::string, std::size_t>)
+      step_ = std::move(f);
+    else
+      step_ = [f = std::move(f)](std::string text, std::size_t) { return f(std::move(text)); };
+  }
+
+  explicit operator bool() const { return static_cast<bool>(step_); }
+  /// How many of its steps match regular expressions, which is what may take long.
+  std::size_t patterns() const { return patterns_; }
+
+  std::string operator()(std::string text) const {
+    const std::size_t limit = growth_limit(text.size());
+    return (*this)(std::move(text), limit);
+  }
+  /// Fails if the text grows beyond `limit` bytes on the way.
+  std::string operator()(std::string text, std::size_t limit) const {
+    if (step_) text = step_(std::move(text), limit);
+    check_growth(text.size(), limit);
+    return text;
+  }
+
+  static void check_growth(std::size_t size, std::size_t limit) {
+    if (size > limit) fail("tokenizer: a text grows to more than " + std::to_string(limit) + " bytes");
+  }
+
+ private:
+  std::function<std::string(std::string, std::size_t)> step_;
+  std::size_t patterns_ = 0;
+};
 
 namespace detail {
 
-constexpr int max_nesting = 16;  // of a Sequence in a Sequence: bounds the recursion on a hostile file
+/// Bounds recursion, time and memory on a hostile file: a Sequence (whose steps are in `list`) may be 16 deep and have 64
+/// steps in all.
+inline void check_steps(const Part& root, const char* list) {
+  constexpr std::size_t max_steps = 64;
+  constexpr int max_nesting = 16;
+  std::vector<std::pair<const Json*, int>> open{{&root.json(), 0}};
+  for (std::size_t count = 1; !open.empty(); ++count) {
+    const auto [step, depth] = open.back();
+    open.pop_back();
+    if (depth > max_nesting) root.error("nested too deeply");
+    if (!step->is_object()) continue;
+    const auto steps = step->find(list);
+    if (steps == step->end() || !steps->is_array()) continue;
+    if (count + open.size() + steps->size() > max_steps) root.error("more than " + std::to_string(max_steps) + " steps");
+    for (const Json& inner : *steps) open.emplace_back(&inner, depth + 1);
+  }
+}
 
 /// {"String": literal} or {"Regex": pattern}, which Replace and Split have.
 class Pattern {
@@ -38,6 +96,8 @@ class Pattern {
       regex_.emplace(part.string("Regex"), part.where());
   }
 
+  bool is_regex() const { return regex_.has_value(); }
+
   /// Calls f(begin, end) for each match.
   template <class F>
   void for_each_match(std::string_view text, F&& f) const {
@@ -47,10 +107,11 @@ class Pattern {
       f(at, at + literal_.size());
   }
 
-  std::string replace(std::string_view text, std::string_view content) const {
+  std::string replace(std::string_view text, std::string_view content, std::size_t limit) const {
     std::string out;
     std::size_t done = 0;
     for_each_match(text, [&](std::size_t begin, std::size_t end) {
+      Normalizer::check_growth(out.size() + (begin - done) + content.size(), limit);
       out.append(text.substr(done, begin - done)).append(content);
       done = end;
     });
@@ -108,14 +169,16 @@ class CharacterMap {
   CharacterMap(std::string bytes, const std::string& where) : text_(std::move(bytes)) {
     const std::size_t size = text_.size() < 4 ? 0 : word(0);
     if (text_.size() < 4 || size % 4 || size > text_.size() - 4) fail(where + ": the trie is cut off");
+    units_.reserve(size / 4);
     for (std::size_t at = 4; at < 4 + size; at += 4) units_.push_back(word(at));
     text_.erase(0, 4 + size);
   }
 
   /// Whole grapheme clusters (of less than 6 bytes) are looked up first, then single characters.
-  std::string operator()(std::string_view text) const {
+  std::string operator()(std::string_view text, std::size_t limit = std::string::npos) const {
     std::string out;
     for (std::size_t begin = 0; begin < text.size();) {
+      Normalizer::check_growth(out.size(), limit);
       std::size_t end = begin;
       utf8proc_int32_t state = 0;
       char32_t before = 0;
@@ -132,7 +195,10 @@ class CharacterMap {
       if (whole)
         out += *whole;
       else
-        for_each_code_point(cluster, [&](char32_t, std::string_view c) { out += find(c).value_or(c); });
+        for_each_code_point(cluster, [&](char32_t, std::string_view c) {
+          Normalizer::check_growth(out.size(), limit);
+          out += find(c).value_or(c);
+        });
       begin = end;
     }
     return out;
@@ -142,7 +208,7 @@ class CharacterMap {
   std::uint32_t word(std::size_t at) const {
     std::uint32_t out = 0;
     for (std::size_t i = 0; i < 4; ++i)
-      out |= std::uint32_t{static_cast<unsigned char>(text_[at + i])} << 8 * i;
+      out |= std::uint32_t{static_cast<unsigned char>(text_[at + i])} << (8 * i);
     return out;
   }
 
@@ -177,6 +243,7 @@ inline std::string decode_base64(std::string_view text, const std::string& where
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   while (text.ends_with('=')) text.remove_suffix(1);
   std::string out;
+  out.reserve(text.size() / 4 * 3 + 3);
   std::uint32_t bits = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::size_t digit = digits.find(text[i]);
@@ -187,8 +254,7 @@ inline std::string decode_base64(std::string_view text, const std::string& where
   return out;
 }
 
-inline Normalizer read_normalizer(const Part& part, int depth = 0) {
-  if (depth > max_nesting) part.error("nested too deeply");
+inline Normalizer read_normalizer_step(const Part& part) {
   const std::string type = part.string("type");
   const auto plain = [&](Normalizer f) {
     part.allow({});
@@ -197,12 +263,14 @@ inline Normalizer read_normalizer(const Part& part, int depth = 0) {
   if (type == "Sequence") {
     part.allow({"normalizers"});
     std::vector<Normalizer> steps;
+    std::size_t patterns = 0;
     for (std::size_t i = 0; i < part.array("normalizers").size(); ++i)
-      steps.push_back(read_normalizer(part.element("normalizers", i), depth + 1));
-    return [steps](std::string text) {
-      for (const Normalizer& step : steps) text = step(std::move(text));
+      patterns += steps.emplace_back(read_normalizer_step(part.element("normalizers", i))).patterns();
+    const auto all = [steps](std::string text, std::size_t limit) {
+      for (const Normalizer& step : steps) text = step(std::move(text), limit);
       return text;
     };
+    return Normalizer(all, patterns);
   }
   if (type == "BertNormalizer") return read_bert_normalizer(part);
   if (type == "Lowercase") return plain([](std::string text) { return lowercase(text); });
@@ -226,19 +294,26 @@ inline Normalizer read_normalizer(const Part& part, int depth = 0) {
   }
   if (type == "Replace") {
     part.allow({"pattern", "content"});
-    return [pattern = Pattern(part.part("pattern")), content = part.string("content")](std::string text) {
-      return pattern.replace(text, content);
+    const Pattern pattern(part.object("pattern"));
+    const auto replace = [pattern, content = part.string("content")](std::string text, std::size_t limit) {
+      return pattern.replace(text, content, limit);
     };
+    return Normalizer(replace, pattern.is_regex());
   }
   if (type == "Precompiled") {
     part.allow({"precompiled_charsmap"});
-    const std::string map = decode_base64(part.string("precompiled_charsmap", ""), part.where());
+    std::string map = decode_base64(part.string("precompiled_charsmap", ""), part.where());
     if (map.empty()) return [](std::string text) { return text; };
-    return [shared = std::make_shared<const CharacterMap>(map, part.where())](std::string text) {
-      return (*shared)(text);
+    return [shared = std::make_shared<const CharacterMap>(std::move(map), part.where())](std::string text, std::size_t limit) {
+      return (*shared)(text, limit);
     };
   }
   part.error("unknown normalizer \"" + type + '"');
+}
+
+inline Normalizer read_normalizer(const Part& part) {
+  check_steps(part, "normalizers");
+  return read_normalizer_step(part);
 }
 
 }  // namespace detail

@@ -32,19 +32,21 @@ inline std::vector<Template::Item> read_template(const Part& part, const char* n
     const Part item = part.element(name, i);
     item.allow({"Sequence", "SpecialToken"});
     if (item.has("Sequence")) {
-      const Part sequence = item.part("Sequence");
+      const Part sequence = item.object("Sequence");
       const std::string id = sequence.string("id");
       if (id != "A" && !(id == "B" && sequences == 2)) sequence.error("unexpected sequence \"" + id + '"');
       out.push_back({id == "B", 0, sequence.integer("type_id")});
       ++seen[id == "B"];
     } else {
-      const Part token = item.part("SpecialToken");
+      const Part token = item.object("SpecialToken");
       const std::string id = token.string("id");
-      const Part all = part.part("special_tokens");
-      if (!all.has(id.c_str())) token.error("\"" + id + "\" is not among the special_tokens");
-      const Part special = all.part(id.c_str());
-      for (const Json& value : special.array("ids"))
-        out.push_back({-1, special.integer(value, "ids"), token.integer("type_id")});
+      const Part all = part.object("special_tokens");
+      if (!all.has(id)) token.error("\"" + id + "\" is not among the special_tokens");
+      const Part special = all.object(id);
+      const Json& ids = special.array("ids");
+      if (out.size() + ids.size() > 1000) part.error("\"" + std::string(name) + "\" has more than 1000 ids");
+      for (const Json& value : ids)
+        out.push_back({-1, attend::detail::json_natural(value, special.where("ids")), token.integer("type_id")});
     }
   }
   for (int i = 0; i < sequences; ++i)
@@ -57,7 +59,7 @@ inline std::vector<Template::Item> read_template(const Part& part, const char* n
 inline std::int32_t read_token_pair(const Part& part, const char* name) {
   const Json& pair = part.array(name);
   if (pair.size() != 2) part.error(std::string("\"") + name + "\" is not [token, id]");
-  return part.integer(pair[1], name);
+  return attend::detail::json_natural(pair[1], part.where(name));
 }
 
 inline Template read_post_processor(const Part& part) {

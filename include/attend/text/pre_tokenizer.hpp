@@ -162,20 +162,26 @@ inline PreTokenizer read_byte_level(const Part& part) {
   part.allow({"add_prefix_space", "trim_offsets", "use_regex"});
   const bool prefix_space = part.boolean("add_prefix_space", true),
              use_regex = part.boolean("use_regex", true);
-  return [=, regex = Regex(gpt2_pattern, part.where())](std::vector<Piece>& pieces) {
+  static const Regex regex(gpt2_pattern, "ByteLevel");
+  return [=](std::vector<Piece>& pieces) {
     if (prefix_space)
       for (Piece& piece : pieces)
-        if (!piece.text.starts_with(' ')) piece.text.insert(0, " ");
+        if (!piece.text.starts_with(' ')) piece.text = std::string(" ").append(piece.text);
     if (use_regex)
       split(
-          pieces, [&](std::string_view text, auto&& f) { regex.for_each_match(text, f); },
+          pieces, [](std::string_view text, auto&& f) { regex.for_each_match(text, f); },
           Separator::isolated);
     for (Piece& piece : pieces) piece.text = bytes_to_characters(piece.text);
   };
 }
 
-inline PreTokenizer read_pre_tokenizer(const Part& part, int depth = 0) {
-  if (depth > max_nesting) part.error("nested too deeply");
+inline std::size_t total_size(const std::vector<Piece>& pieces) {
+  std::size_t size = 0;
+  for (const Piece& piece : pieces) size += piece.text.size();
+  return size;
+}
+
+inline PreTokenizer read_pre_tokenizer_step(const Part& part) {
   const std::string type = part.string("type");
   const auto cut = [](auto matcher, Separator separator, bool invert = false) -> PreTokenizer {
     return [=](std::vector<Piece>& pieces) { split(pieces, matcher, separator, invert); };
@@ -184,9 +190,13 @@ inline PreTokenizer read_pre_tokenizer(const Part& part, int depth = 0) {
     part.allow({"pretokenizers"});
     std::vector<PreTokenizer> steps;
     for (std::size_t i = 0; i < part.array("pretokenizers").size(); ++i)
-      steps.push_back(read_pre_tokenizer(part.element("pretokenizers", i), depth + 1));
+      steps.push_back(read_pre_tokenizer_step(part.element("pretokenizers", i)));
     return [steps](std::vector<Piece>& pieces) {
-      for (const PreTokenizer& step : steps) step(pieces);
+      const std::size_t limit = growth_limit(total_size(pieces));
+      for (const PreTokenizer& step : steps) {
+        step(pieces);
+        Normalizer::check_growth(total_size(pieces), limit);
+      }
     };
   }
   if (type == "ByteLevel") return read_byte_level(part);
@@ -225,11 +235,16 @@ inline PreTokenizer read_pre_tokenizer(const Part& part, int depth = 0) {
   }
   if (type == "Split") {
     part.allow({"pattern", "behavior", "invert"});
-    return cut([pattern = Pattern(part.part("pattern"))](std::string_view text,
+    return cut([pattern = Pattern(part.object("pattern"))](std::string_view text,
                                                          auto&& f) { pattern.for_each_match(text, f); },
                read_separator(part), part.boolean("invert", false));
   }
   part.error("unknown pre-tokenizer \"" + type + '"');
+}
+
+inline PreTokenizer read_pre_tokenizer(const Part& part) {
+  check_steps(part, "pretokenizers");
+  return read_pre_tokenizer_step(part);
 }
 
 }  // namespace detail

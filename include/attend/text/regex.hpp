@@ -4,6 +4,7 @@
 #ifndef PCRE2_CODE_UNIT_WIDTH
 #define PCRE2_CODE_UNIT_WIDTH 8
 #endif
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,6 +28,7 @@ class Regex {
         pcre2_compile_context_create_8(nullptr), pcre2_compile_context_free_8);
     if (!context) fail(where_ + ": out of memory");
     pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
+    if (translated.size() > max_pattern) fail(where_ + ": a pattern of " + std::to_string(pattern.size()) + " bytes");
     int error = 0;
     std::size_t at = 0;
     // \C, which may stop inside a character, is the one thing that could break UTF-8 apart.
@@ -35,6 +37,10 @@ class Regex {
                                 &error, &at, context.get()),
                 pcre2_code_free_8);
     if (!code_) fail(where_ + ": pattern " + std::string(pattern) + ": " + message(error));
+    // "(ab){9}{9}{9}{9}" becomes 40 KB. Real patterns stay below a hundredth of that.
+    std::size_t size = 0;
+    pcre2_pattern_info_8(code_.get(), PCRE2_INFO_SIZE, &size);
+    if (size > 4096 + 32 * pattern.size()) fail(where_ + ": pattern " + std::string(pattern) + " becomes " + std::to_string(size) + " bytes");
     pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);  // without it matching is slower, that is all
   }
 
@@ -47,7 +53,8 @@ class Regex {
     const std::unique_ptr<pcre2_match_context_8, decltype(&pcre2_match_context_free_8)> context(
         pcre2_match_context_create_8(nullptr), pcre2_match_context_free_8);
     if (!data || !context) fail(where_ + ": out of memory");
-    pcre2_set_match_limit_8(context.get(), 10'000'000);
+    // Real patterns take a few steps for a byte, at worst where a run of white space is given back.
+    pcre2_set_match_limit_8(context.get(), static_cast<std::uint32_t>(std::min<std::size_t>(1000 + 100 * text.size(), 10'000'000)));
     pcre2_set_heap_limit_8(context.get(), 256 * 1024);  // KiB
     const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data() ? text.data() : "");
     for (std::size_t at = 0; at <= text.size();) {
@@ -143,6 +150,8 @@ class Regex {
     }
     return out;
   }
+
+  static constexpr std::size_t max_pattern = 16384;
 
   std::string where_;
   std::shared_ptr<pcre2_code_8> code_;

@@ -2,9 +2,12 @@
 // ATTEND_WITH_SENTENCEPIECE where it is found.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,11 +39,96 @@ struct SentencePiece {
 
 namespace detail {
 
+/// What the library takes on trust: that pieces hold no NUL, and that the trie of its map of characters, which it walks
+/// without looking at its end, leads nowhere else.
+class SentencePieceCheck {
+ public:
+  SentencePieceCheck(std::string_view bytes, const std::filesystem::path& path) : path_(path) {
+    for_each_field(bytes, [&](std::uint64_t field, std::string_view value) {
+      if (field == 1) for_each_field(value, [&](std::uint64_t inner, std::string_view text) {
+        if (inner == 1 && text.find('\0') != std::string_view::npos) give_up("a piece with a NUL byte");
+      });
+      if (field == 3 || field == 5) for_each_field(value, [&](std::uint64_t inner, std::string_view map) {
+        if (inner == 2 && !map.empty()) check_map(map);
+      });
+    });
+  }
+
+ private:
+  [[noreturn]] void give_up(const char* what) const { fail(path_.string() + ": not a SentencePiece model: " + what); }
+
+  std::uint64_t varint(std::string_view& rest) const {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64 && !rest.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(rest[0]);
+      rest.remove_prefix(1);
+      value |= std::uint64_t{byte & 127u} << shift;
+      if (byte < 128) return value;
+    }
+    give_up("a number is cut off");
+  }
+
+  /// Calls f(number, bytes) for each field of a protobuf message; of numbers the bytes are left out.
+  template <class F>
+  void for_each_field(std::string_view rest, F&& f) const {
+    while (!rest.empty()) {
+      const std::uint64_t tag = varint(rest), kind = tag & 7;
+      std::uint64_t size = kind == 1 ? 8 : kind == 5 ? 4 : 0;
+      if (kind == 0) varint(rest);
+      if (kind == 2) size = varint(rest);
+      if (kind != 0 && kind != 1 && kind != 2 && kind != 5) give_up("an unknown kind of field");
+      if (size > rest.size()) give_up("a field is cut off");
+      f(tag >> 3, kind == 2 ? rest.substr(0, size) : std::string_view());
+      rest.remove_prefix(size);
+    }
+  }
+
+  // As in CharacterMap: 32-bit size of the trie, its units, and the replacements that its values point to.
+  void check_map(std::string_view map) const {
+    const auto word = [&](std::size_t at) {
+      std::uint32_t out = 0;
+      for (std::size_t i = 0; i < 4; ++i) out |= std::uint32_t{static_cast<unsigned char>(map[at + i])} << (8 * i);
+      return out;
+    };
+    const std::size_t size = map.size() < 4 ? 0 : word(0), units = size / 4;
+    if (size == 0 || size % 4 != 0 || size >= map.size() - 4) give_up("its map of characters is cut off");
+    const std::size_t replacements = map.size() - 4 - size;
+    const auto unit = [&](std::size_t i) { return word(4 + 4 * i); };
+    for (std::size_t i = 0; i < units; ++i) {
+      const std::uint32_t u = unit(i);
+      if (u >> 31) continue;  // a value
+      const std::size_t next = i ^ (std::size_t{u >> 10} << ((u & 0x200) >> 6));
+      if ((next | 0xFF) >= units) give_up("its map of characters leads out of itself");
+      if ((u >> 8 & 1) && (unit(next) & 0x7FFFFFFFu) >= replacements) give_up("its map of characters leads out of itself");
+    }
+    if (map.back() != '\0') give_up("its map of characters has no end");
+  }
+
+  const std::filesystem::path& path_;
+};
+
 inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(
     const std::filesystem::path& path) {
+  const std::string bytes = attend::read_file(path);
+  SentencePieceCheck(bytes, path);
   auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
-  const auto status = processor->LoadFromSerializedProto(read_file(path));
-  if (!status.ok()) fail(path.string() + ": not a SentencePiece model: " + status.ToString());
+  const auto load = [&] {
+    const auto status = processor->LoadFromSerializedProto(bytes);
+    if (!status.ok()) fail(path.string() + ": not a SentencePiece model: " + status.ToString());
+  };
+#if defined(__cpp_exceptions)
+  try {
+    load();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {  // of its trie
+    fail(path.string() + ": not a SentencePiece model: " + error.what());
+  }
+#else
+  load();
+#endif
   return processor;
 }
 
@@ -96,7 +184,7 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
     for (std::size_t i = tokens.size(); window.open && i > window.context && tail.size() < 4; --i) {
       const int byte = detail::byte_of_token(tokens[i - 1]);
       if (byte < 0) break;
-      tail.insert(tail.begin(), static_cast<char>(byte));
+      tail = std::string(1, static_cast<char>(byte)).append(tail);
       if (decode_utf8(tail, 0).status == CodePoint::incomplete && decode_utf8(tail, 0).size == tail.size()) {
         window.held = true;
         tokens.resize(i - 1);
@@ -109,8 +197,7 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
     // A piece that only the source's file has comes back as it is.
     constexpr std::string_view kBlank = "\u2581";
     if (two_files && out[0].starts_with(kBlank)) out[0].erase(0, kBlank.size());
-    for (std::size_t at = 0; two_files && (at = out[0].find(kBlank, at)) != std::string::npos;)
-      out[0].replace(at, kBlank.size(), " ");
+    if (two_files) out[0] = replace_all(out[0], kBlank, " ");
     tokens = std::move(out);
   };
   return {SubwordModel(detail::SentencePieceModel(processor, *std::move(vocabulary), unk)),

@@ -24,9 +24,9 @@ class StreamingDecoder {
 
   /// The text that is certain after this id; often none.
   std::string push(std::int32_t id) {
-    const std::string& token = tokenizer_->id_to_token(id);
+    std::string token = tokenizer_->id_to_token(id);
     if (options_.skip_special_tokens && tokenizer_->is_special(id)) return {};
-    tokens_.push_back(token);
+    tokens_.push_back(std::move(token));
     DecodeWindow window{.context = context_, .open = true};
     const std::string text = tokenizer_->join(tokens_, window);
     std::size_t end = shown_;

@@ -63,10 +63,12 @@ class SubwordModel {
 
 namespace detail {
 
+inline std::string_view text_of(const Json& string) { return string.get_ref<const std::string&>(); }
+
 inline BpeModel read_bpe_model(const Part& part) {
   part.allow({"vocab", "merges", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
               "fuse_unk", "byte_fallback", "ignore_merges"});
-  if (part.has("dropout") && part.at("dropout") != 0)
+  if (part.has("dropout") && part.at("dropout") != Json(0))
     part.error("dropout is for training, and not supported");
   BpeModel::Options options;
   if (part.has("unk_token")) options.unk_token = part.string("unk_token");
@@ -75,29 +77,35 @@ inline BpeModel read_bpe_model(const Part& part) {
   options.fuse_unk = part.boolean("fuse_unk", false);
   options.byte_fallback = part.boolean("byte_fallback", false);
   options.ignore_merges = part.boolean("ignore_merges", false);
-  BpeModel::Merges merges;
-  for (const Json& merge : part.array("merges")) {
-    const std::string where = part.where() + ".merges[" + std::to_string(merges.size()) + "]";
-    if (merge.is_string())
-      merges.push_back(BpeModel::split_merge(merge.get_ref<const std::string&>(), where));
-    else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
-      merges.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
-    else
-      fail(where + ": expected two tokens");
+  const Json& merges = part.array("merges");
+  const std::string where = part.where() + ".merges";
+  BpeModel model(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options), merges.size());
+  std::size_t i = 0;
+  for (const Json& merge : merges) {
+    if (merge.is_string()) {
+      const auto [left, right] = BpeModel::split_merge(text_of(merge), [&] { return where + "[" + std::to_string(i) + "]"; });
+      model.add_merge(left, right, where);
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      model.add_merge(text_of(merge[0]), text_of(merge[1]), where);
+    } else {
+      fail(where + "[" + std::to_string(i) + "]: expected two tokens");
+    }
+    ++i;
   }
-  return BpeModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), merges,
-                  std::move(options), part.where());
+  return model;
 }
 
 inline UnigramModel read_unigram_model(const Part& part) {
   part.allow({"vocab", "unk_id", "byte_fallback"});
   Vocabulary vocabulary;
   std::vector<double> scores;
-  for (const Json& entry : part.array("vocab")) {
-    const std::string where = part.where() + ".vocab[" + std::to_string(scores.size()) + "]";
+  const Json& entries = part.array("vocab");
+  scores.reserve(entries.size());
+  const std::string where = part.where() + ".vocab";
+  for (const Json& entry : entries) {
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
-      fail(where + ": expected [token, score]");
-    vocabulary.add(entry[0].get<std::string>(), static_cast<std::int32_t>(scores.size()), where);
+      fail(where + "[" + std::to_string(scores.size()) + "]: expected [token, score]");
+    vocabulary.add(text_of(entry[0]), static_cast<std::int32_t>(scores.size()), where);
     scores.push_back(entry[1].get<double>());
   }
   std::optional<std::int32_t> unk_id;

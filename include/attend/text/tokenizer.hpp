@@ -62,22 +62,21 @@ class Tokenizer {
       const auto extension = path.extension();
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
-      if (extension == ".txt") return from_json(detail::describe_wordpiece(path, {}), path.string());
-      return from_json(parse_json(read_text(path), path.string()), path.string());
+      if (extension == ".txt") return from_old(detail::describe_wordpiece(path, {}), path.string());
+      return from_json(*share_json(read_json(path)), path.string());
     }
     if (fs::exists(path / "tokenizer.json", ignored)) return open(path / "tokenizer.json");
     if (fs::exists(path / "vocab.txt", ignored))
-      return from_json(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
+      return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
     if (fs::exists(path / "merges.txt", ignored))
-      return from_json(detail::describe_bpe(path / "vocab.json", path / "merges.txt", path), path.string());
+      return from_old(detail::describe_bpe(path / "vocab.json", path / "merges.txt", path), path.string());
     return from_sentencepiece_folder(path);
   }
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
   static Tokenizer from_vocab_and_merges(const std::filesystem::path& vocab,
                                          const std::filesystem::path& merges) {
-    return from_json(detail::describe_bpe(vocab, merges, {}),
-                     vocab.string() + " and " + merges.filename().string());
+    return from_old(detail::describe_bpe(vocab, merges, {}), vocab.string() + " and " + merges.filename().string());
   }
 
   /// From the contents of a tokenizer.json; `where` names it in errors.
@@ -86,17 +85,8 @@ class Tokenizer {
     root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "model",
                 "post_processor", "decoder"});
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
-    Tokenizer out(detail::read_subword_model(root.part("model")));
-    if (root.has("normalizer")) out.normalizer_ = detail::read_normalizer(root.part("normalizer"));
-    if (root.has("pre_tokenizer"))
-      out.pre_tokenizer_ = detail::read_pre_tokenizer(root.part("pre_tokenizer"));
-    if (root.has("post_processor")) out.template_ = detail::read_post_processor(root.part("post_processor"));
-    if (root.has("decoder")) out.decoder_ = detail::read_decoder(root.part("decoder"));
-    out.added_ = AddedTokens(root, out.model_.vocabulary(), out.normalizer_);
-    for (const auto* items : {&out.template_.single, &out.template_.pair})
-      for (const Template::Item& item : *items)
-        if (item.sequence < 0 && !out.contains(item.id))
-          root.error("the post-processor uses the id " + std::to_string(item.id) + ", which no token has");
+    Tokenizer out(detail::read_subword_model(root.object("model")));
+    out.read_parts(root, [&] { return AddedTokens(root, out.model_.vocabulary(), out.normalizer_); });
     return out;
   }
 
@@ -118,8 +108,8 @@ class Tokenizer {
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const {
     std::vector<std::string> tokens;
     for (std::int32_t id : ids) {
-      const std::string& token = id_to_token(id);
-      if (!(options.skip_special_tokens && is_special(id))) tokens.push_back(token);
+      std::string token = id_to_token(id);
+      if (!(options.skip_special_tokens && is_special(id))) tokens.push_back(std::move(token));
     }
     DecodeWindow window;
     return to_valid_utf8(join(std::move(tokens), window));
@@ -134,9 +124,9 @@ class Tokenizer {
   }
 
   /// Fails on an id that no token has.
-  const std::string& id_to_token(std::int32_t id) const {
+  std::string id_to_token(std::int32_t id) const {
     if (const AddedToken* added = added_.find(id)) return added->content;
-    return model_.vocabulary().token(id);
+    return std::string(model_.vocabulary().token(id));
   }
 
   bool contains(std::int32_t id) const { return added_.find(id) || model_.vocabulary().contains(id); }
@@ -150,6 +140,25 @@ class Tokenizer {
   friend class StreamingDecoder;
 
   explicit Tokenizer(SubwordModel model) : model_(std::move(model)) {}
+
+  static Tokenizer from_old(const detail::OldTokenizer& old, const std::string& where) {
+    Tokenizer out(old.model);
+    out.read_parts(Part(old.parts, where), [&] { return old.added_tokens(out.normalizer_); });
+    return out;
+  }
+
+  template <class ReadAdded>
+  void read_parts(const Part& root, ReadAdded&& read_added) {
+    if (root.has("normalizer")) normalizer_ = detail::read_normalizer(root.object("normalizer"));
+    if (root.has("pre_tokenizer")) pre_tokenizer_ = detail::read_pre_tokenizer(root.object("pre_tokenizer"));
+    if (root.has("post_processor")) template_ = detail::read_post_processor(root.object("post_processor"));
+    if (root.has("decoder")) decoder_ = detail::read_decoder(root.object("decoder"));
+    added_ = read_added();
+    for (const auto* items : {&template_.single, &template_.pair})
+      for (const Template::Item& item : *items)
+        if (item.sequence < 0 && !contains(item.id))
+          root.error("the post-processor uses the id " + std::to_string(item.id) + ", which no token has");
+  }
 
   static Tokenizer from_sentencepiece(SentencePiece file, bool add_bos, bool add_eos) {
     Tokenizer out(std::move(file.model));
@@ -170,9 +179,9 @@ class Tokenizer {
     std::optional<Vocabulary> vocabulary;
     if (!found.vocabulary.empty()) vocabulary = Vocabulary::from_json(found.vocabulary);
     SentencePiece file = read_sentencepiece(found.model, std::move(vocabulary), found.decode_with);
-    const Json added = {{"added_tokens", detail::sentencepiece_added_tokens(folder, found, file)}};
+    AddedTokens added = detail::sentencepiece_added_tokens(folder, found, file);
     Tokenizer out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
-    out.added_ = AddedTokens(Part(added, folder.string()), out.model_.vocabulary(), {});
+    out.added_ = std::move(added);
     return out;
   }
 
@@ -249,6 +258,9 @@ class Tokenizer {
   }
 
   std::string join(std::vector<std::string> tokens, DecodeWindow& window) const {
+    std::size_t size = 0;
+    for (const std::string& token : tokens) size += token.size();
+    window.limit = growth_limit(size);
     if (decoder_ && !tokens.empty()) decoder_(tokens, window);
     std::string out;
     for (std::size_t i = 0; i < tokens.size(); ++i) {

@@ -98,6 +98,14 @@ inline std::string to_valid_utf8(std::string_view text) {
   return out;
 }
 
+/// The text with `to` in place of each `from`, which is not empty.
+inline std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (std::size_t at; (at = text.find(from)) != std::string_view::npos; text.remove_prefix(at + from.size()))
+    out.append(text.substr(0, at)).append(to);
+  return out.append(text);
+}
+
 inline utf8proc_category_t category(char32_t c) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(c));
 }

@@ -30,10 +30,17 @@ class UnigramModel {
         scores_(std::move(scores)),
         unk_id_(unk_id),
         byte_fallback_(byte_fallback) {
-    std::vector<PrefixIndex::Entry> entries;
-    for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary_.size()); ++id)
-      if (vocabulary_.contains(id)) entries.emplace_back(vocabulary_.token(id), id);
-    index_ = PrefixIndex(std::move(entries));
+    std::size_t count = 0, bytes = 0;
+    const auto for_each_token = [&](auto&& f) {
+      for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary_.size()); ++id)
+        if (vocabulary_.contains(id)) f(vocabulary_.token(id), id);
+    };
+    for_each_token([&](std::string_view token, std::int32_t) { ++count, bytes += token.size(); });
+    index_ = PrefixIndex(count, bytes);
+    for_each_token([&](std::string_view token, std::int32_t id) { index_.add(token, id); });
+    index_.finish();
+    if (scores_.size() < vocabulary_.size())
+      fail("Unigram: " + std::to_string(vocabulary_.size()) + " tokens, but " + std::to_string(scores_.size()) + " scores");
     if (!scores_.empty()) unk_score_ = *std::min_element(scores_.begin(), scores_.end()) - 10.0;
   }
 

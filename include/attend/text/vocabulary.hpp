@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -18,96 +18,161 @@
 
 namespace attend::text {
 
+/// It keeps the tokens one behind the other, each after its length; of an id only where its token begins; and of a
+/// token only its id, in an open hash table. So a file of short lines takes little more memory than the file.
 class Vocabulary {
  public:
   /// One token a line, its id the number of the line from 0 (BERT's `vocab.txt`). White space at the end of
   /// a line is no part of the token; of equal tokens the last counts.
   static Vocabulary from_lines(const std::filesystem::path& path) {
-    const std::string text = read_text(path);
+    const auto for_each_token = [&](auto&& f) {
+      for_each_text_line(path, [&](std::string_view line) { f(line.substr(0, line.find_last_not_of(" \t\r") + 1)); });
+    };
+    std::size_t count = 0, bytes = 0;
+    for_each_token([&](std::string_view token) {
+      ++count;
+      bytes += token.empty() ? 0 : stored_size(token);
+    });
+    if (count == 0) fail(path.string() + ": no tokens");
+    if (count > max_size) fail(path.string() + ": more than 2^31 - 1 tokens");
     Vocabulary out;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = std::min(text.find('\n', at), text.size());
-      std::string_view line(text.data() + at, end - at);
-      line = line.substr(0, line.find_last_not_of(" \t\r") + 1);
-      out.ids_[std::string(line)] = static_cast<std::int32_t>(out.tokens_.size());
-      out.tokens_.emplace_back(line);
-      out.used_.push_back(true);
-      at = end + 1;
-    }
-    if (out.tokens_.empty()) fail(path.string() + ": no tokens");
+    out.begins_.reserve(count);
+    out.tokens_.reserve(1 + bytes);
+    for_each_token([&](std::string_view token) {
+      const auto id = static_cast<std::int32_t>(out.begins_.size());
+      const std::size_t slot = out.slot_for(token);
+      out.begins_.push_back(out.table_[slot] == none ? out.store(token, path.string()) : out.begin_of(out.table_[slot]));
+      out.take(slot, id);
+    });
     return out;
   }
 
   /// {"token": id, …}, as in GPT-2's `vocab.json`; `where` names it in errors.
   static Vocabulary from_json(const Json& object, const std::string& where) {
-    if (!object.is_object()) fail(where + ": expected an object of token: id");
+    if (!object.is_object()) attend::detail::fail_json_type(where + ":", "an object of token: id", object);
     Vocabulary out;
     // Ids may have gaps, but one far beyond the number of tokens is damage, and would cost gigabytes.
     const std::uint64_t limit = 4 * std::uint64_t{object.size()} + (1u << 16);
-    for (const auto& [token, value] : object.items()) {
-      const auto id = natural_number(value);
+    const auto& members = object.get_ref<const Json::object_t&>();
+    std::int32_t largest = -1;
+    std::size_t bytes = 0;
+    for (const auto& [token, value] : members) {
+      const auto id = attend::detail::natural_number(value);
       if (!id || *id >= limit)
-        fail(where + ": token \"" + token + "\" has the id " + value.dump() + ", expected 0 to " +
+        fail(where + ": token \"" + token + "\" has the id " + attend::detail::json_excerpt(value) + ", expected 0 to " +
              std::to_string(limit - 1));
-      out.add(token, static_cast<std::int32_t>(*id), where);
+      largest = std::max(largest, static_cast<std::int32_t>(*id));
+      bytes += stored_size(token);
     }
+    out.begins_.reserve(static_cast<std::size_t>(largest + 1));
+    out.tokens_.reserve(1 + bytes);
+    for (const auto& [token, value] : members) out.add(token, value.get<std::int32_t>(), where);
     return out;
   }
 
   static Vocabulary from_json(const std::filesystem::path& path) {
-    return from_json(parse_json(read_text(path), path.string()), path.string());
+    return from_json(*share_json(read_json(path)), path.string());
   }
 
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.
-  void add(std::string token, std::int32_t id, const std::string& where) {
-    const auto at = static_cast<std::size_t>(id);
+  void add(std::string_view token, std::int32_t id, const std::string& where) {
+    if (id < 0) fail(where + ": token \"" + std::string(token) + "\" has the id " + std::to_string(id));
     if (contains(id))
-      fail(where + ": tokens \"" + tokens_[at] + "\" and \"" + token + "\" have one id, " +
+      fail(where + ": tokens \"" + std::string(this->token(id)) + "\" and \"" + std::string(token) + "\" have one id, " +
            std::to_string(id));
-    if (!ids_.try_emplace(token, id).second) fail(where + ": token \"" + token + "\" has two ids");
-    if (at >= tokens_.size()) {
-      tokens_.resize(at + 1);
-      used_.resize(at + 1);
-    }
-    tokens_[at] = std::move(token);
-    used_[at] = true;
+    const std::size_t slot = slot_for(token);
+    if (table_[slot] != none) fail(where + ": token \"" + std::string(token) + "\" has two ids");
+    const std::uint32_t begin = store(token, where);
+    if (static_cast<std::size_t>(id) >= begins_.size()) begins_.resize(static_cast<std::size_t>(id) + 1, unused);
+    begins_[static_cast<std::size_t>(id)] = begin;
+    take(slot, id);
   }
 
   /// One more than the largest id: the rows that an embedding table needs. Ids below may be unused.
-  std::size_t size() const { return tokens_.size(); }
+  std::size_t size() const { return begins_.size(); }
 
   bool contains(std::int32_t id) const {
-    return id >= 0 && static_cast<std::size_t>(id) < tokens_.size() && used_[static_cast<std::size_t>(id)];
+    return id >= 0 && static_cast<std::size_t>(id) < begins_.size() && begin_of(id) != unused;
   }
 
   std::optional<std::int32_t> id(std::string_view token) const {
-    const auto at = ids_.find(token);
-    return at == ids_.end() ? std::nullopt : std::optional(at->second);
+    if (table_.empty()) return std::nullopt;
+    const std::int32_t found = table_[find_slot(token)];
+    return found == none ? std::nullopt : std::optional(found);
   }
 
-  /// Fails on an id that no token has.
-  const std::string& token(std::int32_t id) const {
+  /// Fails on an id that no token has. The text lives as long as the vocabulary.
+  std::string_view token(std::int32_t id) const {
     if (!contains(id))
       fail("no token has the id " + std::to_string(id) + " (the vocabulary ends before " +
            std::to_string(size()) + ")");
-    return tokens_[static_cast<std::size_t>(id)];
+    return stored(begin_of(id));
   }
 
   /// Bytes of the longest token.
-  std::size_t longest() const {
-    std::size_t most = 0;
-    for (const std::string& token : tokens_) most = std::max(most, token.size());
-    return most;
-  }
+  std::size_t longest() const { return longest_; }
 
  private:
-  struct Hash : std::hash<std::string_view> {
-    using is_transparent = void;
-  };
+  static constexpr std::size_t max_size = std::numeric_limits<std::int32_t>::max();
+  static constexpr std::int32_t none = -1;
+  static constexpr std::uint32_t unused = 0;  // no token begins at 0
 
-  std::vector<std::string> tokens_;
-  std::vector<bool> used_;
-  std::unordered_map<std::string, std::int32_t, Hash, std::equal_to<>> ids_;
+  std::uint32_t begin_of(std::int32_t id) const { return begins_[static_cast<std::size_t>(id)]; }
+
+  // The length of a token comes before it, 7 bits a byte, the least first.
+  static std::size_t stored_size(std::string_view token) {
+    std::size_t size = 1 + token.size();
+    for (std::size_t rest = token.size() >> 7; rest > 0; rest >>= 7) ++size;
+    return size;
+  }
+  std::uint32_t store(std::string_view token, const std::string& where) {
+    if (tokens_.empty()) tokens_.push_back('\0');
+    const std::size_t begin = tokens_.size();
+    if (stored_size(token) > std::numeric_limits<std::uint32_t>::max() - begin) fail(where + ": more than 4 GB of tokens");
+    std::size_t rest = token.size();
+    for (; rest > 127; rest >>= 7) tokens_.push_back(static_cast<char>(0x80 | (rest & 127)));
+    tokens_.push_back(static_cast<char>(rest));
+    tokens_.append(token);
+    longest_ = std::max(longest_, token.size());
+    return static_cast<std::uint32_t>(begin);
+  }
+  std::string_view stored(std::size_t at) const {
+    std::size_t size = 0;
+    for (int shift = 0;; shift += 7) {
+      const auto byte = static_cast<unsigned char>(tokens_[at++]);
+      size |= static_cast<std::size_t>(byte & 127) << shift;
+      if (byte < 128) return std::string_view(tokens_).substr(at, size);
+    }
+  }
+
+  // Where the token's id is, or would go.
+  std::size_t find_slot(std::string_view token) const {
+    const std::uint64_t hash = std::uint64_t{std::hash<std::string_view>()(token)} * 0x9E3779B97F4A7C15u;
+    std::size_t slot = (hash >> 32) * table_.size() >> 32;
+    while (table_[slot] != none && stored(begin_of(table_[slot])) != token)
+      if (++slot == table_.size()) slot = 0;
+    return slot;
+  }
+  // The same; makes room for one more first, by building the table anew.
+  std::size_t slot_for(std::string_view token) {
+    if (4 * (distinct_ + 1) > 3 * table_.size()) {
+      const std::size_t size = table_.size() + table_.size() / 2 + 16;
+      table_ = {};  // before the larger one
+      table_.assign(size, none);
+      for (std::size_t id = 0; id < begins_.size(); ++id)
+        if (begins_[id] != unused) table_[find_slot(stored(begins_[id]))] = static_cast<std::int32_t>(id);
+    }
+    return find_slot(token);
+  }
+  void take(std::size_t slot, std::int32_t id) {
+    distinct_ += table_[slot] == none;
+    table_[slot] = id;
+  }
+
+  std::string tokens_;
+  std::vector<std::uint32_t> begins_;  // by id
+  std::vector<std::int32_t> table_;    // ids by their token's hash; at least a quarter is `none`
+  std::size_t distinct_ = 0, longest_ = 0;
 };
 
 }  // namespace attend::text

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,10 +13,14 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/normalizer.hpp>
 #include <attend/text/sentencepiece.hpp>
+#include <attend/text/subword_model.hpp>
 #include <attend/text/vocabulary.hpp>
+#include <attend/text/wordpiece.hpp>
 
 namespace attend::text::detail {
 
@@ -29,7 +34,7 @@ class FolderConfig {
         model_(read(folder, "config.json")),
         where_((folder / "tokenizer_config.json").string()) {}
 
-  Part part() const { return Part(config_, where_); }
+  Part part() const { return Part(*config_, where_); }
 
   /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type of
   /// config.json, class) that fits, or nothing.
@@ -49,108 +54,112 @@ class FolderConfig {
   }
 
   /// The text of a special token such as "cls_token".
-  std::string token(const char* name, std::string otherwise) const {
-    for (const Json* source : {&config_, &specials_}) {
-      const auto at = source->find(name);
-      if (at == source->end() || at->is_null()) continue;
-      if (at->is_string()) return at->get<std::string>();
-      return Part(*at, where_ + "." + name).string("content");
+  std::string token(std::string_view name, std::string otherwise) const {
+    for (const auto* source : {&config_, &specials_}) {
+      const Part found(**source, where_);
+      if (!found.has(name)) continue;
+      return found.at(name).is_object() ? found.object(name).string("content") : found.string(name);
     }
     return otherwise;
   }
 
-  /// The "added_tokens" of a tokenizer.json: what the files list, and those of `specials` that exist.
-  Json added_tokens(const Json& vocab, const std::vector<std::pair<std::string, bool>>& specials) const {
-    Json out = Json::array();
-    const auto add = [&](const std::string& content, std::uint64_t id, bool special, bool lstrip) {
-      for (const Json& token : out)
-        if (token.value("content", "") == content) return;
-      out.push_back({{"id", id},
-                     {"content", content},
-                     {"special", special},
-                     {"single_word", false},
-                     {"lstrip", lstrip},
-                     {"rstrip", false},
-                     {"normalized", !special}});
+  /// Special tokens by their content; true where such a token takes the blanks before it along.
+  using Specials = std::vector<std::pair<std::string, bool>>;
+
+  /// What the files list, and those of `specials` that exist: in the model, or in `more` with an id.
+  AddedTokens added_tokens(const Vocabulary& model, const Normalizer& normalizer, const Specials& specials,
+                           const std::vector<std::pair<std::string, std::int32_t>>& more = {}) const {
+    AddedTokens out;
+    const Json none = Json::object();
+    const Part listed = part().has("added_tokens_decoder") ? part().object("added_tokens_decoder") : Part(none, where_);
+    const Part plain(*added_, where_ + "'s added_tokens.json");
+    const std::size_t limit = AddedTokens::id_limit(model.size() + listed.json().size() + added_->size() + more.size());
+    for (const auto& [key, value] : listed.json().get_ref<const Json::object_t&>()) {
+      if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
+        listed.error("\"" + key + "\" is not an id");
+      std::int32_t id = 0;
+      for (char digit : key) id = 10 * id + (digit - '0');
+      const Part token = listed.object(key);
+      token.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
+      out.add(AddedTokens::read(token), id, limit, model, normalizer, [&] { return token.where(); });
+    }
+    const auto add = [&](const std::string& content, std::int32_t id, bool special, bool lstrip) {
+      if (out.id(content) >= 0) return;
+      out.add({.content = content, .special = special, .lstrip = lstrip, .normalized = !special}, id, limit, model, normalizer,
+              [&] { return where_; });
     };
-    if (part().has("added_tokens_decoder")) {
-      const Part listed = part().part("added_tokens_decoder");
-      for (const auto& [key, value] : listed.json().items()) {
-        if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
-          listed.error("\"" + key + "\" is not an id");
-        Json token = value;
-        if (!token.is_object()) listed.error("\"" + key + "\" is not an object");
-        token["id"] = static_cast<std::uint64_t>(std::stoul(key));
-        out.push_back(token);
-      }
+    for (const auto& [content, lstrip] : specials) {
+      if (const auto id = model.id(content)) add(content, *id, true, lstrip);
+      if (plain.has(content)) add(content, plain.integer(content), true, lstrip);
     }
-    for (const auto& [content, lstrip] : specials)
-      for (const Json* ids : {&vocab, &added_}) {
-        const auto id = ids->contains(content) ? natural_number((*ids)[content]) : std::nullopt;
-        if (id) add(content, *id, true, lstrip);
-      }
-    for (const auto& [content, value] : added_.items()) {
-      const auto id = natural_number(value);
-      if (!id) fail(where_ + ": added_tokens.json: \"" + content + "\" has no id");
-      add(content, *id, false, false);
-    }
+    for (const auto& [content, id] : more) add(content, id, true, false);
+    for (const auto& [content, value] : added_->get_ref<const Json::object_t&>()) add(content, plain.integer(content), false, false);
+    out.finish();
     return out;
   }
 
  private:
-  static Json read(const std::filesystem::path& folder, const char* name) {
+  static std::shared_ptr<const Json> read(const std::filesystem::path& folder, const char* name) {
     std::error_code ignored;
     const auto path = folder / name;
-    if (folder.empty() || !std::filesystem::exists(path, ignored)) return Json::object();
-    Json out = parse_json(read_text(path), path.string());
-    if (!out.is_object()) fail(path.string() + ": expected an object");
+    if (folder.empty() || !std::filesystem::exists(path, ignored)) return share_json(Json::object());
+    std::shared_ptr<const Json> out = share_json(read_json(path));
+    if (!out->is_object()) attend::detail::fail_json_type(path.string() + ":", "an object", *out);
     return out;
   }
 
-  Part model_part() const { return Part(model_, where_ + "'s config.json"); }
+  Part model_part() const { return Part(*model_, where_ + "'s config.json"); }
 
-  Json config_, specials_, added_, model_;
+  std::shared_ptr<const Json> config_, specials_, added_, model_;
   std::string where_;
 };
 
+/// What stands for a tokenizer.json: the model itself, the other parts as a tokenizer.json would have them, and the added
+/// tokens, which need both.
+struct OldTokenizer {
+  SubwordModel model;
+  Json parts;
+  FolderConfig config;
+  FolderConfig::Specials specials;
+  std::optional<std::string> end_of_text = std::nullopt;  // comes behind the last id where no token is added otherwise
+
+  AddedTokens added_tokens(const Normalizer& normalizer) const {
+    const Vocabulary& vocabulary = model.vocabulary();
+    AddedTokens out = config.added_tokens(vocabulary, normalizer, specials);
+    if (!out.empty() || !end_of_text) return out;
+    return config.added_tokens(vocabulary, normalizer, {}, {{*end_of_text, static_cast<std::int32_t>(vocabulary.size())}});
+  }
+};
+
 /// BERT's vocab.txt; the folder (or none) says whether it is lower case.
-inline Json describe_wordpiece(const std::filesystem::path& path, const std::filesystem::path& folder) {
+inline OldTokenizer describe_wordpiece(const std::filesystem::path& path, const std::filesystem::path& folder) {
   const FolderConfig config(folder);
-  const Vocabulary vocabulary = Vocabulary::from_lines(path);
-  Json vocab = Json::object();
-  for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary.size()); ++id)
-    if (vocabulary.id(vocabulary.token(id)) == id) vocab[vocabulary.token(id)] = id;
   const std::string unk = config.token("unk_token", "[UNK]"), cls = config.token("cls_token", "[CLS]"),
                     sep = config.token("sep_token", "[SEP]"), pad = config.token("pad_token", "[PAD]"),
                     mask = config.token("mask_token", "[MASK]");
-  Json out = {
-      {"model", {{"type", "WordPiece"}, {"vocab", vocab}, {"unk_token", unk}}},
-      {"normalizer",
-       {{"type", "BertNormalizer"},
-        {"lowercase", config.part().boolean("do_lower_case", true)},
-        {"handle_chinese_chars", config.part().boolean("tokenize_chinese_chars", true)}}},
-      {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-      {"decoder", {{"type", "WordPiece"}}},
-      {"added_tokens",
-       config.added_tokens(vocab, {{pad, false}, {unk, false}, {cls, false}, {sep, false}, {mask, false}})}};
+  SubwordModel model(WordPieceModel(Vocabulary::from_lines(path), {.unk_token = unk}));
+  Json parts = {{"normalizer",
+                 {{"type", "BertNormalizer"},
+                  {"lowercase", config.part().boolean("do_lower_case", true)},
+                  {"handle_chinese_chars", config.part().boolean("tokenize_chinese_chars", true)}}},
+                {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                {"decoder", {{"type", "WordPiece"}}}};
   if (config.part().has("strip_accents"))
-    out["normalizer"]["strip_accents"] = config.part().boolean("strip_accents", false);
-  if (vocab.contains(cls) && vocab.contains(sep))
-    out["post_processor"] = {{"type", "BertProcessing"},
-                             {"cls", Json::array({cls, vocab[cls]})},
-                             {"sep", Json::array({sep, vocab[sep]})}};
-  return out;
+    parts["normalizer"]["strip_accents"] = config.part().boolean("strip_accents", false);
+  const auto cls_id = model.vocabulary().id(cls), sep_id = model.vocabulary().id(sep);
+  if (cls_id && sep_id)
+    parts["post_processor"] = {
+        {"type", "BertProcessing"}, {"cls", Json::array({cls, *cls_id})}, {"sep", Json::array({sep, *sep_id})}};
+  return {std::move(model), std::move(parts), config, {{pad, false}, {unk, false}, {cls, false}, {sep, false}, {mask, false}}};
 }
 
 /// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
 /// vocabulary with <s>, </s> and <mask> is RoBERTa's.
-inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::filesystem::path& merges_path,
-                         const std::filesystem::path& folder) {
+inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path, const std::filesystem::path& merges_path,
+                                 const std::filesystem::path& folder) {
   const FolderConfig config(folder);
-  const Json vocab = parse_json(read_text(vocab_path), vocab_path.string());
-  if (!vocab.is_object()) fail(vocab_path.string() + ": expected an object of token: id");
-  Json merges = Json::array();
-  for (auto& [left, right] : BpeModel::read_merges(merges_path)) merges.push_back(Json::array({left, right}));
+  SubwordModel model(BpeModel(Vocabulary::from_json(vocab_path), BpeModel::Options(), merges_path));
+  const Vocabulary& vocabulary = model.vocabulary();
 
   const std::string name = config.tokenizer_class({{"gpt2", "GPT2Tokenizer"},
                                                    {"roberta", "RobertaTokenizer"},
@@ -162,24 +171,21 @@ inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::fil
   };
   const bool roberta =
       is({"RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer"}) ||
-      (name.empty() && vocab.contains("<s>") && vocab.contains("</s>") && vocab.contains("<mask>"));
+      (name.empty() && vocabulary.id("<s>") && vocabulary.id("</s>") && vocabulary.id("<mask>"));
   const bool qwen = is({"Qwen2Tokenizer"});
   if (!roberta && !qwen && !name.empty() && !is({"GPT2Tokenizer", "CodeGenTokenizer"}))
     config.part().error("tokenizer_class " + name + " needs a tokenizer.json");
 
   Json byte_level = {{"type", "ByteLevel"},
                      {"add_prefix_space", config.part().boolean("add_prefix_space", false)}};
-  Json out = {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
-              {"pre_tokenizer", byte_level},
-              {"decoder", {{"type", "ByteLevel"}}}};
-  std::vector<std::pair<std::string, bool>> specials;
+  Json parts = {{"pre_tokenizer", byte_level}, {"decoder", {{"type", "ByteLevel"}}}};
+  FolderConfig::Specials specials;
   if (roberta) {
     const std::string cls = config.token("cls_token", "<s>"), sep = config.token("sep_token", "</s>");
-    if (!vocab.contains(cls) || !vocab.contains(sep))
-      fail(vocab_path.string() + ": no " + cls + " or no " + sep);
-    out["post_processor"] = {{"type", "RobertaProcessing"},
-                             {"cls", Json::array({cls, vocab[cls]})},
-                             {"sep", Json::array({sep, vocab[sep]})}};
+    const auto cls_id = vocabulary.id(cls), sep_id = vocabulary.id(sep);
+    if (!cls_id || !sep_id) fail(vocab_path.string() + ": no " + cls + " or no " + sep);
+    parts["post_processor"] = {
+        {"type", "RobertaProcessing"}, {"cls", Json::array({cls, *cls_id})}, {"sep", Json::array({sep, *sep_id})}};
     specials = {{cls, false},
                 {config.token("pad_token", "<pad>"), false},
                 {sep, false},
@@ -191,24 +197,17 @@ inline Json describe_bpe(const std::filesystem::path& vocab_path, const std::fil
                 {config.token("unk_token", "<|endoftext|>"), false},
                 {config.token("pad_token", "<|endoftext|>"), false}};
   }
-  if (qwen) {
-    byte_level["use_regex"] = false;
-    const Json cut = {{"type", "Split"},
-                      {"pattern",
-                       {{"Regex", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
-                                  R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
-                      {"behavior", "Isolated"}};
-    out["normalizer"] = {{"type", "NFC"}};
-    out["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({cut, byte_level})}};
-  }
-  Json& added = out["added_tokens"] = config.added_tokens(vocab, specials);
-  if (qwen && added.empty()) {
-    // Its vocab.json has no special token: the end of a text comes after the last word.
-    std::uint64_t next = 0;
-    for (const auto& [token, id] : vocab.items()) next = std::max(next, natural_number(id).value_or(0) + 1);
-    added = config.added_tokens({{specials[1].first, next}}, {specials[1]});
-  }
-  return out;
+  if (!qwen) return {std::move(model), std::move(parts), config, std::move(specials)};
+  byte_level["use_regex"] = false;
+  const Json cut = {{"type", "Split"},
+                    {"pattern",
+                     {{"Regex", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
+                                R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
+                    {"behavior", "Isolated"}};
+  parts["normalizer"] = {{"type", "NFC"}};
+  parts["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({cut, byte_level})}};
+  const std::string end_of_text = specials[1].first;  // which its vocab.json does not have
+  return {std::move(model), std::move(parts), config, std::move(specials), end_of_text};
 }
 
 struct SentencePieceFolder {
@@ -255,19 +254,14 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
        ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
 }
 
-/// The "added_tokens" of such a folder: the file's control symbols and unknown token, which are found in a text as they
+/// The added tokens of such a folder: the file's control symbols and unknown token, which are found in a text as they
 /// are in a tokenizer.json, T5's extra ids, Marian's target languages (>>fra<<), and what the folder's files list.
-inline Json sentencepiece_added_tokens(const std::filesystem::path& folder, const SentencePieceFolder& files,
-                                       const SentencePiece& file) {
+inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folder, const SentencePieceFolder& files,
+                                              const SentencePiece& file) {
   const FolderConfig config(folder);
   const Vocabulary& vocabulary = file.model.vocabulary();
-  std::vector<std::pair<std::string, bool>> specials;
-  Json ids = Json::object();
-  const auto add = [&](const std::string& token, std::size_t id) {
-    ids[token] = static_cast<std::uint64_t>(id);
-    specials.emplace_back(token, false);
-  };
-  const auto add_known = [&](std::int32_t id) { add(vocabulary.token(id), static_cast<std::size_t>(id)); };
+  FolderConfig::Specials specials;
+  const auto add_known = [&](std::int32_t id) { specials.emplace_back(vocabulary.token(id), false); };
   for (std::int32_t id : file.control) add_known(id);
   for (const auto& id : {file.bos, file.eos, file.unk})
     if (id) add_known(*id);
@@ -276,10 +270,12 @@ inline Json sentencepiece_added_tokens(const std::filesystem::path& folder, cons
     for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary.size()); ++id)
       if (vocabulary.contains(id) && vocabulary.token(id).starts_with(">>") && vocabulary.token(id).ends_with("<<")) add_known(id);
   // A model with fewer rows has no use for them.
+  std::vector<std::pair<std::string, std::int32_t>> more;
   const std::size_t pieces = vocabulary.size(), extra = static_cast<std::size_t>(files.extra_ids);
   if (extra < 10000 && (config.model_vocab_size() == 0 || pieces + extra <= config.model_vocab_size()))
-    for (std::size_t i = 0; i < extra; ++i) add("<extra_id_" + std::to_string(i) + ">", pieces + extra - 1 - i);
-  return config.added_tokens(ids, specials);
+    for (std::size_t i = 0; i < extra; ++i)
+      more.emplace_back("<extra_id_" + std::to_string(i) + ">", static_cast<std::int32_t>(pieces + extra - 1 - i));
+  return config.added_tokens(vocabulary, {}, specials, more);
 }
 
 }  // namespace attend::text::detail

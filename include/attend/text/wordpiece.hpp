@@ -148,8 +148,7 @@ inline std::string decode_wordpiece(std::string_view token, bool first, std::str
       {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : rules)
-    for (std::size_t at = 0; (at = out.find(from, at)) != std::string::npos; at += to.size())
-      out.replace(at, from.size(), to);
+    if (out.find(from) != std::string::npos) out = replace_all(out, from, to);
   return out;
 }
 
@@ -205,7 +204,7 @@ class WordPiece {
   std::optional<std::int32_t> token_to_id(std::string_view token) const {
     return model_.vocabulary().id(token);
   }
-  const std::string& id_to_token(std::int32_t id) const { return model_.vocabulary().token(id); }
+  std::string id_to_token(std::int32_t id) const { return std::string(model_.vocabulary().token(id)); }
 
  private:
   BertNormalizer normalizer_;
@@ -238,10 +237,10 @@ inline WordPieceModel read_wordpiece_model(const Part& part) {
 }  // namespace detail
 
 inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& path) {
-  const Json json = parse_json(read_text(path), path.string());
-  const Part root(json, path.string());
-  const Part normalizer = root.part("normalizer"), splitter = root.part("pre_tokenizer"),
-             model = root.part("model");
+  const auto json = share_json(read_json(path));
+  const Part root(*json, path.string());
+  const Part normalizer = root.object("normalizer"), splitter = root.object("pre_tokenizer"),
+             model = root.object("model");
   if (normalizer.string("type") != "BertNormalizer") normalizer.error("expected a BertNormalizer");
   if (splitter.string("type") != "BertPreTokenizer") splitter.error("expected a BertPreTokenizer");
   // Files of tokenizers before 0.9 leave the model's type out.

@@ -1,0 +1,165 @@
+// Rows: what every layer that works row by row takes, and the checks at the boundary of a layer.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <Eigen/Core>
+
+#include <attend/core/context.hpp>
+#include <attend/core/overlap.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend {
+
+/// [..., width] as rows of `width` elements that follow each other, `stride` elements from one row to the next: implicit
+/// from tensors and views of any rank up to 8 (one axis is one row) and from Eigen's row-major matrices; T may be const.
+/// It refers to their data. The shape stays what it was. Which views are rows is checked by the layer that takes them: the
+/// last axis is contiguous and the leading ones are evenly spaced (0, a broadcast, is a spacing of inputs).
+template <class T>
+class Rows {
+ public:
+  using Scalar = std::remove_const_t<T>;
+  static constexpr std::size_t kMaxRank = 8;
+
+  Rows() = default;
+  template <class U, int Rank>
+    requires(Rank >= 1 && Rank <= static_cast<int>(kMaxRank) && std::is_convertible_v<U (*)[], T (*)[]>)
+  Rows(const TensorView<U, Rank>& view) : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
+    for (std::size_t i = 0; i < rank_; ++i) shape_[i] = view.shape()[i];
+    const detail::RowSpacing rows = detail::row_spacing(view.shape(), view.strides());
+    count_ = rows.count, stride_ = rows.stride;
+    const bool contiguous = width_ <= 1 || view.strides().back() == 1 || count_ == 0;
+    fault_ = !contiguous ? Fault::gaps : !rows.even ? Fault::uneven : Fault::none;
+  }
+  template <int Rank>
+  Rows(Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
+  template <int Rank>
+    requires std::is_const_v<T>
+  Rows(const Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
+  template <class Derived>
+    requires std::is_convertible_v<const Derived&, TensorView<T, 2>>
+  Rows(const Eigen::DenseBase<Derived>& m) : Rows(TensorView<T, 2>(m.derived())) {}
+  template <class Derived>
+    requires(!std::is_const_v<T> && std::is_convertible_v<Derived&, TensorView<T, 2>>)
+  Rows(Eigen::DenseBase<Derived>& m) : Rows(TensorView<T, 2>(m.derived())) {}
+  Rows(const Rows<Scalar>& other)
+    requires std::is_const_v<T>
+      : data_(other.data_), count_(other.count_), width_(other.width_), stride_(other.stride_), rank_(other.rank_),
+        fault_(static_cast<Fault>(other.fault_)), shape_(other.shape_) {}
+
+  T* data() const { return data_; }
+  T* row(Index r) const { return data_ + r * stride_; }
+  Index count() const { return count_; }
+  Index width() const { return width_; }
+  Index stride() const { return stride_; }
+  bool empty() const { return count_ == 0 || width_ == 0; }
+  /// The shape that the rows came with.
+  std::span<const Index> shape() const { return {shape_.data(), rank_}; }
+  /// The rows as a matrix, without that shape. [count, width]
+  TensorView<T, 2> view() const { return {data_, {count_, width_}, {stride_, 1}, {}}; }
+
+  /// All of it but the last size.
+  std::span<const Index> leading() const { return shape().first(rank_ > 0 ? rank_ - 1 : 0); }
+
+  /// Error of `who` where the view was none of rows of `width` elements.
+  void check(const char* who, Index width) const {
+    if (width_ != width || rank_ == 0) fail_width(who, width);
+    if (fault_ != Fault::none) fail_fault(who);
+  }
+  /// The same of an output, whose shape is [leading…, width] and whose rows do not overlap each other.
+  void check_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
+    bool fits = width_ == width && rank_ == leading_sizes.size() + 1;
+    for (std::size_t i = 0; fits && i + 1 < rank_; ++i) fits = shape_[i] == leading_sizes[i];
+    if (!fits) fail_output(who, leading_sizes, width);
+    if (fault_ != Fault::none) fail_fault(who);
+    if (count_ > 1 && (stride_ < 0 ? -stride_ : stride_) < width_) fail_rows(who);
+  }
+
+ private:
+  template <class>
+  friend class Rows;
+  enum class Fault : unsigned char { none, gaps, uneven };
+
+  [[noreturn]] void fail_width(const char* who, Index width) const {
+    fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
+  }
+  [[noreturn]] void fail_fault(const char* who) const {
+    const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
+    if (fault_ == Fault::gaps) fail(view + " the last axis must be contiguous" + kCopy);
+    fail(view + " the leading axes are not evenly spaced" + kCopy);
+  }
+  [[noreturn]] void fail_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
+    std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
+    expected.push_back(width);
+    fail_shape(std::string(who) + " (output)", to_string(expected), shape());
+  }
+  [[noreturn]] void fail_rows(const char* who) const {
+    fail(std::string(who) + ": rows of shape " + to_string(shape()) + " overlap each other: they are " +
+         std::to_string(stride_) + " elements apart");
+  }
+  static constexpr const char* kCopy = "; copy it first, by Tensor(view) or attend::copy";
+
+  T* data_ = nullptr;
+  Index count_ = 0, width_ = 0, stride_ = 0;
+  std::size_t rank_ = 0;
+  Fault fault_ = Fault::none;
+  std::array<Index, kMaxRank> shape_{};
+};
+
+namespace detail {
+/// A view under the name that an error gives it.
+struct Operand {
+  const char* name;
+  Layout layout;
+};
+[[noreturn]] inline void fail_overlap(const char* who, const char* out, const char* other) {
+  if (other == nullptr) fail(std::string(who) + ": elements of " + out + " overlap each other");
+  fail(std::string(who) + ": " + out + " overlaps " + other);
+}
+/// Error where `out` shares an element with an operand, or its elements with each other. Views without data share none.
+inline void check_apart(const Context& context, const char* who, const Operand& out, std::initializer_list<Operand> others) {
+  if (context.measuring() || out.layout.data == nullptr) return;
+  if (overlaps_itself(out.layout)) fail_overlap(who, out.name, nullptr);
+  for (const Operand& other : others)
+    if (overlap(out.layout, other.layout)) fail_overlap(who, out.name, other.name);
+}
+/// Error where `out` shares an element with x, and is not x itself, or its elements with each other.
+template <class Out, class X>
+void check_in_place(const Context& context, const char* who, const Out& out, const X& x) {
+  if (context.measuring()) return;
+  if (overlaps_itself(out)) fail_overlap(who, "out", nullptr);
+  if (!same_places(out, x) && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
+}
+
+/// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or apart from it.
+template <class Scalar>
+void check_rows_in_place(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                         Index width) {
+  x.check(who, width);
+  out.check_output(who, x.leading(), width);
+  check_in_place(context, who, out.view(), x.view());
+}
+
+/// Error of a layer that has parameters without values.
+template <class Layer>
+void check_assigned(const Context& context, const char* who, const Layer& layer) {
+  if (layer.assigned() || context.measuring()) return;
+  // `parameters` hands out what may be written, but is only asked for names.
+  const_cast<Layer&>(layer).parameters([who](const std::string& name, const auto& parameter) {
+    const Index missing = parameter.unassigned_rows();
+    if (missing == 0) return;
+    const std::string text = std::string(who) + ": parameter " + name + " was never assigned";
+    fail(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " + std::to_string(parameter.rows()) + " rows"
+                                    : text);
+  });
+  fail(std::string(who) + ": the layer was moved from");
+}
+}  // namespace detail
+
+}  // namespace attend

@@ -1,0 +1,398 @@
+// Each allocation fails once: no leak, no std::terminate, an exception that a caller expects, and objects that work on.
+// Counted are malloc and its kin, which operator new calls; blocks that are alive are counted, too.
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <attend/attend.hpp>
+#include <attend/model/text_generator.hpp>
+#include <attend/model/translator.hpp>
+
+#include "support.hpp"
+#include "tiny_models.hpp"
+
+#if defined(__has_feature)
+#define ATTEND_TEST_HAS_FEATURE(x) __has_feature(x)
+#else
+#define ATTEND_TEST_HAS_FEATURE(x) 0
+#endif
+#if !defined(__GLIBC__) || defined(__SANITIZE_THREAD__) || ATTEND_TEST_HAS_FEATURE(thread_sanitizer) || ATTEND_TEST_HAS_FEATURE(memory_sanitizer)
+TEST(AllocationFailure, ChangesNothing) { GTEST_SKIP() << "the allocations of this build cannot be replaced"; }
+#else
+
+namespace {
+std::atomic<long> countdown{-1};  // the allocation that fails; below 0: none
+std::atomic<long> alive{0};       // blocks
+std::atomic<bool> failed{false};
+
+bool fails() {
+  if (countdown.load(std::memory_order_relaxed) < 0 || countdown.fetch_sub(1) != 0) return false;
+  failed = true;
+  return true;
+}
+void* counted(void* p) {
+  if (p != nullptr) ++alive;
+  return p;
+}
+}  // namespace
+
+#if defined(__SANITIZE_ADDRESS__) || ATTEND_TEST_HAS_FEATURE(address_sanitizer)
+#define ATTEND_TEST_REAL(name) __interceptor_##name
+#else
+#define ATTEND_TEST_REAL(name) __libc_##name
+#endif
+extern "C" {
+void* ATTEND_TEST_REAL(malloc)(std::size_t);
+void* ATTEND_TEST_REAL(calloc)(std::size_t, std::size_t);
+void* ATTEND_TEST_REAL(realloc)(void*, std::size_t);
+void* ATTEND_TEST_REAL(memalign)(std::size_t, std::size_t);
+void ATTEND_TEST_REAL(free)(void*);
+void* malloc(std::size_t n) { return fails() ? nullptr : counted(ATTEND_TEST_REAL(malloc)(n)); }
+void* calloc(std::size_t n, std::size_t size) { return fails() ? nullptr : counted(ATTEND_TEST_REAL(calloc)(n, size)); }
+void* realloc(void* p, std::size_t n) {
+  if (fails()) return nullptr;
+  void* moved = ATTEND_TEST_REAL(realloc)(p, n);
+  if (p == nullptr) counted(moved);
+  return moved;
+}
+void* memalign(std::size_t alignment, std::size_t n) { return fails() ? nullptr : counted(ATTEND_TEST_REAL(memalign)(alignment, n)); }
+void* aligned_alloc(std::size_t alignment, std::size_t n) { return memalign(alignment, n); }
+int posix_memalign(void** p, std::size_t alignment, std::size_t n) { return (*p = memalign(alignment, n)) != nullptr ? 0 : ENOMEM; }
+void free(void* p) {
+  if (p != nullptr) --alive;
+  ATTEND_TEST_REAL(free)(p);
+}
+}
+// As the standard library's, so that a sanitizer's do not come between.
+void* operator new(std::size_t n) {
+  if (void* p = std::malloc(n > 0 ? n : 1)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t n, std::align_val_t alignment) {
+  if (void* p = memalign(static_cast<std::size_t>(alignment), n > 0 ? n : 1)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return std::malloc(n > 0 ? n : 1); }
+void* operator new(std::size_t n, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return memalign(static_cast<std::size_t>(alignment), n > 0 ? n : 1);
+}
+void* operator new[](std::size_t n) { return ::operator new(n); }
+void* operator new[](std::size_t n, std::align_val_t alignment) { return ::operator new(n, alignment); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace {
+using namespace attend;
+using namespace attend_test;
+
+/// call() with the n-th allocation failing, for every n there is, and then again: after a failure the second time must
+/// give what a run without failures gives. `make` makes what the call works on; all of it is gone at the end.
+template <class Make, class Call>
+void fail_each(const char* what, Make make, Call call) {
+  SCOPED_TRACE(what);
+  const auto expected = [&] {
+    auto object = make();
+    return call(object);
+  }();
+  for (long n = 0;; n += 1 + n / 100) {
+    const long before = alive;
+    bool same = true;
+    {
+      auto object = make();
+      failed = false;
+      countdown = n;
+      try {
+        const auto result = call(object);
+        countdown = -1;
+        same = result == expected;
+      } catch (const std::bad_alloc&) {
+        countdown = -1;
+      } catch (const Error&) {  // the system's own calls failed, or threads
+        countdown = -1;
+      } catch (const std::exception& error) {
+        countdown = -1;
+        ADD_FAILURE() << "allocation " << n << " left by " << error.what();
+      }
+      if (failed) same = same && call(object) == expected;
+    }
+    ASSERT_TRUE(same) << "another result after allocation " << n << " has failed";
+    ASSERT_EQ(alive, before) << "a leak after allocation " << n << " has failed";
+    if (!failed) return;
+  }
+}
+template <class T, int Rank>
+std::vector<T> values(const Tensor<T, Rank>& t) {
+  return {t.span().begin(), t.span().end()};
+}
+const auto nothing = [] { return 0; };
+
+TEST(AllocationFailure, IsSeen) {
+  failed = false;
+  countdown = 1;
+  const auto first = std::make_unique<int>(1);
+  EXPECT_THROW(std::make_unique<int>(2), std::bad_alloc);
+  EXPECT_TRUE(failed);
+  countdown = 0;
+  EXPECT_THROW(AlignedArray<float>(5), std::bad_alloc);
+  const long before = alive;
+  auto leaked = std::make_unique<int>(3);
+  EXPECT_EQ(alive, before + 1);
+}
+
+TEST(AllocationFailure, OfContextsAndLayers) {
+  fail_each("Context", nothing, [](int) { return Context(1).threads(); });
+  fail_each("Context of 3 threads", nothing, [](int) {
+    Context context(3);
+    std::atomic<int> calls{0};
+    context.parallel(10, 3, [&](Index, int) { ++calls; });
+    return calls.load();
+  });
+  fail_each("Context with an executor", nothing, [](int) {
+    Context context(ContextOptions{.threads = 3, .executor = [](Index n, FunctionRef<void(Index)> task) { while (n > 0) task(--n); }});
+    std::atomic<int> calls{0};
+    context.parallel(10, 3, [&](Index, int) { ++calls; });
+    return calls.load();
+  });
+  fail_each("Linear", nothing, [](int) {
+    Linear<float> layer({.in_features = 20, .out_features = 20});
+    fill_parameters<float>(layer);
+    const Linear<float> copy = layer;
+    return copy.options().in_features;
+  });
+  fail_each("Encoder", nothing, [](int) {
+    const Encoder<float> layer({.block = {.embed_dim = 16, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2, .final_norm = true});
+    const Encoder<float> copy = layer;
+    return copy.layers().size();
+  });
+  // What holds arrays says that its copies may fail; else the program ends where they do.
+  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<AlignedArray<float>>));
+  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Tensor<float, 2>>));
+  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Linear<float>>));
+  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Rotary<float>>));
+  fail_each("a copy", [] { return std::pair(Linear<float>({.in_features = 20, .out_features = 20}), Linear<float>({.in_features = 5, .out_features = 5})); },
+            [](std::pair<Linear<float>, Linear<float>>& layers) {
+              layers.second = layers.first;
+              return layers.second.options().in_features;
+            });
+  fail_each("a tensor's copy", [] { return std::pair(Tensor<float, 2>({20, 20}, 1.0f), Tensor<float, 2>({2, 2})); },
+            [](std::pair<Tensor<float, 2>, Tensor<float, 2>>& tensors) {
+              const auto sound = [](const Tensor<float, 2>& t) { return t.numel() == t.size(0) * t.size(1); };
+              try {
+                tensors.second = tensors.first;
+              } catch (const std::bad_alloc&) {
+                EXPECT_TRUE(sound(tensors.second));
+                throw;
+              }
+              return sound(tensors.second);
+            });
+  fail_each("Rotary", nothing, [](int) { return Rotary<float>({.head_dim = 8}).options().head_dim; });
+}
+
+TEST(AllocationFailure, OfTheFirstForward) {
+  Encoder<float> encoder({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2});
+  fill_parameters<float>(encoder);
+  Encoder<double> doubles({.block = {.embed_dim = 16, .num_heads = 2, .dim_feedforward = 16}});
+  fill_parameters<double>(doubles);
+  const auto x = random_tensor<float, 3>({2, 60, 32});
+  const auto small = random_tensor<double, 3>({2, 50, 16});
+  Tensor<float, 3> average({2, 60, 60}), y(x.shape());
+  for (const int threads : {1, 2}) {
+    const auto make = [=] { return std::make_unique<Context>(threads); };
+    fail_each("Encoder", make, [&](const std::unique_ptr<Context>& context) {
+      encoder.forward(*context, x, {.mask = causal()}, y.view());
+      return values(y);
+    });
+    fail_each("average_weights", make, [&](const std::unique_ptr<Context>& context) {
+      encoder.layers()[0].forward(*context, x, {.average_weights = average.view()}, y.view());
+      return values(average);
+    });
+    fail_each("an Encoder of doubles", make, [&](const std::unique_ptr<Context>& context) {
+      Tensor<double, 3> out(small.shape());
+      doubles.forward(*context, small, {}, out.view());
+      return values(out);
+    });
+  }
+  const auto default_workspace = [] { return default_context().workspace().clear(), 0; };
+  fail_each("operator()", default_workspace, [&](int) {
+    const auto result = values(encoder(x));
+    default_context().workspace().clear();
+    return result;
+  });
+}
+
+TEST(AllocationFailure, OfCaches) {
+  const auto some = random_tensor<float, 4>({2, 2, 100, 8}), more = random_tensor<float, 4>({2, 2, 250, 8}, 2);
+  const auto make = [&] {
+    auto cache = std::make_unique<KVCache<float>>(KVCacheOptions{.batch = 2, .num_kv_heads = 2, .head_dim = 8});
+    cache->append(some, some);
+    return cache;
+  };
+  const auto contents = [](const KVCache<float>& cache) {  // as a number, so that nothing is allocated
+    double sum = 0;
+    std::array<float, 8> key, value;
+    for (Index b = 0; b < cache.batch(); ++b)
+      for (Index t = 0; t < cache.length(b); ++t) {
+        cache.read(b, 1, t, key, value);
+        sum = sum * 0.9 + static_cast<double>(key[0] + key[7] + 2 * value[3]);
+      }
+    return sum;
+  };
+  fail_each("append", make, [&](const std::unique_ptr<KVCache<float>>& cache) {
+    cache->append(more, more);
+    return contents(*cache);
+  });
+  fail_each("reserve", make, [&](const std::unique_ptr<KVCache<float>>& cache) {
+    cache->reserve(1000);
+    return contents(*cache);
+  });
+  fail_each("reorder", make, [&](const std::unique_ptr<KVCache<float>>& cache) {
+    cache->reorder(std::vector<Index>{0, 1});
+    return contents(*cache);
+  });
+  fail_each("fork", make, [&](const std::unique_ptr<KVCache<float>>& cache) {
+    KVCache<float> copy = *cache;
+    copy.fork(*cache, 1);
+    copy.append(2, more[0], more[0]);
+    return contents(copy);
+  });
+}
+
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const char* name) : path_(std::filesystem::temp_directory_path() / (std::string("attend_allocation_failure_") + name)) {}
+  ~TemporaryFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+TEST(AllocationFailure, OfFiles) {
+  Encoder<float> encoder({.block = {.embed_dim = 8, .num_heads = 2, .dim_feedforward = 8}});
+  fill_parameters<float>(encoder);
+  const TemporaryFile file("weights.safetensors"), other("other.safetensors");
+  fail_each("save", nothing, [&](int) {
+    save(encoder, other.path());
+    return std::filesystem::file_size(other.path());
+  });
+  save(encoder, file.path());
+  const auto x = random_tensor<float, 3>({1, 3, 8});
+  const auto expected = encoder(x);
+  fail_each("load", nothing, [&](int) {
+    Encoder<float> loaded(encoder.options());
+    load(loaded, SafeTensors(file.path()));
+    return values(loaded(x)) == values(expected);
+  });
+  fail_each("load again into one layer", [&] { return Encoder<float>(encoder.options()); },
+            [&](Encoder<float>& loaded) {
+              load(loaded, SafeTensors(file.path()));
+              return values(loaded(x)) == values(expected);
+            });
+}
+
+const char* const kTokenizer = R"({
+  "version": "1.0", "truncation": null, "padding": null,
+  "added_tokens": [{"id": 5, "content": "<end>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+  "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]},
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  "post_processor": null, "decoder": {"type": "ByteLevel"},
+  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+            "fuse_unk": false, "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120ab": 4, "<end>": 5}, "merges": ["a b", "\u0120 ab"]}})";
+
+// nlohmann's destructor of a value allocates (a stack of what is inside), and ends the program where that fails.
+TEST(AllocationFailure, DISABLED_OfTokenizerFiles) {
+  const TemporaryFile file("tokenizer.json");
+  std::ofstream(file.path()) << kTokenizer;
+  fail_each("a tokenizer", nothing, [&](int) {
+    const text::Tokenizer tokenizer = text::Tokenizer::open(file.path());
+    return tokenizer.decode(tokenizer.encode("AB ab<end>ba"));
+  });
+}
+
+TEST(AllocationFailure, OfTokenizers) {
+  const TemporaryFile file("tokenizer.json");
+  std::ofstream(file.path()) << kTokenizer;
+  const text::Tokenizer tokenizer = text::Tokenizer::open(file.path());
+  fail_each("a text", nothing, [&](int) { return tokenizer.encode("AB ab<end>ba, and w\u00e4rmer: \u4e16"); });
+  fail_each("ids", nothing, [&](int) { return tokenizer.decode(std::vector<std::int32_t>{0, 1, 2, 3, 4, 5}); });
+  fail_each("ids one by one", nothing, [&](int) {
+    text::StreamingDecoder decoder(tokenizer);
+    std::string text;
+    for (std::int32_t id = 0; id < 6; ++id) text += decoder.push(id);
+    return text + decoder.finish();
+  });
+}
+
+TEST(AllocationFailure, OfModels) {
+  const std::vector<std::int32_t> ids = random_ids(40, 40);
+  const TensorView<const std::int32_t, 2> batch(ids.data(), {2, 20});
+  const std::vector<Index> offsets{0, 15, 40};
+  fail_each("BertModel", nothing, [](int) { return tiny_bert().options().vocab_size; });
+  fail_each("CausalLM", nothing, [](int) { return tiny_causal_lm().options().vocab_size; });
+  fail_each("Seq2Seq", nothing, [](int) { return tiny_seq2seq().options().source_vocab_size; });
+  const BertModel<float> bert = tiny_bert();
+  const CausalLM<float> lm = tiny_causal_lm();
+  const Seq2Seq<float> seq2seq = tiny_seq2seq();
+  for (const int threads : {1, 2}) {
+    const auto make = [=] { return std::make_unique<Context>(threads); };
+    fail_each("bert.forward", make, [&](const std::unique_ptr<Context>& context) {
+      Tensor<float, 2> states({40, 32});
+      bert.forward(*context, ids, {}, offsets, states.view());
+      return values(states);
+    });
+    fail_each("lm.logits", make, [&](const std::unique_ptr<Context>& context) { return values(lm.logits(*context, batch)); });
+    fail_each("seq2seq", make, [&](const std::unique_ptr<Context>& context) {
+      const Tensor<float, 3> memory = seq2seq.encode(*context, batch);
+      DecoderCache<float> cache = seq2seq.make_cache(*context, memory);
+      return values(seq2seq.decode(*context, batch, cache));
+    });
+  }
+}
+
+TEST(AllocationFailure, OfGeneration) {
+  const auto model = std::make_shared<const CausalLM<float>>(tiny_causal_lm());
+  const std::vector<std::vector<std::int32_t>> prompts{random_ids(10, 40), random_ids(13, 40, 2)};
+  Context context;
+  for (GenerationOptions options : {GenerationOptions{.max_new_tokens = 6}, GenerationOptions{.max_new_tokens = 6, .temperature = 1, .top_k = 9, .top_p = 0.8},
+                                    GenerationOptions{.max_new_tokens = 4, .num_beams = 3}}) {
+    options.eos_token_ids.emplace();
+    const auto ids = [&](Generator& generator, std::size_t count) {
+      std::vector<std::int32_t> all;
+      for (const Generation& g : generator.generate(context, std::span(prompts).first(count), options)) all.insert(all.end(), g.ids.begin(), g.ids.end());
+      return all;
+    };
+    fail_each("one prompt", [&] { return Generator(model); }, [&](Generator& generator) { return ids(generator, 1); });
+    fail_each("two prompts", [&] { return Generator(model); }, [&](Generator& generator) { return ids(generator, 2); });
+    fail_each("a conversation", [&] {
+      Generator generator(model);
+      generator.generate(context, random_ids(12, 40), options);
+      return generator;
+    }, [&](Generator& generator) { return ids(generator, 1); });
+  }
+  const Seq2Seq<float> seq2seq = tiny_seq2seq();
+  for (const Index beams : {1, 3})
+    fail_each("seq2seq", nothing, [&](int) { return generate(context, seq2seq, prompts[0], {.max_new_tokens = 5, .num_beams = beams}); });
+}
+
+}  // namespace
+#endif

@@ -1,0 +1,32 @@
+// Runs what must have the same bits on every instruction set that has FMA.
+#pragma once
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include <attend/kernel/dispatch.hpp>
+
+namespace attend_test {
+
+/// f(), with set_isa at each one that this machine runs and whose bits are promised. Without kernels, nothing.
+template <class F>
+void on_each_isa([[maybe_unused]] F&& f) {
+#if ATTEND_HAS_KERNELS
+  const attend::Isa chosen = attend::isa();
+#if defined(__aarch64__)
+  const attend::Isa with_fma[] = {attend::Isa::baseline};
+#else
+  const attend::Isa with_fma[] = {attend::Isa::avx2, attend::Isa::avx512};
+#endif
+  for (attend::Isa isa : with_fma) {
+    if (!attend::kernel::runs(isa)) continue;
+    SCOPED_TRACE(attend::to_string(isa));
+    attend::set_isa(isa);
+    f();
+  }
+  attend::set_isa(chosen);
+#endif
+}
+
+}  // namespace attend_test

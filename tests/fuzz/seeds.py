@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Writes seeds for the fuzz targets: seeds.py DIR makes DIR/TARGET/N."""
+
+import json
+import pathlib
+import struct
+import sys
+
+folder = pathlib.Path(sys.argv[1])
+count = {}
+
+
+def seed(target, content):
+    (folder / target).mkdir(parents=True, exist_ok=True)
+    number = count[target] = count.get(target, 0) + 1
+    (folder / target / str(number)).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def safetensors(header, data):
+    text = json.dumps(header).encode()
+    seed("safetensors", struct.pack("<Q", len(text)) + text + data)
+
+
+safetensors({}, b"")
+safetensors({"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+             "b": {"dtype": "BF16", "shape": [], "data_offsets": [16, 18]}}, bytes(18))
+safetensors({name: {"dtype": name, "shape": [1], "data_offsets": [8 * i, 8 * i + 8]} for i, name in enumerate(["F64", "I64", "U64"])}, bytes(24))
+safetensors({"a": {"dtype": "BOOL", "shape": [0, 3], "data_offsets": [0, 0], "more": [1, {"x": None}]}}, b"")
+
+size = {"vocab_size": 10, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "max_position_embeddings": 16}
+for model in "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bert", "roberta", "modernbert", "distilbert":
+    seed("config", json.dumps({"model_type": model, **size, "rms_norm_eps": 1e-6, "rope_theta": 1e4, "hidden_act": "silu",
+                               "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                                                "original_max_position_embeddings": 8}, "eos_token_id": [1, 2]}))
+seed("config", json.dumps({"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 10, "n_positions": 8}))
+seed("config", json.dumps({"model_type": "bloom", "hidden_size": 8, "n_layer": 1, "n_head": 2, "vocab_size": 10}))
+for model in "t5", "marian", "bart":
+    seed("config", json.dumps({"model_type": model, "is_encoder_decoder": True, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2,
+                               "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+                               "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 10, "max_position_embeddings": 16, "pad_token_id": 0,
+                               "eos_token_id": 1, "decoder_start_token_id": 0}))
+
+models = [{"type": "WordLevel", "vocab": {"a": 0, "b": 1, "[UNK]": 2}, "unk_token": "[UNK]"},
+          {"type": "WordPiece", "vocab": {"a": 0, "##b": 1, "[UNK]": 2}, "unk_token": "[UNK]", "max_input_chars_per_word": 10},
+          {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "<0x41>": 3}, "merges": ["a b"], "unk_token": "b", "byte_fallback": True, "fuse_unk": True},
+          {"type": "BPE", "vocab": {"a": 0, "##b": 1, "ab": 2, "a</w>": 3}, "merges": [["a", "##b"]], "continuing_subword_prefix": "##", "end_of_word_suffix": "</w>"},
+          {"type": "Unigram", "vocab": [["<unk>", 0.0], ["a", -1.5], ["ab", -2]], "unk_id": 0}]
+pattern = {"Regex": "'s| ?\\p{L}+|\\s+(?!\\S)|[^\\w]"}
+steps = [("normalizer", n) for n in [{"type": "BertNormalizer"}, {"type": "NFKC"}, {"type": "Strip"}, {"type": "Prepend", "prepend": "_"}, {"type": "Nmt"},
+                                     {"type": "Replace", "pattern": pattern, "content": "x"}, {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAAA"},
+                                     {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]}]]
+steps += [("pre_tokenizer", p) for p in [{"type": "ByteLevel"}, {"type": "BertPreTokenizer"}, {"type": "Whitespace"}, {"type": "WhitespaceSplit"},
+                                         {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}, {"type": "Digits", "individual_digits": True},
+                                         {"type": "Punctuation", "behavior": "MergedWithNext"}, {"type": "CharDelimiterSplit", "delimiter": "b"},
+                                         {"type": "Split", "pattern": pattern, "behavior": "Contiguous", "invert": True},
+                                         {"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "ByteLevel"}]}]]
+steps += [("decoder", d) for d in [{"type": "ByteLevel"}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "WordPiece"}, {"type": "BPEDecoder"},
+                                   {"type": "Metaspace", "replacement": "_"}, {"type": "Strip", "content": " ", "start": 1, "stop": 1},
+                                   {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "a"}, "content": " "}, {"type": "Fuse"}]}]]
+steps += [("post_processor", {"type": "BertProcessing", "sep": ["b", 1], "cls": ["a", 0]}),
+          ("post_processor", {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "a", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                              "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                              "special_tokens": {"a": {"id": "a", "ids": [0], "tokens": ["a"]}}})]
+for i, (name, step) in enumerate(steps):
+    seed("tokenizer", json.dumps({"version": "1.0", "model": models[i % len(models)], name: step,
+                                  "added_tokens": [{"id": 9, "content": "<s>", "special": True, "lstrip": True, "single_word": i % 2 == 0, "normalized": i % 3 == 0}]}))
+for model in models:
+    seed("tokenizer", json.dumps({"model": model}))
+
+seed("vocab_and_merges", '{"a":0,"b":1,"ab":2,"\\u0120":3,"\\u0120ab":4}\n\n#version: 0.2\na b\n\u0120 ab\n')
+seed("vocab_and_merges", '{"<s>":0,"</s>":1,"<mask>":2,"a":30}\n\n')
+seed("vocab_txt", "[UNK]\r\n[CLS]\na\n##b\nab \n\n\u00e9\n")
+
+
+def field(number, kind, value):
+    return bytes([number << 3 | kind]) + (bytes([len(value)]) + value if kind == 2 else value)
+
+
+def piece(text, score, kind):
+    return field(1, 2, field(1, 2, text.encode()) + field(2, 5, struct.pack("<f", score)) + field(3, 0, bytes([kind])))
+
+
+for kind in 1, 2:
+    seed("pieces", piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("\u2581", -1, 1) + piece("a", -2, 1) + piece("b", -3, 1) +
+         piece("ab", -1.5, 1) + field(2, 2, field(3, 0, bytes([kind]))) + field(3, 2, field(1, 2, b"identity")))
+
+for text in ["", "ab aab a", "Hello, world!  It's\t\n 12", "\u00e9\u0301\ufdfa\U0001f600\u4f60\u597d<x> <unk>", "\0\x01\x7f", "\u2581a\u2581 aba"]:
+    seed("texts", text)
+seed("texts", b"\xff\xe4\xbd a\xc0\x80 \xed\xa0\x80")
+seed("texts", b"ab " * 300)

@@ -1,0 +1,228 @@
+// What any number of threads may do at once. ThreadSanitizer sees what a plain run does not.
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <queue>
+#include <thread>
+#include <vector>
+
+#include <attend/attend.hpp>
+
+#include "support.hpp"
+#include "tiny_models.hpp"
+
+namespace {
+using namespace attend;
+using namespace attend_test;
+
+/// f(0) … f(n - 1), each on a thread of its own, which begin together.
+template <class F>
+void at_once(int n, F&& f) {
+  std::atomic<int> ready{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < n; ++i)
+    threads.emplace_back([&, i] {
+      ++ready;
+      while (ready < n) std::this_thread::yield();
+      f(i);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Threads, MakeAndDestroyContextsAtOnce) {  // the first case: the kernels are chosen by many threads, too
+  const auto q = random_tensor<float, 4>({1, 4, 60, 16}, 1);
+  std::vector<Tensor<float, 4>> results(4);
+  at_once(4, [&](int i) {
+    for (int round = 0; round < 20; ++round) {
+      Context context(1 + (i + round) % 3);
+      Tensor<float, 4> out(q.shape());
+      scaled_dot_product_attention<float>(context, q, q, q, {.mask = causal()}, out.view());
+      const Tensor<float, 4> own = scaled_dot_product_attention(q, q, q, {.mask = causal()});
+      EXPECT_THAT(out.span(), testing::ElementsAreArray(own.span()));
+      results[static_cast<std::size_t>(i)] = out;
+    }
+  });
+  for (const Tensor<float, 4>& result : results) EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+}
+
+template <class Scalar>
+void use_one_layer() {
+  Encoder<Scalar> encoder({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2, .final_norm = true});
+  fill_parameters<Scalar>(encoder);
+  const Encoder<Scalar>& layer = encoder;
+  const auto x = random_tensor<Scalar, 3>({2, 50, 32});
+  const Tensor<Scalar, 3> expected = layer(x, {.mask = causal()});
+  at_once(4, [&](int i) {
+    Context context(1 + i % 2);
+    for (int round = 0; round < 5; ++round) {
+      Tensor<Scalar, 3> y(x.shape());
+      layer.forward(context, x, {.mask = causal()}, y.view());
+      EXPECT_THAT(y.span(), testing::ElementsAreArray(expected.span()));
+    }
+  });
+}
+TEST(Threads, UseOneLayer) { use_one_layer<float>(); }
+TEST(Threads, UseOneLayerOfDoubles) { use_one_layer<double>(); }
+
+TEST(Threads, UseOneModel) {
+  const CausalLM<float> model = tiny_causal_lm();
+  const BertModel<float> bert = tiny_bert();
+  const Seq2Seq<float> seq2seq = tiny_seq2seq();
+  const std::vector<std::int32_t> ids = random_ids(30, 40);
+  const std::vector<Index> offsets{0, 10, 30};
+  const TensorView<const std::int32_t, 2> batch(ids.data(), {2, 15});
+  std::vector<std::vector<float>> results(4);
+  at_once(4, [&](int i) {
+    Context context(1 + i % 2);
+    std::vector<float>& result = results[static_cast<std::size_t>(i)];
+    const auto keep = [&](std::span<const float> values) { result.insert(result.end(), values.begin(), values.end()); };
+    keep(model.logits(context, batch).span());
+    Tensor<float, 2> states({30, 32});
+    bert.forward(context, ids, {}, offsets, states);
+    keep(states.span());
+    const Tensor<float, 3> memory = seq2seq.encode(context, batch);
+    DecoderCache<float> cache = seq2seq.make_cache(context, memory);
+    for (int round = 0; round < 3; ++round) keep(seq2seq.decode(context, {ids.data(), {2, 2}}, cache).span());
+  });
+  for (const std::vector<float>& result : results) EXPECT_EQ(result, results[0]);
+}
+
+template <class Scalar>
+void read_one_cache() {
+  KVCache<Scalar> filled({.batch = 2, .num_kv_heads = 2, .head_dim = 16});
+  const auto k = random_tensor<Scalar, 4>({2, 2, 120, 16});
+  filled.append(k, k);
+  const KVCache<Scalar>& cache = filled;
+  const auto q = random_tensor<Scalar, 4>({2, 4, 20, 16});
+  std::vector<Tensor<Scalar, 4>> results(4);
+  at_once(4, [&](int i) {
+    Context context(1 + i % 2);
+    for (int round = 0; round < 10; ++round) {
+      Tensor<Scalar, 4> out(q.shape());
+      scaled_dot_product_attention<Scalar>(context, q, cache, {.mask = causal(Corner::bottom_right)}, out.view());
+      std::vector<Scalar> key(16), value(16);
+      cache.read(1, 1, 100, key, value);
+      EXPECT_EQ(key, value);
+      results[static_cast<std::size_t>(i)] = out;
+    }
+  });
+  for (const Tensor<Scalar, 4>& result : results) EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+}
+TEST(Threads, ReadOneConstCache) { read_one_cache<float>(); }
+TEST(Threads, ReadOneConstCacheOfDoubles) { read_one_cache<double>(); }
+
+TEST(Threads, UseCachesForkedFromOnePrefix) {
+  const auto prefix = random_tensor<float, 4>({1, 2, 130, 16});
+  KVCache<float> shared({.num_kv_heads = 2, .head_dim = 16});
+  shared.append(prefix, prefix);
+  std::vector<KVCache<float>> caches(4, KVCache<float>({.batch = 0, .num_kv_heads = 2, .head_dim = 16}));
+  for (KVCache<float>& cache : caches) cache.fork(shared, 0);
+  const auto q = random_tensor<float, 4>({1, 4, 1, 16}), more = random_tensor<float, 4>({1, 2, 40, 16}, 3);
+  std::vector<Tensor<float, 4>> results(4, Tensor<float, 4>(q.shape()));
+  at_once(4, [&](int i) {
+    Context context;
+    KVCache<float>& cache = caches[static_cast<std::size_t>(i)];
+    for (Index t = 0; t < 40; ++t) {
+      cache.append(more.slice(2, t, t + 1), more.slice(2, t, t + 1));
+      scaled_dot_product_attention<float>(context, q, cache, {.mask = causal(Corner::bottom_right)}, results[static_cast<std::size_t>(i)].view());
+    }
+    KVCache<float> copy = cache;  // and one thread's copies, let go of again
+    copy.truncate(0, 100);
+    copy.append(more, more);
+    cache.clear();
+  });
+  for (const Tensor<float, 4>& result : results) EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+  EXPECT_EQ(shared.length(0), 130);
+}
+
+TEST(Threads, UseConversationsForkedFromOnePrompt) {
+  const CausalLM<float> model = tiny_causal_lm();
+  Context context;
+  const std::vector<std::int32_t> prompt = random_ids(100, 50), next = random_ids(8, 50, 2);
+  CausalCache<float> prefix = model.make_cache();
+  Tensor<float, 3> logits({1, 1, 50});
+  model.forward(context, {prompt.data(), {1, 100}}, prefix, logits.view());
+  std::vector<CausalCache<float>> caches(4, prefix);
+  std::vector<std::vector<float>> results(4);
+  at_once(4, [&](int i) {
+    Context own(1 + i % 2);
+    Tensor<float, 3> out({1, 1, 50});
+    for (const std::int32_t& id : next) {
+      model.forward(own, {&id, {1, 1}}, caches[static_cast<std::size_t>(i)], out.view());
+      results[static_cast<std::size_t>(i)].insert(results[static_cast<std::size_t>(i)].end(), out.span().begin(), out.span().end());
+    }
+  });
+  for (const std::vector<float>& result : results) EXPECT_EQ(result, results[0]);
+}
+
+/// A job system that several contexts share.
+class Jobs {
+ public:
+  explicit Jobs(int threads) {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  }
+  ~Jobs() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    there_is_work_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  void run(Index n, FunctionRef<void(Index)> task) {
+    std::atomic<Index> left{n};
+    {
+      const std::lock_guard lock(mutex_);
+      for (Index i = 1; i < n; ++i)
+        jobs_.push([&left, task, i] {
+          task(i);
+          --left;
+        });
+    }
+    there_is_work_.notify_all();
+    task(0);
+    --left;
+    while (left > 0) std::this_thread::yield();
+  }
+
+ private:
+  void work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      there_is_work_.wait(lock, [&] { return stop_ || !jobs_.empty(); });
+      if (stop_) return;
+      const std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop();
+      lock.unlock();
+      job();
+      lock.lock();
+    }
+  }
+  std::mutex mutex_;
+  std::condition_variable there_is_work_;
+  std::queue<std::function<void()>> jobs_;
+  bool stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+TEST(Threads, ShareAnExecutor) {
+  Jobs jobs(2);
+  const auto q = random_tensor<float, 4>({1, 4, 60, 16}, 1);
+  const Tensor<float, 4> expected = scaled_dot_product_attention(q, q, q);
+  at_once(3, [&](int i) {
+    Context context(ContextOptions{.threads = 3, .executor = [&](Index n, FunctionRef<void(Index)> task) { jobs.run(n, task); }});
+    for (int round = 0; round < 20; ++round) {
+      Tensor<float, 4> out(q.shape());
+      scaled_dot_product_attention<float>(context, q, q, q, {}, out.view());
+      EXPECT_THAT(out.span(), testing::ElementsAreArray(expected.span()));
+      if ((round + i) % 5 == 0) {
+        EXPECT_THROW(scaled_dot_product_attention<float>(context, q, q, q, {.mask = [](Index, Index, Index, Index j) { return j < 50 ? true : throw 5; }}, out.view()), int);
+      }
+    }
+  });
+}
+
+}  // namespace
