@@ -19,7 +19,6 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/json/fields.hpp>
 #include <attend/json/json.hpp>
 #include <attend/core/file.hpp>
 #include <attend/io/safetensors_header.hpp>
@@ -193,10 +192,10 @@ class SafeTensors {
   /// The index decides which tensor is read from which shard; shards lie beside it.
   void open_shards(const std::filesystem::path& index_path) {
     const auto json = share_json(read_json(index_path));
-    const JsonObject index(*json, state_->path);
-    if (!index.has("weight_map") || !index.at("weight_map").is_object()) fail(state_->path + ": has no object 'weight_map'");
+    const auto map = json->find("weight_map");
+    if (map == json->end() || !map->is_object()) fail(state_->path + ": has no object 'weight_map'");
     std::map<std::string, std::set<std::string>> shards;
-    for (const auto& [name, shard] : index.at("weight_map").get_ref<const Json::object_t&>()) {
+    for (const auto& [name, shard] : map->get_ref<const Json::object_t&>()) {
       if (!shard.is_string()) fail(state_->path + ": the shard of " + in_quotes(name) + " is not a string");
       shards[shard.get<std::string>()].insert(name);
     }
