@@ -35,8 +35,15 @@ namespace {
 std::atomic<long> countdown{-1};  // the allocation that fails; below 0: none
 std::atomic<long> alive{0};       // blocks
 std::atomic<bool> failed{false};
+// AddressSanitizer's own start of a thread ends the program without memory: under it the testing thread alone fails.
+#if defined(__SANITIZE_ADDRESS__) || ATTEND_TEST_HAS_FEATURE(address_sanitizer)
+thread_local bool may_fail = false;
+#else
+thread_local bool may_fail = true;
+#endif
 
 bool fails() {
+  if (!may_fail) return false;
   if (countdown.load(std::memory_order_relaxed) < 0 || countdown.fetch_sub(1) != 0) return false;
   failed = true;
   return true;
@@ -107,6 +114,7 @@ using namespace attend_test;
 template <class Make, class Call>
 void fail_each(const char* what, Make make, Call call) {
   SCOPED_TRACE(what);
+  may_fail = true;
   const auto expected = [&] {
     auto object = make();
     return call(object);
@@ -144,6 +152,7 @@ std::vector<T> values(const Tensor<T, Rank>& t) {
 const auto nothing = [] { return 0; };
 
 TEST(AllocationFailure, IsSeen) {
+  may_fail = true;
   failed = false;
   countdown = 1;
   const auto first = std::make_unique<int>(1);

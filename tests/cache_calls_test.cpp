@@ -367,7 +367,9 @@ TEST(Workspace, OfLayersWithCachesAndRaggedBatchesIsExact) {
   fill_parameters<float>(decoder);
   const auto memory = random_tensor<float, 3>({2, 1600, 32}, 1), x = random_tensor<float, 3>({2, 70, 32}, 2);
   Context once;
-  DecoderCache<float> cache = decoder.make_cache(once, memory, std::vector<Index>{1600, 20});
+  const std::vector<Index> lengths{1600, 20};
+  check_workspace("make_cache", {}, [&](Context& context) { decoder.make_cache(context, memory, lengths); });
+  DecoderCache<float> cache = decoder.make_cache(once, memory, lengths);
   Tensor<float, 3> out(x.shape());
   check_workspace("decoder", {&cache.targets[0], &cache.targets[1], &cache.memory[0]}, [&](Context& context) {
     decoder.forward(context, x, cache, {.mask = causal(Corner::bottom_right)}, {}, out.view());

@@ -9,7 +9,17 @@
 
 namespace attend_test {
 
-/// f(), with set_isa at each one that this machine runs and whose bits are promised. Without kernels, nothing.
+/// Whether the ISA in use has FMA, so that its bits are those of the others that do.
+inline bool bits_are_promised() {
+#if ATTEND_HAS_KERNELS && defined(__x86_64__)
+  return attend::isa() != attend::Isa::baseline;
+#else
+  return ATTEND_HAS_KERNELS;
+#endif
+}
+
+/// f(), with set_isa at each one that this machine runs and whose bits are promised. Without kernels,
+/// nothing.
 template <class F>
 void on_each_isa([[maybe_unused]] F&& f) {
 #if ATTEND_HAS_KERNELS

@@ -253,6 +253,19 @@ TEST(Tokenizer, TextsOfAnyBytesEncodeAndIdsOfNoTokenAreErrors) {
     EXPECT_THAT(error_of([&] { tokenizer.decode(Ids{0, id}); }), HasSubstr(std::to_string(id)));
 }
 
+TEST(SentencePiece, WhatItsLibraryTakesOnTrustIsChecked) {
+  const Folder folder;
+  const auto error = [&](const std::string& bytes) {
+    folder.write("x.spm", bytes);
+    return error_of([&] { Tokenizer::open(folder.path() / "x.spm"); });
+  };
+  // A piece "a\0b"; a number, a length and a map of characters that are cut off; a map whose trie leads out of itself.
+  const std::string map("\x04\0\0\0\0\x04\x7f\0x\0", 10);
+  for (const std::string& bytes : {std::string("\x0a\x05\x0a\x03" "a\0b", 7), std::string("\x0a\xff"), std::string("\x0a\x7f" "a"), std::string("\x0b"),
+                                   std::string("\x1a\x04\x12\x02" "ab"), "\x1a\x0c\x12\x0a" + map, std::string("\0", 1), std::string()})
+    EXPECT_THAT(error(bytes), AnyOf(HasSubstr("not a SentencePiece model"), HasSubstr("SentencePiece library")));
+}
+
 TEST(SafeTensors, FieldsAreEachThereOnce) {
   const Folder folder;
   const auto error = [&](const std::string& header) {

@@ -268,7 +268,7 @@ TEST(Rotary, GivesTheSameBitsHoweverItIsCalled) {
     attend::copy(attend::const_view(x), strided.view().transpose(1, 2));
     rotary.apply(context, strided.view().transpose(1, 2), 11);
     EXPECT_TRUE(same_bits(all, Tensor<float, 4>(strided.view().transpose(1, 2))));
-    if (attend::isa() == attend::Isa::baseline) continue;  // has bits of its own
+    if (!attend_test::bits_are_promised()) continue;
     attend_test::on_each_isa([&] {
       Tensor<float, 4> again = x;
       rotary.apply(context, again.view(), 11);

@@ -126,8 +126,10 @@ TYPED_TEST(RowLayers, ReadViewsAsTheirCopies) {
   };
   const Layout layouts[] = {{0, {T * E, E, 1}},    {3, {T * 50, 50, 1}}, {7, {0, 0, 1}},
                             {1, {T * 3, 3, 1}},    {1900, {-T * 64, -64, 1}}, {1000, {-T, -1, 1}}};
-  for (const auto& [name, c] : cases<S>())
+  for (const auto& each : cases<S>())
     for (const Layout& layout : layouts) {
+      const std::string& name = each.first;
+      const Case<S>& c = each.second;
       SCOPED_TRACE(name + " of strides " + to_string(layout.strides));
       const TensorView<const S, 3> x(memory.data() + layout.offset, {B, T, E}, layout.strides);
       const Tensor<S, 3> copied(x);
@@ -142,8 +144,10 @@ TYPED_TEST(RowLayers, ReadViewsAsTheirCopies) {
 TYPED_TEST(RowLayers, WriteTheirRowsAndNothingBetweenThem) {
   using S = TypeParam;
   const Tensor<S, 3> x = random_tensor<S, 3>({B, T, E}, 6);
-  for (const auto& [name, c] : cases<S>())
+  for (const auto& each : cases<S>())
     for (const Index stride : {Index{53}, Index{-53}}) {
+      const std::string& name = each.first;
+      const Case<S>& c = each.second;
       SCOPED_TRACE(name + " to rows " + std::to_string(stride) + " apart");
       Tensor<S, 3> expected({B, T, c.width});
       Tensor<S, 1> memory({700}, S(77));
@@ -163,7 +167,9 @@ bool takes_any_strides(const std::string& name) { return name.find("softmax") !=
 TYPED_TEST(RowLayers, RefuseRowsThatAreNotEvenlySpaced) {
   using S = TypeParam;
   const Tensor<S, 3> time_major = random_tensor<S, 3>({T, B, E}, 6), x = random_tensor<S, 3>({B, T, E}, 7);
-  for (const auto& [name, c] : cases<S>()) {
+  for (const auto& each : cases<S>()) {
+    const std::string& name = each.first;
+    const Case<S>& c = each.second;
     if (takes_any_strides(name)) continue;
     SCOPED_TRACE(name);
     Context context;
@@ -183,8 +189,10 @@ TYPED_TEST(RowLayers, RefuseRowsThatAreNotEvenlySpaced) {
 TYPED_TEST(RowLayers, RefuseOutputsWhoseRowsOverlap) {
   using S = TypeParam;
   const Tensor<S, 3> x = random_tensor<S, 3>({B, T, E}, 6);
-  for (const auto& [name, c] : cases<S>())
-    for (const Index stride : {Index{0}, Index{1}, c.width - 1, 1 - c.width}) {
+  for (const auto& each : cases<S>())
+    for (const Index stride : {Index{0}, Index{1}, each.second.width - 1, 1 - each.second.width}) {
+      const std::string& name = each.first;
+      const Case<S>& c = each.second;
       SCOPED_TRACE(name + " to rows " + std::to_string(stride) + " apart");
       Tensor<S, 1> memory({1000}, S(77));
       const TensorView<S, 3> out(memory.data() + 500, {B, T, c.width}, {T * stride, stride, 1});
@@ -203,7 +211,9 @@ bool works_in_place(const std::string& name) {
 
 TYPED_TEST(RowLayers, WorkInPlaceOrRefuseIt) {
   using S = TypeParam;
-  for (const auto& [name, c] : cases<S>()) {
+  for (const auto& each : cases<S>()) {
+    const std::string& name = each.first;
+    const Case<S>& c = each.second;
     if (c.width != E || name == "Embedding") continue;
     SCOPED_TRACE(name);
     Tensor<S, 3> x = random_tensor<S, 3>({B, T, E}, 6), expected(x.shape());
@@ -222,7 +232,9 @@ TYPED_TEST(RowLayers, WorkInPlaceOrRefuseIt) {
 
 TYPED_TEST(RowLayers, RefuseAPartialOverlapAndTakeColumnsOfOneBuffer) {
   using S = TypeParam;
-  for (const auto& [name, c] : cases<S>()) {
+  for (const auto& each : cases<S>()) {
+    const std::string& name = each.first;
+    const Case<S>& c = each.second;
     if (name == "Embedding") continue;
     SCOPED_TRACE(name);
     Context context;

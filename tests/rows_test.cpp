@@ -35,7 +35,7 @@ static_assert(!std::is_convertible_v<const Matrix&, Rows<float>>);
 template <int Rank>
 void expect_rows(const TensorView<const float, Rank>& view) {
   const Rows<const float> rows(view);
-  rows.check("test", view.size(Rank - 1));
+  rows.check_input("test", view.size(Rank - 1));
   ASSERT_EQ(rows.count() * rows.width(), view.numel());
   EXPECT_TRUE(std::equal(view.shape().begin(), view.shape().end(), rows.shape().begin(), rows.shape().end()));
   const TensorView<const float, 2> matrix = view.rows();
@@ -75,7 +75,7 @@ TEST(Rows, BroadcastsAndNegativeStridesAreSpacings) {
 
 TEST(Rows, UnevenSpacingIsAnErrorThatSaysHowToCopy) {
   const Tensor<float, 3> t({4, 5, 32});
-  const auto text_of = [](auto view) { return error_of([&] { Rows<const float>(view).check("Layer", 32); }); };
+  const auto text_of = [](auto view) { return error_of([&] { Rows<const float>(view).check_input("Layer", 32); }); };
   const auto is_refused = AllOf(HasSubstr("Layer"), HasSubstr("evenly spaced"), HasSubstr("Tensor(view)"), HasSubstr("attend::copy"));
   for (const Shape<3>& strides : {Shape<3>{32, 0, 1}, Shape<3>{0, 32, 1}, Shape<3>{0, 1, 1}, Shape<3>{-160, 32, 1}}) {
     const TensorView<const float, 3> view(t.data() + 160, {2, 5, 32}, strides);
@@ -84,18 +84,18 @@ TEST(Rows, UnevenSpacingIsAnErrorThatSaysHowToCopy) {
   }
   EXPECT_THAT(text_of(t.view().transpose(0, 1)), AllOf(is_refused, HasSubstr("[5, 4, 32]")));
   EXPECT_THAT(text_of(t.slice(1, 1, 3)), AllOf(is_refused, HasSubstr("[4, 2, 32]")));
-  EXPECT_THAT(error_of([&] { Rows<const float>(t.view().transpose(1, 2)).check("Layer", 5); }),
+  EXPECT_THAT(error_of([&] { Rows<const float>(t.view().transpose(1, 2)).check_input("Layer", 5); }),
               AllOf(HasSubstr("Layer"), HasSubstr("last axis must be contiguous"), HasSubstr("attend::copy")));
   EXPECT_THAT(text_of(t.slice(2, 0, 31)), AllOf(HasSubstr("Layer: expected [..., 32], got [4, 5, 31]")));
-  Rows<const float>(t.slice(1, 1, 1)).check("Layer", 32);  // of nothing
-  EXPECT_THAT(error_of([&] { Rows<const float>().check("Layer", 0); }), HasSubstr("Layer"));
+  Rows<const float>(t.slice(1, 1, 1)).check_input("Layer", 32);  // of nothing
+  EXPECT_THAT(error_of([&] { Rows<const float>().check_input("Layer", 0); }), HasSubstr("Layer"));
 }
 
 TEST(Rows, OfAnOutputDoNotOverlapEachOther) {
   Tensor<float, 1> t({400});
   const Rows<const float> x(TensorView<const float, 2>(t.data(), {5, 8}));
   const auto check = [&](const Shape<2>& shape, const Shape<2>& strides) {
-    Rows<float>(TensorView<float, 2>(t.data() + 200, shape, strides)).check_output("Layer", x, 32);
+    Rows<float>(TensorView<float, 2>(t.data() + 200, shape, strides)).check_output("Layer", x.leading(), 32);
   };
   check({5, 32}, {32, 1});
   check({5, 32}, {40, 1});
@@ -106,10 +106,10 @@ TEST(Rows, OfAnOutputDoNotOverlapEachOther) {
   EXPECT_THAT(error_of([&] { check({4, 32}, {32, 1}); }), HasSubstr("Layer (output): expected [5, 32], got [4, 32]"));
   EXPECT_THAT(error_of([&] { check({5, 31}, {32, 1}); }), HasSubstr("Layer (output): expected [5, 32], got [5, 31]"));
   const TensorView<float, 3> deeper(t.data(), {1, 5, 32});
-  EXPECT_THAT(error_of([&] { Rows<float>(deeper).check_output("Layer", x, 32); }), HasSubstr("expected [5, 32], got [1, 5, 32]"));
+  EXPECT_THAT(error_of([&] { Rows<float>(deeper).check_output("Layer", x.leading(), 32); }), HasSubstr("expected [5, 32], got [1, 5, 32]"));
   const Rows<const float> one(TensorView<const float, 1>(t.data(), {8}));
-  Rows<float>(TensorView<float, 1>(t.data(), {32})).check_output("Layer", one, 32);
-  Rows<float>(TensorView<float, 2>(t.data(), {1, 32}, {0, 1})).check_output("Layer", Rows<const float>(x.view().slice(0, 0, 1)), 32);
+  Rows<float>(TensorView<float, 1>(t.data(), {32})).check_output("Layer", one.leading(), 32);
+  Rows<float>(TensorView<float, 2>(t.data(), {1, 32}, {0, 1})).check_output("Layer", Shape<1>{1}, 32);
 }
 
 TEST(Rows, TakeEigensRowMajorMatrices) {
@@ -118,7 +118,7 @@ TEST(Rows, TakeEigensRowMajorMatrices) {
   const auto block = m.middleCols(1, 3);
   EXPECT_EQ(Rows<const float>(block).row(3), &m(3, 1));
   const Eigen::MatrixXf columns = m;
-  EXPECT_THAT(error_of([&] { Rows<const float>(columns).check("Layer", 6); }), HasSubstr("contiguous"));
+  EXPECT_THAT(error_of([&] { Rows<const float>(columns).check_input("Layer", 6); }), HasSubstr("contiguous"));
 }
 
 }  // namespace

@@ -135,9 +135,10 @@ void expect_offsets_are_checked(const std::string& who, const std::function<void
       {{0, 2, 1, 3}, "decrease from 2 to 1"},              {{0, 100, 3}, "decrease from 100 to 3"},
       {{0, -5, 3}, "decrease from 0 to -5"},               {{0, kMost}, "expected 0 ... 3, got 0 ... 9223372036854775807"},
       {{0, kMost, kLeast, 3}, "decrease from 9223372036854775807 to -9223372036854775808"}};
-  for (const auto& [offsets, text] : wrong) {
+  for (const auto& pair : wrong) {
+    const std::vector<Index>& offsets = pair.first;
     Tensor<float, 2> out({3, 4}, 7.0f);
-    EXPECT_EQ(error_of([&] { forward(offsets, out.view()); }), who + " (offsets): " + text);
+    EXPECT_EQ(error_of([&] { forward(offsets, out.view()); }), who + " (offsets): " + pair.second);
     for (float v : out.span()) EXPECT_EQ(v, 7.0f);
   }
   const std::vector<Index> empty_texts{0, 0, 2, 2, 3, 3};

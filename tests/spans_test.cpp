@@ -143,6 +143,7 @@ TEST(Spans, SequencesOfOneTileAmongLongOnes) {
     check({"length " + std::to_string(length), 2, 1, 1, 16, 16, {2000, length}});
   check({"one sequence alone", 1, 1, 10, 32, 32, {50}, kSpan + 1});
   check({"one key", 1, 1, 1, 32, 32, {1}, kSpan + 1});
+  check({"one key of all, and none", 4, 2, 2, 16, 16, {1, 0, 1}});
   check({"three spans, short first", 1, 1, 7, 8, 24, {3, 3100, 1600}});
   check({"many queries", 1, 1, 60, 16, 16, {40, 1700}});
   check({"groups of heads", 6, 1, 3, 8, 8, {96, 1537}});

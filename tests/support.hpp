@@ -140,6 +140,7 @@ class Folder {
 
   std::filesystem::path operator/(const std::string& name) const { return path / name; }
   std::filesystem::path write(const std::string& name, const std::string& bytes) const {
+    std::filesystem::remove(path / name);  // ext4 waits for the disk where a file is cut and written again
     std::ofstream(path / name, std::ios::binary) << bytes;
     return path / name;
   }

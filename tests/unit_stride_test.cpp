@@ -57,9 +57,9 @@ TEST(UnitStride, ActivationsOfAnyStrides) {
   Context context;
   Tensor<float, 2> a({4, 6}), b({6, 4});
   EXPECT_THAT(error_of([&] { activate(context, Activation::relu, a.view(), b.view().transpose(0, 1)); }),
-              HasSubstr("activate: the last axis must be contiguous"));
+              HasSubstr("the last axis must be contiguous"));
   EXPECT_THAT(error_of([&] { activate(context, Activation::relu, b.view().transpose(0, 1), a.view()); }),
-              HasSubstr("activate: the last axis must be contiguous"));
+              HasSubstr("the last axis must be contiguous"));
 }
 
 TEST(UnitStride, StatisticsOfANormIntoAnyStrides) {

@@ -44,11 +44,6 @@ struct AttentionOptions {
 
 namespace detail {
 
-template <class Scalar>
-bool gives_more(const AttentionOptions<Scalar>& o) {
-  return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr || o.average_weights.data() != nullptr;
-}
-
 /// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b], offsets[b + 1]).
 /// Error where the offsets don't go from 0 up to all tokens.
 inline Index longest_sequence(const char* who, std::span<const Index> offsets, Index tokens) {
@@ -65,6 +60,10 @@ inline Index longest_sequence(const char* who, std::span<const Index> offsets, I
   return most;
 }
 
+template <class Scalar>
+bool gives_more(const AttentionOptions<Scalar>& o) {
+  return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr || o.average_weights.data() != nullptr;
+}
 /// Error where what a call gives beside its output overlaps an operand, or itself.
 template <class Scalar>
 void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,

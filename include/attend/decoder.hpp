@@ -83,7 +83,7 @@ class Decoder {
       cache.targets.emplace_back(options);
       cache.memory.emplace_back(options);
       layer.multihead_attn().append_memory(context, memory, cache.memory.back());
-      for (std::size_t b = 0; b < lengths.size(); ++b) cache.memory.back().truncate(static_cast<Index>(b), lengths[b]);
+      for (std::size_t b = 0; !context.measuring() && b < lengths.size(); ++b) cache.memory.back().truncate(static_cast<Index>(b), lengths[b]);
     }
     return cache;
   }

@@ -49,7 +49,7 @@ class FeedForward {
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
     detail::check_assigned(context, "FeedForward", *this);
-    x.check("FeedForward", options_.embed_dim);
+    x.check_input("FeedForward", options_.embed_dim);
     out.check_output("FeedForward", x.leading(), options_.embed_dim);
     detail::check_operands(context, "FeedForward", x, epilogue.residual, out);
     Frame frame(context.workspace());

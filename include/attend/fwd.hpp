@@ -16,6 +16,8 @@ template <class T, int Rank>
 class Tensor;
 template <class T, int Rank>
 class TensorView;
+template <class T>
+class Rows;
 template <class Scalar>
 class Parameter;
 

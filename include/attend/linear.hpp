@@ -19,6 +19,7 @@ namespace attend {
 /// `offset(s)` and `width()` are columns of the product's output, padding of sections included.
 template <class Scalar>
 class Weight {
+  static_assert(detail::check_scalar<Scalar>());
   static constexpr Index kPanel = detail::Backend<Scalar>::kPanel;
 
  public:
@@ -144,7 +145,7 @@ void check_operands(const Context& context, const char* who, const Rows<const Sc
   if (!residual.shape().empty()) {
     if (!std::ranges::equal(residual.shape(), out.shape()))
       fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
-    residual.check(who, out.width());
+    residual.check_input(who, out.width());
   }
   check_apart(context, who, {"out", out.view()}, {{"x", x.view()}, {"the residual", residual.view()}});
 }
@@ -186,7 +187,7 @@ class Linear {
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
     detail::check_assigned(context, "Linear", *this);
-    x.check("Linear", options_.in_features);
+    x.check_input("Linear", options_.in_features);
     out.check_output("Linear", x.leading(), options_.out_features);
     detail::check_operands(context, "Linear", x, epilogue.residual, out);
     detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());

@@ -220,7 +220,7 @@ class MultiHeadAttention {
            std::to_string(options_.vdim));
     detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
-    Rows<const Scalar>(memory).check("MultiHeadAttention (memory)", options_.kdim);
+    Rows<const Scalar>(memory).check_input("MultiHeadAttention (memory)", options_.kdim);
     check_sizes(cache);
     if (memory.empty()) return;
     Frame frame(context.workspace());
@@ -293,12 +293,12 @@ class MultiHeadAttention {
     const char* who = "MultiHeadAttention";
     const Rows<const Scalar> x(query);
     const Rows<Scalar> y(out);
-    x.check("MultiHeadAttention (query)", query.size(2));
+    x.check_input("MultiHeadAttention (query)", query.size(2));
     y.check_output(who, x.leading(), options_.embed_dim);
     detail::check_operands(context, who, x, epilogue.residual, y);
     if (!detail::same_places(query, key) || !detail::same_places(key, value)) {
-      Rows<const Scalar>(key).check("MultiHeadAttention (key)", key.size(2));
-      Rows<const Scalar>(value).check("MultiHeadAttention (value)", value.size(2));
+      Rows<const Scalar>(key).check_input("MultiHeadAttention (key)", key.size(2));
+      Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
       detail::check_apart(context, who, {"out", out}, {{"key", key}, {"value", value}});
     }
     if (!options.sinks.empty())

@@ -68,7 +68,7 @@ class Rows {
   std::span<const Index> leading() const { return shape().first(rank_ > 0 ? rank_ - 1 : 0); }
 
   /// Error of `who` where the view was none of rows of `width` elements.
-  void check(const char* who, Index width) const {
+  void check_input(const char* who, Index width) const {
     if (width_ != width || rank_ == 0) fail_width(who, width);
     if (fault_ != Fault::none) fail_fault(who);
   }
@@ -141,7 +141,7 @@ void check_in_place(const Context& context, const char* who, const Out& out, con
 template <class Scalar>
 void check_rows_in_place(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                          Index width) {
-  x.check(who, width);
+  x.check_input(who, width);
   out.check_output(who, x.leading(), width);
   check_in_place(context, who, out.view(), x.view());
 }

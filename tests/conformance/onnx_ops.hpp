@@ -274,9 +274,10 @@ void norm(Run& run, attend::NormKind kind) {
   run.no_more_inputs();
 
   Array<S> y(x.shape), mean({rows}), inverse_deviation({rows});
-  layer.forward(attend::default_context(), {x.values.data(), {rows, n}}, {y.values.data(), {rows, n}},
-                            kind == attend::NormKind::layer ? mean.template view<1>() : TensorView<S, 1>(),
-                            inverse_deviation.template view<1>());
+  layer.forward(attend::default_context(), TensorView<const S, 2>(x.values.data(), {rows, n}),
+                TensorView<S, 2>(y.values.data(), {rows, n}),
+                kind == attend::NormKind::layer ? mean.template view<1>() : TensorView<S, 1>(),
+                inverse_deviation.template view<1>());
   std::vector<Index> reduced = x.shape;
   std::fill(reduced.begin() + static_cast<std::ptrdiff_t>(axis), reduced.end(), 1);
   run.give<S>(0, x.shape, y.span());

@@ -1,12 +1,14 @@
 // How a layer is compared with PyTorch's results in float64 (golden.safetensors) and with the plain loops of
 // reference/; and in float with reference/exact.hpp, bit by bit, on each ISA with FMA and with threads.
 //
-// Inputs and parameters are numbers that float holds, so what is compared is arithmetic alone. Tolerances are bounds:
+// Inputs and parameters are numbers that float holds, so what is compared is arithmetic alone. Tolerances are
+// bounds, for an eps of the scalar:
 // - a product of length K: (K + 2) eps (Σ|x||w| + |b|), which holds for any order of its sum;
-// - a norm over n: the same for its sums, times what they are divided by (norm_bound in norm_golden_test.cpp);
+// - a norm over n: the same for its sums, times what they are divided by (norm_golden_test.cpp);
 // - feed-forward and attention: these bounds carried through the next operation to first order;
-// - what is composed of more: kComposed (E + F) eps max|output| for each block, where E and F are its widths. The
-//   products of a block have bounds of (K + 2) eps, and its norms divide by deviations that are not small here.
+// - what is composed of more: kComposed (E + F) eps max|output| for each block, where E and F are its widths.
+//   The products of a block have bounds of (K + 2) eps, and its norms divide by deviations that are not
+//   small.
 #pragma once
 
 #include <bit>

@@ -1,5 +1,5 @@
-// The cases of golden.safetensors, and the numbers from names that their inputs and parameters are made of: see
-// make_golden.py, which has the same functions.
+// The cases of golden.safetensors, and the numbers from names that their inputs and parameters are made of:
+// see make_golden.py, which has the same functions.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +57,8 @@ Tensor<S, Rank> parameter(const std::string& name, const Shape<Rank>& shape) {
 inline std::vector<Index> ids(const std::string& name, Index count, Index limit) {
   Fractions fractions(name);
   std::vector<Index> ids;
-  for (Index i = 0; i < count; ++i) ids.push_back(static_cast<Index>(fractions.next() * 32768 + 32768) % limit);
+  for (Index i = 0; i < count; ++i)
+    ids.push_back(static_cast<Index>(fractions.next() * 32768 + 32768) % limit);
   return ids;
 }
 

@@ -120,7 +120,7 @@ struct ByteRows {
 inline bool multiple_between(Index first, Index last, Index stride, Index low, Index high) {
   if (stride == 0) return low < 0 && 0 < high && first <= last;
   const Index above = low >= 0 ? low / stride + 1 : -((-low + stride - 1) / stride) + 1;  // the least k beyond low
-  const Index k = std::max(first, above);
+  const Index k = first > above ? first : above;
   return k <= last && k * stride < high;
 }
 

@@ -399,8 +399,9 @@ ATTEND_INLINE float sum_of_magnitudes(const float* x, const float* y, Index n, I
 ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_head) {
   const Index D = t.head_dim, group = t.heads / t.kv_heads, queries = t.query_count(b), begin = t.query_begin(b);
   const bool paged = t.pages != nullptr;
+  if (t.key_count(b) != 1) return false;  // one without keys has no pages
   const float* page = paged ? t.pages[b][0] : nullptr;
-  if (t.key_count(b) != 1 || (paged && page == nullptr)) return false;
+  if (paged && page == nullptr) return false;
   page += paged ? kv_head * t.page().floats() : 0;
   const float* key = paged ? page + t.page().key(0, 0) : t.key.at(b, kv_head, t.key_begin(b));
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)
