@@ -40,9 +40,11 @@ class Classifier {
       : model_(attend::BertModel<float>::open(folder)), tokenizer_(attend::text::Tokenizer::open(folder)) {
     const attend::BertOptions& o = model_.options();
     if (o.head != attend::BertHead::sequence_classification)
-      attend::fail(folder.string() + ": not a sequence-classification model; give --labels to use it as a sentence encoder");
+      attend::throw_error(folder.string(),
+                          ": not a sequence-classification model; give --labels to use it as a sentence encoder");
     if (static_cast<attend::Index>(tokenizer_.vocab_size()) > o.vocab_size)
-      attend::fail(folder.string() + ": the tokenizer has " + std::to_string(tokenizer_.vocab_size()) + " tokens, the model " + std::to_string(o.vocab_size));
+      attend::throw_error(folder.string(), ": the tokenizer has ", tokenizer_.vocab_size(), " tokens, the model ",
+                          o.vocab_size);
     const attend::Json config = attend::read_json(folder / "config.json");
     for (attend::Index i = 0; i < o.num_labels; ++i) {
       const std::string key = std::to_string(i);
@@ -74,7 +76,7 @@ class NearestLabel {
       label.erase(label.find_last_not_of(' ') + 1);
       if (!label.empty()) labels_.push_back(label);
     }
-    if (labels_.empty()) attend::fail("--labels needs words with commas between them");
+    if (labels_.empty()) attend::throw_error("--labels needs words with commas between them");
     embeddings_ = encoder_.encode(context, labels_);
   }
   Scores operator()(attend::Context& context, const std::string& text) const {

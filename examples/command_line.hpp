@@ -31,10 +31,10 @@ class CommandLine {
       } else if (is_in(flags, name)) {
         flags_.insert(name);
       } else if (is_in(values, name)) {
-        if (i + 1 == argc) attend::fail(name + " needs a value, see --help");
+        if (i + 1 == argc) attend::throw_error(name, " needs a value, see --help");
         values_[name].emplace_back(argv[++i]);
       } else {
-        attend::fail("unknown argument '" + name + "', see --help");
+        attend::throw_error("unknown argument '", name, "', see --help");
       }
     }
   }
@@ -49,7 +49,7 @@ class CommandLine {
     return found == values_.end() ? otherwise : found->second.back();
   }
   std::string required(const std::string& name) const {
-    if (!values_.contains(name)) attend::fail(name + " is required, see --help");
+    if (!values_.contains(name)) attend::throw_error(name, " is required, see --help");
     return text(name);
   }
   long integer(const std::string& name, long otherwise, long least, long most) const {
@@ -63,7 +63,7 @@ class CommandLine {
       end = std::string::npos;
     }
     if (end != value.size() || n < least || n > most)
-      attend::fail(name + " needs a number from " + std::to_string(least) + " to " + std::to_string(most) + ", got '" + value + "'");
+      attend::throw_error(name, " needs a number from ", least, " to ", most, ", got '", value, "'");
     return n;
   }
   double number(const std::string& name, double otherwise, double least, double most) const {
@@ -77,7 +77,7 @@ class CommandLine {
       end = std::string::npos;
     }
     if (end != value.size() || !(x >= least && x <= most))
-      attend::fail(name + " needs a number from " + std::to_string(least) + " to " + std::to_string(most) + ", got '" + value + "'");
+      attend::throw_error(name, " needs a number from ", least, " to ", most, ", got '", value, "'");
     return x;
   }
   int threads() const { return static_cast<int>(integer("--threads", 1, 1, 999)); }
@@ -92,7 +92,7 @@ template <class Run>
 int run_example(const char* name, Run&& run) {
   try {
     run();
-    if (!std::cout.flush() || std::fflush(stdout) != 0) attend::fail("standard output: cannot be written");
+    if (!std::cout.flush() || std::fflush(stdout) != 0) attend::throw_error("standard output: cannot be written");
     return 0;
   } catch (const std::bad_alloc&) {
     std::cerr << name << ": out of memory\n";

@@ -38,7 +38,7 @@ Embeds every line of FILE once, keeps the vectors in an index beside it, and ans
 
 std::vector<std::string> read_lines(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
-  if (!in) attend::fail(file + ": cannot be read");
+  if (!in) attend::throw_error(file, ": cannot be read");
   std::vector<std::string> lines;
   LineReader reader(in, file);
   for (std::string line; reader.next(line);) lines.push_back(line);
@@ -86,7 +86,8 @@ Tensor<float, 2> open_or_make_index(const std::string& file, const attend::Sente
   if (std::filesystem::exists(file, error)) {
     const attend::SafeTensors index(file);
     const auto made_of = index.metadata().find("documents");
-    if (made_of == index.metadata().end() || !index.contains("embeddings")) attend::fail(file + ": not an index of semantic_search");
+    if (made_of == index.metadata().end() || !index.contains("embeddings"))
+      attend::throw_error(file, ": not an index of semantic_search");
     const Tensor<float, 2> vectors = index.read<float, 2>("embeddings");
     if (made_of->second == print && vectors.shape() == attend::Shape<2>{static_cast<Index>(lines.size()), encoder.embedding_dim()})
       return vectors;

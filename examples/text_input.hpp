@@ -11,7 +11,7 @@
 /// The text itself; `where` names it in the error.
 inline const std::string& checked_utf8(const std::string& text, const std::string& where) {
   if (const std::size_t at = attend::text::find_malformed_utf8(text); at < text.size())
-    attend::fail(where + ": not UTF-8 at byte " + std::to_string(at));
+    attend::throw_error(where, ": not UTF-8 at byte ", at);
   return text;
 }
 
@@ -23,7 +23,7 @@ class LineReader {
   /// False at the end.
   bool next(std::string& line) {
     if (!std::getline(in_, line)) {
-      if (in_.bad()) attend::fail(name_ + ": cannot be read");
+      if (in_.bad()) attend::throw_error(name_, ": cannot be read");
       return false;
     }
     if (!line.empty() && line.back() == '\r') line.pop_back();

@@ -159,7 +159,7 @@ void run(int argc, char** argv) {
     const std::string path = arguments.text("--html");
     std::ofstream file(path, std::ios::binary);
     attention_html::write_page(file, "What a small encoder attends to", kLead, pictures);
-    if (!file.flush()) attend::fail(path + ": cannot be written");
+    if (!file.flush()) attend::throw_error(path, ": cannot be written");
     std::printf("\nwrote %s\n", path.c_str());
   }
 }

@@ -243,9 +243,9 @@ TEST(ContextExceptions, LeaveOutWhatHasNotBegun) {
 TEST(ContextExceptions, OfAnErrorHandlerOnAWorkerToo) {
   Context context(2);
   error_handler() = [](const char*) { throw Thrown{7}; };
-  EXPECT_THROW(context.parallel(100, 2, [&](Index, int) { fail("on a worker"); }), Thrown);
+  EXPECT_THROW(context.parallel(100, 2, [&](Index, int) { throw_error("on a worker"); }), Thrown);
   error_handler() = nullptr;
-  EXPECT_EQ(error_of([&] { context.parallel(100, 2, [&](Index, int) { fail("on a worker"); }); }), "on a worker");
+  EXPECT_EQ(error_of([&] { context.parallel(100, 2, [&](Index, int) { throw_error("on a worker"); }); }), "on a worker");
 }
 
 TEST(ThreadPool, ThrowsTheFirstExceptionOfItsTasksAndGoesOn) {

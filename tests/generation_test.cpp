@@ -126,7 +126,7 @@ TEST(GenerationOptions, OutOfRangeAreErrors) {
         GenerationOptions{.top_p = 0}, GenerationOptions{.top_p = 1.5}, GenerationOptions{.min_p = -0.1},
         GenerationOptions{.repetition_penalty = 0}, GenerationOptions{.num_beams = 0},
         GenerationOptions{.temperature = 1, .num_beams = 2}})
-    EXPECT_THROW(check(o), Error);
+    EXPECT_THROW(check_options(o), Error);
 }
 
 // ---- Beams

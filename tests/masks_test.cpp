@@ -233,7 +233,7 @@ TEST(ScoreModifiers, RelativeBiasHasTheHeadsOfTheCall) {
 struct OnlyEvenQueries {
   float operator()(float s, Index, Index, Index, Index) const { return s; }
   void check(const AttentionSizes& sizes) const {
-    if (sizes.queries % 2 != 0) fail("OnlyEvenQueries: got " + std::to_string(sizes.queries));
+    if (sizes.queries % 2 != 0) throw_error("OnlyEvenQueries: got ", sizes.queries);
   }
 };
 TEST(ScoreModifiers, OnesOwnIsAskedBeforeTheCall) {

@@ -72,11 +72,10 @@ class ToyEncoder {
     Reading reading;
     reading.words = split_words(text);
     const Index length = static_cast<Index>(reading.words.size());
-    if (length == 0) attend::fail("the sentence has no words");
+    if (length == 0) attend::throw_error("the sentence has no words");
     if (length > position_.options().num_embeddings)
-      attend::fail("the sentence has " + std::to_string(length) +
-                   " words and signs, the model reads at most " +
-                   std::to_string(position_.options().num_embeddings));
+      attend::throw_error("the sentence has ", length, " words and signs, the model reads at most ",
+                          position_.options().num_embeddings);
 
     Tensor<int, 2> ids({1, length}), positions({1, length});
     for (Index t = 0; t < length; ++t) {
@@ -126,7 +125,7 @@ class ToyEncoder {
   void configure(const attend::SafeTensors& file) {
     const auto text = [&](const std::string& key) {
       const auto found = file.metadata().find(key);
-      if (found == file.metadata().end()) attend::fail(file.path() + ": has no " + key + " in its metadata");
+      if (found == file.metadata().end()) attend::throw_error(file.path(), ": has no ", key, " in its metadata");
       return found->second;
     };
     const std::string source = file.path() + ": config";
@@ -134,8 +133,7 @@ class ToyEncoder {
     const auto number = [&](const std::string& key, Index least, Index most) {
       const Index value = config.get<Index>(key);
       if (value < least || value > most)
-        attend::fail(source + ": " + key + " " + std::to_string(value) + " is not in " +
-                     std::to_string(least) + " to " + std::to_string(most));
+        attend::throw_error(source, ": ", key, " ", value, " is not in ", least, " to ", most);
       return value;
     };
     config.allow("pooling", "mean");
@@ -160,14 +158,14 @@ class ToyEncoder {
     std::istringstream vocabulary(text("vocabulary"));
     int words = 0;
     for (std::string word; std::getline(vocabulary, word); ++words) ids_.emplace(word, words);
-    if (!ids_.contains(kUnknown)) attend::fail(file.path() + ": vocabulary: has no " + kUnknown);
+    if (!ids_.contains(kUnknown)) attend::throw_error(file.path(), ": vocabulary: has no ", kUnknown);
     number("vocab_size", words, words);
     embedding_ = attend::Embedding<float>({.num_embeddings = words, .embedding_dim = width});
     position_ = attend::Embedding<float>(
         {.num_embeddings = number("max_position", 1, 65536), .embedding_dim = width});
 
     labels_ = config.get<std::vector<std::string>>("labels");
-    if (labels_.empty()) attend::fail(source + ": labels is empty");
+    if (labels_.empty()) attend::throw_error(source, ": labels is empty");
     classifier_ =
         attend::Linear<float>({.in_features = width, .out_features = static_cast<Index>(labels_.size())});
     config.finish();

@@ -10,7 +10,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// The name that PyTorch and Hugging Face configs give: relu, gelu, gelu_new, gelu_pytorch_tanh, silu, swish, …
 inline Activation activation_from_string(std::string_view name) {
@@ -29,7 +29,7 @@ inline Activation activation_from_string(std::string_view name) {
   };
   for (const Name& n : names)
     if (n.text == name) return n.activation;
-  fail("activation '" + std::string(name) + "' is not supported");
+  throw_error("activation '", name, "' is not supported");
 }
 
 /// out = activation(x), element by element. out may be x, but not overlap it otherwise. x [..., N] -> out [..., N].
@@ -94,4 +94,4 @@ Tensor<typename X::Scalar, X::rank> swiglu(const X& gate, const Y& value, double
   return out;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

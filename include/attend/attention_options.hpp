@@ -12,7 +12,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// What a score has been through where it is given out: scaled; soft capped; modified and masked (-inf).
 enum class ScoreStage { scaled, softcapped, masked };
@@ -47,15 +47,14 @@ namespace detail {
 /// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b], offsets[b + 1]).
 /// Error where the offsets don't go from 0 up to all tokens.
 inline Index longest_sequence(const char* who, std::span<const Index> offsets, Index tokens) {
-  if (offsets.empty()) fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got none");
+  if (offsets.empty()) throw_error(who, ": expected 0 ... ", tokens, ", got none");
   if (offsets.front() != 0 || offsets.back() != tokens)
-    fail(std::string(who) + ": expected 0 ... " + std::to_string(tokens) + ", got " + std::to_string(offsets.front()) + " ... " +
-         std::to_string(offsets.back()));
+    throw_error(who, ": expected 0 ... ", tokens, ", got ", offsets.front(), " ... ", offsets.back());
   Index most = 0;
   for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
     if (offsets[b + 1] < offsets[b])
-      fail(std::string(who) + ": decrease from " + std::to_string(offsets[b]) + " to " + std::to_string(offsets[b + 1]));
-    most = std::max(most, offsets[b + 1] - offsets[b]);
+      throw_error(who, ": decrease from ", offsets[b], " to ", offsets[b + 1]);
+    most = (std::max)(most, offsets[b + 1] - offsets[b]);
   }
   return most;
 }
@@ -92,8 +91,8 @@ struct AttentionCall {
       : sizes(s), kv_heads(kv), mask(options.mask), modifier(&options.modifier) {
     const Index tokens = s.query_offsets != nullptr ? s.query_offsets[s.batch] : s.queries;
     if (kv < 1 || s.heads % kv != 0)
-      fail("scaled_dot_product_attention: " + std::to_string(s.heads) + " query heads are not a multiple of " +
-           std::to_string(kv) + " key/value heads");
+      throw_error("scaled_dot_product_attention: ", s.heads, " query heads are not a multiple of ", kv,
+                  " key/value heads");
     if (!options.sinks.empty() && static_cast<Index>(options.sinks.size()) != s.heads)
       fail_shape("scaled_dot_product_attention (sinks)", to_string(Shape<1>{s.heads}),
                  Shape<1>{static_cast<Index>(options.sinks.size())});
@@ -103,26 +102,26 @@ struct AttentionCall {
                    Shape<1>{static_cast<Index>(options.key_lengths.size())});
       for (Index n : options.key_lengths)
         if (n < 0 || n > s.keys)
-          fail("scaled_dot_product_attention: a key length of " + std::to_string(n) + " with " + std::to_string(s.keys) +
-               " keys");
+          throw_error("scaled_dot_product_attention: a key length of ", n, " with ", s.keys, " keys");
       if (s.key_counts != nullptr || s.key_offsets != nullptr)
-        fail("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
+        throw_error("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
       sizes.key_counts = options.key_lengths.data();
     }
     if (!(options.softcap >= 0 && options.softcap < kTooLarge))
-      fail("scaled_dot_product_attention: softcap is " + std::to_string(options.softcap));
+      throw_error("scaled_dot_product_attention: softcap is ", options.softcap);
     if (options.scale && !(*options.scale > -kTooLarge && *options.scale < kTooLarge))
-      fail("scaled_dot_product_attention: scale is " + std::to_string(*options.scale));
-    options.modifier.check(s);
-    options.weight_modifier.check(s);
+      throw_error("scaled_dot_product_attention: scale is ", *options.scale);
+    options.modifier.check_sizes(s);
+    options.weight_modifier.check_sizes(s);
     if (options.scores_stage != ScoreStage::masked && options.scores.data() == nullptr)
-      fail("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
+      throw_error("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (options.log_sum_exp.data() != nullptr)
       check_shape("scaled_dot_product_attention (log_sum_exp)",
                   Shape<3>{s.query_offsets != nullptr ? 1 : s.batch, s.heads, tokens}, options.log_sum_exp.shape());
     for (const TensorView<Scalar, 4>* square : {&options.weights, &options.scores}) {
       if (square->data() == nullptr) continue;
-      if (s.query_offsets != nullptr) fail("scaled_dot_product_attention: weights of a ragged batch are not given out");
+      if (s.query_offsets != nullptr)
+        throw_error("scaled_dot_product_attention: weights of a ragged batch are not given out");
       check_shape("scaled_dot_product_attention (weights)", Shape<4>{s.batch, s.heads, s.queries, s.keys}, square->shape());
     }
     scale = options.scale.has_value() ? *options.scale
@@ -150,4 +149,4 @@ struct KeyValueSource {
 };
 
 }  // namespace detail
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

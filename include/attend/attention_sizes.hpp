@@ -5,7 +5,7 @@
 
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Sizes of an attention call.
 struct AttentionSizes {
@@ -23,4 +23,4 @@ struct AttentionSizes {
   }
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

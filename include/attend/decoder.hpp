@@ -8,7 +8,7 @@
 
 #include <attend/decoder_block.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct DecoderOptions {
   DecoderBlockOptions block = {};
@@ -75,7 +75,7 @@ class Decoder {
       fail_shape("Decoder (lengths of the memory)", to_string(Shape<1>{memory.size(0)}), Shape<1>{static_cast<Index>(lengths.size())});
     for (Index length : lengths)
       if (length < 0 || length > memory.size(1))
-        fail("Decoder: a length of " + std::to_string(length) + " of a memory of " + std::to_string(memory.size(1)) + " tokens");
+        throw_error("Decoder: a length of ", length, " of a memory of ", memory.size(1), " tokens");
     DecoderCache<Scalar> cache;
     for (const DecoderBlock<Scalar>& layer : layers_) {
       const MultiHeadAttentionOptions& o = layer.multihead_attn().options();
@@ -94,8 +94,8 @@ class Decoder {
     detail::check_assigned(context, "Decoder", *this);
     detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
     if (cache.targets.size() != layers_.size() || cache.memory.size() != layers_.size())
-      fail("Decoder: a cache of " + std::to_string(cache.targets.size()) + " layers, and " + std::to_string(cache.memory.size()) +
-           " of a memory, expected " + std::to_string(layers_.size()));
+      throw_error("Decoder: a cache of ", cache.targets.size(), " layers, and ", cache.memory.size(),
+                  " of a memory, expected ", layers_.size());
     if (x.empty()) return;
     detail::Appending<Scalar> appending("Decoder", cache.targets, context.measuring());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -126,4 +126,4 @@ class Decoder {
   Norm<Scalar> norm_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

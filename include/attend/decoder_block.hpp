@@ -4,7 +4,7 @@
 #include <attend/detail/cache_calls.hpp>
 #include <attend/encoder_block.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct DecoderBlockOptions {
   Index embed_dim = 0;
@@ -138,4 +138,4 @@ class DecoderBlock {
   Norm<Scalar> norm1_, norm2_, norm3_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -10,7 +10,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct EmbeddingOptions {
   Index num_embeddings = 0;
@@ -54,7 +54,7 @@ class Embedding {
     if (context.measuring()) return;
     view.for_each([&](const Id& id) {
       if (std::cmp_less(id, 0) || std::cmp_greater_equal(id, options_.num_embeddings))
-        fail("Embedding: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.num_embeddings) + ")");
+        throw_error("Embedding: id ", id, " is not in [0, ", options_.num_embeddings, ")");
     });
     context.parallel(1, 1, [&](Index, int) {
       Index r = 0;
@@ -82,4 +82,4 @@ class Embedding {
   detail::Assigned assigned_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

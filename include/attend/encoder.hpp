@@ -7,7 +7,7 @@
 
 #include <attend/encoder_block.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct EncoderOptions {
   EncoderBlockOptions block = {};
@@ -71,4 +71,4 @@ class Encoder {
   Norm<Scalar> norm_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

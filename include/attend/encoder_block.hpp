@@ -5,7 +5,7 @@
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct EncoderBlockOptions {
   Index embed_dim = 0;
@@ -83,4 +83,4 @@ class EncoderBlock {
   Norm<Scalar> norm1_, norm2_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

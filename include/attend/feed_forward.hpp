@@ -5,7 +5,7 @@
 
 #include <attend/linear.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct FeedForwardOptions {
   Index embed_dim = 0;
@@ -83,4 +83,4 @@ class FeedForward {
   Bias<Scalar> bias1_, bias2_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -4,7 +4,7 @@
 
 #include <attend/core/config.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct Error;
 struct ContextOptions;
@@ -52,4 +52,4 @@ class Encoder;
 template <class Scalar>
 class Decoder;
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

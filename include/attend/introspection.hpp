@@ -7,7 +7,7 @@
 
 #include <attend/scaled_dot_product_attention.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// What `introspect` is to give; empty views are left out. H is the number of chosen heads.
 template <class Scalar>
@@ -57,27 +57,29 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
   detail::check_contiguous_rows("introspect (query)", query);
   detail::check_contiguous_rows("introspect (key)", key);
-  if (!options.query_offsets.empty() || !options.key_offsets.empty()) fail("introspect: ragged batches are not supported");
+  if (!options.query_offsets.empty() || !options.key_offsets.empty())
+    throw_error("introspect: ragged batches are not supported");
   if (options.log_sum_exp.data() || options.weights.data() || options.scores.data() || options.average_weights.data())
-    fail("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");
-  if (!out.top_keys.data() != !out.top_weights.data()) fail("introspect: one of top_keys and top_weights without the other");
+    throw_error("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");
+  if (!out.top_keys.data() != !out.top_weights.data())
+    throw_error("introspect: one of top_keys and top_weights without the other");
   if (B * Tk > 0 && out.rows.empty() != !out.row_weights.data())
-    fail("introspect: one of rows and row_weights without the other");
+    throw_error("introspect: one of rows and row_weights without the other");
   for (Index h : out.heads)
     if (h < 0 || h >= query.size(1))
-      fail("introspect: head " + std::to_string(h) + " is not in [0, " + std::to_string(query.size(1)) + ")");
+      throw_error("introspect: head ", h, " is not in [0, ", query.size(1), ")");
   if (out.key_totals.data()) check_shape("introspect (key_totals)", Shape<3>{B, H, Tk}, out.key_totals.shape());
   if (out.entropy.data()) check_shape("introspect (entropy)", Shape<3>{B, H, Tq}, out.entropy.shape());
   if (out.top_keys.data()) {
     check_shape("introspect (top_keys)", Shape<4>{B, H, Tq, out.top_keys.size(3)}, out.top_keys.shape());
     check_shape("introspect (top_weights)", out.top_keys.shape(), out.top_weights.shape());
-    if (out.top_keys.size(3) < 1) fail("introspect: top_keys of no keys");
+    if (out.top_keys.size(3) < 1) throw_error("introspect: top_keys of no keys");
   }
   if (out.row_weights.data())
     check_shape("introspect (row_weights)", Shape<4>{B, H, static_cast<Index>(out.rows.size()), Tk}, out.row_weights.shape());
   for (std::size_t i = 0; i < out.rows.size(); ++i)
     if (out.rows[i] < 0 || out.rows[i] >= Tq || (i > 0 && out.rows[i] <= out.rows[i - 1]))
-      fail("introspect: row " + std::to_string(out.rows[i]) + " is out of order or not in [0, " + std::to_string(Tq) + ")");
+      throw_error("introspect: row ", out.rows[i], " is out of order or not in [0, ", Tq, ")");
   const detail::Operand outputs[] = {{"key_totals", out.key_totals}, {"entropy", out.entropy}, {"top_keys", out.top_keys},
                                      {"top_weights", out.top_weights}, {"row_weights", out.row_weights}};
   for (const detail::Operand* output = outputs; output != std::end(outputs); ++output) {
@@ -107,7 +109,7 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
     std::size_t next_row = 0;
     Index n = 0;
     for (Index q0 = 0; q0 < Tq; q0 += n) {
-      n = std::min(kRows, Tq - q0);
+      n = (std::min)(kRows, Tq - q0);
       if (!every_row) {  // on to the next chosen one, up to the last one of those that fit
         if (next_row == out.rows.size()) break;
         q0 = out.rows[next_row];
@@ -131,4 +133,4 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
   });
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

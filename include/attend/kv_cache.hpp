@@ -13,7 +13,7 @@
 #include <attend/detail/cache_pages.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 namespace detail {
 template <class Scalar>
@@ -63,13 +63,13 @@ class KVCache {
 
   const KVCacheOptions& options() const { return options_; }
   Index batch() const { return static_cast<Index>(sequences_.size()); }
-  Index length(Index b) const { return lengths_[check(b)]; }
+  Index length(Index b) const { return lengths_[checked(b)]; }
   std::span<const Index> lengths() const { return lengths_; }
   Index max_length() const { return lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end()); }
 
   /// Makes room, so that appending up to so many more tokens to each sequence, in any number of calls, allocates nothing.
   void reserve(Index tokens) {
-    if (tokens < 0) fail("KVCache: reserve of " + std::to_string(tokens) + " tokens");
+    if (tokens < 0) throw_error("KVCache: reserve of ", tokens, " tokens");
     check_room(tokens, batch());
     const Index missing = (tokens / kKeyTile + 2) * batch() - pool_.spare();
     if (missing > 0) pool_.make(missing, page_scalars(), false);
@@ -84,7 +84,7 @@ class KVCache {
   }
   /// Adds T tokens to sequence b. key [H_kv, T, D], value [H_kv, T, Dv].
   void append(Index b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value) {
-    check(b);
+    checked(b);
     check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim}, key.shape());
     check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim}, value.shape());
     const auto as_batch = [](const TensorView<const Scalar, 3>& x) {
@@ -95,15 +95,15 @@ class KVCache {
   /// Forgets the tokens from position `length` on. Error where can_truncate says no.
   void truncate(Index b, Index length) {
     if (!can_truncate(b, length))
-      fail("KVCache: truncate to " + std::to_string(length) + " tokens, but the window of " + std::to_string(options_.window) +
-           " has let go of those before " + std::to_string(sequences_[at(b)].released * kKeyTile));
+      throw_error("KVCache: truncate to ", length, " tokens, but the window of ", options_.window,
+                  " has let go of those before ", sequences_[at(b)].released * kKeyTile);
     drop_from(b, length);
   }
   /// Whether the window of a token at position `length` is still there. It is for each that the last call appended, and
   /// for 0.
   bool can_truncate(Index b, Index length) const {
-    if (length < 0 || length > lengths_[check(b)])
-      fail("KVCache: truncate to " + std::to_string(length) + " of " + std::to_string(lengths_[check(b)]) + " tokens");
+    if (length < 0 || length > lengths_[checked(b)])
+      throw_error("KVCache: truncate to ", length, " of ", lengths_[checked(b)], " tokens");
     return length == 0 || first_page_seen(length) >= sequences_[at(b)].released;
   }
   void clear() {
@@ -123,18 +123,17 @@ class KVCache {
   /// Keys and values of token t of sequence b, head h, or the first of them. Error where t is not there or evicted.
   void read(Index b, Index h, Index t, std::span<Scalar> key, std::span<Scalar> value) const {
     if (t < first_token(b) || t >= length(b))
-      fail("KVCache: token " + std::to_string(t) + " of sequence " + std::to_string(b) + ", which has " + std::to_string(first_token(b)) +
-           " to " + std::to_string(length(b) - 1));
-    if (h < 0 || h >= options_.num_kv_heads) fail("KVCache: head " + std::to_string(h) + " of " + std::to_string(options_.num_kv_heads));
+      throw_error("KVCache: token ", t, " of sequence ", b, ", which has ", first_token(b), " to ", length(b) - 1);
+    if (h < 0 || h >= options_.num_kv_heads) throw_error("KVCache: head ", h, " of ", options_.num_kv_heads);
     if (static_cast<Index>(key.size()) > options_.head_dim || static_cast<Index>(value.size()) > options_.value_dim)
-      fail("KVCache: read of a key of " + std::to_string(key.size()) + " and a value of " + std::to_string(value.size()) + ", expected " +
-           std::to_string(options_.head_dim) + " and " + std::to_string(options_.value_dim));
+      throw_error("KVCache: read of a key of ", key.size(), " and a value of ", value.size(), ", expected ",
+                  options_.head_dim, " and ", options_.value_dim);
     const Scalar* page = sequences_[at(b)].data[at(t / kKeyTile)] + h * page_size();
     for (std::size_t d = 0; d < key.size(); ++d) key[d] = page[key_at(t % kKeyTile, static_cast<Index>(d))];
     for (std::size_t d = 0; d < value.size(); ++d) value[d] = page[value_at(t % kKeyTile, static_cast<Index>(d))];
   }
   /// The first token of sequence b that no window has evicted.
-  Index first_token(Index b) const { return sequences_[check(b)].evicted * kKeyTile; }
+  Index first_token(Index b) const { return sequences_[checked(b)].evicted * kKeyTile; }
   /// For each sequence its pages [H_kv][page_size()], null where evicted: what attention reads. Valid until the cache
   /// changes.
   const Scalar* const* const* tables() const { return tables_.data(); }
@@ -150,13 +149,13 @@ class KVCache {
   static KVCacheOptions checked(KVCacheOptions o) {
     if (o.value_dim == 0) o.value_dim = o.head_dim;
     // Half of what a piece of memory can have, so that no sum of two overflows; value_dim may be rounded up.
-    constexpr Index kMost = std::numeric_limits<Index>::max() / static_cast<Index>(2 * sizeof(Scalar)) - 16;
+    constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(2 * sizeof(Scalar)) - 16;
     const Index most_dim = kMost / kKeyTile / std::max<Index>(1, o.num_kv_heads);
     if (o.batch < 0 || o.num_kv_heads < 1 || o.head_dim < 0 || o.value_dim < 0 || o.window < 0 || o.head_dim > most_dim ||
         o.value_dim > most_dim - 16 || o.batch > kMost / static_cast<Index>(sizeof(Sequence)))
-      fail("KVCache: batch " + std::to_string(o.batch) + ", num_kv_heads " + std::to_string(o.num_kv_heads) + ", head_dim " +
-           std::to_string(o.head_dim) + ", value_dim " + std::to_string(o.value_dim) + ", window " + std::to_string(o.window) +
-           ": a negative size, no heads, or more than memory can hold");
+      throw_error("KVCache: batch ", o.batch, ", num_kv_heads ", o.num_kv_heads, ", head_dim ", o.head_dim,
+                  ", value_dim ", o.value_dim, ", window ", o.window,
+                  ": a negative size, no heads, or more than memory can hold");
     return o;
   }
   void swap(KVCache& other) noexcept {
@@ -168,14 +167,14 @@ class KVCache {
   }
 
   static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-  std::size_t check(Index b) const {
-    if (b < 0 || b >= batch()) fail("KVCache: sequence " + std::to_string(b) + " of " + std::to_string(batch()));
+  std::size_t checked(Index b) const {
+    if (b < 0 || b >= batch()) throw_error("KVCache: sequence ", b, " of ", batch());
     return at(b);
   }
   /// Error where so many sequences of so many tokens more are beyond what an Index counts.
   void check_room(Index tokens, Index sequences) const {
-    if (tokens > std::numeric_limits<Index>::max() / std::max<Index>(1, sequences) - max_length() - 2 * kKeyTile)
-      fail("KVCache: " + std::to_string(tokens) + " more tokens are more than memory can hold");
+    if (tokens > (std::numeric_limits<Index>::max)() / std::max<Index>(1, sequences) - max_length() - 2 * kKeyTile)
+      throw_error("KVCache: ", tokens, " more tokens are more than memory can hold");
   }
   Index key_at(Index slot, Index d) const {
     return layout().key(slot, d);
@@ -202,7 +201,7 @@ class KVCache {
     const Sequence& sequence = sequences_[at(b)];
     const Index first = lengths_[at(b)] / kKeyTile, end = (lengths_[at(b)] + tokens - 1) / kKeyTile + 1;
     Index needed = std::max<Index>(0, end - sequence.size());
-    for (Index i = first; i < std::min(end, sequence.size()); ++i) needed += !sequence.page(i)->has_one_owner();
+    for (Index i = first; i < (std::min)(end, sequence.size()); ++i) needed += !sequence.page(i)->has_one_owner();
     for (Index i = sequence.released; i < sequence.evicted; ++i) needed -= sequence.page(i)->has_one_owner();
     return needed;
   }
@@ -221,7 +220,7 @@ class KVCache {
     for (Index b = first; b < end; ++b) {
       Index& length = lengths_[at(b)];
       for (Index t = 0; t < tokens;) {
-        const Index slot = (length + t) % kKeyTile, n = std::min(kKeyTile - slot, tokens - t);
+        const Index slot = (length + t) % kKeyTile, n = (std::min)(kKeyTile - slot, tokens - t);
         Scalar* page = writable_page(b, (length + t) / kKeyTile);
         for (Index h = 0; h < options_.num_kv_heads; ++h, page += page_size())
           for (Index i = 0; i < n; ++i) {
@@ -259,8 +258,8 @@ class KVCache {
     Sequence& sequence = sequences_[at(b)];
     for (const Index pages = (length + kKeyTile - 1) / kKeyTile; sequence.size() > pages; sequence.pages.pop_back(), sequence.data.pop_back())
       pool_.give_back(sequence.pages.back());
-    sequence.released = std::min(sequence.released, sequence.size());
-    for (sequence.evicted = std::min(sequence.evicted, sequence.size()); sequence.evicted > sequence.released;)
+    sequence.released = (std::min)(sequence.released, sequence.size());
+    for (sequence.evicted = (std::min)(sequence.evicted, sequence.size()); sequence.evicted > sequence.released;)
       --sequence.evicted, sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data;
     lengths_[at(b)] = length;
   }
@@ -270,7 +269,7 @@ class KVCache {
     const KVCacheOptions &o = options_, &p = other.options_;
     check_shape("KVCache: fork of another cache ([num_kv_heads, head_dim, value_dim, window])",
                 Shape<4>{o.num_kv_heads, o.head_dim, o.value_dim, o.window}, Shape<4>{p.num_kv_heads, p.head_dim, p.value_dim, p.window});
-    Sequence copy(other.sequences_[other.check(b)]);
+    Sequence copy(other.sequences_[other.checked(b)]);
     detail::make_room(sequences_, sequences_.size() + 1);
     detail::make_room(lengths_, lengths_.size() + 1);
     detail::make_room(tables_, tables_.size() + 1);
@@ -289,7 +288,7 @@ class KVCache {
     next.lengths_.reserve(parents.size());
     next.tables_.reserve(parents.size());
     for (Index parent : parents) {
-      Sequence copy(sequences_[check(parent)]);
+      Sequence copy(sequences_[checked(parent)]);
       next.add(std::move(copy), lengths_[at(parent)]);
     }
     return next;
@@ -309,4 +308,4 @@ class KVCache {
   detail::PagePool<Scalar> pool_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -12,7 +12,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A weight matrix [N, K] of one or more sections stacked along N, as the products take it: for float in panels of
 /// 16 rows, each section starting a panel of its own; for other scalars in rows. There is no second copy.
@@ -207,4 +207,4 @@ class Linear {
   Bias<Scalar> bias_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

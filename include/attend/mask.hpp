@@ -19,7 +19,7 @@
 #include <attend/mask_expressions.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Any mask expression, held without heap. Views and pointers inside refer to the caller's data, which must live
 /// until the call returns.
@@ -131,7 +131,7 @@ class Mask : public masks::Expression {
     const std::size_t offset = (x.size_ + kAlign - 1) / kAlign * kAlign;
     size_ = sizeof(Pair<true>) + offset + y.size_;
     if (size_ > sizeof(memory_))
-      fail("Mask: two masks of " + std::to_string(x.size_) + " and " + std::to_string(y.size_) + " bytes are too large to be held together");
+      throw_error("Mask: two masks of ", x.size_, " and ", y.size_, " bytes are too large to be held together");
     const auto hold = [&]<bool Adds>(std::bool_constant<Adds>) {
       ::new (static_cast<void*>(memory_)) Pair<Adds>(x.functions_, y.functions_, offset, conjunction);
       functions_ = &table<Pair<Adds>>;
@@ -200,7 +200,7 @@ inline masks::Segments segments(TensorView<const std::int32_t, 2> ids) { return 
 /// more.
 template <class T>
 masks::Blocks<T> blocks(TensorView<const T, 2> visible, Index size) {
-  if (size < 1) fail("blocks: a size of " + std::to_string(size) + ", expected 1 or more");
+  if (size < 1) throw_error("blocks: a size of ", size, ", expected 1 or more");
   masks::Blocks<T> mask;
   mask.visible = visible;
   mask.size = size;
@@ -247,4 +247,4 @@ template <class F>
   requires std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index>
 masks::Predicate<F> visible_if(F f) { return masks::Predicate<F>(std::move(f)); }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -16,7 +16,7 @@
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 using kernel::Extent;
 
@@ -59,8 +59,8 @@ template <class M>
 concept Maskable = std::derived_from<M, Expression>;
 
 inline Extent clip(Index begin, Index end, Index k0, Index k1) {
-  begin = std::max(begin, k0);
-  end = std::min(end, k1);
+  begin = (std::max)(begin, k0);
+  end = (std::min)(end, k1);
   return begin < end ? Extent{begin, end, true} : Extent{k0, k0, true};
 }
 
@@ -95,11 +95,11 @@ struct Band : Expression {
     return q + (corner == Corner::bottom_right ? sizes.key_count(b) - sizes.query_count(b) : 0);
   }
   Index begin(Index b, Index q) const {
-    if (left < 0) return std::numeric_limits<Index>::min();
+    if (left < 0) return (std::numeric_limits<Index>::min)();
     return detail::saturating_add(position(b, q), detail::saturating_sub(start, left));
   }
   Index end(Index b, Index q) const {
-    if (right < 0) return std::numeric_limits<Index>::max();
+    if (right < 0) return (std::numeric_limits<Index>::max)();
     return detail::saturating_add(detail::saturating_add(position(b, q), detail::saturating_add(start, right)), 1);
   }
 };
@@ -115,7 +115,7 @@ struct Lengths : Expression {
     if (count != s.batch) fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
     for (Index b = 0; b < count; ++b)
       if (lengths[b] < 0 || lengths[b] > s.keys)
-        fail("lengths: sequence " + std::to_string(b) + " has length " + std::to_string(lengths[b]) + ", expected 0 to " + std::to_string(s.keys) + " keys");
+        throw_error("lengths: sequence ", b, " has length ", lengths[b], ", expected 0 to ", s.keys, " keys");
   }
   Index length(Index b) const { return count >= 0 ? lengths[b] : same; }
   bool operator()(Index b, Index, Index, Index k) const { return k < length(b); }
@@ -128,15 +128,15 @@ struct Segments : Expression {
   TensorView<const std::int32_t, 2> query_segments, key_segments;  // [B or 1, Tq], [B or 1, Tk]
 
   void bind(const AttentionSizes& s) {
-    check(query_segments, s.batch, s.queries, "segments (queries)");
-    check(key_segments, s.batch, s.keys, "segments (keys)");
+    check_ids(query_segments, s.batch, s.queries, "segments (queries)");
+    check_ids(key_segments, s.batch, s.keys, "segments (keys)");
   }
   bool operator()(Index b, Index, Index q, Index k) const {
     return query_segments(query_segments.size(0) == 1 ? 0 : b, q) == key_segments(key_segments.size(0) == 1 ? 0 : b, k);
   }
 
  private:
-  static void check(const TensorView<const std::int32_t, 2>& ids, Index batch, Index tokens, const char* who) {
+  static void check_ids(const TensorView<const std::int32_t, 2>& ids, Index batch, Index tokens, const char* who) {
     if ((ids.size(0) != batch && ids.size(0) != 1) || ids.size(1) != tokens)
       fail_shape(who, to_string(Shape<2>{batch, tokens}), ids.shape());
   }
@@ -183,7 +183,7 @@ struct Additive : Expression {
 
   void bind(const AttentionSizes& s) {
     if (s.scalar != nullptr && *s.scalar != detail::scalar_name<T>)
-      fail("additive mask of " + std::string(detail::scalar_name<T>) + " in an attention of " + std::string(*s.scalar));
+      throw_error("additive mask of ", detail::scalar_name<T>, " in an attention of ", *s.scalar);
     const Shape<4> full{s.batch, s.heads, s.queries, s.keys};
     for (std::size_t i = 0; i < 4; ++i) {
       const Index n = shape[i];
@@ -197,17 +197,17 @@ struct Additive : Expression {
   void add(void* scores, Index b, Index h, Index q, Index k0, Index keys) const {
     T* s = static_cast<T*>(scores);
     const T* numbers = at(b, h, q) + k0 * strides[3];
-    if (strides[3] == 1 && k0 + 16 <= std::min(keys, end)) {
+    if (strides[3] == 1 && k0 + 16 <= (std::min)(keys, end)) {
       for (Index j = 0; j < 16; ++j) s[j] = s[j] + (hides(numbers[j]) ? T(0) : numbers[j]);
     } else {
-      for (Index j = 0; j < 16 && k0 + j < std::min(keys, end); ++j)
+      for (Index j = 0; j < 16 && k0 + j < (std::min)(keys, end); ++j)
         if (!hides(numbers[j * strides[3]])) s[j] = s[j] + numbers[j * strides[3]];
     }
   }
   /// Exact: numbers that are all finite, or -inf just at the ends, cost no question key by key.
   Extent row(Index b, Index h, Index q, Index k0, Index k1) const {
     const T* numbers = at(b, h, q);
-    const Index last = std::min(k1, end);
+    const Index last = (std::min)(k1, end);
     Index hidden = count_hidden(numbers, k0, last), first = k0, behind = last;
     if (hidden == std::max<Index>(last - k0, 0)) return {k0, k0, true};
     for (; hides(numbers[first * strides[3]]); ++first) --hidden;
@@ -218,7 +218,7 @@ struct Additive : Expression {
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
     if (strides[2] == 0) return row(b, h, q0, k0, k1);
     for (Index q = q0; q < q1; ++q)
-      if (const Extent e = row(b, h, q, k0, k1); e.begin < e.end) return {k0, std::min(k1, end), false};
+      if (const Extent e = row(b, h, q, k0, k1); e.begin < e.end) return {k0, (std::min)(k1, end), false};
     return {k0, k0, true};
   }
 
@@ -257,8 +257,8 @@ struct Blocks : Expression {
         if (!visible(i, j)) {
           all.full = false;
         } else {
-          all.begin = std::min(all.begin, std::max(k0, j * size));
-          all.end = std::max(all.end, std::min(k1, (j + 1) * size));
+          all.begin = (std::min)(all.begin, (std::max)(k0, j * size));
+          all.end = (std::max)(all.end, (std::min)(k1, (j + 1) * size));
         }
       }
     return all.begin < all.end ? all : Extent{k0, k0, true};
@@ -274,13 +274,13 @@ struct Predicate : Expression {
 
 /// What two masks together say of keys, of which each says an extent: both must see, or either.
 inline Extent both(const Extent& x, const Extent& y, Index k0) {
-  const Index begin = std::max(x.begin, y.begin), end = std::min(x.end, y.end);
+  const Index begin = (std::max)(x.begin, y.begin), end = (std::min)(x.end, y.end);
   return begin < end ? Extent{begin, end, x.full && y.full} : Extent{k0, k0, true};
 }
 inline Extent either(const Extent& x, const Extent& y) {
   if (x.begin >= x.end) return y;
   if (y.begin >= y.end) return x;
-  const Extent all{std::min(x.begin, y.begin), std::max(x.end, y.end), false};
+  const Extent all{(std::min)(x.begin, y.begin), (std::max)(x.end, y.end), false};
   const auto covers = [&](const Extent& e) { return e.full && e.begin == all.begin && e.end == all.end; };
   const bool joined = x.full && y.full && x.begin <= y.end && y.begin <= x.end;
   return {all.begin, all.end, covers(x) || covers(y) || joined};
@@ -321,4 +321,4 @@ Joined<A, B, false> operator|(const A& a, const B& b) { return {a, b}; }
 
 }  // namespace masks
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -12,7 +12,7 @@
 #include <attend/rotary.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct MultiHeadAttentionOptions {
   Index embed_dim = 0;
@@ -63,8 +63,8 @@ class MultiHeadAttention {
   /// Error where they are of another head_dim.
   void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) {
     if (rotary != nullptr && rotary->options().head_dim != options_.head_dim)
-      fail("MultiHeadAttention: rotary positions of head_dim " + std::to_string(rotary->options().head_dim) + ", expected " +
-           std::to_string(options_.head_dim));
+      throw_error("MultiHeadAttention: rotary positions of head_dim ", rotary->options().head_dim, ", expected ",
+                  options_.head_dim);
     rotary_ = std::move(rotary);
   }
 
@@ -121,7 +121,7 @@ class MultiHeadAttention {
     const bool same_kv = detail::same_places(key, value), self = same_kv && detail::same_places(query, key);
 
     Frame frame(context.workspace());
-    const Slots at = slots();
+    const Slots at = columns();
     const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * Tq, self && fused() ? at.end : at.key});
     const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({self && fused() ? 0 : B * Tk, at.end - at.key});
     TensorView<Scalar, 2> keys = kv, values = kv;  // columns from `key_at` and `value_at`
@@ -148,7 +148,7 @@ class MultiHeadAttention {
     normalize(context, q_norm_, query_heads);
     normalize(context, k_norm_, key_heads);
     if (rotary_ != nullptr) {
-      if (!self) fail("MultiHeadAttention: rotary positions are of self-attention");
+      if (!self) throw_error("MultiHeadAttention: rotary positions are of self-attention");
       rotate(context, query_heads, options.query_offsets, {});
       rotate(context, key_heads, options.key_offsets, {});
     }
@@ -159,7 +159,7 @@ class MultiHeadAttention {
       });
     // The extra keys are visible to all, whatever the mask says of the others.
     if (!options.key_lengths.empty() || !options.key_offsets.empty())
-      fail("MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or add_zero_attn");
+      throw_error("MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or add_zero_attn");
     const Shape<4> more{B, G, Tk + extra_keys(), D};
     const TensorView<Scalar, 4> more_keys = frame.tensor<Scalar>(more), more_values = frame.tensor<Scalar>(more);
     context.parallel(1, 1, [&](Index, int) {
@@ -187,11 +187,11 @@ class MultiHeadAttention {
     check_shape("MultiHeadAttention (with a cache)", Shape<3>{cache.batch(), T, options_.embed_dim}, x.shape());
     check_operands(context, x, x, x, options, epilogue, out);
     if (!fused() || extra_keys() > 0)
-      fail("MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+      throw_error("MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
     check_sizes(cache);
     if (out.empty()) return;
     Frame frame(context.workspace());
-    const Slots at = slots();
+    const Slots at = columns();
     const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
     project(context, x, in_proj_, 0, qkv);
     const auto query = head_view(qkv, 0, B, options_.num_heads, T, D), key = head_view(qkv, at.key, B, G, T, D);
@@ -216,15 +216,15 @@ class MultiHeadAttention {
     const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
     check_cross();
     if (options_.kdim != options_.vdim)
-      fail("MultiHeadAttention: keys and values of one memory, but kdim is " + std::to_string(options_.kdim) + " and vdim " +
-           std::to_string(options_.vdim));
+      throw_error("MultiHeadAttention: keys and values of one memory, but kdim is ", options_.kdim, " and vdim ",
+                  options_.vdim);
     detail::check_assigned(context, "MultiHeadAttention", *this);
     check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
     Rows<const Scalar>(memory).check_input("MultiHeadAttention (memory)", options_.kdim);
     check_sizes(cache);
     if (memory.empty()) return;
     Frame frame(context.workspace());
-    const Slots at = slots();
+    const Slots at = columns();
     const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({B * S, at.end - at.key});
     if (fused()) {
       project(context, memory, in_proj_, at.key, kv);
@@ -247,7 +247,7 @@ class MultiHeadAttention {
     check_operands(context, x, x, x, options, epilogue, out);
     if (out.empty()) return;
     Frame frame(context.workspace());
-    const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, slots().key});
+    const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, columns().key});
     project(context, x, fused() ? in_proj_ : q_proj_, 0, q);
     const auto query = head_view(q, 0, B, options_.num_heads, T, D);
     normalize(context, q_norm_, query);
@@ -283,7 +283,7 @@ class MultiHeadAttention {
     }
     bool operator()(Index b, Index h, Index q, Index k) const { return k >= keys || (*mask)(b, h, q, k); }
     void add(void* scores, Index b, Index h, Index q, Index k0, Index n) const {
-      mask->add(scores, b, h, q, k0, std::min(n, keys));
+      mask->add(scores, b, h, q, k0, (std::min)(n, keys));
     }
   };
   /// Error where inputs are no rows, or something is written where it is read.
@@ -314,8 +314,9 @@ class MultiHeadAttention {
   }
   /// What a cache of cross-attention's keys and values cannot take in.
   void check_cross() const {
-    if (extra_keys() > 0) fail("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
-    if (rotary_ != nullptr) fail("MultiHeadAttention: rotary positions are of self-attention");
+    if (extra_keys() > 0)
+      throw_error("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
+    if (rotary_ != nullptr) throw_error("MultiHeadAttention: rotary positions are of self-attention");
   }
   Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
   /// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
@@ -329,16 +330,14 @@ class MultiHeadAttention {
   }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
     for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
-      if (size < 0) fail("MultiHeadAttention: a size of " + std::to_string(size));
+      if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
     check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
-      fail("MultiHeadAttention: num_heads " + std::to_string(o.num_heads) + " is not a multiple of num_kv_heads " +
-           std::to_string(o.num_kv_heads));
+      throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ", o.num_kv_heads);
     if (o.head_dim == 0) {
       if (o.embed_dim % o.num_heads != 0)
-        fail("MultiHeadAttention: embed_dim " + std::to_string(o.embed_dim) + " is not divisible by num_heads " +
-             std::to_string(o.num_heads));
+        throw_error("MultiHeadAttention: embed_dim ", o.embed_dim, " is not divisible by num_heads ", o.num_heads);
       o.head_dim = o.embed_dim / o.num_heads;
     }
     if (o.kdim == 0) o.kdim = o.embed_dim;
@@ -346,7 +345,7 @@ class MultiHeadAttention {
     return o;
   }
   bool fused() const { return options_.kdim == options_.embed_dim && options_.vdim == options_.embed_dim; }
-  Slots slots() const {
+  Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};
     return {q_proj_.width(), q_proj_.width() + k_proj_.width(), q_proj_.width() + k_proj_.width() + v_proj_.width()};
   }
@@ -411,4 +410,4 @@ class MultiHeadAttention {
   std::shared_ptr<const Rotary<Scalar>> rotary_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -11,7 +11,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 enum class NormKind { layer, rms };
 
@@ -41,7 +41,7 @@ class Norm {
     check_number(who, "eps", options.eps, 0);
     const bool may_have_bias = options.weight && options.kind == NormKind::layer;
     if (options.bias.value_or(false) && !may_have_bias)
-      fail(options.weight ? "RMSNorm: a bias, which it has none of" : "LayerNorm: a bias without weight (elementwise_affine)");
+      throw_error(options.weight ? "RMSNorm: a bias, which it has none of" : "LayerNorm: a bias without weight (elementwise_affine)");
     options_.bias = has_bias_ = options.bias.value_or(may_have_bias);
     if (options_.weight) weight_ = Tensor<Scalar, 1>({options.size}, Scalar(1));
     if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
@@ -68,7 +68,8 @@ class Norm {
     const Index rows = x.count(), n = options_.size;
     detail::check_assigned(context, who, *this);
     detail::check_rows_in_place(context, who, x, out, n);
-    if (mean.data() != nullptr && options_.kind == NormKind::rms) fail("RMSNorm: a mean, which it does not compute");
+    if (mean.data() != nullptr && options_.kind == NormKind::rms)
+      throw_error("RMSNorm: a mean, which it does not compute");
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
     if (mean.data() != nullptr)
@@ -79,7 +80,7 @@ class Norm {
     // an item is 16 rows, so that few rows make few items
     context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                      [&](Index item, int) {
-                       for (Index r = item * 16; r < std::min(rows, item * 16 + 16); ++r) {
+                       for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
                          Scalar statistics[2] = {Scalar(0), Scalar(0)};
                          normalize(x.row(r), out.row(r), statistics);
                          if (mean.data() != nullptr) mean(r) = statistics[0];
@@ -146,4 +147,4 @@ class RMSNorm : public Norm<Scalar> {
       : Norm<Scalar>({(check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::rms, o.elementwise_affine, false}) {}
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

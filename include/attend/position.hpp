@@ -16,7 +16,7 @@
 #include <attend/rotary.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct SinusoidalOptions {
   /// interleaved: sin, cos, sin, cos, … with angle p / max_timescale^(2 i / E) ("Attention Is All You Need", 3.5).
@@ -35,9 +35,9 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
   static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
   check_size("sinusoidal_positions", "embed_dim", embed_dim);
-  if (positions < 0) fail("sinusoidal_positions: positions is " + std::to_string(positions) + ", expected 0 or more");
+  if (positions < 0) throw_error("sinusoidal_positions: positions is ", positions, ", expected 0 or more");
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
-    fail("sinusoidal_positions: max_timescale is " + std::to_string(options.max_timescale) + ", expected a number above 0");
+    throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale, ", expected a number above 0");
   Tensor<Scalar, 2> table({positions, embed_dim});
   const Index pairs = embed_dim / 2 + embed_dim % 2;
   const bool halves = options.layout != Layout::interleaved;
@@ -63,7 +63,7 @@ template <class Scalar>
 std::vector<Scalar> alibi_slopes(Index num_heads) {
   static_assert(detail::check_scalar<Scalar>());
   if (num_heads < 1 || num_heads > 65536)
-    fail("alibi_slopes: num_heads is " + std::to_string(num_heads) + ", expected 1 to 65536");
+    throw_error("alibi_slopes: num_heads is ", num_heads, ", expected 1 to 65536");
   Index n = 1;
   while (n <= num_heads / 2) n *= 2;
   std::vector<Scalar> slopes;
@@ -82,7 +82,7 @@ struct Alibi {
   bool symmetric = false;          // keys behind the query are as far as those before it
   Index heads = 0;                 // of `slopes`; 0: not known
 
-  void check(const AttentionSizes& sizes) const {
+  void check_sizes(const AttentionSizes& sizes) const {
     if (heads != 0 && heads != sizes.heads) fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
   }
   Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
@@ -95,7 +95,7 @@ struct Alibi {
 /// {.modifier = alibi<float>(slopes)}; the slopes, one for each head of the call, must live until it returns.
 template <class Scalar>
 Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index start = 0, bool symmetric = false) {
-  if (slopes.empty()) fail("alibi: no slopes, expected one for each head");
+  if (slopes.empty()) throw_error("alibi: no slopes, expected one for each head");
   return {slopes.data(), start, symmetric, static_cast<Index>(slopes.size())};
 }
 
@@ -109,19 +109,19 @@ struct RelativeBiasOptions {
 };
 
 namespace detail {
-inline void check(const RelativeBiasOptions& o) {
+inline void check_options(const RelativeBiasOptions& o) {
   check_size("RelativeBias", "num_heads", o.num_heads);
   const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2), farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
   if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
-    fail("RelativeBias: " + std::to_string(o.relative_attention_num_buckets) + " buckets with a maximum distance of " + std::to_string(farthest));
+    throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ", farthest);
 }
 }  // namespace detail
 
 /// T5's bucket of key - query: one for each small distance, then logarithmically wider ones up to the maximum
 /// distance. In float, as the published models compute it (arXiv:1910.10683).
 inline Index relative_position_bucket(Index relative_position, const RelativeBiasOptions& options) {
-  detail::check(options);
+  detail::check_options(options);
   Index buckets = options.relative_attention_num_buckets, first = 0, distance = detail::saturating_sub(0, relative_position);
   if (options.bidirectional) {
     buckets /= 2;
@@ -134,7 +134,7 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
                       static_cast<float>(std::log(static_cast<double>(options.relative_attention_max_distance) /
                                                   static_cast<double>(exact)));
   const Index step = static_cast<Index>(ratio * static_cast<float>(buckets - exact));
-  return first + std::min(exact + step, buckets - 1);
+  return first + (std::min)(exact + step, buckets - 1);
 }
 
 /// A learned bias for each head and bucket of distance. Parameters: weight [num_buckets, num_heads], T5's
@@ -147,7 +147,7 @@ class RelativeBias {
   RelativeBias() = default;
   explicit RelativeBias(const RelativeBiasOptions& options) : options_(options) {
     const Index farthest = options.relative_attention_max_distance;
-    detail::check(options);
+    detail::check_options(options);
     weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
     for (Index d = -farthest; d <= farthest; ++d)
       bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
@@ -164,7 +164,7 @@ class RelativeBias {
     const Scalar* weight;
     const std::int32_t* bucket;  // of distance 0
     Index heads, farthest, start;
-    void check(const AttentionSizes& sizes) const {
+    void check_sizes(const AttentionSizes& sizes) const {
       if (heads != sizes.heads) fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
     }
     Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
@@ -174,7 +174,7 @@ class RelativeBias {
   };
   /// `start` is the position of query 0 among the keys. Error at the call where its heads are not num_heads.
   Modifier modifier(Index start = 0) const {
-    if (bucket_.empty()) fail("RelativeBias: made without options, it has no weight");
+    if (bucket_.empty()) throw_error("RelativeBias: made without options, it has no weight");
     const Index farthest = options_.relative_attention_max_distance;
     return {weight_.data(), bucket_.data() + farthest, options_.num_heads, farthest, start};
   }
@@ -190,7 +190,8 @@ namespace detail {
 inline Index check_window(Index height, Index width) {
   for (Index side : {height, width})
     if (side < 1 || side > 16384)
-      fail("window_relative_position_index: a window of " + to_string(Shape<2>{height, width}) + ", expected sides of 1 to 16384");
+      throw_error("window_relative_position_index: a window of ", Shape<2>{height, width},
+                  ", expected sides of 1 to 16384");
   return height * width;
 }
 }  // namespace detail
@@ -220,4 +221,4 @@ Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Sca
   return bias;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

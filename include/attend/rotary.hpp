@@ -17,7 +17,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// How frequencies are stretched beyond the context that a model was trained with. `none` is Hugging Face's "default".
 enum class RopeType { none, linear, dynamic, yarn, llama3, longrope };
@@ -29,7 +29,7 @@ inline RopeType rope_type_from_string(std::string_view name) {
   if (name == "yarn") return RopeType::yarn;
   if (name == "llama3") return RopeType::llama3;
   if (name == "longrope" || name == "su") return RopeType::longrope;
-  fail("rope_type '" + std::string(name) + "' is not supported");
+  throw_error("rope_type '", name, "' is not supported");
 }
 
 /// Named as in a Hugging Face config.json. What names a rope_type is of that alone: an error with others.
@@ -58,13 +58,13 @@ namespace detail {
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
 void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
-  if (x.size(3) > 1 && x.stride(3) != 1) fail("rotary: the last axis must be contiguous");
+  if (x.size(3) > 1 && x.stride(3) != 1) throw_error("rotary: the last axis must be contiguous");
   check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
   const Index T = x.size(2), blocks = (T + kTokens - 1) / kTokens;
   context.parallel(x.size(0) * blocks, workers, [&](Index item, int worker) {
     const Index b = item / blocks, t0 = item % blocks * kTokens;
-    for (Index t = t0; t < std::min(T, t0 + kTokens); ++t) {
+    for (Index t = t0; t < (std::min)(T, t0 + kTokens); ++t) {
       const auto [cosine, sine] = row(b, t, worker);
       for (Index h = 0; h < x.size(1); ++h) Backend<Scalar>::rotate(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
     }
@@ -87,7 +87,8 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
     fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
   if (x.empty() || pairs == 0) return;
   detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}});
-  if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1)) fail("rotate: the last axis must be contiguous");
+  if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1))
+    throw_error("rotate: the last axis must be contiguous");
   detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
     const Index row = cosine.size(0) == 1 ? 0 : b;
     return std::pair(&cosine(row, t, 0), &sine(row, t, 0));
@@ -107,11 +108,12 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
     fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (x.empty() || pairs == 0) return;
   detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
-  if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1)) fail("rotate: the last axis must be contiguous");
+  if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1))
+    throw_error("rotate: the last axis must be contiguous");
   if (!context.measuring())
     positions.for_each([&](const Position& p) {
       if (std::cmp_less(p, 0) || std::cmp_greater_equal(p, cosine.size(0)))
-        fail("rotate: position " + std::to_string(p) + " is not in [0, " + std::to_string(cosine.size(0)) + ")");
+        throw_error("rotate: position ", p, " is not in [0, ", cosine.size(0), ")");
     });
   detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
     const Index p = static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
@@ -131,17 +133,16 @@ class Rotary {
     RotaryOptions& o = options_;
     check_size("Rotary", "head_dim", o.head_dim);
     if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
-      fail("Rotary: partial_rotary_factor is " + std::to_string(o.partial_rotary_factor) + ", expected 0 to 1");
-    if (o.table_positions < 0) fail("Rotary: table_positions is " + std::to_string(o.table_positions) + ", expected 0 or more");
+      throw_error("Rotary: partial_rotary_factor is ", o.partial_rotary_factor, ", expected 0 to 1");
+    if (o.table_positions < 0) throw_error("Rotary: table_positions is ", o.table_positions, ", expected 0 or more");
     const Index part = o.partial_rotary_factor == 1 ? o.head_dim  // a double does not hold every Index
                                                     : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
     if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
-      fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + ", but partial_rotary_factor says " + std::to_string(part));
+      throw_error("Rotary: rotary_dim ", o.rotary_dim, ", but partial_rotary_factor says ", part);
     if (o.rotary_dim == 0) o.rotary_dim = part;
     check_type(o);
     if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
-      fail("Rotary: rotary_dim " + std::to_string(o.rotary_dim) + " of head_dim " + std::to_string(o.head_dim) +
-           " (an even number is needed)");
+      throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim, " (an even number is needed)");
     check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
     if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
     if (!o.factor)
@@ -149,13 +150,13 @@ class Rotary {
     check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
     constexpr double kMost = 1e300;
     if (!(o.rope_theta > 0 && o.rope_theta < kMost && *o.factor > 0 && *o.factor < kMost))
-      fail("Rotary: rope_theta is " + std::to_string(o.rope_theta) + " and factor " + std::to_string(*o.factor) + ", expected numbers above 0");
+      throw_error("Rotary: rope_theta is ", o.rope_theta, " and factor ", *o.factor, ", expected numbers above 0");
     if (o.attention_factor && !(*o.attention_factor > -kMost && *o.attention_factor < kMost))
-      fail("Rotary: attention_factor is " + std::to_string(*o.attention_factor));
+      throw_error("Rotary: attention_factor is ", *o.attention_factor);
     const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
     if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
-      fail("Rotary: expected " + std::to_string(pairs) + " entries in short_factor and long_factor, got " +
-           std::to_string(o.short_factor.size()) + " and " + std::to_string(o.long_factor.size()));
+      throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ", o.short_factor.size(),
+                  " and ", o.long_factor.size());
     FloatEnvironment environment;
     scale_ = attention_scale();
     cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
@@ -181,7 +182,7 @@ class Rotary {
   void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts, Index sequence_length = 0) const {
     check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
     if (sequence_length == 0 && !context.measuring())
-      for (Index start : starts) sequence_length = std::max(sequence_length, detail::saturating_add(start, x.size(2)));
+      for (Index start : starts) sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
     apply_at(context, x, [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); }, sequence_length);
   }
   /// The same where each token says its position. [B or 1, T]
@@ -191,7 +192,7 @@ class Rotary {
     if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
       fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
     if (sequence_length == 0 && !context.measuring())
-      positions.for_each([&](const Position& p) { sequence_length = std::max(sequence_length, detail::saturating_add(static_cast<Index>(p), 1)); });
+      positions.for_each([&](const Position& p) { sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1)); });
     apply_at(context, x,
              [positions](Index b, Index t) { return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t)); },
              sequence_length);
@@ -238,15 +239,17 @@ class Rotary {
     const RotaryOptions defaults;
     const bool yarn = o.rope_type == RopeType::yarn, llama3 = o.rope_type == RopeType::llama3;
     const bool longrope = o.rope_type == RopeType::longrope;
-    if (o.factor && o.rope_type == RopeType::none) fail("Rotary: a factor, but rope_type is none");
-    if (o.attention_factor && !yarn && !longrope) fail("Rotary: attention_factor is of yarn and longrope");
+    if (o.factor && o.rope_type == RopeType::none) throw_error("Rotary: a factor, but rope_type is none");
+    if (o.attention_factor && !yarn && !longrope) throw_error("Rotary: attention_factor is of yarn and longrope");
     if (!yarn && (o.beta_fast != defaults.beta_fast || o.beta_slow != defaults.beta_slow || o.mscale != defaults.mscale ||
                   o.mscale_all_dim != defaults.mscale_all_dim || o.truncate != defaults.truncate))
-      fail("Rotary: beta_fast, beta_slow, mscale, mscale_all_dim and truncate are of yarn");
+      throw_error("Rotary: beta_fast, beta_slow, mscale, mscale_all_dim and truncate are of yarn");
     if (!llama3 && (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
-      fail("Rotary: low_freq_factor and high_freq_factor are of llama3");
-    if (llama3 && !(o.low_freq_factor < o.high_freq_factor)) fail("Rotary: low_freq_factor is not below high_freq_factor");
-    if (!longrope && !(o.short_factor.empty() && o.long_factor.empty())) fail("Rotary: short_factor and long_factor are of longrope");
+      throw_error("Rotary: low_freq_factor and high_freq_factor are of llama3");
+    if (llama3 && !(o.low_freq_factor < o.high_freq_factor))
+      throw_error("Rotary: low_freq_factor is not below high_freq_factor");
+    if (!longrope && !(o.short_factor.empty() && o.long_factor.empty()))
+      throw_error("Rotary: short_factor and long_factor are of longrope");
   }
   double attention_scale() const {
     const RotaryOptions& o = options_;
@@ -275,7 +278,7 @@ class Rotary {
     };
     double low = pair_of_turns(o.beta_fast), high = pair_of_turns(o.beta_slow);
     if (o.truncate) low = std::floor(low), high = std::ceil(high);
-    low = std::max(low, 0.0), high = std::min(high, dim - 1);
+    low = (std::max)(low, 0.0), high = (std::min)(high, dim - 1);
     if (low == high) high += 0.001;
 
     for (Index i = 0; i < pairs; ++i) {
@@ -312,4 +315,4 @@ class Rotary {
   Tensor<Scalar, 2> cosine_, sine_;  // [table_positions, rotary_dim / 2]
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -15,7 +15,7 @@
 #include <attend/core/overlap.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// [..., width] as rows of `width` elements that follow each other, `stride` elements from one row to the next: implicit
 /// from tensors and views of any rank up to 8 (one axis is one row) and from Eigen's row-major matrices; T may be const.
@@ -91,8 +91,8 @@ class Rows {
   }
   [[noreturn]] void fail_fault(const char* who) const {
     const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
-    if (fault_ == Fault::gaps) fail(view + " the last axis must be contiguous" + kCopy);
-    fail(view + " the leading axes are not evenly spaced" + kCopy);
+    if (fault_ == Fault::gaps) throw_error(view, " the last axis must be contiguous", kCopy);
+    throw_error(view, " the leading axes are not evenly spaced", kCopy);
   }
   [[noreturn]] void fail_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
     std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
@@ -100,8 +100,7 @@ class Rows {
     fail_shape(std::string(who) + " (output)", to_string(expected), shape());
   }
   [[noreturn]] void fail_rows(const char* who) const {
-    fail(std::string(who) + ": rows of shape " + to_string(shape()) + " overlap each other: they are " +
-         std::to_string(stride_) + " elements apart");
+    throw_error(who, ": rows of shape ", shape(), " overlap each other: they are ", stride_, " elements apart");
   }
   static constexpr const char* kCopy = "; copy it first, by Tensor(view) or attend::copy";
 
@@ -119,8 +118,8 @@ struct Operand {
   Layout layout;
 };
 [[noreturn]] inline void fail_overlap(const char* who, const char* out, const char* other) {
-  if (other == nullptr) fail(std::string(who) + ": elements of " + out + " overlap each other");
-  fail(std::string(who) + ": " + out + " overlaps " + other);
+  if (other == nullptr) throw_error(who, ": elements of ", out, " overlap each other");
+  throw_error(who, ": ", out, " overlaps ", other);
 }
 /// Error where `out` shares an element with an operand, or its elements with each other. Views without data share none.
 inline void check_apart(const Context& context, const char* who, const Operand& out, std::initializer_list<Operand> others) {
@@ -155,11 +154,10 @@ void check_assigned(const Context& context, const char* who, const Layer& layer)
     const Index missing = parameter.unassigned_rows();
     if (missing == 0) return;
     const std::string text = std::string(who) + ": parameter " + name + " was never assigned";
-    fail(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " + std::to_string(parameter.rows()) + " rows"
-                                    : text);
+    throw_error(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " + std::to_string(parameter.rows()) + " rows" : text);
   });
-  fail(std::string(who) + ": the layer was moved from");
+  throw_error(who, ": the layer was moved from");
 }
 }  // namespace detail
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

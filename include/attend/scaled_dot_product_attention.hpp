@@ -10,7 +10,7 @@
 #include <attend/kv_cache.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Heads as a view: [B, T, H * D] seen as [B, H, T, D].
 template <class T>
@@ -35,8 +35,8 @@ void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cach
       for (Index q = 0; !e.full && q < sizes.queries; ++q)
         for (Index k = e.begin; k < e.end; ++k) seen = seen || call.mask(b, h, q, k);
       if (seen)
-        fail("scaled_dot_product_attention: the mask sees tokens before " + std::to_string(gone) + ", which a cache with a window of " +
-             std::to_string(cache.options().window) + " has let go of");
+        throw_error("scaled_dot_product_attention: the mask sees tokens before ", gone,
+                    ", which a cache with a window of ", cache.options().window, " has let go of");
     }
   }
 }
@@ -65,7 +65,7 @@ inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::sp
 
 template <class T>
 void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
-  if (x.size(3) > 1 && x.stride(3) != 1) fail(std::string(who) + ": the last axis must be contiguous");
+  if (x.size(3) > 1 && x.stride(3) != 1) throw_error(who, ": the last axis must be contiguous");
 }
 
 /// The public functions, for operands that are known to be apart: layers call these on tensors of their own.
@@ -87,7 +87,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
     sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
-  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
+  if (options.average_weights.data() != nullptr) throw_error(who, ": average_weights are MultiHeadAttention's");
   if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
   attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
 }
@@ -101,8 +101,8 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   check_shape("scaled_dot_product_attention (output)",
               Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
   if (!options.query_offsets.empty() || !options.key_offsets.empty())
-    fail("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
-  if (options.average_weights.data() != nullptr) fail(std::string(who) + ": average_weights are MultiHeadAttention's");
+    throw_error("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
+  if (options.average_weights.data() != nullptr) throw_error(who, ": average_weights are MultiHeadAttention's");
   check_contiguous_rows(who, query);
   check_contiguous_rows(who, out);
   if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
@@ -156,4 +156,4 @@ Tensor<typename Q::Scalar, 4> scaled_dot_product_attention(const Q& query, const
   return out;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -12,7 +12,7 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A callable (score, batch, head, query, key) -> score, held without heap; applied to the scaled (and soft
 /// capped) score, before the mask. A member `void check(const AttentionSizes&) const` of it, where there is one, is
@@ -27,15 +27,15 @@ class ScoreModifier {
       const F& modify = *static_cast<const F*>(object);
       for (Index j = 0; j < 16 && k0 + j < keys; ++j) scores[j] = modify(scores[j], b, h, q, k0 + j);
     }) {
-    if constexpr (requires(const F& modify, const AttentionSizes& sizes) { modify.check(sizes); })
-      check_ = [](const void* object, const AttentionSizes& sizes) { static_cast<const F*>(object)->check(sizes); };
+    if constexpr (requires(const F& modify, const AttentionSizes& sizes) { modify.check_sizes(sizes); })
+      check_ = [](const void* object, const AttentionSizes& sizes) { static_cast<const F*>(object)->check_sizes(sizes); };
     static_assert(sizeof(F) <= sizeof(memory_), "what the modifier captures is too large to be held");
     static_assert(alignof(F) <= alignof(std::max_align_t), "what the modifier captures is aligned too strictly to be held");
     static_assert(std::is_trivially_copyable_v<F>, "a score modifier captures plain values and pointers only");
     ::new (static_cast<void*>(memory_)) F(std::move(f));
   }
   explicit operator bool() const { return apply_ != nullptr; }
-  void check(const AttentionSizes& sizes) const {
+  void check_sizes(const AttentionSizes& sizes) const {
     if (check_ != nullptr) check_(memory_, sizes);
   }
   /// Of the 16 keys from k0 on, as far as they are below `keys`.
@@ -53,7 +53,7 @@ class ScoreModifier {
 /// query, key) -> bool is the caller's generator, true with probability 1 - p, and says the same each time it is asked.
 template <class Scalar, class Keep>
 auto dropout(double p, Keep keep) {
-  if (!(p >= 0 && p < 1)) fail("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
+  if (!(p >= 0 && p < 1)) throw_error("dropout: p is ", p, ", expected 0 <= p < 1");
   return [scale = Scalar(1 / (1 - p)), keep](Scalar weight, Index b, Index h, Index q, Index k) {
     return keep(b, h, q, k) ? weight * scale : Scalar(0);
   };
@@ -65,9 +65,9 @@ struct Then {
   F first;
   G second;
   auto operator()(auto score, Index b, Index h, Index q, Index k) const { return second(first(score, b, h, q, k), b, h, q, k); }
-  void check(const AttentionSizes& sizes) const {
+  void check_sizes(const AttentionSizes& sizes) const {
     const auto check_one = [&](const auto& modify) {
-      if constexpr (requires { modify.check(sizes); }) modify.check(sizes);
+      if constexpr (requires { modify.check_sizes(sizes); }) modify.check_sizes(sizes);
     };
     check_one(first);
     check_one(second);
@@ -81,4 +81,4 @@ auto then(F first, G second) {
   return detail::Then<F, G>{first, second};
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -10,7 +10,7 @@
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 namespace detail {
 template <class Scalar, int Rank>
@@ -20,7 +20,7 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
   static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
   if (axis < -Rank || axis >= Rank)
-    fail("softmax: axis " + std::to_string(axis) + " of shape " + to_string(x.shape()));
+    throw_error("softmax: axis ", axis, " of shape ", x.shape());
   check_in_place(context, "softmax", out, x);
   if (x.empty()) return;
   // The axis goes last, and the others before it in their order: row r is the r-th of what is left.
@@ -73,4 +73,4 @@ Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, int axis = -1) {
   return out;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -17,7 +17,7 @@
 #include <attend/core/overlap.hpp>
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 template <class T, int Rank>
 class TensorView;
@@ -106,18 +106,18 @@ class TensorView {
     return true;
   }
 
-  template <std::integral... I>
-    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
-  T& operator()(I... i) const {
+  template <std::integral... Indices>
+    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
+  T& operator()(Indices... i) const {
     return data_[offset(static_cast<Index>(i)...)];
   }
-  template <std::integral... I>
-    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
-  T& at(I... i) const {
+  template <std::integral... Indices>
+    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
+  T& at(Indices... i) const {
     const Shape<Rank> index{static_cast<Index>(i)...};
     for (std::size_t a = 0; a < index.size(); ++a)
       if (index[a] < 0 || index[a] >= shape_[a])
-        fail("Tensor: index " + to_string(index) + " is outside of shape " + to_string(shape_));
+        throw_error("Tensor: index ", index, " is outside of shape ", shape_);
     return (*this)(i...);
   }
   /// Fixes the first index: the view of rank Rank - 1, or the element.
@@ -137,8 +137,7 @@ class TensorView {
   TensorView slice(int axis, Index begin, Index end) const {
     const std::size_t a = check_axis(axis);
     if (begin < 0 || end < begin || end > shape_[a])
-      fail("Tensor: slice " + to_string(Shape<2>{begin, end}) + " of axis " + std::to_string(axis) +
-           " is outside of shape " + to_string(shape_));
+      throw_error("Tensor: slice ", Shape<2>{begin, end}, " of axis ", axis, " is outside of shape ", shape_);
     Shape<Rank> shape = shape_;
     shape[a] = end - begin;
     return TensorView(data_ + begin * strides_[a], shape, strides_, Checked{});
@@ -153,7 +152,7 @@ class TensorView {
   /// The same contiguous data under another shape. One size may be -1: it is what is left.
   template <int NewRank>
   TensorView<T, NewRank> reshape(Shape<NewRank> shape) const {
-    if (!is_contiguous()) fail("Tensor: reshape of a view that is not contiguous, shape " + to_string(shape_));
+    if (!is_contiguous()) throw_error("Tensor: reshape of a view that is not contiguous, shape ", shape_);
     const Shape<NewRank> asked = shape;
     for (Index& unknown : shape)
       if (unknown == -1) {
@@ -163,7 +162,7 @@ class TensorView {
         break;
       }
     if (checked_numel(shape) != numel())
-      fail("Tensor: cannot reshape " + to_string(shape_) + " to " + to_string(asked));
+      throw_error("Tensor: cannot reshape ", shape_, " to ", asked);
     return TensorView<T, NewRank>(data_, shape);
   }
   /// All leading axes as one: [..., N] as [rows, N]. Error where they are not evenly spaced, which needs a copy.
@@ -172,14 +171,14 @@ class TensorView {
   {
     const detail::RowSpacing rows = detail::row_spacing(shape_, strides_);
     if (!rows.even)
-      fail("Tensor: the leading axes of shape " + to_string(shape_) + " with strides " + to_string(strides_) +
-           " are not evenly spaced; copy the view first, by Tensor(view) or attend::copy");
+      throw_error("Tensor: the leading axes of shape ", shape_, " with strides ", strides_,
+                  " are not evenly spaced; copy the view first, by Tensor(view) or attend::copy");
     return {data_, {rows.count, shape_[Rank - 1]}, {rows.stride, strides_[Rank - 1]}, {}};
   }
   /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
-  template <std::integral... I, class = detail::Flags>
-    requires(Rank >= 1 && static_cast<int>(sizeof...(I)) == (Rank >= 2 ? Rank - 2 : 0))
-  MatrixMap<T> matrix(I... i) const {
+  template <std::integral... Indices, class = detail::Flags>
+    requires(Rank >= 1 && static_cast<int>(sizeof...(Indices)) == (Rank >= 2 ? Rank - 2 : 0))
+  MatrixMap<T> matrix(Indices... i) const {
     using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
     if constexpr (Rank == 1) {
       return MatrixMap<T>(data_, 1, shape_[0], Strides(shape_[0], strides_[0]));
@@ -190,7 +189,7 @@ class TensorView {
   }
   /// The elements as a span; error where they are not contiguous.
   std::span<T> span() const {
-    if (!is_contiguous()) fail("Tensor: a span of a view that is not contiguous, shape " + to_string(shape_));
+    if (!is_contiguous()) throw_error("Tensor: a span of a view that is not contiguous, shape ", shape_);
     return {data_, static_cast<std::size_t>(numel())};
   }
   void fill(const Scalar& value) const {
@@ -227,11 +226,11 @@ class TensorView {
     return Derived::IsRowMajor ? Shape<2>{d.outerStride(), d.innerStride()} : Shape<2>{d.innerStride(), d.outerStride()};
   }
   std::size_t check_axis(int axis) const {
-    if (axis < 0 || axis >= Rank) fail("Tensor: axis " + std::to_string(axis) + " of shape " + to_string(shape_));
+    if (axis < 0 || axis >= Rank) throw_error("Tensor: axis ", axis, " of shape ", shape_);
     return static_cast<std::size_t>(axis);
   }
-  template <class... I>
-  Index offset(I... i) const {
+  template <class... Indices>
+  Index offset(Indices... i) const {
     std::size_t axis = 0;
     Index result = 0;
     ((result += i * strides_[axis++]), ...);
@@ -309,18 +308,18 @@ class Tensor {
   std::span<T> span() { return {data_.data(), data_.size()}; }
   std::span<const T> span() const { return {data_.data(), data_.size()}; }
 
-  template <std::integral... I>
-    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
-  T& operator()(I... i) { return view()(i...); }
-  template <std::integral... I>
-    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
-  const T& operator()(I... i) const { return view()(i...); }
-  template <std::integral... I>
-    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
-  T& at(I... i) { return view().at(i...); }
-  template <std::integral... I>
-    requires(sizeof...(I) == static_cast<std::size_t>(Rank))
-  const T& at(I... i) const { return view().at(i...); }
+  template <std::integral... Indices>
+    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
+  T& operator()(Indices... i) { return view()(i...); }
+  template <std::integral... Indices>
+    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
+  const T& operator()(Indices... i) const { return view()(i...); }
+  template <std::integral... Indices>
+    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
+  T& at(Indices... i) { return view().at(i...); }
+  template <std::integral... Indices>
+    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
+  const T& at(Indices... i) const { return view().at(i...); }
   decltype(auto) operator[](Index i) { return view()[i]; }
   decltype(auto) operator[](Index i) const { return view()[i]; }
   View slice(int axis, Index begin, Index end) { return view().slice(axis, begin, end); }
@@ -331,10 +330,10 @@ class Tensor {
   TensorView<const T, NewRank> reshape(const Shape<NewRank>& shape) const {
     return view().template reshape<NewRank>(shape);
   }
-  template <std::integral... I, class = detail::Flags>
-  auto matrix(I... i) { return view().matrix(i...); }
-  template <std::integral... I, class = detail::Flags>
-  auto matrix(I... i) const { return view().matrix(i...); }
+  template <std::integral... Indices, class = detail::Flags>
+  auto matrix(Indices... i) { return view().matrix(i...); }
+  template <std::integral... Indices, class = detail::Flags>
+  auto matrix(Indices... i) const { return view().matrix(i...); }
 
  private:
   template <int Level, class List>
@@ -350,8 +349,7 @@ class Tensor {
       data_[next++] = list;
     } else {
       if (static_cast<Index>(list.size()) != shape_[Rank - Level])
-        fail("Tensor: lists of different lengths: expected " + std::to_string(shape_[Rank - Level]) + ", got " +
-             std::to_string(list.size()));
+        throw_error("Tensor: lists of different lengths: expected ", shape_[Rank - Level], ", got ", list.size());
       for (const auto& inner : list) copy_nested<Level - 1>(inner, next);
     }
   }
@@ -381,8 +379,9 @@ void copy_elements(const TensorView<From, Rank>& from, const TensorView<To, Rank
 template <class From, class To, int Rank>
 void copy(TensorView<From, Rank> from, TensorView<To, Rank> to) {
   check_shape("copy", to.shape(), from.shape());
-  if (detail::overlaps_itself(to)) fail("copy: elements of a destination of shape " + to_string(to.shape()) + " overlap each other");
-  if (!detail::same_places(from, to) && detail::overlap(from, to)) fail("copy: source and destination overlap");
+  if (detail::overlaps_itself(to))
+    throw_error("copy: elements of a destination of shape ", to.shape(), " overlap each other");
+  if (!detail::same_places(from, to) && detail::overlap(from, to)) throw_error("copy: source and destination overlap");
   detail::copy_elements(from, to);
 }
 
@@ -425,4 +424,4 @@ std::ostream& operator<<(std::ostream& out, const TensorView<T, Rank>& t) {
 template <class T, int Rank>
 std::ostream& operator<<(std::ostream& out, const Tensor<T, Rank>& t) { return out << t.view(); }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -41,7 +41,7 @@ namespace detail {
 inline Index to_index(const std::string& text, const std::string& where) {
   char* end = nullptr;
   const long long n = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0') attend::fail(where + ": " + attend::in_quotes(text) + " is not an integer");
+  if (text.empty() || *end != '\0') attend::throw_error(where, ": ", attend::in_quotes(text), " is not an integer");
   return static_cast<Index>(n);
 }
 
@@ -66,7 +66,7 @@ inline Case read_text(const fs::path& file) {
     std::istringstream words(line);
     const auto word = [&] {
       std::string text;
-      if (!(words >> text)) attend::fail(where + ": too short");
+      if (!(words >> text)) attend::throw_error(where, ": too short");
       return text;
     };
     std::string kind;
@@ -94,7 +94,7 @@ inline Case read_text(const fs::path& file) {
       }
       (kind == "input" ? c.inputs : c.outputs).push_back(value);
     } else if (kind != "yardstick" && kind != "upstream" && kind != "grad") {  // these are no part of the operator
-      attend::fail(where + ": " + attend::in_quotes(kind) + " is not known");
+      attend::throw_error(where, ": ", attend::in_quotes(kind), " is not known");
     }
   }
   return c;
@@ -135,7 +135,7 @@ inline Case read_json_case(const fs::path& file, const attend::Json& json) {
         (kind == std::string("inputs") ? c.inputs : c.outputs).push_back(value);
       }
   } catch (const attend::Json::exception& error) {
-    attend::fail(where + ": " + error.what());
+    attend::throw_error(where, ": ", error.what());
   }
   return c;
 }

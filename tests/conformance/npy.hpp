@@ -53,7 +53,7 @@ namespace detail {
 inline std::string_view header_value(std::string_view header, std::string_view key, const std::string& file) {
   const std::string quoted = "'" + std::string(key) + "':";
   const std::size_t at = header.find(quoted);
-  if (at == std::string_view::npos) attend::fail(file + ": byte 10: no " + std::string(key) + " in the header");
+  if (at == std::string_view::npos) attend::throw_error(file, ": byte 10: no ", key, " in the header");
   header.remove_prefix(at + quoted.size());
   while (!header.empty() && header.front() == ' ') header.remove_prefix(1);
   return header;
@@ -64,10 +64,10 @@ inline Npy read_npy(const std::filesystem::path& path) {
   static_assert(std::endian::native == std::endian::little);
   const std::string file = path.string(), content = attend::read_file(path);
   const std::string_view all = content;
-  if (all.size() < 10 || all.substr(0, 6) != "\x93NUMPY") attend::fail(file + ": byte 0: not an npy file");
-  if (all[6] != 1 || all[7] != 0) attend::fail(file + ": byte 6: expected version 1.0");
+  if (all.size() < 10 || all.substr(0, 6) != "\x93NUMPY") attend::throw_error(file, ": byte 0: not an npy file");
+  if (all[6] != 1 || all[7] != 0) attend::throw_error(file, ": byte 6: expected version 1.0");
   const std::size_t length = static_cast<std::uint8_t>(all[8]) + 256u * static_cast<std::uint8_t>(all[9]);
-  if (length > all.size() - 10) attend::fail(file + ": byte 8: a header of " + std::to_string(length) + " bytes");
+  if (length > all.size() - 10) attend::throw_error(file, ": byte 8: a header of ", length, " bytes");
   const std::string_view header = all.substr(10, length);
 
   struct Type {
@@ -81,12 +81,13 @@ inline Npy read_npy(const std::filesystem::path& path) {
   const std::string_view descr = detail::header_value(header, "descr", file);
   for (const Type& type : types)
     if (descr.substr(0, type.descr.size()) == type.descr) npy.dtype = type.name, size = type.size;
-  if (size == 0) attend::fail(file + ": byte 10: element type " + attend::in_quotes(descr.substr(0, 8)) + " is not supported");
+  if (size == 0)
+    attend::throw_error(file, ": byte 10: element type ", attend::in_quotes(descr.substr(0, 8)), " is not supported");
   if (detail::header_value(header, "fortran_order", file).substr(0, 5) != "False")
-    attend::fail(file + ": byte 10: not in C order");
+    attend::throw_error(file, ": byte 10: not in C order");
 
   std::string_view shape = detail::header_value(header, "shape", file);
-  if (shape.empty() || shape.front() != '(') attend::fail(file + ": byte 10: no shape");
+  if (shape.empty() || shape.front() != '(') attend::throw_error(file, ": byte 10: no shape");
   shape = shape.substr(1, shape.find(')') - 1);
   for (std::size_t i = 0; i < shape.size();) {
     if (shape[i] == ' ' || shape[i] == ',') {
@@ -96,14 +97,14 @@ inline Npy read_npy(const std::filesystem::path& path) {
     Index n = 0;
     const std::size_t begin = i;
     for (; i < shape.size() && shape[i] >= '0' && shape[i] <= '9' && i - begin < 18; ++i) n = n * 10 + (shape[i] - '0');
-    if (i == begin || (i < shape.size() && shape[i] != ',')) attend::fail(file + ": byte 10: a size that is not a number");
+    if (i == begin || (i < shape.size() && shape[i] != ','))
+      attend::throw_error(file, ": byte 10: a size that is not a number");
     npy.shape.push_back(n);
   }
   const std::size_t expected = static_cast<std::size_t>(attend::checked_numel(npy.shape, size)) * size;
   const std::string_view data = all.substr(10 + length);
   if (data.size() != expected)
-    attend::fail(file + ": byte " + std::to_string(10 + length) + ": expected " + std::to_string(expected) +
-                 " bytes of data, got " + std::to_string(data.size()));
+    attend::throw_error(file, ": byte ", 10 + length, ": expected ", expected, " bytes of data, got ", data.size());
   npy.bytes.assign(data.begin(), data.end());
   return npy;
 }

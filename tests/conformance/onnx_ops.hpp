@@ -34,7 +34,7 @@ inline Index product(const std::vector<Index>& shape, std::size_t begin, std::si
 }
 inline std::size_t axis_of(Index axis, const std::vector<Index>& shape) {
   const Index rank = static_cast<Index>(shape.size());
-  if (axis < -rank || axis >= rank) attend::fail("axis " + std::to_string(axis) + " of shape " + attend::to_string(shape));
+  if (axis < -rank || axis >= rank) attend::throw_error("axis ", axis, " of shape ", attend::to_string(shape));
   return static_cast<std::size_t>(axis < 0 ? axis + rank : axis);
 }
 
@@ -49,7 +49,7 @@ TensorView<T, 4> four_axes(A& array, Index num_heads, const char* who) {
       attend::fail_shape(who, "[B, " + std::to_string(num_heads) + ", T, D]", array.shape);
     return view;
   }
-  if (num_heads < 1) attend::fail(std::string(who) + ": 3 axes, and no number of heads");
+  if (num_heads < 1) attend::throw_error(who, ": 3 axes, and no number of heads");
   const TensorView<T, 3> view = array.template view<3>();
   return attend::heads(view, num_heads);
 }
@@ -79,7 +79,7 @@ void attention(Run& run) {
              value = four_axes<const S>(v, kv_num_heads, "V");
   const Index B = query.size(0), H = query.size(1), Tq = query.size(2), G = key.size(1);
   const bool has_past = run.has_input(4);
-  if (has_past != run.has_input(5)) attend::fail("one of past_key and past_value is missing");
+  if (has_past != run.has_input(5)) attend::throw_error("one of past_key and past_value is missing");
 
   // With a past, its keys and values and then the new ones go through a cache.
   attend::KVCache<S> cache({.batch = B, .num_kv_heads = G, .head_dim = key.size(3), .value_dim = value.size(3)});

@@ -59,14 +59,14 @@ void load_parameters(Stack& stack, const fs::path& folder) {
     }
     const Npy npy = read_npy(file);
     if (npy.shape != parameter.shape())
-      attend::fail(file.string() + ": byte 10: expected " + attend::to_string(parameter.shape()) + ", got " +
-                   attend::to_string(npy.shape));
+      attend::throw_error(file.string(), ": byte 10: expected ", attend::to_string(parameter.shape()), ", got ",
+                          attend::to_string(npy.shape));
     std::vector<S> values(static_cast<std::size_t>(npy.numel()));
     npy.copy_to(values.data());
     parameter.assign(0, parameter.rows(), values.data());
     left_over.erase(file);
   });
-  if (!left_over.empty()) attend::fail(left_over.begin()->string() + ": no parameter has this name");
+  if (!left_over.empty()) attend::throw_error(left_over.begin()->string(), ": no parameter has this name");
 }
 
 /// What the masks of one attention come from: a padding mask [B, Tk], true = ignore, and a mask [Tq, Tk], true = not
@@ -103,7 +103,7 @@ class Inputs {
   bool has(const std::string& name) const { return files_.contains(name); }
   Npy take(const std::string& name) {
     const auto found = files_.find(name);
-    if (found == files_.end()) attend::fail("the case has no input " + name);
+    if (found == files_.end()) attend::throw_error("the case has no input ", name);
     const Npy npy = read_npy(folder_ / found->second);
     files_.erase(found);
     return npy;
@@ -155,7 +155,7 @@ std::string run_stack(Settings& settings, Inputs& inputs, bool is_decoder, bool 
   const bool sequence_first = layout == "seq,batch,dim";
   const Index layers = settings.get<Index>("layers", 1);
   const bool final_norm = settings.get<bool>("final_norm_affine_identity", false);
-  if (!is_stack && (layers != 1 || final_norm)) attend::fail("a single layer with the options of a stack");
+  if (!is_stack && (layers != 1 || final_norm)) attend::throw_error("a single layer with the options of a stack");
   if (settings.get<double>("dropout", 0) != 0) throw Skip{"dropout is not supported"};
   const std::string mask_meaning = settings.get<std::string>("mask_true_means", "ignore this key");
   if (mask_meaning != "ignore this key") throw Skip{"mask_true_means '" + mask_meaning + "' is not supported"};
@@ -222,7 +222,7 @@ inline std::string run_case(const fs::path& folder, const attend::Json& json) {
     return in_double ? run_stack<double>(settings, inputs, is_decoder, is_stack)
                      : run_stack<float>(settings, inputs, is_decoder, is_stack);
   } catch (const attend::Json::exception& error) {
-    attend::fail("case.json: " + std::string(error.what()));
+    attend::throw_error("case.json: ", error.what());
   }
 }
 

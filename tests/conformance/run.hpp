@@ -128,7 +128,8 @@ class Run {
     if (a == nullptr) return {};
     char* end = nullptr;
     const double value = std::strtod(a->text.c_str(), &end);
-    if (a->text.empty() || *end != '\0') attend::fail("attribute " + name + ": " + attend::in_quotes(a->text) + " is not a number");
+    if (a->text.empty() || *end != '\0')
+      attend::throw_error("attribute ", name, ": ", attend::in_quotes(a->text), " is not a number");
     return value;
   }
   double real(const std::string& name, double otherwise) { return real(name).value_or(otherwise); }
@@ -205,15 +206,15 @@ class Run {
   }
   static const Value& required(const std::vector<Value>& values, Index slot, const char* kind) {
     const Value* value = find(values, slot);
-    if (value == nullptr) attend::fail(std::string("the case has no ") + kind + " in slot " + std::to_string(slot));
+    if (value == nullptr) attend::throw_error("the case has no ", kind, " in slot ", slot);
     return *value;
   }
   Npy load(const Value& value) const {
     const fs::path file = case_.folder / value.file;
     Npy npy = read_npy(file);
     if (npy.dtype != value.stored || npy.shape != value.shape)
-      attend::fail(file.string() + ": byte 10: expected " + value.stored + " " + attend::to_string(value.shape) + ", got " +
-                   npy.dtype + " " + attend::to_string(npy.shape));
+      attend::throw_error(file.string(), ": byte 10: expected ", value.stored, " ", attend::to_string(value.shape),
+                          ", got ", npy.dtype, " ", attend::to_string(npy.shape));
     return npy;
   }
 

@@ -10,11 +10,13 @@
 #include <type_traits>
 #include <utility>
 
+#include <attend/core/config.hpp>
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 inline constexpr std::size_t kAlignment = 64;
 
@@ -36,7 +38,7 @@ struct AlignedAllocator {
   AlignedAllocator(const AlignedAllocator<U>&) noexcept {}
 
   T* allocate(std::size_t n) {
-    if (n > std::numeric_limits<std::ptrdiff_t>::max() / sizeof(T)) throw_bad_alloc();
+    if (n > (std::numeric_limits<std::ptrdiff_t>::max)() / sizeof(T)) throw_bad_alloc();
     return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(alignment)));
   }
   void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, std::align_val_t(alignment)); }
@@ -96,9 +98,9 @@ class AlignedArray {
   AlignedArray(std::size_t size, bool zeroed) {  // memory without values yet
     if (size == 0) return;
     constexpr std::size_t kHugePage = std::size_t{2} << 20;
-    if (size > (std::numeric_limits<std::ptrdiff_t>::max() - kHugePage) / sizeof(T)) throw_bad_alloc();
+    if (size > ((std::numeric_limits<std::ptrdiff_t>::max)() - kHugePage) / sizeof(T)) throw_bad_alloc();
     const bool huge = size * sizeof(T) >= kHugePage;
-    const std::size_t alignment = huge ? kHugePage : std::max(alignof(T), kAlignment);
+    const std::size_t alignment = huge ? kHugePage : (std::max)(alignof(T), kAlignment);
     const std::size_t bytes = size * sizeof(T) + alignment;
     block_ = zeroed ? std::calloc(bytes, 1) : std::malloc(bytes);
     if (block_ == nullptr) throw_bad_alloc();
@@ -115,4 +117,4 @@ class AlignedArray {
   std::size_t size_ = 0;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -17,7 +17,8 @@
 #define ATTEND_ONLY 0
 #endif
 
-/// The inline namespace of all names: whether errors are exceptions, and which kernels there are. Units of a program that
+/// The inline namespace of all names: whether errors are exceptions, which kernels there are, and whether they are compiled
+/// apart: with ATTEND_COMPILED they come from the one unit that also defines ATTEND_IMPLEMENTATION. Units of a program that
 /// differ in it share nothing, where the linker would keep one of two functions of the same name, and a catch of Error
 /// would become an abort; that a layer does not pass between them is an error of linking. Other flags do not matter
 /// (core/flags.hpp).
@@ -37,9 +38,14 @@
 #else
 #define ATTEND_ABI_KERNELS
 #endif
-#define ATTEND_ABI_JOIN(a, b) a##b
-#define ATTEND_ABI_EXPAND(a, b) ATTEND_ABI_JOIN(a, b)
-#define ATTEND_ABI ATTEND_ABI_EXPAND(ATTEND_ABI_ERRORS, ATTEND_ABI_KERNELS)
+#if defined(ATTEND_COMPILED)
+#define ATTEND_ABI_COMPILED _compiled
+#else
+#define ATTEND_ABI_COMPILED
+#endif
+#define ATTEND_ABI_JOIN(a, b, c) a##b##c
+#define ATTEND_ABI_EXPAND(a, b, c) ATTEND_ABI_JOIN(a, b, c)
+#define ATTEND_ABI ATTEND_ABI_EXPAND(ATTEND_ABI_ERRORS, ATTEND_ABI_KERNELS, ATTEND_ABI_COMPILED)
 
 /// Of functions that run when something is wrong: never inlined, and away from the code that runs.
 #if defined(__GNUC__)

@@ -13,7 +13,7 @@
 #include <attend/core/threads.hpp>
 #include <attend/core/workspace.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct ContextOptions {
   /// Threads that a call may use, the calling one included.
@@ -75,12 +75,12 @@ class Context {
       return alone();
     }
     const Workspace::Visit visit(workspace_, true);
-    workers = std::min(workers, threads_);
+    workers = (std::min)(workers, threads_);
     if (workers <= 1) return alone();
     // Each worker has a range of its own, so that from one call to the next it finds its rows in its cache, and then
     // helps the others.
     const Index each = items / workers, longer = items % workers;
-    const auto first = [&](Index worker) { return each * worker + std::min(worker, longer); };
+    const auto first = [&](Index worker) { return each * worker + (std::min)(worker, longer); };
     for (Index w = 0; w < workers; ++w) next_[static_cast<std::size_t>(w)].item.store(first(w), std::memory_order_relaxed);
     const auto body = [&](Index worker) {
       FloatEnvironment environment;
@@ -121,7 +121,7 @@ class Context {
     bool done = false;
     ~LeaveOut() {
       if (done) return;
-      for (Next& n : next) n.item.store(std::numeric_limits<Index>::max() / 2, std::memory_order_relaxed);
+      for (Next& n : next) n.item.store((std::numeric_limits<Index>::max)() / 2, std::memory_order_relaxed);
     }
   };
 
@@ -168,4 +168,4 @@ std::size_t workspace_bytes(const Layer& layer, int threads, Inputs&&... views) 
   return Context::measure(threads, [&](Context& context) { layer.forward(context, views...); });
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -12,7 +12,7 @@
 
 #include <attend/core/config.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// What every function of the library throws on bad input: its text is one line that names the two shapes,
 /// or the file (and byte offset) and what is wrong with it.
@@ -91,6 +91,4 @@ template <class... Parts>
   detail::throw_parts(detail::message_part(parts)...);
 }
 
-[[noreturn]] inline void fail(const std::string& message) { detail::throw_message(message); }
-
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -30,7 +30,7 @@
 #include <attend/core/aligned.hpp>
 #endif
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A regular file, open for reading from its begin to its end. Folders, pipes and devices are errors, and are not
 /// waited for.
@@ -39,20 +39,20 @@ class InputFile {
   explicit InputFile(const std::filesystem::path& path) : path_(path.string()) {
 #if ATTEND_HAS_MMAP
     file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for somebody to write
-    if (file_ < 0) fail(path_ + ": cannot open: " + std::strerror(errno));
+    if (file_ < 0) throw_error(path_, ": cannot open: ", std::strerror(errno));
     struct stat status {};
     if (::fstat(file_, &status) != 0) fail_and_close("cannot read its size: " + std::string(std::strerror(errno)));
     if (!S_ISREG(status.st_mode)) fail_and_close("not a regular file");
-    if (static_cast<std::uintmax_t>(status.st_size) > std::numeric_limits<std::ptrdiff_t>::max())
+    if (static_cast<std::uintmax_t>(status.st_size) > (std::numeric_limits<std::ptrdiff_t>::max)())
       fail_and_close("larger than the address space");
     size_ = static_cast<std::size_t>(status.st_size);
 #else
     std::error_code ignored;
-    if (!std::filesystem::is_regular_file(path, ignored)) fail(path_ + ": cannot open, or not a regular file");
+    if (!std::filesystem::is_regular_file(path, ignored)) throw_error(path_, ": cannot open, or not a regular file");
     file_.open(path, std::ios::binary | std::ios::ate);
     const std::streamoff end = file_ ? static_cast<std::streamoff>(file_.tellg()) : -1;
-    if (end < 0 || static_cast<std::uintmax_t>(end) > std::numeric_limits<std::ptrdiff_t>::max())
-      fail(path_ + ": cannot open, or cannot read its size");
+    if (end < 0 || static_cast<std::uintmax_t>(end) > (std::numeric_limits<std::ptrdiff_t>::max)())
+      throw_error(path_, ": cannot open, or cannot read its size");
     size_ = static_cast<std::size_t>(end);
     file_.seekg(0);
 #endif
@@ -76,11 +76,11 @@ class InputFile {
 #if ATTEND_HAS_MMAP
       const ::ssize_t got = ::read(file_, out + done, count - done);
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(path_ + ": cannot read: " + std::strerror(errno));
+      if (got < 0) throw_error(path_, ": cannot read: ", std::strerror(errno));
 #else
       file_.read(out + done, static_cast<std::streamsize>(count - done));
       const std::streamsize got = file_.gcount();
-      if (file_.bad()) fail(path_ + ": cannot read");
+      if (file_.bad()) throw_error(path_, ": cannot read");
 #endif
       if (got == 0) break;
       done += static_cast<std::size_t>(got);
@@ -96,7 +96,7 @@ class InputFile {
 #if ATTEND_HAS_MMAP
   [[noreturn]] void fail_and_close(const std::string& message) {
     ::close(file_);
-    fail(path_ + ": " + message);
+    throw_error(path_, ": ", message);
   }
   int file_ = -1;
 #else
@@ -131,8 +131,8 @@ class MappedFile {
 #if ATTEND_HAS_MMAP
     constexpr std::uintptr_t kReach = std::uintptr_t{2} << 20;
     const auto data = reinterpret_cast<std::uintptr_t>(data_), first = reinterpret_cast<std::uintptr_t>(begin);
-    const std::uintptr_t from = std::max(first / kReach * kReach, data);
-    const std::uintptr_t to = std::min((first + count + kReach - 1) / kReach * kReach, data + size_);
+    const std::uintptr_t from = (std::max)(first / kReach * kReach, data);
+    const std::uintptr_t to = (std::min)((first + count + kReach - 1) / kReach * kReach, data + size_);
     if (count > 0) ::madvise(const_cast<std::byte*>(data_) + (from - data), to - from, MADV_DONTNEED);
 #else
     (void)begin;
@@ -147,7 +147,7 @@ class MappedFile {
 #if ATTEND_HAS_MMAP
     void* data = ::mmap(nullptr, file.size(), PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
     if (data == MAP_FAILED)
-      fail(path_ + ": cannot map " + std::to_string(file.size()) + " bytes: " + std::strerror(errno));
+      throw_error(path_, ": cannot map ", file.size(), " bytes: ", std::strerror(errno));
     data_ = static_cast<const std::byte*>(data);
     size_ = file.size();
   }
@@ -195,7 +195,7 @@ void for_each_line(const std::filesystem::path& path, F&& f) {
     begun.clear();
   };
   for (std::size_t left = file.size(); left > 0;) {
-    const std::size_t got = file.read(block.data(), std::min(left, block.size()));
+    const std::size_t got = file.read(block.data(), (std::min)(left, block.size()));
     if (got == 0) break;
     left -= got;
     std::string_view rest(block.data(), got);
@@ -206,6 +206,6 @@ void for_each_line(const std::filesystem::path& path, F&& f) {
   if (!begun.empty()) give({});
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI
 
 #undef ATTEND_HAS_MMAP

@@ -3,6 +3,8 @@
 // linker would keep one of them for both. No type of the public interface does: a Linear<float> passes between the files.
 #pragma once
 
+#include <attend/core/config.hpp>
+
 #if defined(__AVX512DQ__)
 #define ATTEND_FLAGS_SIMD flags_avx512dq
 #elif defined(__AVX512F__)
@@ -41,8 +43,8 @@
 #define ATTEND_FLAGS_EXPAND(a, b, c, d) ATTEND_FLAGS_JOIN(a, b, c, d)
 #define ATTEND_FLAGS ATTEND_FLAGS_EXPAND(ATTEND_FLAGS_SIMD, ATTEND_FLAGS_FMA, ATTEND_FLAGS_MATH, ATTEND_FLAGS_EIGEN)
 
-namespace attend::detail::inline ATTEND_FLAGS {
+namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS {
 /// Makes a member of a type that is not in ATTEND_FLAGS another function for each set of flags, as a template argument
 /// that nobody gives.
 struct Flags;
-}  // namespace attend::detail::inline ATTEND_FLAGS
+}  // namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS

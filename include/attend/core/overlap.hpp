@@ -11,7 +11,7 @@
 
 #include <attend/core/shape.hpp>
 
-namespace attend::detail {
+namespace attend::inline ATTEND_ABI::detail {
 
 /// The leading axes of a view as one: `count` rows that begin `stride` elements apart. Axes of size 1 take no part,
 /// and a stride of 0 (a broadcast) is a spacing like any other.
@@ -154,4 +154,4 @@ bool same_places(const A& a, const B& b) {
   return same;
 }
 
-}  // namespace attend::detail
+}  // namespace attend::inline ATTEND_ABI::detail

@@ -8,7 +8,7 @@
 
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 namespace detail {
 /// Which rows of a parameter were given values, in any order and number of pieces. What is made without rows, or moved
@@ -100,7 +100,7 @@ class Parameter {
  private:
   void check_range(Index begin, Index end) const {
     if (begin < 0 || end < begin || end > rows())
-      fail("Parameter: rows [" + std::to_string(begin) + ", " + std::to_string(end) + ") of shape " + to_string(shape_));
+      throw_error("Parameter: rows [", begin, ", ", end, ") of shape ", shape_);
   }
 
   std::vector<Index> shape_;
@@ -119,4 +119,4 @@ auto prefixed(std::string prefix, Visitor& visit) {
   };
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -6,7 +6,9 @@
 #include <limits>
 #include <type_traits>
 
-namespace attend {
+#include <attend/core/config.hpp>
+
+namespace attend::inline ATTEND_ABI {
 namespace detail {
 
 namespace functions {
@@ -62,4 +64,4 @@ constexpr bool check_scalar_has_erf() {
 template <class T>
 concept ScalarType = !std::is_integral_v<T> && detail::Arithmetic<T> && detail::functions::Usual<T> && std::numeric_limits<T>::has_infinity;
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

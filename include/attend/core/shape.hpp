@@ -9,7 +9,7 @@
 
 #include <attend/core/error.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Signed, as Eigen's: sizes, strides and positions.
 using Index = std::ptrdiff_t;
@@ -24,14 +24,14 @@ inline Index checked_numel(std::span<const Index> shape, std::size_t element_siz
   Index product = 1;
   bool empty = false;
   for (Index size : shape) {
-    if (size < 0) fail("Tensor: negative size in shape " + to_string(shape));
+    if (size < 0) throw_error("Tensor: negative size in shape ", shape);
     if (size == 0) {
       empty = true;
       continue;
     }
     if ((product | size) >= kSurelyFits &&
-        product > std::numeric_limits<Index>::max() / static_cast<Index>(element_size > 0 ? element_size : 1) / size)
-      fail("Tensor: shape " + to_string(shape) + " has more elements than memory can hold");
+        product > (std::numeric_limits<Index>::max)() / static_cast<Index>(element_size > 0 ? element_size : 1) / size)
+      throw_error("Tensor: shape ", shape, " has more elements than memory can hold");
     product *= size;
   }
   return empty ? 0 : product;
@@ -61,18 +61,18 @@ Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
 namespace detail {
 /// a + b and a - b, but no further than an Index reaches: positions and bounds are the caller's numbers.
 constexpr Index saturating_add(Index a, Index b) {
-  constexpr Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  constexpr Index least = (std::numeric_limits<Index>::min)(), most = (std::numeric_limits<Index>::max)();
   return b > 0 ? (a > most - b ? most : a + b) : (a < least - b ? least : a + b);
 }
 constexpr Index saturating_sub(Index a, Index b) {
-  constexpr Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  constexpr Index least = (std::numeric_limits<Index>::min)(), most = (std::numeric_limits<Index>::max)();
   return b > 0 ? (a < least + b ? least : a - b) : (a > most + b ? most : a - b);
 }
 }  // namespace detail
 
 /// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
 [[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected, std::span<const Index> got) {
-  fail(who + ": expected " + expected + ", got " + to_string(got));
+  throw_error(who, ": expected ", expected, ", got ", got);
 }
 
 inline void check_shape(const char* who, std::span<const Index> expected, std::span<const Index> got) {
@@ -83,17 +83,18 @@ inline void check_shape(const char* who, std::span<const Index> expected, std::s
 
 /// Error of a layer whose option is missing (0), or negative.
 inline void check_size(const char* who, const char* option, Index size) {
-  if (size < 1) fail(std::string(who) + ": " + option + " is " + std::to_string(size) + ", expected 1 or more");
+  if (size < 1) throw_error(who, ": ", option, " is ", size, ", expected 1 or more");
 }
 /// Error of an option that is not in [0, most].
-inline void check_count(const char* who, const char* option, Index count, Index most = std::numeric_limits<Index>::max()) {
+inline void check_count(const char* who, const char* option, Index count, Index most = (std::numeric_limits<Index>::max)()) {
   if (count < 0 || count > most)
-    fail(std::string(who) + ": " + option + " is " + std::to_string(count) + ", expected 0 to " + std::to_string(most));
+    throw_error(who, ": ", option, " is ", count, ", expected 0 to ", most);
 }
 /// Error of an option that is no number between `least` and 1e38, which float holds too.
 inline void check_number(const char* who, const char* option, double value, double least) {
-  if (!(value >= least && value <= 1e38)) fail(std::string(who) + ": " + option + " is " + std::to_string(value) + ", expected a number" + (least == 0 ? " from 0 on" : ""));
+  if (!(value >= least && value <= 1e38))
+    throw_error(who, ": ", option, " is ", value, ", expected a number", (least == 0 ? " from 0 on" : ""));
 }
 inline constexpr Index kMostLayers = 10000;
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

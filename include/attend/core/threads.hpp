@@ -21,7 +21,7 @@
 #include <attend/core/flags.hpp>
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A reference to a callable that outlives the call it is passed to. Never allocates.
 template <class Signature>
@@ -98,7 +98,7 @@ inline constexpr int kMaxThreads = 4096;
 
 inline int checked_threads(const char* who, int threads) {
   if (threads < 1 || threads > kMaxThreads)
-    fail(std::string(who) + ": expected 1 to " + std::to_string(kMaxThreads) + " threads, got " + std::to_string(threads));
+    throw_error(who, ": expected 1 to ", kMaxThreads, " threads, got ", threads);
   return threads;
 }
 
@@ -141,7 +141,7 @@ class ThreadPool {
     } catch (const std::exception& error) {
       const std::size_t started = workers_.size() + 1;
       stop();
-      fail("ThreadPool: " + std::to_string(started) + " of " + std::to_string(threads) + " threads could be had: " + error.what());
+      throw_error("ThreadPool: ", started, " of ", threads, " threads could be had: ", error.what());
     }
 #else
     start(threads);
@@ -152,8 +152,9 @@ class ThreadPool {
   /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a worker to
   /// wake up: what no worker took, the caller does. Error where it runs already.
   void run(Index n, FunctionRef<void(Index)> task) {
-    if (n < 0 || n > std::numeric_limits<std::uint32_t>::max()) fail("ThreadPool: " + std::to_string(n) + " tasks");
-    if (running_.exchange(true, std::memory_order_acquire)) fail("ThreadPool: run is called while it runs already");
+    if (n < 0 || n > (std::numeric_limits<std::uint32_t>::max)()) throw_error("ThreadPool: ", n, " tasks");
+    if (running_.exchange(true, std::memory_order_acquire))
+      throw_error("ThreadPool: run is called while it runs already");
     task_ = &task;
     count_ = n;
     pending_.store(n, std::memory_order_relaxed);
@@ -250,8 +251,9 @@ class ExecutorTasks {
     while (finished_.load(std::memory_order_acquire) < begun) std::this_thread::yield();
     first_exception_.rethrow();
     if (begun < n)
-      fail("Context: the executor returned after " + std::to_string(begun) + " of " + std::to_string(n) + " tasks");
-    if (wrong_.load(std::memory_order_relaxed)) fail("Context: the executor ran a task twice, or one that it was not given");
+      throw_error("Context: the executor returned after ", begun, " of ", n, " tasks");
+    if (wrong_.load(std::memory_order_relaxed))
+      throw_error("Context: the executor ran a task twice, or one that it was not given");
   }
   /// What the executor calls.
   void operator()(Index i) {
@@ -272,4 +274,4 @@ class ExecutorTasks {
   const FunctionRef<void(Index)>* task_ = nullptr;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

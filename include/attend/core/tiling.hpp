@@ -3,7 +3,7 @@
 
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Keys are taken in tiles of this many, counted from absolute position 0.
 inline constexpr Index kKeyTile = 96;
@@ -30,4 +30,4 @@ struct PageLayout {
   Index floats() const { return kKeyTile * (head_dim + value_stride); }
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

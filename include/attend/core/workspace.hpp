@@ -16,7 +16,7 @@
 #include <attend/core/aligned.hpp>
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 template <class T, int Rank>
 class TensorView;
@@ -74,7 +74,7 @@ class Workspace {
     if (owner != nullptr && owner != this_thread()) fail_in_use();
   }
   [[noreturn]] static void fail_in_use() {
-    fail("Context: in use already, by another thread or by the call that this one is made from; it serves one call at a time");
+    throw_error("Context: in use already, by another thread or by the call that this one is made from; it serves one call at a time");
   }
   /// An address that no other thread has at the same time.
   static const void* this_thread() {
@@ -109,7 +109,7 @@ class Workspace {
     else if (!measuring_)
       block = overflow(begin, bytes);
     used_ = end;
-    peak_ = std::max(peak_, used_);
+    peak_ = (std::max)(peak_, used_);
     return block;
   }
   void* overflow(std::size_t begin, std::size_t bytes) {
@@ -214,4 +214,4 @@ class Frame {
   Values* values_ = nullptr;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -17,7 +17,7 @@
 #include <attend/kernel/run_attention.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// activation(x) of one scalar, by the scalar's own exp, erf and tanh.
 template <class Scalar>
@@ -76,7 +76,7 @@ struct Backend {
     const int workers = context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
     const Index share = (N + workers - 1) / workers;
     context.parallel((N + share - 1) / share, workers, [&](Index item, int) {
-      const Index begin = item * share, end = std::min(N, begin + share);
+      const Index begin = item * share, end = (std::min)(N, begin + share);
       const Eigen::Map<const RowMajorMatrix<Scalar>> weight(call.weight + begin * K, end - begin, K);
       call.out.slice(1, begin, end).matrix().noalias() = call.x.matrix() * weight.transpose();
       for (Index r = 0; r < rows; ++r)
@@ -152,7 +152,7 @@ struct Backend {
     const GenericAttention<Scalar> generic{call, options, source, query, out};
     context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
       const Index q0 = item % blocks * 48, h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
-      const Index q1 = std::min(sizes.query_count(b), q0 + 48);
+      const Index q1 = (std::min)(sizes.query_count(b), q0 + 48);
       if (q0 < q1) generic.rows(b, h, q0, q1);
     });
   }
@@ -215,7 +215,7 @@ struct Backend<float> {
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
       const Index m = item / shares * block, q = item % shares * share;
-      kernel::kernels().product(p, m, std::min(rows, m + block), q, std::min(panels, q + share));
+      kernel::kernels().product(p, m, (std::min)(rows, m + block), q, (std::min)(panels, q + share));
     });
   }
 
@@ -240,9 +240,9 @@ struct Backend<float> {
                         const TensorView<float, 4>& out) {
     for (const TensorView<float, 4>* square : {&options.weights, &options.scores})
       if (square->data() != nullptr && square->size(3) > 1 && square->stride(3) != 1)
-        fail("scaled_dot_product_attention: the last axis of weights and scores must be contiguous");
+        throw_error("scaled_dot_product_attention: the last axis of weights and scores must be contiguous");
     if (options.log_sum_exp.data() != nullptr && !options.log_sum_exp.is_contiguous())
-      fail("scaled_dot_product_attention: log_sum_exp must be contiguous");
+      throw_error("scaled_dot_product_attention: log_sum_exp must be contiguous");
     const kernel::Attention t = kernel_call(call, options, source, query, out);
     kernel::run_attention(context, t, call.sizes.batch, kernel_heads(options.weights));
     if (options.scores.data() != nullptr)
@@ -280,4 +280,4 @@ struct Backend<float> {
 
 }  // namespace ATTEND_FLAGS
 }  // namespace detail
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

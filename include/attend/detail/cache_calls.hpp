@@ -10,7 +10,7 @@
 
 #include <attend/kv_cache.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 namespace detail {
 
 /// What is done to the caches of several layers: to all of them, or where it fails to none.
@@ -42,7 +42,7 @@ class Appending {
   Appending(const char* who, std::span<KVCache<Scalar>> caches, bool measuring) : caches_(caches), measuring_(measuring) {
     for (const KVCache<Scalar>& cache : caches_)
       if (!std::equal(cache.lengths_.begin(), cache.lengths_.end(), caches_[0].lengths_.begin(), caches_[0].lengths_.end()))
-        fail(std::string(who) + ": the caches of its layers have different lengths");
+        throw_error(who, ": the caches of its layers have different lengths");
     if (!caches_.empty()) start_ = length_of(caches_[0]);
   }
   Appending(const char* who, KVCache<Scalar>& cache, bool measuring) : Appending(who, std::span(&cache, 1), measuring) {}
@@ -79,4 +79,4 @@ class Appending {
 };
 
 }  // namespace detail
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -9,7 +9,7 @@
 
 #include <attend/tensor.hpp>
 
-namespace attend::detail {
+namespace attend::inline ATTEND_ABI::detail {
 
 /// Memory that its owners read, and that an only owner may write.
 template <class Scalar>
@@ -47,7 +47,7 @@ class PagePool {
   /// than 16 MB at once.
   void make(Index count, Index scalars, bool more = true) {
     const Index most = (Index{16} << 20) / std::max<Index>(1, scalars * static_cast<Index>(sizeof(Scalar)));
-    if (more) count = std::max(count, std::min(made_, most));
+    if (more) count = (std::max)(count, (std::min)(made_, most));
     const auto piece = std::make_shared<Tensor<Scalar, 2>>(Shape<2>{count, scalars});
     for (Index i = count - 1; i >= 0; --i, ++made_) put(new Page<Scalar>{piece->data() + i * scalars, piece});
   }
@@ -112,7 +112,7 @@ struct CachedSequence {
 /// Room for n elements, at least twice as many as before: a row of calls copies each element a few times at most.
 template <class T>
 void make_room(std::vector<T>& elements, std::size_t n) {
-  if (n > elements.capacity()) elements.reserve(std::max(n, 2 * elements.capacity()));
+  if (n > elements.capacity()) elements.reserve((std::max)(n, 2 * elements.capacity()));
 }
 
-}  // namespace attend::detail
+}  // namespace attend::inline ATTEND_ABI::detail

@@ -11,7 +11,7 @@
 #include <attend/core/tiling.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend::detail::inline ATTEND_FLAGS {
+namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS {
 
 /// One call for up to 48 rows of one head.
 template <class Scalar>
@@ -74,7 +74,7 @@ struct GenericAttention {
     std::vector<Scalar> maximum(static_cast<std::size_t>(n), none()), sum(static_cast<std::size_t>(n), Scalar(0));
 
     for (Index first = 0; first < keys; first += kKeyTile) {
-      const Index count = std::min(kKeyTile, keys - first);
+      const Index count = (std::min)(kKeyTile, keys - first);
       const auto key = tile(true, b, g, first, count), value = tile(false, b, g, first, count);
       if (key.rows() == 0) continue;
       Matrix scores = queries * key.transpose();
@@ -132,7 +132,7 @@ struct GenericAttention {
     to.fill(none());
     const Index g = h / (call.sizes.heads / call.kv_heads), keys = call.sizes.key_count(b);
     for (Index first = 0; first < keys; first += kKeyTile) {
-      const Index count = std::min(kKeyTile, keys - first);
+      const Index count = (std::min)(kKeyTile, keys - first);
       const auto key = tile(true, b, g, first, count);
       if (key.rows() == 0) continue;
       Matrix scores = query.matrix(b, h).row(q) * key.transpose();
@@ -142,4 +142,4 @@ struct GenericAttention {
   }
 };
 
-}  // namespace attend::detail::inline ATTEND_FLAGS
+}  // namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS

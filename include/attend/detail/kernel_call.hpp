@@ -5,7 +5,7 @@
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend::detail {
+namespace attend::inline ATTEND_ABI::detail {
 
 template <class T>
 kernel::Heads<T> kernel_heads(const TensorView<T, 4>& x) {
@@ -54,4 +54,4 @@ inline kernel::Attention at_stage(kernel::Attention t, ScoreStage stage) {
   return t;
 }
 
-}  // namespace attend::detail
+}  // namespace attend::inline ATTEND_ABI::detail

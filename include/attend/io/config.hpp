@@ -15,7 +15,7 @@
 #include <attend/json/fields.hpp>
 #include <attend/json/json.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A JSON object whose keys are read by name and type. It remembers what was read, and finish() makes an
 /// error of every other key, so that no setting that changes the arithmetic is overlooked. Copies share what
@@ -26,7 +26,7 @@ class Config {
   /// Settings that are not a file of their own; `source` names them in errors.
   Config(Json value, std::string source)
       : node_(std::make_shared<Node>(Node{std::move(source), "", share_json(std::move(value)), {}, {}})) {
-    if (!node_->value->is_object()) fail(node_->file + ": not a JSON object");
+    if (!node_->value->is_object()) throw_error(node_->file, ": not a JSON object");
   }
 
   /// The file, or what was said to name it: how an error begins.
@@ -71,7 +71,7 @@ class Config {
   const Json& at(const std::string& key) const {
     node_->read.insert(key);
     const Json* found = find(key);
-    if (found == nullptr) fail(where(key) + " is missing");
+    if (found == nullptr) throw_error(where(key), " is missing");
     return *found;
   }
 
@@ -85,14 +85,14 @@ class Config {
     node_->read.insert(key);
     const Json* found = find(key);
     if (found == nullptr || ((*found == Json(values)) || ...)) return;
-    fail(where(key) + " " + detail::json_excerpt(*found) + " is not supported");
+    throw_error(where(key), " ", detail::json_excerpt(*found), " is not supported");
   }
 
   /// Error that names every key which was neither read, allowed nor ignored.
   void finish() const {
     std::string unknown;
     collect(*node_, unknown);
-    if (!unknown.empty()) fail(node_->file + ": not supported: " + unknown);
+    if (!unknown.empty()) throw_error(node_->file, ": not supported: ", unknown);
   }
 
  private:
@@ -128,4 +128,4 @@ class Config {
   std::shared_ptr<Node> node_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

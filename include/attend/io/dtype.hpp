@@ -18,7 +18,7 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 static_assert(std::endian::native == std::endian::little,
               "safetensors files are read on little-endian machines only");
@@ -110,9 +110,9 @@ inline float half_to_float(std::uint16_t half) {
   constexpr std::uint32_t two_to_minus_14 = 113u << 23;
   const std::uint32_t normal = (rest << 13) + (112u << 23);
   const std::uint32_t special = (rest << 13) + (224u << 23);  // exponent 31 becomes 255
-  const float small =
+  const float subnormal =
       std::bit_cast<float>((rest << 13) + two_to_minus_14) - std::bit_cast<float>(two_to_minus_14);
-  const std::uint32_t magnitude = rest < 0x400u     ? std::bit_cast<std::uint32_t>(small)
+  const std::uint32_t magnitude = rest < 0x400u     ? std::bit_cast<std::uint32_t>(subnormal)
                                   : rest >= 0x7c00u ? special
                                                     : normal;
   return std::bit_cast<float>(sign | magnitude);
@@ -204,4 +204,4 @@ bool convert(DType type, const std::byte* in, Index n, Scalar* out) {
   }
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

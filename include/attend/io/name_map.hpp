@@ -12,7 +12,7 @@
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Where a parameter comes from. Rows are slices at one first index, as in Parameter.
 struct Source {
@@ -70,10 +70,10 @@ inline std::vector<std::string> expand_alternatives(const std::string& name) {
   const std::size_t open = name.find('(');
   if (open == std::string::npos) return {name};
   const std::size_t close = name.find(')', open);
-  if (close == std::string::npos) fail("NameMap: '" + name + "' has no ')'");
+  if (close == std::string::npos) throw_error("NameMap: '", name, "' has no ')'");
   std::vector<std::string> result;
   for (std::size_t begin = open + 1; begin <= close;) {
-    const std::size_t end = std::min(name.find('|', begin), close);
+    const std::size_t end = (std::min)(name.find('|', begin), close);
     for (std::string& text :
          expand_alternatives(name.substr(0, open) + name.substr(begin, end - begin) + name.substr(close + 1)))
       result.push_back(std::move(text));
@@ -127,7 +127,7 @@ class NameMap {
       if (c != '*') {
         filled += c;
       } else {
-        if (next == stars.size()) fail("NameMap: '" + text + "' has more stars than its pattern");
+        if (next == stars.size()) throw_error("NameMap: '", text, "' has more stars than its pattern");
         filled += stars[next++];
       }
     }
@@ -137,4 +137,4 @@ class NameMap {
   std::vector<Rule> rules_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

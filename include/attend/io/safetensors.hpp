@@ -25,7 +25,7 @@
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/tensor.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// The tensors of a safetensors file or of a set of shards, memory-mapped. Copies share the mapping; it lives
 /// as long as the last copy, and views and entries live as long as it. Any number of threads may read.
@@ -62,7 +62,7 @@ class SafeTensors {
       std::error_code ignored;
       if (std::filesystem::exists(folder / name, ignored)) return SafeTensors(folder / name);
     }
-    fail(folder.string() + ": has neither model.safetensors nor model.safetensors.index.json");
+    throw_error(folder.string(), ": has neither model.safetensors nor model.safetensors.index.json");
   }
 
   /// The file or index that was opened.
@@ -86,7 +86,7 @@ class SafeTensors {
   }
   const Entry& at(std::string_view name) const {
     const Entry* entry = find(name);
-    if (entry == nullptr) fail(path() + ": has no tensor " + in_quotes(name));
+    if (entry == nullptr) throw_error(path(), ": has no tensor ", in_quotes(name));
     return *entry;
   }
 
@@ -156,7 +156,7 @@ class SafeTensors {
   };
 
   [[noreturn]] static void fail_entry(const Entry& entry, const std::string& message) {
-    fail(entry.file->path() + ": tensor " + in_quotes(entry.name) + ": " + message);
+    throw_error(entry.file->path(), ": tensor ", in_quotes(entry.name), ": ", message);
   }
   template <int Rank>
   static Shape<Rank> shape_of(const Entry& entry) {
@@ -186,26 +186,26 @@ class SafeTensors {
     for (const std::string& name : *wanted)
       if (std::none_of(state_->entries.begin(), state_->entries.end(),
                        [&](const Entry& e) { return e.name == name; }))
-        fail(state_->path + ": tensor " + in_quotes(name) + " is not in its shard " + file.path());
+        throw_error(state_->path, ": tensor ", in_quotes(name), " is not in its shard ", file.path());
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
   void open_shards(const std::filesystem::path& index_path) {
     const auto json = share_json(read_json(index_path));
     const auto map = json->find("weight_map");
-    if (map == json->end() || !map->is_object()) fail(state_->path + ": has no object 'weight_map'");
+    if (map == json->end() || !map->is_object()) throw_error(state_->path, ": has no object 'weight_map'");
     std::map<std::string, std::set<std::string>> shards;
     for (const auto& [name, shard] : map->get_ref<const Json::object_t&>()) {
-      if (!shard.is_string()) fail(state_->path + ": the shard of " + in_quotes(name) + " is not a string");
+      if (!shard.is_string()) throw_error(state_->path, ": the shard of ", in_quotes(name), " is not a string");
       shards[shard.get<std::string>()].insert(name);
     }
     for (const auto& [shard, names] : shards) {
       if (shard.empty() || shard == "." || shard == ".." || shard.find_first_of("/\\:") != std::string::npos)
-        fail(state_->path + ": shard " + in_quotes(shard) + " is not the name of a file in the same folder");
+        throw_error(state_->path, ": shard ", in_quotes(shard), " is not the name of a file in the same folder");
       const std::filesystem::path path = index_path.parent_path() / shard;
       std::error_code ignored;
       if (!std::filesystem::exists(path, ignored))
-        fail(state_->path + ": shard " + in_quotes(shard) + " is missing");
+        throw_error(state_->path, ": shard ", in_quotes(shard), " is missing");
       add_file(path, &names);
     }
   }
@@ -213,4 +213,4 @@ class SafeTensors {
   std::shared_ptr<State> state_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

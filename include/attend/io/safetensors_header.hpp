@@ -22,7 +22,7 @@
 #include <attend/json/json.hpp>
 #include <attend/core/file.hpp>
 
-namespace attend::detail {
+namespace attend::inline ATTEND_ABI::detail {
 
 /// The format's own limit.
 inline constexpr std::uint64_t kMaxHeaderSize = 100'000'000;
@@ -77,7 +77,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
   }
   bool number_unsigned(number_unsigned_t value) override {
     if (!in_list()) return scalar("number");
-    if (value > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()))
+    if (value > static_cast<std::uint64_t>((std::numeric_limits<Index>::max)()))
       unexpected("number beyond 2^63");
     if (field_ == Field::shape) {
       if (tensor_.shape.size() == kMaxAxes) unexpected("axis number 65");
@@ -165,7 +165,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
 /// Bytes of a tensor; nothing where they are no whole number or more than memory can hold.
 inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, DType type) {
   const auto bits = static_cast<std::uint64_t>(bits_of(type));
-  const std::uint64_t limit = static_cast<std::uint64_t>(std::numeric_limits<Index>::max()) / bits;
+  const std::uint64_t limit = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)()) / bits;
   std::uint64_t product = 1;
   bool empty = false;
   for (Index size : shape) {
@@ -184,7 +184,7 @@ inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, 
 inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
   const std::span<const std::byte> bytes = file.bytes();
   const auto fail_at = [&](std::uint64_t offset, const std::string& message) {
-    fail(file.path() + ": byte " + std::to_string(offset) + ": " + message);
+    throw_error(file.path(), ": byte ", offset, ": ", message);
   };
   if (bytes.size() < 8)
     fail_at(0, "a safetensors file starts with 8 bytes, this one has " + std::to_string(bytes.size()));
@@ -236,4 +236,4 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
   return header;
 }
 
-}  // namespace attend::detail
+}  // namespace attend::inline ATTEND_ABI::detail

@@ -25,7 +25,7 @@
 #include <unistd.h>
 #endif
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 using Metadata = std::map<std::string, std::string>;
 
@@ -58,7 +58,7 @@ class SafeTensorsWriter {
   }
 
   void write(std::span<const std::byte> bytes) {
-    if (bytes.size() > remaining_) fail(path_.string() + ": more bytes written than the header says");
+    if (bytes.size() > remaining_) throw_error(path_.string(), ": more bytes written than the header says");
     remaining_ -= bytes.size();
     if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
       fail_system("cannot write");
@@ -66,7 +66,7 @@ class SafeTensorsWriter {
 
   void commit() {
     if (remaining_ != 0)
-      fail(path_.string() + ": " + std::to_string(remaining_) + " bytes less written than the header says");
+      throw_error(path_.string(), ": ", remaining_, " bytes less written than the header says");
     bool good = std::fflush(file_) == 0;
 #if defined(__unix__) || defined(__APPLE__)
     good = good && ::fsync(::fileno(file_)) == 0;  // the new file is on the disk before the old one is gone
@@ -75,13 +75,13 @@ class SafeTensorsWriter {
     if (!good) fail_system("cannot write");
     std::error_code error;
     std::filesystem::rename(temporary_, path_, error);
-    if (error) fail(path_.string() + ": cannot replace: " + error.message());
+    if (error) throw_error(path_.string(), ": cannot replace: ", error.message());
     temporary_.clear();
   }
 
  private:
   [[noreturn]] void fail_system(const char* what) const {
-    fail(path_.string() + ": " + what + ": " + std::strerror(errno));
+    throw_error(path_.string(), ": ", what, ": ", std::strerror(errno));
   }
   void open() {
     for (int attempt = 0; file_ == nullptr && attempt < 100; ++attempt) {
@@ -100,7 +100,7 @@ class SafeTensorsWriter {
       std::string escaped = Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
       // Replacing would merge names that differ; a safetensors header has to be UTF-8.
       if (parse_json(escaped, path_.string()).get<std::string>() != value)
-        fail(path_.string() + ": " + in_quotes(value) + " is not UTF-8");
+        throw_error(path_.string(), ": ", in_quotes(value), " is not UTF-8");
       return escaped;
     };
     std::string header = "{", comma;
@@ -113,9 +113,9 @@ class SafeTensorsWriter {
     std::set<std::string> names;
     for (const Info& tensor : tensors) {
       if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
-        fail(path_.string() + ": the name " + in_quotes(tensor.name) + " is taken");
+        throw_error(path_.string(), ": the name ", in_quotes(tensor.name), " is taken");
       if (bits_of(tensor.dtype) % 8 != 0)
-        fail(path_.string() + ": " + std::string(to_string(tensor.dtype)) + " is not supported");
+        throw_error(path_.string(), ": ", to_string(tensor.dtype), " is not supported");
       const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype) / 8);
       const std::uint64_t size =
           static_cast<std::uint64_t>(checked_numel(tensor.shape, element_size)) * element_size;
@@ -130,7 +130,7 @@ class SafeTensorsWriter {
     }
     header += "}";
     if (header.size() > 100'000'000)
-      fail(path_.string() + ": the header would be longer than 100000000 bytes");
+      throw_error(path_.string(), ": the header would be longer than 100000000 bytes");
     header.append((8 - header.size() % 8) % 8, ' ');  // so that the data start on a border of 8 bytes
     return header;
   }
@@ -168,9 +168,8 @@ inline void save_safetensors(const std::filesystem::path& path, std::vector<Name
     const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype)) / 8;
     if (static_cast<std::size_t>(checked_numel(tensor.shape, element_size)) * element_size !=
         tensor.bytes.size())
-      fail(path.string() + ": tensor " + in_quotes(tensor.name) + ": expected " + to_string(tensor.shape) +
-           " of " + std::string(to_string(tensor.dtype)) + ", got " + std::to_string(tensor.bytes.size()) +
-           " bytes");
+      throw_error(path.string(), ": tensor ", in_quotes(tensor.name), ": expected ", tensor.shape, " of ",
+                  to_string(tensor.dtype), ", got ", tensor.bytes.size(), " bytes");
     infos.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
   SafeTensorsWriter writer(path, infos, metadata);
@@ -178,4 +177,4 @@ inline void save_safetensors(const std::filesystem::path& path, std::vector<Name
   writer.commit();
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

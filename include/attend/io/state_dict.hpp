@@ -20,7 +20,7 @@
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct LoadOptions {
   /// A tensor under the prefix that no parameter takes is an error.
@@ -78,7 +78,7 @@ class LoadPlanner {
     }
     if (plan.source.names.empty())
       missing_.push_back("a source of " + in_quotes(name) + " " + to_string(shape));
-    if (plan.entries.size() == plan.source.names.size() && !plan.entries.empty()) check(plan, name, shape);
+    if (plan.entries.size() == plan.source.names.size() && !plan.entries.empty()) check_entry(plan, name, shape);
     return plan;
   }
 
@@ -98,7 +98,7 @@ class LoadPlanner {
     list("unexpected", unexpected);
     list("mis-shaped", misshaped_);
     list("unreadable", unreadable_);
-    if (!message.empty()) fail(file_.path() + ": " + message);
+    if (!message.empty()) throw_error(file_.path(), ": ", message);
   }
 
  private:
@@ -118,7 +118,7 @@ class LoadPlanner {
     });
   }
 
-  void check(const LoadPlan& plan, const std::string& name, const std::vector<Index>& shape) {
+  void check_entry(const LoadPlan& plan, const std::string& name, const std::vector<Index>& shape) {
     const Source& source = plan.source;
     std::string sources;
     bool fits =
@@ -139,7 +139,7 @@ class LoadPlanner {
       for (std::size_t i = 1; fits && i < shape.size(); ++i) fits = turned[i] == shape[i];
       if (!fits) break;
       const Index more = turned.empty() ? 1 : turned[0];
-      fits = more <= std::numeric_limits<Index>::max() - rows;
+      fits = more <= (std::numeric_limits<Index>::max)() - rows;
       if (fits) rows += more;
     }
     const Index wanted = shape.empty() ? 1 : shape[0];
@@ -188,21 +188,21 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
   const Index rows = parameter.rows(), row_size = parameter.row_size();
   Index block = block_rows(rows, row_size, sizeof(Scalar));
   if (source.transpose)
-    block = std::min(rows, std::max<Index>(block, 64));  // each block walks the whole tensor
+    block = (std::min)(rows, std::max<Index>(block, 64));  // each block walks the whole tensor
   const auto source_row = [&](Index i) {
     const Index whole = source.part * rows + i;
     return source.row ? source.row(whole) : whole;
   };
   std::vector<Scalar> values(static_cast<std::size_t>(block * row_size));
   for (Index begin = 0; begin < rows; begin += block) {
-    const Index end = std::min(rows, begin + block);
+    const Index end = (std::min)(rows, begin + block);
     for (Index i = begin; i < end;) {
       // As many rows as follow each other in one tensor.
       const Index row = source_row(i);
       Index first = row;
       std::size_t e = 0;
       while (first >= plan.rows_of(*plan.entries[e])) first -= plan.rows_of(*plan.entries[e++]);
-      const Index limit = std::min(end - i, plan.rows_of(*plan.entries[e]) - first);
+      const Index limit = (std::min)(end - i, plan.rows_of(*plan.entries[e]) - first);
       Index count = 1;
       while (count < limit && source_row(i + count) == row + count) ++count;
       read_source_rows(file, *plan.entries[e], source.transpose, first, first + count,
@@ -259,7 +259,7 @@ void save(const Layer& layer, const std::filesystem::path& path, const Metadata&
     const Index block = detail::block_rows(rows, row_size, sizeof(Scalar));
     std::vector<Scalar> values(static_cast<std::size_t>(block * row_size));
     for (Index begin = 0; begin < rows; begin += block) {
-      const Index end = std::min(rows, begin + block);
+      const Index end = (std::min)(rows, begin + block);
       parameter.copy_to(begin, end, values.data());
       writer.write(
           std::as_bytes(std::span(values).first(static_cast<std::size_t>((end - begin) * row_size))));
@@ -278,4 +278,4 @@ Index count_parameters(const Layer& layer) {
   return count;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

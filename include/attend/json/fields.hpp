@@ -17,7 +17,7 @@
 #include <attend/core/error.hpp>
 #include <attend/json/json.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 namespace detail {
 
@@ -29,7 +29,7 @@ inline std::string json_excerpt(const Json& value) {
 }
 
 [[noreturn]] inline void fail_json_type(const std::string& where, const char* expected, const Json& got) {
-  fail(where + " expected " + expected + ", got " + json_excerpt(got));
+  throw_error(where, " expected ", expected, ", got ", json_excerpt(got));
 }
 
 /// A bool, integer, floating-point number, std::string, container of these, or Json (anything). Error where the value
@@ -50,7 +50,7 @@ T json_as(const Json& value, const std::string& where) {
   } else if constexpr (std::floating_point<T>) {
     if (!value.is_number()) fail_json_type(where, "a number", value);
     const double number = value.get<double>();
-    if (!(std::abs(number) <= static_cast<double>(std::numeric_limits<T>::max())))
+    if (!(std::abs(number) <= static_cast<double>((std::numeric_limits<T>::max)())))
       fail_json_type(where, "a number within range", value);
     return static_cast<T>(number);
   } else if constexpr (std::same_as<T, std::string>) {
@@ -88,7 +88,7 @@ class JsonObject {
     if (!value.is_object()) error("expected an object, got " + detail::json_excerpt(value));
   }
 
-  [[noreturn]] void error(const std::string& text) const { fail(where_ + ": " + text); }
+  [[noreturn]] void error(const std::string& text) const { throw_error(where_, ": ", text); }
   const std::string& where() const { return where_; }
   /// The place of a field, as errors name it.
   std::string where(std::string_view name) const { return where_ + ": " + in_quotes(name); }
@@ -97,7 +97,7 @@ class JsonObject {
   bool has(std::string_view name) const { return find(name) != nullptr; }
   const Json& at(std::string_view name) const {
     const Json* found = find(name);
-    if (found == nullptr) fail(where(name) + " is missing");
+    if (found == nullptr) throw_error(where(name), " is missing");
     return *found;
   }
   std::string string(std::string_view name) const { return detail::json_as<std::string>(at(name), where(name)); }
@@ -117,7 +117,7 @@ class JsonObject {
   JsonObject object(std::string_view name) const { return JsonObject(at(name), where_ + "." + std::string(name)); }
   JsonObject element(std::string_view name, std::size_t i) const {
     const Json& list = array(name);
-    if (i >= list.size()) fail(where(name) + " has no element " + std::to_string(i));
+    if (i >= list.size()) throw_error(where(name), " has no element ", i);
     return JsonObject(list[i], where_ + "." + std::string(name) + "[" + std::to_string(i) + "]");
   }
 
@@ -140,4 +140,4 @@ class JsonObject {
   std::string where_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

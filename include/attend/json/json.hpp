@@ -17,7 +17,7 @@
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 using Json = nlohmann::json;
 
@@ -82,7 +82,7 @@ class JsonReader : public nlohmann::json_sax<Json> {
     fail_at(consumed() > 0 ? consumed() - 1 : 0, message);
   }
   [[noreturn]] void fail_at(std::size_t offset, const std::string& message) const {
-    fail(source_ + ": byte " + std::to_string(origin_ + offset) + ": " + message);
+    throw_error(source_, ": byte ", origin_ + offset, ": ", message);
   }
   /// Offset in the text behind what was read last.
   std::size_t consumed() const { return static_cast<std::size_t>(position_ - text_.data()); }
@@ -202,4 +202,4 @@ inline std::shared_ptr<const Json> share_json(Json value) {
   return {holder, &holder->value};
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -95,7 +95,7 @@ ATTEND_INLINE vf reduce_rows(const float* lanes, Index rows, F f) {
 #endif
 }
 struct Maximum {
-  ATTEND_INLINE vf operator()(vf a, vf b) const { return max(a, b); }
+  ATTEND_INLINE vf operator()(vf a, vf b) const { return max_of(a, b); }
 };
 struct Total {
   ATTEND_INLINE vf operator()(vf a, vf b) const { return add(a, b); }
@@ -124,9 +124,9 @@ struct ScoresOp {
     if (maximum != nullptr) {
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
         vf best = sums.at[i][0];
-        ATTEND_UNROLL for (int j = 1; j < NV; ++j) best = max(best, sums.at[i][j]);
+        ATTEND_UNROLL for (int j = 1; j < NV; ++j) best = max_of(best, sums.at[i][j]);
         float* m = maximum + (r + i) * 16;
-        store(m, p == first_panel ? best : max(best, load(m)));
+        store(m, p == first_panel ? best : max_of(best, load(m)));
       }
     }
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
@@ -199,7 +199,7 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
         v = select(from_bits(visible_bits(t, e, rows.batch, h, q, first, keys, p)), v, set1(kNone));
         store(s + p * 16, v);
       }
-      best = max(best, v);
+      best = max_of(best, v);
     }
     store(lanes + r * 16, best);
   }

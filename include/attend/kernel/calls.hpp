@@ -7,7 +7,7 @@
 #include <attend/core/shape.hpp>
 #include <attend/core/tiling.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Elementwise functions: relu, gelu = x Φ(x), gelu_tanh = its tanh approximation, silu = x σ(x) (swish), …
 enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, exp, erf };
@@ -164,4 +164,4 @@ struct Kernels {
 };
 
 }  // namespace kernel
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

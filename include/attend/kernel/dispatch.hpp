@@ -15,7 +15,7 @@
 #include <attend/kernel/regions.hpp>
 #endif
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 namespace kernel {
 
 /// Of each ISA, or null where the program was compiled without it. Compiled apart (ATTEND_COMPILED), the unit that defines
@@ -55,7 +55,7 @@ inline Isa default_isa() {
     best = isa;
     if (name != nullptr && std::strcmp(name, to_string(isa)) == 0) break;
   }
-  if (!best) fail("attend: the program was compiled for one ISA, which this processor does not run");
+  if (!best) throw_error("attend: the program was compiled for one ISA, which this processor does not run");
   return *best;
 }
 
@@ -75,9 +75,9 @@ inline const Kernels& kernels() { return *table_of(chosen()); }
 inline Isa isa() { return kernel::chosen(); }
 /// Chooses another, for tests and benchmarks, while nothing else runs; error where the machine lacks it.
 inline void set_isa(Isa isa) {
-  if (!kernel::runs(isa)) fail(std::string("set_isa: this machine does not run ") + to_string(isa));
+  if (!kernel::runs(isa)) throw_error("set_isa: this machine does not run ", to_string(isa));
   kernel::chosen() = isa;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI
 #endif  // ATTEND_HAS_KERNELS

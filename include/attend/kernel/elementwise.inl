@@ -9,7 +9,7 @@ ATTEND_INLINE void map_row(const float* x, float* y, Index n) {
 }
 
 struct ApplyRelu {  // NaN stays NaN: max gives its second operand then
-  static ATTEND_INLINE vf apply(vf x) { return max(set1(0.0f), x); }
+  static ATTEND_INLINE vf apply(vf x) { return max_of(set1(0.0f), x); }
 };
 struct ApplyGelu {
   static ATTEND_INLINE vf apply(vf x) { return gelu(x); }

@@ -93,14 +93,14 @@ ATTEND_INLINE vf exp_minus_one(vf x) {
 
 /// 2^x.
 ATTEND_INLINE vf exp2(vf x) {
-  x = max(set1(-151.0f), min(set1(128.0f), x));
+  x = max_of(set1(-151.0f), min_of(set1(128.0f), x));
   const vf t = add(x, set1(kRoundBias254));
   const vf minus_n = sub(set1(kRoundBias254), t);
   return scale_by_power_of_two(exp2_reduced(add(x, minus_n)), t);
 }
 
 /// e^x.
-ATTEND_INLINE vf exp(vf x) { return exp_clamped(max(set1(-104.0f), min(set1(89.0f), x))); }
+ATTEND_INLINE vf exp(vf x) { return exp_clamped(max_of(set1(-104.0f), min_of(set1(89.0f), x))); }
 
 /// What softmax_exp clamps at: y * c is no less than -127. One division per row, not per element.
 ATTEND_INLINE vf softmax_lowest(vf c) { return div(set1(-127.0f), c); }
@@ -109,7 +109,7 @@ ATTEND_INLINE vf softmax_lowest(vf c) { return div(set1(-127.0f), c); }
 /// FMA. Exactly 1 at y = 0, exactly 0 for y c < -126.5 and at -inf. `lowest` is softmax_lowest(c).
 /// 11 operations: 1 max, 1 sub, 7 fma, 1 shift, 1 mul. Degree 6 would cost a twelfth for 0.9 ulp.
 ATTEND_INLINE vf softmax_exp(vf y, vf c, vf lowest) {
-  y = max(lowest, y);
+  y = max_of(lowest, y);
   const vf t = fma(y, c, set1(kRoundBias127));
   const vf minus_n = sub(set1(kRoundBias127), t);
   const vf f = fma(y, c, minus_n);
@@ -124,7 +124,7 @@ ATTEND_INLINE vf softmax_exp(vf y, vf c, vf lowest) {
 /// The error function: its magnitude is 1 - e^(u + u R(u)) in u = -|x|, where R(-t) = -log(erfc(t)) / t - 1.
 /// From |x| = 4 on it is 1 in float.
 ATTEND_INLINE vf erf(vf x) {
-  const vf u = max(set1(-4.0f), minus_abs(x));
+  const vf u = max_of(set1(-4.0f), minus_abs(x));
   vf r = set1(-0x1.387dd4p-17f);
   r = fma(r, u, set1(-0x1.effc2ap-14f));
   r = fma(r, u, set1(-0x1.4d2b22p-11f));
@@ -141,7 +141,7 @@ ATTEND_INLINE vf erf(vf x) {
 /// the errors of the quotient. From |x| = 10 on it is 1 in float. The one formula m / (m + 2) in
 /// m = e^(2|x|) - 1 is a quarter shorter, but 2.4 ulp off: three roundings, each at its worst.
 ATTEND_INLINE vf tanh(vf x) {
-  const vf a = min(set1(10.0f), abs(x));
+  const vf a = min_of(set1(10.0f), abs(x));
   const vf square = mul(a, a);
   vf p = set1(-0x1.9c5822p-8f);
   p = fma(p, square, set1(0x1.597b2ap-6f));
@@ -155,13 +155,13 @@ ATTEND_INLINE vf tanh(vf x) {
 
 /// 1 / (1 + e^-x), from e^-|x|, which cannot overflow.
 ATTEND_INLINE vf sigmoid(vf x) {
-  const vf e = exp_clamped(max(set1(-104.0f), minus_abs(x)));
+  const vf e = exp_clamped(max_of(set1(-104.0f), minus_abs(x)));
   return div(select(lt(x, set1(0.0f)), e, set1(1.0f)), add(set1(1.0f), e));
 }
 
 /// x sigmoid(x).
 ATTEND_INLINE vf silu(vf x) {
-  const vf u = max(set1(-104.0f), minus_abs(x));
+  const vf u = max_of(set1(-104.0f), minus_abs(x));
   const vf e = exp_clamped(u);
   return div(select(lt(x, set1(0.0f)), mul(u, e), x), add(set1(1.0f), e));
 }
@@ -169,7 +169,7 @@ ATTEND_INLINE vf silu(vf x) {
 /// x Phi(x), Phi the normal distribution function, as relu(x) + u Phi(u) in u = -|x|, where
 /// log2(Phi(u)) = -1 + u G(u): within 1e-8 of the result, 2 % of it in the far tail.
 ATTEND_INLINE vf gelu(vf x) {
-  const vf u = max(set1(-14.3f), minus_abs(x));
+  const vf u = max_of(set1(-14.3f), minus_abs(x));
   vf g = set1(-0x1.539000p-32f);
   g = fma(g, u, set1(-0x1.46ab16p-26f));
   g = fma(g, u, set1(-0x1.0466e0p-21f));
@@ -186,12 +186,12 @@ ATTEND_INLINE vf gelu(vf x) {
   const vf minus_n = sub(set1(kRoundBias254), t);
   const vf phi = scale_by_power_of_two(exp2_reduced(add(z, minus_n)), t);
   // relu(x), -0 for a negative x and for -0. (Its select form is wrong at +0 as clang 14 compiles it.)
-  return fma(u, phi, max(as_float(set1i(INT32_MIN)), x));
+  return fma(u, phi, max_of(as_float(set1i(INT32_MIN)), x));
 }
 
 /// x / 2 (1 + tanh(v)) with v = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2 v) with a power of two for e^-2|v|.
 ATTEND_INLINE vf gelu_tanh(vf x) {
-  const vf u = max(set1(-11.0f), minus_abs(x));
+  const vf u = max_of(set1(-11.0f), minus_abs(x));
   const vf k = fma(mul(u, u), set1(0x1.a5a7d0p-4f), set1(0x1.26aec2p+1f));
   const vf t = fma(u, k, set1(kRoundBias254));
   const vf minus_n = sub(set1(kRoundBias254), t);

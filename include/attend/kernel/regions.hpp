@@ -57,12 +57,12 @@
 #pragma GCC push_options
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
-namespace attend::kernel::inline ATTEND_FLAGS::baseline {
+namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::baseline {
 constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
 #define ATTEND_SIMD 128
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
-}  // namespace attend::kernel::inline ATTEND_FLAGS::baseline
+}  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::baseline
 #if defined(__clang__)
 #pragma float_control(pop)
 #else
@@ -80,12 +80,12 @@ constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
 #pragma GCC target("avx2,fma")
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
-namespace attend::kernel::inline ATTEND_FLAGS::avx2 {
+namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx2 {
 constexpr bool kWideRegisterFile = false;
 #define ATTEND_SIMD 256
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
-}  // namespace attend::kernel::inline ATTEND_FLAGS::avx2
+}  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx2
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma float_control(pop)
@@ -106,12 +106,12 @@ constexpr bool kWideRegisterFile = false;
 #pragma GCC target("avx512f,avx2,fma")
 #pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
 #endif
-namespace attend::kernel::inline ATTEND_FLAGS::avx512 {
+namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx512 {
 constexpr bool kWideRegisterFile = true;
 #define ATTEND_SIMD 512
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
-}  // namespace attend::kernel::inline ATTEND_FLAGS::avx512
+}  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx512
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma float_control(pop)
@@ -131,7 +131,7 @@ constexpr bool kWideRegisterFile = true;
 #undef ATTEND_PRAGMA
 #undef ATTEND_WIDE_BASELINE
 
-namespace attend::kernel::inline ATTEND_FLAGS {
+namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS {
 
 /// The kernels of an ISA, or null where the program was compiled without them. (A unit that is compiled by other flags has
 /// kernels of its own, to the same bits: those of baseline depend on flags, and a compiler adds the unit's instructions
@@ -151,4 +151,4 @@ constexpr const Kernels* defined_table(Isa isa) {
 inline constexpr const Kernels* defined_tables[] = {defined_table(Isa::baseline), defined_table(Isa::avx2),
                                                     defined_table(Isa::avx512)};
 
-}  // namespace attend::kernel::inline ATTEND_FLAGS
+}  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS

@@ -8,7 +8,7 @@
 #include <attend/kernel/dispatch.hpp>
 
 #if ATTEND_HAS_KERNELS
-namespace attend::kernel {
+namespace attend::inline ATTEND_ABI::kernel {
 
 /// Runs a float call whose operands are set in `t`. Work is split over (batch, key/value head, rows), for few rows
 /// and many keys also over spans; never over a sum.
@@ -18,9 +18,9 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   const Index group = t.heads / t.kv_heads, tiles = (t.keys + kKeyTile - 1) / kKeyTile;
   const Index spans = std::max<Index>(1, (tiles + kSpanTiles - 1) / kSpanTiles);
   // A block of rows: 48 queries of a head, or where queries are few, those of several heads of a group.
-  const Index block_queries = std::min(t.queries, kQueryRows);
+  const Index block_queries = (std::min)(t.queries, kQueryRows);
   const Index block_heads =
-      t.queries >= kQueryRows ? 1 : std::min(group, kQueryRows / std::max<Index>(1, t.queries));
+      t.queries >= kQueryRows ? 1 : (std::min)(group, kQueryRows / std::max<Index>(1, t.queries));
   const Index query_blocks = (t.queries + kQueryRows - 1) / kQueryRows;
   const Index head_blocks = (group + block_heads - 1) / block_heads, blocks = query_blocks * head_blocks;
   if (batch == 0 || t.heads == 0 || blocks == 0) return;
@@ -40,8 +40,8 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
 
   const auto rows_of_block = [&](Index b, Index kv_head, Index block) {
     const Index g = block / query_blocks * block_heads, q = block % query_blocks * kQueryRows;
-    return QueryRows{b, kv_head, kv_head * group + g, std::min(block_heads, group - g), q,
-                             std::min(block_queries, t.query_count(b) - q)};
+    return QueryRows{b, kv_head, kv_head * group + g, (std::min)(block_heads, group - g), q,
+                             (std::min)(block_queries, t.query_count(b) - q)};
   };
   const auto finish = [&](const QueryRows& rows, AttentionState total, bool seen, float* memory) {
     if (!seen) std::fill_n(total.maximum, kQueryRows, -std::numeric_limits<float>::infinity());
@@ -102,14 +102,14 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   // of one batch, or several whole batches.
   const Index tile_floats = t.page().floats(), head_bytes = std::max<Index>(1, tiles * tile_floats * 4);
   const Index budget = std::max<Index>(context.threads(), context.threads() * (512 << 10) / head_bytes);
-  const Index head_step = std::min(budget, t.kv_heads);
-  const Index batch_step = std::min(batch, std::max<Index>(1, budget / t.kv_heads));
+  const Index head_step = (std::min)(budget, t.kv_heads);
+  const Index batch_step = (std::min)(batch, std::max<Index>(1, budget / t.kv_heads));
   float* packed = frame.take<float>(batch_step * tiles * head_step * tile_floats);
   const float** pages = frame.take<const float*>(batch_step * tiles);
   const float* const** tables = frame.take<const float* const*>(batch);
   for (Index b0 = 0; b0 < batch; b0 += batch_step)
     for (Index g0 = 0; g0 < t.kv_heads; g0 += head_step) {
-      const Index batches = std::min(batch_step, batch - b0), heads = std::min(head_step, t.kv_heads - g0);
+      const Index batches = (std::min)(batch_step, batch - b0), heads = (std::min)(head_step, t.kv_heads - g0);
       context.parallel(batches * heads * tiles, workers, [&](Index item, int) {
         const Index tile = item % tiles, g = item / tiles % heads, i = item / tiles / heads;
         if (tile * kKeyTile < t.key_count(b0 + i))
@@ -139,10 +139,10 @@ inline void run_scores(Context& context, const Attention& t, Index batch, Heads<
   float* scratch = frame.take<float>(workers * scratch_floats);
   context.parallel(batch * t.heads * blocks, workers, [&](Index item, int worker) {
     const Index q = item % blocks * kQueryRows, h = item / blocks % t.heads, b = item / blocks / t.heads;
-    kernels().attention_weights(t, {b, h / (t.heads / t.kv_heads), h, 1, q, std::min(kQueryRows, t.queries - q)}, nullptr, out,
+    kernels().attention_weights(t, {b, h / (t.heads / t.kv_heads), h, 1, q, (std::min)(kQueryRows, t.queries - q)}, nullptr, out,
                                 scratch + worker * scratch_floats);
   });
 }
 
-}  // namespace attend::kernel
+}  // namespace attend::inline ATTEND_ABI::kernel
 #endif

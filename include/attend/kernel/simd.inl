@@ -71,17 +71,17 @@ ATTEND_BINARY(ori, vi, a.r[i] | b.r[i])
 ATTEND_BINARY(xori, vi, a.r[i] ^ b.r[i])
 // maskz, since the plain forms of GCC 12 warn of an undefined operand
 #if ATTEND_SIMD == 512
-ATTEND_BINARY(max, vf, (freg)_mm512_maskz_max_ps((__mmask16)0xffff, (__m512)a.r[i], (__m512)b.r[i]))
-ATTEND_BINARY(min, vf, (freg)_mm512_maskz_min_ps((__mmask16)0xffff, (__m512)a.r[i], (__m512)b.r[i]))
+ATTEND_BINARY(max_of, vf, (freg)_mm512_maskz_max_ps((__mmask16)0xffff, (__m512)a.r[i], (__m512)b.r[i]))
+ATTEND_BINARY(min_of, vf, (freg)_mm512_maskz_min_ps((__mmask16)0xffff, (__m512)a.r[i], (__m512)b.r[i]))
 #elif ATTEND_SIMD == 256
-ATTEND_BINARY(max, vf, (freg)_mm256_max_ps((__m256)a.r[i], (__m256)b.r[i]))
-ATTEND_BINARY(min, vf, (freg)_mm256_min_ps((__m256)a.r[i], (__m256)b.r[i]))
+ATTEND_BINARY(max_of, vf, (freg)_mm256_max_ps((__m256)a.r[i], (__m256)b.r[i]))
+ATTEND_BINARY(min_of, vf, (freg)_mm256_min_ps((__m256)a.r[i], (__m256)b.r[i]))
 #elif defined(__SSE2__)
-ATTEND_BINARY(max, vf, (freg)_mm_max_ps((__m128)a.r[i], (__m128)b.r[i]))
-ATTEND_BINARY(min, vf, (freg)_mm_min_ps((__m128)a.r[i], (__m128)b.r[i]))
+ATTEND_BINARY(max_of, vf, (freg)_mm_max_ps((__m128)a.r[i], (__m128)b.r[i]))
+ATTEND_BINARY(min_of, vf, (freg)_mm_min_ps((__m128)a.r[i], (__m128)b.r[i]))
 #else  // x86's rule, so that every ISA gives the same bits: the second operand where one is NaN or both are 0
-ATTEND_BINARY(max, vf, (freg)(((a.r[i] > b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] > b.r[i]) & (ireg)b.r[i])))
-ATTEND_BINARY(min, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] < b.r[i]) & (ireg)b.r[i])))
+ATTEND_BINARY(max_of, vf, (freg)(((a.r[i] > b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] > b.r[i]) & (ireg)b.r[i])))
+ATTEND_BINARY(min_of, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] < b.r[i]) & (ireg)b.r[i])))
 #endif
 #undef ATTEND_BINARY
 

@@ -11,7 +11,7 @@
 
 #include <attend/model/sampling.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct Hypothesis {
   std::vector<std::int32_t> ids;  // without the prompt, with the end token if there is one
@@ -33,7 +33,7 @@ inline std::vector<BeamCandidate> best_continuations(std::span<const Hypothesis>
   for (std::size_t b = 0; b < beams.size(); ++b)
     for (Index v = 0; v < log_probabilities.size(1); ++v) {
       const double score = beams[b].score + static_cast<double>(log_probabilities(static_cast<Index>(b), v));
-      if (!(score >= -std::numeric_limits<double>::max())) continue;  // forbidden, or not a number
+      if (!(score >= -(std::numeric_limits<double>::max)())) continue;  // forbidden, or not a number
       if (best.size() == count && score <= best.back().score) continue;
       const BeamCandidate candidate{score, b, static_cast<std::int32_t>(v)};
       best.insert(std::upper_bound(best.begin(), best.end(), candidate, better), candidate);
@@ -49,7 +49,7 @@ inline std::vector<BeamCandidate> best_continuations(std::span<const Hypothesis>
 template <class Advance>
 std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& options, std::span<const std::int32_t> eos_token_ids,
                                     std::span<const std::int32_t> prompt, TensorView<float, 2> logits, Advance&& advance) {
-  check(options);
+  check_options(options);
   const std::size_t beams = static_cast<std::size_t>(options.num_beams);
   const std::size_t candidates = beams * std::max<std::size_t>(2, 1 + eos_token_ids.size());
   const auto per_length = [&](Index length) { return std::pow(static_cast<double>(length), options.length_penalty); };
@@ -68,7 +68,7 @@ std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& o
     parents.clear();
     ids.clear();
     const auto best = detail::best_continuations(running, logits, candidates);
-    if (best.empty()) fail("generate: no token has a logit above -inf");
+    if (best.empty()) throw_error("generate: no token has a logit above -inf");
     for (std::size_t rank = 0; rank < best.size(); ++rank) {
       const auto& [score, beam, id] = best[rank];
       Hypothesis longer{running[beam].ids, score, std::find(eos_token_ids.begin(), eos_token_ids.end(), id) != eos_token_ids.end()};
@@ -97,4 +97,4 @@ std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& o
   }
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -11,7 +11,7 @@
 #include <attend/io/state_dict.hpp>
 #include <attend/model/bert_families.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Tokens of several texts lie one after the other, without padding. Parameters: embeddings.{word,position,
 /// token_type}_embeddings.weight, embeddings.LayerNorm.*, encoder.layers.N.* as in EncoderBlock; of a sequence classifier
@@ -140,7 +140,7 @@ class BertModel {
                            std::span<const Index> offsets) const {
     Tensor<Scalar, 2> states({static_cast<Index>(ids.size()), options_.hidden_size});
     forward(context, ids, type_ids, offsets, states);
-    if (options_.head == BertHead::none) fail("BertModel: a base model has no logits");
+    if (options_.head == BertHead::none) throw_error("BertModel: a base model has no logits");
     if (options_.head == BertHead::token_classification) return classifier_(states);
     if (options_.head == BertHead::masked_lm) {
       Tensor<Scalar, 2> transformed(states.shape());
@@ -153,7 +153,8 @@ class BertModel {
     const Index texts = static_cast<Index>(offsets.size()) - 1;
     Tensor<Scalar, 2> first({texts, options_.hidden_size}), pooled(first.shape());
     for (Index b = 0; b < texts; ++b) {
-      if (offsets[static_cast<std::size_t>(b)] == offsets[static_cast<std::size_t>(b) + 1]) fail("BertModel: text " + std::to_string(b) + " has no tokens");
+      if (offsets[static_cast<std::size_t>(b)] == offsets[static_cast<std::size_t>(b) + 1])
+        throw_error("BertModel: text ", b, " has no tokens");
       copy(states.view()[offsets[static_cast<std::size_t>(b)]], first.view()[b]);
     }
     dense_.forward(context, first, pooled, {options_.pooler_act, {}});
@@ -178,7 +179,7 @@ class BertModel {
     if (context.measuring()) return;
     for (std::size_t t = 0; t < ids.size(); ++t) {
       if (ids[t] < 0 || ids[t] >= options_.vocab_size)
-        fail("Embedding: id " + std::to_string(ids[t]) + " is not in [0, " + std::to_string(options_.vocab_size) + ")");
+        throw_error("Embedding: id ", ids[t], " is not in [0, ", options_.vocab_size, ")");
       decoder_.weight().copy_to(ids[t], ids[t] + 1, &out(static_cast<Index>(t), 0));
     }
   }
@@ -198,4 +199,4 @@ class BertModel {
   Norm<Scalar> head_norm_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

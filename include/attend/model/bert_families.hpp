@@ -7,7 +7,7 @@
 #include <attend/io/name_map.hpp>
 #include <attend/model/hugging_face.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// What a model has behind its encoder.
 enum class BertHead { none, sequence_classification, token_classification, masked_lm };
@@ -69,7 +69,8 @@ inline BertFamily read_bert_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type", "bert");
   const bool roberta = type == "roberta" || type == "xlm-roberta" || type == "camembert";
   const bool distil = type == "distilbert";
-  if (type != "bert" && !roberta && !distil) fail(config.file() + ": model_type '" + type + "' is not a BERT that is supported");
+  if (type != "bert" && !roberta && !distil)
+    throw_error(config.file(), ": model_type '", type, "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
   if (config.has("id2label")) o.num_labels = static_cast<Index>(config.at("id2label").size());
   o.num_labels = check_size(config, config.get<Index>("num_labels", o.num_labels), "num_labels");
@@ -85,8 +86,8 @@ inline BertFamily read_bert_family(const Config& config) {
   if (config.has("pad_token_id")) o.pad_token_id = config.get<std::int32_t>("pad_token_id");
   o.positions_after_padding = roberta;
   if (roberta && (o.pad_token_id < 0 || o.pad_token_id >= o.max_position_embeddings - 1))
-    fail(config.file() + ": 'pad_token_id' " + std::to_string(o.pad_token_id) + " leaves none of " +
-         std::to_string(o.max_position_embeddings) + " positions");
+    throw_error(config.file(), ": 'pad_token_id' ", o.pad_token_id, " leaves none of ", o.max_position_embeddings,
+                " positions");
   if (distil) o.pooler_act = Activation::relu;
   config.allow("position_embedding_type", "absolute", nullptr);
   config.allow("is_decoder", false);
@@ -125,4 +126,4 @@ inline BertFamily read_bert_family(const Config& config) {
   return family;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

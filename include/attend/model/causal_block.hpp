@@ -13,7 +13,7 @@
 #include <attend/norm.hpp>
 #include <attend/position.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct CausalBlockOptions {
   Index embed_dim = 0;
@@ -52,7 +52,7 @@ class CausalBlock {
                     .qk_norm = o.qk_norm ? std::optional(o.norm_eps) : std::nullopt}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.mlp_bias}) {
     check_count("CausalBlock", "sliding_window", o.sliding_window);
-    if (o.parallel_residual && o.post_norms) fail("CausalBlock: parallel_residual together with post_norms");
+    if (o.parallel_residual && o.post_norms) throw_error("CausalBlock: parallel_residual together with post_norms");
     for (Norm<Scalar>* norm : {&norm1_, &norm2_, &post_norm1_, &post_norm2_})
       *norm = Norm<Scalar>({o.embed_dim, o.norm_eps, o.norm});
     if (o.alibi) slopes_ = alibi_slopes<Scalar>(o.num_heads);
@@ -136,4 +136,4 @@ class CausalBlock {
   std::vector<Scalar> slopes_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -14,7 +14,7 @@
 #include <attend/model/causal_block.hpp>
 #include <attend/model/hugging_face.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct CausalLMOptions {
   Index vocab_size = 0, embed_dim = 0;
@@ -41,23 +41,22 @@ namespace detail {
 
 /// As many layers as the config says, all alike for now.
 inline void add_layers(const Config& config, CausalLMOptions& o, const CausalBlockOptions& block, Index layers) {
-  if (layers > 1000) fail(config.file() + ": " + std::to_string(layers) + " layers");
+  if (layers > 1000) throw_error(config.file(), ": ", layers, " layers");
   o.blocks.assign(static_cast<std::size_t>(layers), block);
 }
 inline Index head_dim(const Config& config, Index embed_dim, Index heads) {
   if (embed_dim % heads != 0)
-    fail(config.file() + ": hidden_size " + std::to_string(embed_dim) + " is not divisible by " + std::to_string(heads) + " heads");
+    throw_error(config.file(), ": hidden_size ", embed_dim, " is not divisible by ", heads, " heads");
   return embed_dim / heads;
 }
 /// The layers that layer_types calls sliding_attention get the window; without that key those that `otherwise` picks.
 inline void set_windows(const Config& config, CausalLMOptions& o, Index window, const std::function<bool(Index)>& otherwise) {
   const auto types = config.get<std::vector<std::string>>("layer_types", {});
   if (!types.empty() && types.size() != o.blocks.size())
-    fail(config.file() + ": 'layer_types' has " + std::to_string(types.size()) + " entries for " + std::to_string(o.blocks.size()) +
-         " layers");
+    throw_error(config.file(), ": 'layer_types' has ", types.size(), " entries for ", o.blocks.size(), " layers");
   for (std::size_t i = 0; i < o.blocks.size(); ++i) {
     if (!types.empty() && types[i] != "sliding_attention" && types[i] != "full_attention")
-      fail(config.file() + ": 'layer_types' entry '" + types[i] + "' is not supported");
+      throw_error(config.file(), ": 'layer_types' entry '", types[i], "' is not supported");
     const bool slides = types.empty() ? otherwise(static_cast<Index>(i)) : types[i] == "sliding_attention";
     o.blocks[i].sliding_window = slides ? window : 0;
   }
@@ -95,11 +94,11 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   if (gemma) {
     b.post_norms = true;
     const double scalar = config.get<double>("query_pre_attn_scalar", 256);
-    if (!(scalar > 0)) fail(config.file() + ": 'query_pre_attn_scalar' is " + std::to_string(scalar));
+    if (!(scalar > 0)) throw_error(config.file(), ": 'query_pre_attn_scalar' is ", scalar);
     b.scale = 1 / std::sqrt(scalar);
     b.softcap = get_optional<double>(config, "attn_logit_softcapping", 50.0).value_or(0);
     o.logit_softcap = get_optional<double>(config, "final_logit_softcapping", 30.0).value_or(0);
-    if (!(b.softcap >= 0 && o.logit_softcap >= 0)) fail(config.file() + ": a softcapping below 0");
+    if (!(b.softcap >= 0 && o.logit_softcap >= 0)) throw_error(config.file(), ": a softcapping below 0");
     o.embed_scale = std::sqrt(static_cast<double>(o.embed_dim));
     config.allow("use_bidirectional_attention", nullptr, false);
     config.ignore({"hidden_act"});  // of old files; hidden_activation counts
@@ -269,4 +268,4 @@ inline CausalFamily read_causal_family(const Config& config) {
   return family;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

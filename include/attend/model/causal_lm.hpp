@@ -16,7 +16,7 @@
 #include <attend/model/causal_block.hpp>
 #include <attend/model/causal_families.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Keys and values of all layers for a number of sequences.
 template <class Scalar>
@@ -28,7 +28,7 @@ class CausalCache {
   Index batch() const { return layers_.empty() ? 0 : layers_[0].batch(); }
   /// Tokens of sequence b.
   Index length(Index b) const {
-    if (b < 0 || b >= batch()) fail("CausalCache: sequence " + std::to_string(b) + " of " + std::to_string(batch()));
+    if (b < 0 || b >= batch()) throw_error("CausalCache: sequence ", b, " of ", batch());
     return layers_[0].length(b);
   }
   std::vector<KVCache<Scalar>>& layers() { return layers_; }
@@ -37,7 +37,7 @@ class CausalCache {
   /// Adds sequence b of another cache of the same model, sharing its memory.
   void fork(const CausalCache& other, Index b) {
     if (layers_.size() != other.layers_.size())
-      fail("CausalCache: fork of a cache of " + std::to_string(other.layers_.size()) + " layers, expected " + std::to_string(layers_.size()));
+      throw_error("CausalCache: fork of a cache of ", other.layers_.size(), " layers, expected ", layers_.size());
     static_cast<void>(other.length(b));  // there is such a sequence
     detail::CacheGroup<Scalar>::fork(layers_, other.layers_, b);
   }
@@ -145,19 +145,19 @@ class CausalLM {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
     detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
     if (cache.layers().size() != layers_.size() || cache.batch() != B)
-      fail("CausalLM: a cache of " + std::to_string(cache.layers().size()) + " layers and " + std::to_string(cache.batch()) +
-           " sequences, expected " + std::to_string(layers_.size()) + " and " + std::to_string(B));
+      throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
+                  " sequences, expected ", layers_.size(), " and ", B);
     const bool last_only = logits.size(1) == 1;
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
     detail::check_assigned(context, "CausalLM", *this);
-    if (logits.size(2) > 1 && logits.stride(2) != 1) fail("CausalLM (logits): the last axis must be contiguous");
+    if (logits.size(2) > 1 && logits.stride(2) != 1) throw_error("CausalLM (logits): the last axis must be contiguous");
     detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
     constexpr Index kPiece = 384;
     for (Index begin = 0; begin < T; begin += kPiece) {
-      const Index end = std::min(T, begin + kPiece), n = end - begin;
+      const Index end = (std::min)(T, begin + kPiece), n = end - begin;
       Frame frame(context.workspace());
       const TensorView<Scalar, 3> x = frame.tensor<Scalar>({B, n, E});
       embed(context, ids.slice(1, begin, end), cache, x);
@@ -188,21 +188,21 @@ class CausalLM {
     if (o.learned_positions) check_size(who, "max_position_embeddings", o.max_position_embeddings);
     check_number(who, "embed_scale", o.embed_scale, -1e38);
     check_number(who, "logit_softcap", o.logit_softcap, 0);
-    if (o.blocks.empty()) fail("CausalLM: no layers");
+    if (o.blocks.empty()) throw_error("CausalLM: no layers");
     for (const CausalBlockOptions& block : o.blocks)
       if (block.embed_dim != o.embed_dim)
-        fail("CausalLM: a block of embed_dim " + std::to_string(block.embed_dim) + ", expected " + std::to_string(o.embed_dim));
+        throw_error("CausalLM: a block of embed_dim ", block.embed_dim, ", expected ", o.embed_dim);
     return o;
   }
   void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
     ids.for_each([&](std::int32_t id) {
       if (id < 0 || id >= options_.vocab_size)
-        fail("CausalLM: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.vocab_size) + ")");
+        throw_error("CausalLM: id ", id, " is not in [0, ", options_.vocab_size, ")");
     });
     const Index longest = cache.layers()[0].max_length() + ids.size(1);
     if (max_length() > 0 && longest > max_length())
-      fail("CausalLM: " + std::to_string(longest) + " tokens are more than the context of " + std::to_string(max_length()));
+      throw_error("CausalLM: ", longest, " tokens are more than the context of ", max_length());
   }
 
   /// ids [B, n] -> x [B, n, E].
@@ -253,4 +253,4 @@ class CausalLM {
   Linear<Scalar> lm_head_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

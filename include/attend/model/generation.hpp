@@ -14,7 +14,7 @@
 #include <attend/model/causal_lm.hpp>
 #include <attend/model/sampling.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Why a text ended: max_new_tokens or the model's context was reached; an end token came; the callback or a stop text
 /// ended it.
@@ -35,7 +35,7 @@ using TokenCallback = std::function<bool(Index prompt, std::int32_t id)>;
 class Generator {
  public:
   explicit Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)) {
-    if (model_ == nullptr) fail("Generator: no model");
+    if (model_ == nullptr) throw_error("Generator: no model");
     cache_ = model_->make_cache(1);
   }
   explicit Generator(CausalLM<float> model) : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
@@ -56,7 +56,7 @@ class Generator {
   std::vector<Generation> generate(Context& context, std::span<const std::vector<std::int32_t>> prompts,
                                    const GenerationOptions& options = {}, const TokenCallback& callback = {}) {
     check_model();
-    check(options);
+    check_options(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
     const Running running(running_);
     std::vector<Generation> results(prompts.size());
@@ -121,7 +121,7 @@ class Generator {
   /// All hypotheses of a beam search, best first.
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options) {
     check_model();
-    check(options);
+    check_options(options);
     check_prompt(prompt);
     const Running running(running_);
     return beams(context, prompt, options, nullptr);
@@ -142,7 +142,7 @@ class Generator {
   };
 
   void check_model() const {
-    if (model_ == nullptr) fail("Generator: it was moved from");
+    if (model_ == nullptr) throw_error("Generator: it was moved from");
   }
   /// Whether a call is at work, whose cache a callback must not change. Copies are at rest.
   struct AtWork {
@@ -154,7 +154,7 @@ class Generator {
   struct Running {
     AtWork& at_work;
     explicit Running(AtWork& a) : at_work(a) {
-      if (a.yes) fail("generate: called by a callback of the same generator");
+      if (a.yes) throw_error("generate: called by a callback of the same generator");
       a.yes = true;
     }
     ~Running() { at_work.yes = false; }
@@ -163,14 +163,14 @@ class Generator {
   };
 
   void check_prompt(std::span<const std::int32_t> prompt) const {
-    if (prompt.empty()) fail("generate: the prompt has no tokens");
+    if (prompt.empty()) throw_error("generate: the prompt has no tokens");
     const Index most = model_->max_length();
     if (most > 0 && static_cast<Index>(prompt.size()) > most)
-      fail("generate: the prompt has " + std::to_string(prompt.size()) + " tokens, the model's context is " + std::to_string(most));
+      throw_error("generate: the prompt has ", prompt.size(), " tokens, the model's context is ", most);
   }
   Index room(std::size_t prompt, const GenerationOptions& options) const {
     if (model_->max_length() == 0) return options.max_new_tokens;
-    return std::min(options.max_new_tokens, model_->max_length() - static_cast<Index>(prompt));
+    return (std::min)(options.max_new_tokens, model_->max_length() - static_cast<Index>(prompt));
   }
   std::span<float> row_of_logits(std::size_t i) {
     const std::size_t V = static_cast<std::size_t>(model_->options().vocab_size);
@@ -229,4 +229,4 @@ class Generator {
   AtWork running_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -16,7 +16,7 @@
 #include <attend/io/safetensors.hpp>
 #include <attend/rotary.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Marks keys of config.json as read that say nothing of the arithmetic: names, dropout and initialisation of
 /// training, defaults for generation, and what old files of every family carry.
@@ -69,7 +69,7 @@ T get_any(const Config& config, std::initializer_list<const char*> keys, std::ty
 
 /// A size: at least 1, and small enough that products of two do not wrap.
 inline Index check_size(const Config& config, Index size, const char* name) {
-  if (size < 1 || size > 2147483647) fail(config.file() + ": '" + std::string(name) + "' is " + std::to_string(size));
+  if (size < 1 || size > 2147483647) throw_error(config.file(), ": '", name, "' is ", size);
   return size;
 }
 inline const char* key_of(const Config& config, std::initializer_list<const char*> keys) {
@@ -86,7 +86,7 @@ inline Index get_size(const Config& config, std::initializer_list<const char*> k
 /// What is added to a variance: 0 to 1.
 inline double get_epsilon(const Config& config, const char* key, double otherwise) {
   const double epsilon = config.get<double>(key, otherwise);
-  if (!(epsilon >= 0 && epsilon <= 1)) fail(config.file() + ": '" + std::string(key) + "' is " + std::to_string(epsilon));
+  if (!(epsilon >= 0 && epsilon <= 1)) throw_error(config.file(), ": '", key, "' is ", epsilon);
   return epsilon;
 }
 
@@ -96,7 +96,8 @@ inline void check_sizes(const std::filesystem::path& config, const SafeTensors& 
   Index stored = 0;
   for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
   for (const auto& [rows, columns] : tables)
-    if (rows > stored / std::max<Index>(columns, 1)) fail(config.string() + ": the sizes are beyond what " + file.path() + " holds");
+    if (rows > stored / std::max<Index>(columns, 1))
+      throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
 }
 
 /// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the config.
@@ -106,9 +107,9 @@ auto make_as_config_says([[maybe_unused]] const std::filesystem::path& config, M
   try {
     return make();
   } catch (const Error& error) {
-    fail(config.string() + ": " + error.what());
+    throw_error(config.string(), ": ", error.what());
   } catch (const std::bad_alloc&) {
-    fail(config.string() + ": a model of these sizes does not fit into memory");
+    throw_error(config.string(), ": a model of these sizes does not fit into memory");
   }
 #else
   return make();
@@ -172,9 +173,9 @@ inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) 
     config.ignore({key});
   }
   if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
-    fail(config.file() + ": 'partial_rotary_factor' is " + std::to_string(o.partial_rotary_factor));
+    throw_error(config.file(), ": 'partial_rotary_factor' is ", o.partial_rotary_factor);
   o.table_positions = std::min<Index>(o.table_positions, o.max_position_embeddings);
   return o;
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

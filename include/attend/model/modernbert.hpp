@@ -15,7 +15,7 @@
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 struct ModernBertOptions {
   Index vocab_size = 0, hidden_size = 0, num_attention_heads = 1, intermediate_size = 0;
@@ -47,12 +47,14 @@ inline ModernBertOptions read_modernbert_options(const Config& config) {
     const auto types = config.get<std::vector<std::string>>("layer_types");
     o.local.clear();
     for (const std::string& type : types) {
-      if (type != "sliding_attention" && type != "full_attention") fail(config.file() + ": layer type '" + type + "' is not supported");
+      if (type != "sliding_attention" && type != "full_attention")
+        throw_error(config.file(), ": layer type '", type, "' is not supported");
       o.local.push_back(type == "sliding_attention");
     }
   }
   if (config.has("num_hidden_layers") && config.get<Index>("num_hidden_layers") != static_cast<Index>(o.local.size()))
-    fail(config.file() + ": " + std::to_string(o.local.size()) + " layer_types, but num_hidden_layers is " + std::to_string(config.get<Index>("num_hidden_layers")));
+    throw_error(config.file(), ": ", o.local.size(), " layer_types, but num_hidden_layers is ",
+                config.get<Index>("num_hidden_layers"));
   const Index positions = get_size(config, {"max_position_embeddings"}, 8192);
   for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary}) {
     const bool local = rotary == &o.local_rotary;
@@ -187,4 +189,4 @@ class ModernBertModel {
   std::vector<Layer> layers_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -15,7 +15,7 @@
 #include <attend/core/context.hpp>
 #include <attend/softmax.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Changes the logits of the next token in place. `ids` are those so far, the prompt's included; an -inf forbids a
 /// token. In beam search the values are log-probabilities.
@@ -42,9 +42,9 @@ struct GenerationOptions {
   std::vector<LogitsProcessor> logits_processors = {};
 };
 
-inline void check(const GenerationOptions& o) {
+inline void check_options(const GenerationOptions& o) {
   const auto need = [](bool good, const char* name, double value, const char* what) {
-    if (!good) fail("generate: " + std::string(name) + " is " + std::to_string(value) + ", expected " + what);
+    if (!good) throw_error("generate: ", name, " is ", value, ", expected ", what);
   };
   need(o.max_new_tokens >= 0, "max_new_tokens", static_cast<double>(o.max_new_tokens), "0 or more");
   need(o.temperature >= 0, "temperature", o.temperature, "0 or more");
@@ -53,7 +53,8 @@ inline void check(const GenerationOptions& o) {
   need(o.min_p >= 0 && o.min_p <= 1, "min_p", o.min_p, "0 to 1");
   need(o.repetition_penalty > 0, "repetition_penalty", o.repetition_penalty, "more than 0");
   need(o.num_beams >= 1, "num_beams", static_cast<double>(o.num_beams), "1 or more");
-  if (o.num_beams > 1 && o.temperature > 0) fail("generate: temperature together with num_beams is not supported");
+  if (o.num_beams > 1 && o.temperature > 0)
+    throw_error("generate: temperature together with num_beams is not supported");
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a sequence of its own for each seed and stream.
@@ -115,7 +116,7 @@ class Sampler {
   /// The options must outlive the sampler.
   explicit Sampler(const GenerationOptions& options, std::uint64_t stream = 0)
       : options_(&options), random_(options.seed, stream) {
-    check(options);
+    check_options(options);
   }
 
   /// The next token after `ids`. logits [vocab], which are changed. Error where none is above -inf.
@@ -123,8 +124,8 @@ class Sampler {
     const GenerationOptions& o = *options_;
     detail::process(o, ids, logits);
     std::uint64_t best = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) best = std::max(best, detail::ranked(logits[i], i));
-    if (best <= detail::kNothing) fail("generate: no token has a logit above -inf");
+    for (std::size_t i = 0; i < logits.size(); ++i) best = (std::max)(best, detail::ranked(logits[i], i));
+    if (best <= detail::kNothing) throw_error("generate: no token has a logit above -inf");
     if (o.temperature == 0 || best >= detail::ranked(std::numeric_limits<float>::infinity(), logits.size()))
       return detail::id_of(best);
 
@@ -158,7 +159,7 @@ class Sampler {
   void weigh(Context& context, std::span<const float> logits, std::int32_t best) {
     values_.resize(candidates_.size());
     // The largest is subtracted first, so that a small temperature overflows to -inf only.
-    const float inverse = static_cast<float>(1 / std::max(options_->temperature, 1e-6));
+    const float inverse = static_cast<float>(1 / (std::max)(options_->temperature, 1e-6));
     const float most = logits[static_cast<std::size_t>(best)];
     context.parallel(1, 1, [&](Index, int) {
       for (std::size_t i = 0; i < values_.size(); ++i) {
@@ -174,7 +175,7 @@ class Sampler {
   /// top_p, then min_p: both end a walk from the likeliest on.
   void keep_likeliest() {
     std::uint64_t total = 0, most = 0, sum = 0;
-    for (const Candidate& c : candidates_) total += c.weight, most = std::max(most, c.weight);
+    for (const Candidate& c : candidates_) total += c.weight, most = (std::max)(most, c.weight);
     const double enough = options_->top_p * static_cast<double>(total), least = options_->min_p * static_cast<double>(most);
     std::make_heap(candidates_.begin(), candidates_.end());
     auto end = candidates_.end();
@@ -194,4 +195,4 @@ class Sampler {
   std::vector<float> values_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -11,7 +11,7 @@
 #include <attend/model/bert.hpp>
 #include <attend/text/tokenizer.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A folder as sentence-transformers writes it (all-MiniLM-L6-v2 and its kind): config.json, model.safetensors,
 /// vocab.txt or tokenizer.json.
@@ -26,9 +26,9 @@ class SentenceEncoder {
     SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder, true)};
     const BertOptions& o = encoder.model_.options();
     if (static_cast<Index>(encoder.tokenizer_.vocab_size()) > o.vocab_size)
-      fail(folder.string() + ": the tokenizer has " + std::to_string(encoder.tokenizer_.vocab_size()) +
-           " tokens, the model " + std::to_string(o.vocab_size));
-    encoder.max_length_ = std::min(max_length, encoder.model_.max_length());
+      throw_error(folder.string(), ": the tokenizer has ", encoder.tokenizer_.vocab_size(), " tokens, the model ",
+                  o.vocab_size);
+    encoder.max_length_ = (std::min)(max_length, encoder.model_.max_length());
     return encoder;
   }
 
@@ -99,4 +99,4 @@ class SentenceEncoder {
   Index max_length_ = 0;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -12,7 +12,7 @@
 #include <attend/encoder.hpp>
 #include <attend/position.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 enum class PositionKind { none, sinusoidal, learned, relative };
 
@@ -129,10 +129,10 @@ class Seq2Seq {
     check_size(who, "target_vocab_size", o.target_vocab_size);
     check_size(who, "encoder.block.embed_dim", o.encoder.block.embed_dim);
     if (o.decoder.block.embed_dim != o.encoder.block.embed_dim)
-      fail("Seq2Seq: decoder.block.embed_dim is " + std::to_string(o.decoder.block.embed_dim) + ", expected " +
-           std::to_string(o.encoder.block.embed_dim) + " as of the encoder");
+      throw_error("Seq2Seq: decoder.block.embed_dim is ", o.decoder.block.embed_dim, ", expected ",
+                  o.encoder.block.embed_dim, " as of the encoder");
     if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size)
-      fail("Seq2Seq: shared embeddings of " + std::to_string(o.source_vocab_size) + " and " + std::to_string(o.target_vocab_size) + " tokens");
+      throw_error("Seq2Seq: shared embeddings of ", o.source_vocab_size, " and ", o.target_vocab_size, " tokens");
     check_count(who, "max_position_embeddings", o.max_position_embeddings);
     if (o.positions == PositionKind::learned) check_size(who, "max_position_embeddings", o.max_position_embeddings);
     check_count(who, "position_offset", o.position_offset);
@@ -152,7 +152,7 @@ class Seq2Seq {
              TensorView<Scalar, 3> out) const {
     const Index B = ids.size(0), T = ids.size(1), E = out.size(2);
     if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
-      fail("Seq2Seq: " + std::to_string(start + T) + " tokens, the model takes " + std::to_string(options_.max_position_embeddings));
+      throw_error("Seq2Seq: ", start + T, " tokens, the model takes ", options_.max_position_embeddings);
     if (!by_target_table) {
       source_embedding_.forward(context, ids, out);
     } else if (!options_.tied_output) {
@@ -162,7 +162,7 @@ class Seq2Seq {
         for (Index t = 0; t < T; ++t) {
           const Index id = ids(b, t);
           if (id < 0 || id >= options_.target_vocab_size)
-            fail("Embedding: id " + std::to_string(id) + " is not in [0, " + std::to_string(options_.target_vocab_size) + ")");
+            throw_error("Embedding: id ", id, " is not in [0, ", options_.target_vocab_size, ")");
           output_.weight().copy_to(id, id + 1, &out(b, t, 0));
         }
     }
@@ -193,4 +193,4 @@ class Seq2Seq {
   Side source_, target_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -10,7 +10,7 @@
 #include <attend/model/hugging_face.hpp>
 #include <attend/model/seq2seq.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// A model's options, and how its file names the parameters.
 struct Seq2SeqFamily {
@@ -201,7 +201,8 @@ inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, 
     const std::string layout = positions.get<std::string>("layout", "interleaved");
     o.sinusoidal = {layout == "interleaved" ? Layout::interleaved : layout == "halves" ? Layout::halves : Layout::halves_inclusive,
                     positions.get<double>("max_timescale", 10000), positions.get<Index>("first", 0)};
-    if (!(o.sinusoidal.max_timescale > 0)) fail(positions.file() + ": 'positions.max_timescale' is " + std::to_string(o.sinusoidal.max_timescale));
+    if (!(o.sinusoidal.max_timescale > 0))
+      throw_error(positions.file(), ": 'positions.max_timescale' is ", o.sinusoidal.max_timescale);
     o.max_position_embeddings = positions.get<Index>("max_positions", 0);
     if (kind == "learned") check_size(positions, o.max_position_embeddings, "max_positions");
     positions.ignore({"note"});
@@ -239,7 +240,7 @@ inline Seq2SeqFamily read_seq2seq_family(const Config& config) {
   Seq2SeqFamily family;
   if (type == "t5" || type == "mt5") family = detail::read_t5(config);
   else if (type == "marian" || type == "bart") family = detail::read_bart(config, type == "marian");
-  else fail(config.file() + ": model_type '" + type + "' is not an encoder-decoder that is supported");
+  else throw_error(config.file(), ": model_type '", type, "' is not an encoder-decoder that is supported");
   config.finish();
   return family;
 }
@@ -250,4 +251,4 @@ Seq2Seq<Scalar> open_seq2seq(const std::filesystem::path& folder) {
   return load_seq2seq<Scalar>(folder, read_seq2seq_family(Config(folder / "config.json")));
 }
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -15,14 +15,14 @@
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Text that comes in pieces, until one of some stop texts is complete; what might be the beginning of one waits.
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops = {}) : stops_(std::move(stops)) {
     for (const std::string& stop : stops_)
-      if (stop.empty()) fail("generate: an empty stop text");
+      if (stop.empty()) throw_error("generate: an empty stop text");
   }
   bool stopped() const { return stopped_; }
 
@@ -38,9 +38,9 @@ class StopFilter {
     stopped_ = complete != std::string::npos;
     if (!stopped_) {
       for (const std::string& stop : stops_)
-        for (std::size_t n = std::min(stop.size() - 1, held_.size()); n > 0; --n)
+        for (std::size_t n = (std::min)(stop.size() - 1, held_.size()); n > 0; --n)
           if (std::string_view(stop).substr(0, n) == std::string_view(held_).substr(held_.size() - n)) {
-            end = std::min(end, held_.size() - n);
+            end = (std::min)(end, held_.size() - n);
             break;
           }
     }
@@ -74,8 +74,8 @@ class TextGenerator {
     text::Tokenizer tokenizer = text::Tokenizer::open(folder);
     CausalLM<float> model = CausalLM<float>::open(folder);
     if (static_cast<Index>(tokenizer.vocab_size()) > model.options().vocab_size)
-      fail(folder.string() + ": the tokenizer has " + std::to_string(tokenizer.vocab_size()) + " tokens, the model " +
-           std::to_string(model.options().vocab_size));
+      throw_error(folder.string(), ": the tokenizer has ", tokenizer.vocab_size(), " tokens, the model ",
+                  model.options().vocab_size);
     return TextGenerator(std::move(tokenizer), Generator(std::move(model)));
   }
   TextGenerator(text::Tokenizer tokenizer, Generator generator)
@@ -88,7 +88,7 @@ class TextGenerator {
   std::vector<std::int32_t> encode(std::string_view prompt) const {
     std::vector<std::int32_t> ids = tokenizer_.encode(prompt);
     if (ids.empty() && generator_.model().options().bos_token_id) ids.push_back(*generator_.model().options().bos_token_id);
-    if (ids.empty()) fail("generate: the prompt is empty, and the model has no start token");
+    if (ids.empty()) throw_error("generate: the prompt is empty, and the model has no start token");
     return ids;
   }
 
@@ -111,7 +111,7 @@ class TextGenerator {
       for (std::int32_t id : ids.back())  // the continuation's first space depends on what is before it
         if (tokenizer_.contains(id)) streams.back().decoder.push(id);
     }
-    const auto emit = [&](Index i, const std::string& piece) {
+    const auto give_piece = [&](Index i, const std::string& piece) {
       results[static_cast<std::size_t>(i)].text += piece;
       return piece.empty() || !callback || callback(i, piece);
     };
@@ -121,7 +121,7 @@ class TextGenerator {
       Stream& stream = streams[static_cast<std::size_t>(i)];
       // Embeddings are often padded to more rows than there are tokens.
       if (!tokenizer_.contains(id) || std::find(eos.begin(), eos.end(), id) != eos.end()) return true;
-      const bool more = emit(i, stream.stop.push(stream.decoder.push(id)));
+      const bool more = give_piece(i, stream.stop.push(stream.decoder.push(id)));
       return more && !stream.stop.stopped();
     };
     std::vector<Generation> generations = generator_.generate(context, ids, options, take);
@@ -129,8 +129,8 @@ class TextGenerator {
       Stream& stream = streams[i];
       // Nothing more is said to a callback that has ended its text.
       if (!stream.stop.stopped() && generations[i].reason != FinishReason::stopped) {
-        emit(static_cast<Index>(i), stream.stop.push(stream.decoder.finish()));
-        emit(static_cast<Index>(i), stream.stop.finish());
+        give_piece(static_cast<Index>(i), stream.stop.push(stream.decoder.finish()));
+        give_piece(static_cast<Index>(i), stream.stop.finish());
       }
       results[i].ids = std::move(generations[i].ids);
       results[i].reason = stream.stop.stopped() ? FinishReason::stopped : generations[i].reason;
@@ -149,4 +149,4 @@ class TextGenerator {
   Generator generator_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -15,7 +15,7 @@
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
 
-namespace attend {
+namespace attend::inline ATTEND_ABI {
 
 /// Target ids for one source, without the start token, with the end token if one came: `prefix` first, then what follows
 /// it, greedily or by beam search as the options say.
@@ -23,8 +23,8 @@ template <class Scalar>
 std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& model, std::span<const std::int32_t> source,
                                    const GenerationOptions& options, std::span<const std::int32_t> prefix = {}) {
   static_assert(std::is_same_v<Scalar, float>, "logits processors and beam search work on float");
-  check(options);
-  if (options.temperature > 0) fail("generate: an encoder-decoder is decoded greedily or by beams, not sampled");
+  check_options(options);
+  if (options.temperature > 0) throw_error("generate: an encoder-decoder is decoded greedily or by beams, not sampled");
   const std::vector<std::int32_t> eos = options.eos_token_ids.value_or(model.options().eos_token_ids);
   const Tensor<float, 3> states = model.encode(context, {source.data(), {1, static_cast<Index>(source.size())}});
   DecoderCache<float> cache = model.make_cache(context, states);
@@ -64,26 +64,27 @@ class CharacterVocabulary {
  public:
   CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
     const auto json = share_json(read_json(file));
-    if (!json->is_array()) fail(file.string() + ": expected a list of tokens");
+    if (!json->is_array()) throw_error(file.string(), ": expected a list of tokens");
     for (const Json& token : *json) {
-      if (!token.is_string() || token.get<std::string>().empty()) fail(file.string() + ": token " + std::to_string(tokens_.size()) + " is not a text");
+      if (!token.is_string() || token.get<std::string>().empty())
+        throw_error(file.string(), ": token ", tokens_.size(), " is not a text");
       tokens_.push_back(token.get<std::string>());
       if (!ids_.emplace(tokens_.back(), static_cast<std::int32_t>(tokens_.size() - 1)).second)
-        fail(file.string() + ": '" + tokens_.back() + "' stands there twice");
-      longest_ = std::max(longest_, tokens_.back().size());
+        throw_error(file.string(), ": '", tokens_.back(), "' stands there twice");
+      longest_ = (std::max)(longest_, tokens_.back().size());
     }
     unknown_ = at(unknown, file.string());
   }
   Index size() const { return static_cast<Index>(tokens_.size()); }
   std::int32_t at(const std::string& token, const std::string& where) const {
     const auto found = ids_.find(token);
-    if (found == ids_.end()) fail(where + ": there is no token '" + token + "'");
+    if (found == ids_.end()) throw_error(where, ": there is no token '", token, "'");
     return found->second;
   }
   std::vector<std::int32_t> encode(std::string_view text) const {
     std::vector<std::int32_t> ids;
     while (!text.empty()) {
-      std::size_t n = std::min(longest_, text.size());
+      std::size_t n = (std::min)(longest_, text.size());
       while (n > 0 && !ids_.contains(std::string(text.substr(0, n)))) --n;
       ids.push_back(n > 0 ? ids_.at(std::string(text.substr(0, n))) : unknown_);
       if (n == 0)  // one character that is not known
@@ -112,8 +113,8 @@ class Translator {
       translator.model_ = open_seq2seq<float>(folder);
       translator.tokenizer_ = text::Tokenizer::open(folder);
       if (static_cast<Index>(translator.tokenizer_->vocab_size()) > translator.model_.options().source_vocab_size)
-        fail(folder.string() + ": the tokenizer has " + std::to_string(translator.tokenizer_->vocab_size()) + " tokens, the model " +
-             std::to_string(translator.model_.options().source_vocab_size));
+        throw_error(folder.string(), ": the tokenizer has ", translator.tokenizer_->vocab_size(), " tokens, the model ",
+                    translator.model_.options().source_vocab_size);
       return translator;
     }
     const Config tokenizer = config.object("tokenizer");
@@ -138,7 +139,7 @@ class Translator {
   std::string translate(Context& context, std::string_view line, const GenerationOptions& options, std::string_view prefix = {}) const {
     for (const std::string_view given : {line, prefix})
       if (const std::size_t at = text::find_malformed_utf8(given); at < given.size())
-        fail("translate: the text is not UTF-8 at byte " + std::to_string(at));
+        throw_error("translate: the text is not UTF-8 at byte ", at);
     std::vector<std::int32_t> source = source_ ? source_->encode(line) : tokenizer_->encode(line);
     if (source_end_) source.push_back(*source_end_);
     if (source.empty()) return {};
@@ -164,4 +165,4 @@ class Translator {
   std::optional<std::int32_t> source_end_;
 };
 
-}  // namespace attend
+}  // namespace attend::inline ATTEND_ABI

@@ -7,7 +7,7 @@
 
 #include <attend/reference/layers.hpp>
 
-namespace attend::reference {
+namespace attend::inline ATTEND_ABI::reference {
 
 /// What happens to the score of one (query, key) pair, in this order: times scale; softcap * tanh(· / softcap);
 /// modifier; plus additive_mask; mask. A key that ends at -inf is not there: its value is never looked at.
@@ -73,7 +73,7 @@ AttentionResult<S> scaled_dot_product_attention(View<S, 4> query, View<S, 4> key
           S& score = scores[static_cast<std::size_t>(k)];
           score = attention_score(product, options, scale, tanh<S>, b, h, q, k);
           visible = visible || score != none;
-          maximum = std::max(maximum, score);
+          maximum = (std::max)(maximum, score);
         }
         if (!visible) continue;
         S sum = options.sinks.empty() ? S(0) : std::exp(options.sinks(h) - maximum);
@@ -148,4 +148,4 @@ MultiHeadResult<S> multi_head_attention(View<S, 3> query, View<S, 3> key, View<S
   return {linear<S>(joined, layer.output), std::move(attention.weights)};
 }
 
-}  // namespace attend::reference
+}  // namespace attend::inline ATTEND_ABI::reference

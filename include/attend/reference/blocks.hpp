@@ -5,7 +5,7 @@
 
 #include <attend/reference/attention.hpp>
 
-namespace attend::reference {
+namespace attend::inline ATTEND_ABI::reference {
 
 template <class S = double>
 struct Norm {
@@ -100,4 +100,4 @@ Tensor<S, 3> decoder(View<S, 3> x, View<S, 3> memory, const std::vector<DecoderB
   return norm.weight.empty() ? y : layer_norm<S>(y, norm);
 }
 
-}  // namespace attend::reference
+}  // namespace attend::inline ATTEND_ABI::reference

@@ -12,7 +12,7 @@
 #include <attend/reference/attention.hpp>
 #include <attend/reference/math.hpp>
 
-namespace attend::reference::exact {
+namespace attend::inline ATTEND_ABI::reference::exact {
 
 using Lanes = std::array<float, kLanes>;
 
@@ -99,7 +99,7 @@ void merge(Partial& total, const Partial& span, Exp&& exponential) {
     total = span;
     return;
   }
-  const float maximum = std::max(total.maximum, span.maximum);
+  const float maximum = (std::max)(total.maximum, span.maximum);
   const float before = exponential(total.maximum - maximum), after = exponential(span.maximum - maximum);
   for (std::size_t j = 0; j < span.sum.size(); ++j)
     total.sum[j] = std::fma(span.sum[j], after, total.sum[j] * before);
@@ -116,7 +116,7 @@ void add_tile(Partial& span, std::span<const float> scores, View<float, 2> value
   bool visible = false;
   for (float score : scores) {
     visible = visible || score != none;
-    maximum = std::max(maximum, score);
+    maximum = (std::max)(maximum, score);
   }
   if (!visible) return;
   if (maximum == none) maximum = std::numeric_limits<float>::quiet_NaN();  // nothing but NaN is seen
@@ -166,10 +166,10 @@ inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<f
         const Index g = h / (H / key.size(1));
         Partial total(Dv);
         for (Index span_begin = 0; span_begin < Tk; span_begin += kSpanTiles * kKeyTile) {
-          const Index span_end = std::min(Tk, span_begin + kSpanTiles * kKeyTile);
+          const Index span_end = (std::min)(Tk, span_begin + kSpanTiles * kKeyTile);
           Partial span(Dv);
           for (Index begin = span_begin; begin < span_end; begin += kKeyTile) {
-            const Index end = std::min(span_end, begin + kKeyTile);
+            const Index end = (std::min)(span_end, begin + kKeyTile);
             std::vector<float> scores;
             for (Index k = begin; k < end; ++k) {
               float product = 0;
@@ -203,4 +203,4 @@ inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<f
   return result;
 }
 
-}  // namespace attend::reference::exact
+}  // namespace attend::inline ATTEND_ABI::reference::exact

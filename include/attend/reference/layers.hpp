@@ -11,7 +11,7 @@
 
 #include <attend/tensor.hpp>
 
-namespace attend::reference {
+namespace attend::inline ATTEND_ABI::reference {
 
 /// An input. It doesn't deduce its scalar: linear(x, w) is in double, linear<float>(x, w) in float.
 template <class S, int Rank>
@@ -125,7 +125,7 @@ Tensor<S, 2> softmax(View<S, 2> x) {
   Tensor<S, 2> y(x.shape());
   for (Index n = 0; n < x.size(0); ++n) {
     S maximum = none, sum = 0;
-    for (Index e = 0; e < x.size(1); ++e) maximum = std::max(maximum, x(n, e));
+    for (Index e = 0; e < x.size(1); ++e) maximum = (std::max)(maximum, x(n, e));
     for (Index e = 0; e < x.size(1); ++e)
       if (x(n, e) != none) sum += y(n, e) = std::exp(x(n, e) - maximum);
     for (Index e = 0; e < x.size(1); ++e)
@@ -161,4 +161,4 @@ Tensor<S, 2> feed_forward(View<S, 2> x, const Linear<std::type_identity_t<S>>& u
   return linear<S>(hidden, down);
 }
 
-}  // namespace attend::reference
+}  // namespace attend::inline ATTEND_ABI::reference

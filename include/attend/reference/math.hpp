@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace attend::reference::exact {
+namespace attend::inline ATTEND_ABI::reference::exact {
 
 // Signs of zero, NaN and the order of additions matter here, whatever the user's flags.
 #if defined(__clang__)
@@ -41,8 +41,8 @@ inline vf sub(vf a, vf b) { return {a.value - b.value}; }
 inline vf mul(vf a, vf b) { return {a.value * b.value}; }
 inline vf div(vf a, vf b) { return {a.value / b.value}; }
 inline vf fma(vf a, vf b, vf c) { return {std::fma(a.value, b.value, c.value)}; }
-inline vf min(vf a, vf b) { return a.value < b.value ? a : b; }
-inline vf max(vf a, vf b) { return a.value > b.value ? a : b; }
+inline vf min_of(vf a, vf b) { return a.value < b.value ? a : b; }
+inline vf max_of(vf a, vf b) { return a.value > b.value ? a : b; }
 inline vf abs(vf a) { return {std::fabs(a.value)}; }
 inline vi as_int(vf a) { return {std::bit_cast<std::int32_t>(a.value)}; }
 inline vf as_float(vi a) { return {std::bit_cast<float>(a.value)}; }
@@ -87,4 +87,4 @@ inline float softmax_exp(float y, float c) {
 #pragma GCC pop_options
 #endif
 
-}  // namespace attend::reference::exact
+}  // namespace attend::inline ATTEND_ABI::reference::exact

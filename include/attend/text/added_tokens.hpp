@@ -16,7 +16,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 struct AddedToken {
   std::string content;
@@ -62,19 +62,20 @@ class AddedTokens {
   void add(AddedToken token, std::int32_t id, std::size_t limit, const Vocabulary& model, const Normalizer& normalizer,
            Where&& where) {
     const auto model_id = model.id(token.content);
-    if (id < 0 || static_cast<std::size_t>(id) >= limit) fail(where() + ": the id " + std::to_string(id) + " is too large");
+    if (id < 0 || static_cast<std::size_t>(id) >= limit) throw_error(where(), ": the id ", id, " is too large");
     if (model_id ? *model_id != id : model.contains(id))
-      fail(where() + ": \"" + token.content + "\" has the id " + std::to_string(id) + ", but the model has " +
-           (model_id ? "it at " + std::to_string(*model_id) : "\"" + std::string(model.token(id)) + "\" there"));
+      throw_error(where(), ": \"", token.content, "\" has the id ", id, ", but the model has ",
+                  (model_id ? "it at " + std::to_string(*model_id) : "\"" + std::string(model.token(id)) + "\" there"));
     const auto [known, is_new] = tokens_.try_emplace(id, token);
     if (!is_new && known->second.content == token.content) return;  // said twice
-    if (!is_new || !ids_.emplace(token.content, id).second) fail(where() + ": the token or its id is given twice");
+    if (!is_new || !ids_.emplace(token.content, id).second)
+      throw_error(where(), ": the token or its id is given twice");
     if (!token.normalized || !normalizer) return (token.normalized ? normalized_ : raw_).add(token.content, id);
     // A file of many tokens and steps is done in reasonable time and memory because no token is longer than a real one,
     // nor grows much.
     if (++normalized_count_ * normalizer.patterns() > 30'000)
-      fail(where() + ": too many added tokens for a normalizer of " + std::to_string(normalizer.patterns()) + " patterns");
-    if (token.content.size() > 4096) fail(where() + ": a normalized token of " + std::to_string(token.content.size()) + " bytes");
+      throw_error(where(), ": too many added tokens for a normalizer of ", normalizer.patterns(), " patterns");
+    if (token.content.size() > 4096) throw_error(where(), ": a normalized token of ", token.content.size(), " bytes");
     normalized_.add(normalizer(token.content, 64 + 8 * token.content.size()), id);
   }
   void finish() {
@@ -124,7 +125,7 @@ class AddedTokens {
       if (token.rstrip)
         while (end < text.size() && is_white_space(decode_utf8(text, end).value))
           end += decode_utf8(text, end).size;
-      begin = std::max(begin, done);
+      begin = (std::max)(begin, done);
       if (done < begin) out.push_back({text.substr(done, begin - done), -1});
       out.push_back({text.substr(begin, end - begin), id});
       done = at = end;
@@ -154,4 +155,4 @@ class AddedTokens {
   std::size_t normalized_count_ = 0;
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -19,7 +19,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// "<0x0A>", the token of a byte in models with byte fallback.
 inline std::string byte_token(unsigned char byte) {
@@ -65,16 +65,16 @@ class BpeModel {
     const auto id = [&](std::string_view token) {
       const auto found = vocabulary_.id(token);
       if (!found)
-        fail(where + ": merge " + std::to_string(merges_.size()) + ": \"" + std::string(token) + "\" is not in the vocabulary");
+        throw_error(where, ": merge ", merges_.size(), ": \"", token, "\" is not in the vocabulary");
       return *found;
     };
     const std::string& prefix = options_.continuing_subword_prefix;
     const std::int32_t left_id = id(left), right_id = id(right);
     if (!right.starts_with(prefix))
-      fail(where + ": merge " + std::to_string(merges_.size()) + ": \"" + std::string(right) + "\" does not begin with \"" +
-           prefix + '"');
+      throw_error(where, ": merge ", merges_.size(), ": \"", right, "\" does not begin with \"", prefix, '"');
     const std::int32_t result = id(std::string(left).append(right.substr(prefix.size())));
-    if (merges_.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) fail(where + ": too many merges");
+    if (merges_.size() >= static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)()))
+      throw_error(where, ": too many merges");
     const std::size_t slot = slot_for(left_id, right_id);
     distinct_ += table_[slot] == no_rank;
     table_[slot] = static_cast<std::int32_t>(merges_.size());
@@ -94,7 +94,7 @@ class BpeModel {
     const std::size_t blank = line.find(' ');
     if (blank == 0 || blank == std::string_view::npos || blank + 1 == line.size() ||
         line.find(' ', blank + 1) != std::string_view::npos)
-      fail(where() + ": expected two tokens with a blank between them");
+      throw_error(where(), ": expected two tokens with a blank between them");
     return {line.substr(0, blank), line.substr(blank + 1)};
   }
 
@@ -171,7 +171,7 @@ class BpeModel {
         for (char c : token) symbols.push_back({.id = *bytes_[static_cast<unsigned char>(c)]});
       } else if (options_.unk_token) {
         if (!unknown_)
-          fail("BPE: unknown character, and \"" + *options_.unk_token + "\" is not in the vocabulary");
+          throw_error("BPE: unknown character, and \"", *options_.unk_token, "\" is not in the vocabulary");
         if (!(after_unknown && options_.fuse_unk)) symbols.push_back({.id = *unknown_});
         after_unknown = true;
       }
@@ -252,4 +252,4 @@ class BpeModel {
   std::vector<std::optional<std::int32_t>> bytes_;  // 256 with byte fallback, else empty
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -9,7 +9,7 @@
 
 #include <attend/text/unicode.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// How GPT-2 cuts text into words; what ByteLevel does unless told otherwise.
 inline constexpr std::string_view gpt2_pattern =
@@ -60,4 +60,4 @@ inline std::optional<std::string> characters_to_bytes(std::string_view token) {
   return known ? std::optional(std::move(out)) : std::nullopt;
 }
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

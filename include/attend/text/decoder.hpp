@@ -17,7 +17,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/wordpiece.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// What a decoder has to know when tokens come one at a time: it sees a few of the last tokens, not all.
 struct DecodeWindow {
@@ -145,7 +145,7 @@ inline Decoder read_decoder_step(const Part& part) {
       std::size_t left = window.limit;
       for (std::string& token : tokens) {
         token = pattern.replace(to_valid_utf8(token), content, left);
-        left -= std::min(left, token.size());
+        left -= (std::min)(left, token.size());
       }
     };
   }
@@ -179,4 +179,4 @@ inline Decoder read_decoder(const Part& part) {
 }
 
 }  // namespace detail
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -12,7 +12,7 @@
 #include <attend/json/json.hpp>
 #include <attend/text/unicode.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 using attend::Json;
 using attend::parse_json;
@@ -32,7 +32,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 inline std::string read_text(const std::filesystem::path& path) {
   std::string text = read_file(path);
   const std::size_t bad = find_malformed_utf8(text);
-  if (bad != std::string::npos) fail(path.string() + ": not UTF-8 at byte " + std::to_string(bad));
+  if (bad != std::string::npos) throw_error(path.string(), ": not UTF-8 at byte ", bad);
   return text;
 }
 
@@ -41,10 +41,10 @@ template <class F>
 void for_each_text_line(const std::filesystem::path& path, F&& f) {
   for_each_line(path, [&](std::string_view line, std::size_t offset) {
     const std::size_t bad = find_malformed_utf8(line);
-    if (bad != std::string_view::npos) fail(path.string() + ": not UTF-8 at byte " + std::to_string(offset + bad));
+    if (bad != std::string_view::npos) throw_error(path.string(), ": not UTF-8 at byte ", offset + bad);
     if (offset == 0 && line.starts_with(byte_order_mark)) line.remove_prefix(byte_order_mark.size());
     f(line);
   });
 }
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -21,11 +21,11 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/wordpiece.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// Bytes that the steps of a tokenizer may grow a text to: 36 times "a" -> "aa" would never end. Unicode's own forms reach
 /// 11 bytes for one.
-inline std::size_t growth_limit(std::size_t size) { return 4096 + 64 * std::min(size, std::numeric_limits<std::size_t>::max() / 128); }
+inline std::size_t growth_limit(std::size_t size) { return 4096 + 64 * (std::min)(size, (std::numeric_limits<std::size_t>::max)() / 128); }
 
 /// From UTF-8 to UTF-8. An empty one is the identity.
 class Normalizer {
@@ -57,7 +57,7 @@ class Normalizer {
   }
 
   static void check_growth(std::size_t size, std::size_t limit) {
-    if (size > limit) fail("tokenizer: a text grows to more than " + std::to_string(limit) + " bytes");
+    if (size > limit) throw_error("tokenizer: a text grows to more than ", limit, " bytes");
   }
 
  private:
@@ -138,7 +138,7 @@ inline std::string strip_white_space(std::string_view text, bool left, bool righ
   std::size_t begin = text.size(), end = 0, at = 0;
   for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
     if (!is_white_space(c)) {
-      begin = std::min(begin, at);
+      begin = (std::min)(begin, at);
       end = at + bytes.size();
     }
     at += bytes.size();
@@ -168,7 +168,7 @@ class CharacterMap {
  public:
   CharacterMap(std::string bytes, const std::string& where) : text_(std::move(bytes)) {
     const std::size_t size = text_.size() < 4 ? 0 : word(0);
-    if (text_.size() < 4 || size % 4 || size > text_.size() - 4) fail(where + ": the trie is cut off");
+    if (text_.size() < 4 || size % 4 || size > text_.size() - 4) throw_error(where, ": the trie is cut off");
     units_.reserve(size / 4);
     for (std::size_t at = 4; at < 4 + size; at += 4) units_.push_back(word(at));
     text_.erase(0, 4 + size);
@@ -228,7 +228,7 @@ class CharacterMap {
       if (!leaf) continue;
       const std::size_t at = node < units_.size() ? units_[node] & 0x7FFFFFFFu : text_.size();
       if (at >= text_.size()) return std::nullopt;
-      const std::size_t end = std::min(text_.find('\0', at), text_.size());
+      const std::size_t end = (std::min)(text_.find('\0', at), text_.size());
       return std::string_view(text_).substr(at, end - at);
     }
     return std::nullopt;
@@ -247,7 +247,7 @@ inline std::string decode_base64(std::string_view text, const std::string& where
   std::uint32_t bits = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::size_t digit = digits.find(text[i]);
-    if (digit == std::string_view::npos) fail(where + ": not base64 at character " + std::to_string(i));
+    if (digit == std::string_view::npos) throw_error(where, ": not base64 at character ", i);
     bits = bits << 6 | static_cast<std::uint32_t>(digit);
     if (i % 4) out += static_cast<char>(bits >> (6 - 2 * (i % 4)) & 0xFF);
   }
@@ -317,4 +317,4 @@ inline Normalizer read_normalizer(const Part& part) {
 }
 
 }  // namespace detail
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -10,7 +10,7 @@
 
 #include <attend/text/file.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// What a text, or a pair of them, looks like with its special tokens.
 struct Template {
@@ -99,4 +99,4 @@ inline Template read_post_processor(const Part& part) {
 }
 
 }  // namespace detail
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -15,7 +15,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/wordpiece.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// A piece of the text on its way to the model; `first` if it is how the user's text begins.
 struct Piece {
@@ -248,4 +248,4 @@ inline PreTokenizer read_pre_tokenizer(const Part& part) {
 }
 
 }  // namespace detail
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -12,7 +12,7 @@
 
 #include <attend/core/error.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// A sorted list of strings that answers like a trie: each byte of the text narrows the range of entries that
 /// still agree with it, by binary search. Little memory besides the strings.
@@ -27,7 +27,8 @@ class PrefixIndex {
   /// Before the first question; finish() ends it.
   void add(std::string_view key, std::int32_t value) {
     if (key.empty()) return;  // it would match everywhere
-    if (key.size() > std::numeric_limits<std::uint32_t>::max() - bytes_.size()) fail("PrefixIndex: more than 4 GB of strings");
+    if (key.size() > (std::numeric_limits<std::uint32_t>::max)() - bytes_.size())
+      throw_error("PrefixIndex: more than 4 GB of strings");
     entries_.push_back({static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(key.size()), value});
     bytes_.append(key);
   }
@@ -79,4 +80,4 @@ class PrefixIndex {
   std::array<std::size_t, 257> starts_{};
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

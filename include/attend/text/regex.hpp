@@ -16,7 +16,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/unicode.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// A compiled pattern in the syntax that Hugging Face's tokenizers use (Oniguruma's, Ruby flavour), as far as
 /// PCRE2 can say the same; fails on what it cannot. Immutable, shared by its copies, safe among threads.
@@ -26,9 +26,9 @@ class Regex {
     const std::string translated = translate(pattern);
     const std::unique_ptr<pcre2_compile_context_8, decltype(&pcre2_compile_context_free_8)> context(
         pcre2_compile_context_create_8(nullptr), pcre2_compile_context_free_8);
-    if (!context) fail(where_ + ": out of memory");
+    if (!context) throw_error(where_, ": out of memory");
     pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
-    if (translated.size() > max_pattern) fail(where_ + ": a pattern of " + std::to_string(pattern.size()) + " bytes");
+    if (translated.size() > max_pattern) throw_error(where_, ": a pattern of ", pattern.size(), " bytes");
     int error = 0;
     std::size_t at = 0;
     // \C, which may stop inside a character, is the one thing that could break UTF-8 apart.
@@ -36,11 +36,11 @@ class Regex {
     code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(translated.data()), translated.size(), options,
                                 &error, &at, context.get()),
                 pcre2_code_free_8);
-    if (!code_) fail(where_ + ": pattern " + std::string(pattern) + ": " + message(error));
+    if (!code_) throw_error(where_, ": pattern ", pattern, ": ", message(error));
     // "(ab){9}{9}{9}{9}" becomes 40 KB. Real patterns stay below a hundredth of that.
     std::size_t size = 0;
     pcre2_pattern_info_8(code_.get(), PCRE2_INFO_SIZE, &size);
-    if (size > 4096 + 32 * pattern.size()) fail(where_ + ": pattern " + std::string(pattern) + " becomes " + std::to_string(size) + " bytes");
+    if (size > 4096 + 32 * pattern.size()) throw_error(where_, ": pattern ", pattern, " becomes ", size, " bytes");
     pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);  // without it matching is slower, that is all
   }
 
@@ -52,7 +52,7 @@ class Regex {
         pcre2_match_data_create_8(1, nullptr), pcre2_match_data_free_8);
     const std::unique_ptr<pcre2_match_context_8, decltype(&pcre2_match_context_free_8)> context(
         pcre2_match_context_create_8(nullptr), pcre2_match_context_free_8);
-    if (!data || !context) fail(where_ + ": out of memory");
+    if (!data || !context) throw_error(where_, ": out of memory");
     // Real patterns take a few steps for a byte, at worst where a run of white space is given back.
     pcre2_set_match_limit_8(context.get(), static_cast<std::uint32_t>(std::min<std::size_t>(1000 + 100 * text.size(), 10'000'000)));
     pcre2_set_heap_limit_8(context.get(), 256 * 1024);  // KiB
@@ -65,10 +65,10 @@ class Regex {
         count = pcre2_match_8(code_.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                               data.get(), context.get());
       if (count == PCRE2_ERROR_NOMATCH) return;
-      if (count < 0) fail(where_ + ": pattern gave up at byte " + std::to_string(at) + ": " + message(count));
+      if (count < 0) throw_error(where_, ": pattern gave up at byte ", at, ": ", message(count));
       const std::size_t* bounds = pcre2_get_ovector_pointer_8(data.get());
       const std::size_t begin = bounds[0], end = bounds[1];
-      if (begin < at || end < begin) fail(where_ + ": pattern matches backwards");
+      if (begin < at || end < begin) throw_error(where_, ": pattern matches backwards");
       f(begin, end);
       at = end;
       if (begin == end) at += end < text.size() ? decode_utf8(text, end).size : 1;
@@ -89,7 +89,7 @@ class Regex {
     std::string out;
     bool in_class = false;
     const auto unsupported = [&](std::string_view what) {
-      fail(where_ + ": pattern " + std::string(pattern) + ": " + std::string(what) + " is not supported");
+      throw_error(where_, ": pattern ", pattern, ": ", what, " is not supported");
     };
     const auto set = [&](std::string_view members, bool negated) {
       if (in_class && negated) unsupported("a negated shorthand inside [ ]");
@@ -157,4 +157,4 @@ class Regex {
   std::shared_ptr<pcre2_code_8> code_;
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

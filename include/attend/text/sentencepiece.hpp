@@ -25,7 +25,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// What a SentencePiece file says: whole texts to ids, tokens to text, and which pieces are control symbols.
 struct SentencePiece {
@@ -55,7 +55,8 @@ class SentencePieceCheck {
   }
 
  private:
-  [[noreturn]] void give_up(const char* what) const { fail(path_.string() + ": not a SentencePiece model: " + what); }
+  [[noreturn]] void give_up(const char* what) const { throw_error(path_.string(), ": not a SentencePiece model: ",
+                                                                  what); }
 
   std::uint64_t varint(std::string_view& rest) const {
     std::uint64_t value = 0;
@@ -114,7 +115,7 @@ inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece
   auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
   const auto load = [&] {
     const auto status = processor->LoadFromSerializedProto(bytes);
-    if (!status.ok()) fail(path.string() + ": not a SentencePiece model: " + status.ToString());
+    if (!status.ok()) throw_error(path.string(), ": not a SentencePiece model: ", status.ToString());
   };
 #if defined(__cpp_exceptions)
   try {
@@ -124,7 +125,7 @@ inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece
   } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& error) {  // of its trie
-    fail(path.string() + ": not a SentencePiece model: " + error.what());
+    throw_error(path.string(), ": not a SentencePiece model: ", error.what());
   }
 #else
   load();
@@ -143,10 +144,10 @@ class SentencePieceModel {
   void tokenize(std::string_view text, std::vector<std::int32_t>& ids) const {
     std::vector<std::string> pieces;
     const auto status = processor_->Encode(std::string(text), &pieces);
-    if (!status.ok()) fail("SentencePiece: " + status.ToString());
+    if (!status.ok()) throw_error("SentencePiece: ", status.ToString());
     for (const std::string& piece : pieces) {
       const auto id = vocabulary_.id(piece);
-      if (!id && !unk_) fail("SentencePiece: \"" + piece + "\" is unknown, and there is no unknown token");
+      if (!id && !unk_) throw_error("SentencePiece: \"", piece, "\" is unknown, and there is no unknown token");
       ids.push_back(id ? *id : *unk_);
     }
   }
@@ -193,7 +194,7 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
     }
     std::vector<std::string> out(1);
     const auto status = decoder->Decode(tokens, &out[0]);
-    if (!status.ok()) fail("SentencePiece: " + status.ToString());
+    if (!status.ok()) throw_error("SentencePiece: ", status.ToString());
     // A piece that only the source's file has comes back as it is.
     constexpr std::string_view kBlank = "\u2581";
     if (two_files && out[0].starts_with(kBlank)) out[0].erase(0, kBlank.size());
@@ -213,12 +214,10 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
 inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
                                         std::optional<Vocabulary> = std::nullopt,
                                         const std::filesystem::path& = {}) {
-  fail(path.string() +
-       ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or "
-       "build "
-       "with -DATTEND_WITH_SENTENCEPIECE and -lsentencepiece; or convert the model to a tokenizer.json");
+  throw_error(path.string(),
+              ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or " "build " "with -DATTEND_WITH_SENTENCEPIECE and -lsentencepiece; or convert the model to a tokenizer.json");
 }
 
 #endif
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

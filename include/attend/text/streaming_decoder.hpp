@@ -12,7 +12,7 @@
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// Text of ids that come one at a time. What push and finish return, joined, is what decode gives for all the
 /// ids; no character is ever cut in two. (Where byte tokens are malformed, a character shown before stays
@@ -72,4 +72,4 @@ class StreamingDecoder {
   std::size_t shown_ = 0;  // bytes of the text of tokens_
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

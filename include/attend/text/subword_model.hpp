@@ -17,7 +17,7 @@
 #include <attend/text/vocabulary.hpp>
 #include <attend/text/wordpiece.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// Each word is a token or unknown.
 class WordLevelModel {
@@ -31,8 +31,7 @@ class WordLevelModel {
     auto id = vocabulary_.id(word);
     if (!id) id = vocabulary_.id(unk_token_);
     if (!id)
-      fail("WordLevel: the word \"" + std::string(word.substr(0, 64)) + "\" is unknown, and so is \"" +
-           unk_token_ + '"');
+      throw_error("WordLevel: the word \"", word.substr(0, 64), "\" is unknown, and so is \"", unk_token_, '"');
     ids.push_back(*id);
   }
 
@@ -88,7 +87,7 @@ inline BpeModel read_bpe_model(const Part& part) {
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       model.add_merge(text_of(merge[0]), text_of(merge[1]), where);
     } else {
-      fail(where + "[" + std::to_string(i) + "]: expected two tokens");
+      throw_error(where, "[", i, "]: expected two tokens");
     }
     ++i;
   }
@@ -104,7 +103,7 @@ inline UnigramModel read_unigram_model(const Part& part) {
   const std::string where = part.where() + ".vocab";
   for (const Json& entry : entries) {
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
-      fail(where + "[" + std::to_string(scores.size()) + "]: expected [token, score]");
+      throw_error(where, "[", scores.size(), "]: expected [token, score]");
     vocabulary.add(text_of(entry[0]), static_cast<std::int32_t>(scores.size()), where);
     scores.push_back(entry[1].get<double>());
   }
@@ -136,4 +135,4 @@ inline SubwordModel read_subword_model(const Part& part) {
 }
 
 }  // namespace detail
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

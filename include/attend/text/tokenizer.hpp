@@ -24,7 +24,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary_files.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// Which text of a pair gets shorter.
 enum class Truncation { longest_first, only_first, only_second };
@@ -116,7 +116,7 @@ class Tokenizer {
   }
 
   /// One more than the largest id, added tokens included: the rows that an embedding table needs.
-  std::size_t vocab_size() const { return std::max(model_.vocabulary().size(), added_.size()); }
+  std::size_t vocab_size() const { return (std::max)(model_.vocabulary().size(), added_.size()); }
 
   std::optional<std::int32_t> token_to_id(std::string_view token) const {
     const std::int32_t added = added_.id(token);
@@ -216,8 +216,7 @@ class Tokenizer {
     std::size_t special = 0;
     for (const Template::Item& item : items) special += options.add_special_tokens && item.sequence < 0;
     if (*options.max_length < special)
-      fail("Tokenizer: max_length " + std::to_string(*options.max_length) + " is less than the " +
-           std::to_string(special) + " special tokens");
+      throw_error("Tokenizer: max_length ", *options.max_length, " is less than the ", special, " special tokens");
     const std::size_t room = *options.max_length - special, total = a.size() + (b ? b->size() : 0);
     if (total <= room) return;
     if (!b) return a.resize(room);
@@ -225,21 +224,20 @@ class Tokenizer {
       auto& target = options.truncation == Truncation::only_first ? a : *b;
       const std::size_t excess = total - room;
       if (target.size() <= excess)
-        fail("Tokenizer: the text to truncate has " + std::to_string(target.size()) + " ids, and " +
-             std::to_string(excess) + " would have to go");
+        throw_error("Tokenizer: the text to truncate has ", target.size(), " ids, and ", excess, " would have to go");
       return target.resize(target.size() - excess);
     }
     // The longer text gives way until both are equal; then each gets half, the second one id more if odd.
     auto& shorter = a.size() <= b->size() ? a : *b;
     auto& longer = &shorter == &a ? *b : a;
     std::size_t keep = shorter.size();
-    std::size_t keep_longer = keep > room ? keep : std::max(keep, room - keep);
+    std::size_t keep_longer = keep > room ? keep : (std::max)(keep, room - keep);
     if (keep + keep_longer > room) {
       keep = room / 2;
       keep_longer = room - keep;
     }
-    shorter.resize(std::min(keep, shorter.size()));
-    longer.resize(std::min(keep_longer, longer.size()));
+    shorter.resize((std::min)(keep, shorter.size()));
+    longer.resize((std::min)(keep_longer, longer.size()));
   }
 
   static Encoding assemble(const std::vector<Template::Item>& items, const std::vector<std::int32_t>& a,
@@ -279,4 +277,4 @@ class Tokenizer {
   std::vector<std::int32_t> control_;  // sorted; SentencePiece's special tokens
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

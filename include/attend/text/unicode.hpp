@@ -12,7 +12,7 @@
 
 #include <attend/core/error.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// One step through UTF-8. `incomplete` is a well-formed beginning of a character that the text cuts off.
 struct CodePoint {
@@ -177,7 +177,7 @@ inline std::string normalize(std::string_view text, NormalForm form) {
     int boundary = 0;
     const auto count =
         utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, &boundary);
-    if (count < 0 || count > 32) fail(std::string("Unicode normalisation: ") + utf8proc_errmsg(count));
+    if (count < 0 || count > 32) throw_error("Unicode normalisation: ", utf8proc_errmsg(count));
     codes.insert(codes.end(), parts, parts + count);
   });
   const auto combining_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
@@ -194,7 +194,7 @@ inline std::string normalize(std::string_view text, NormalForm form) {
   if (form == NormalForm::nfc || form == NormalForm::nfkc) {
     size = utf8proc_normalize_utf32(codes.data(), size,
                                     static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
-    if (size < 0) fail(std::string("Unicode normalisation: ") + utf8proc_errmsg(size));
+    if (size < 0) throw_error("Unicode normalisation: ", utf8proc_errmsg(size));
   }
   std::string out;
   out.reserve(text.size());
@@ -203,4 +203,4 @@ inline std::string normalize(std::string_view text, NormalForm form) {
   return out;
 }
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

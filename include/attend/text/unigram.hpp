@@ -18,7 +18,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 class UnigramModel {
  public:
@@ -40,7 +40,7 @@ class UnigramModel {
     for_each_token([&](std::string_view token, std::int32_t id) { index_.add(token, id); });
     index_.finish();
     if (scores_.size() < vocabulary_.size())
-      fail("Unigram: " + std::to_string(vocabulary_.size()) + " tokens, but " + std::to_string(scores_.size()) + " scores");
+      throw_error("Unigram: ", vocabulary_.size(), " tokens, but ", scores_.size(), " scores");
     if (!scores_.empty()) unk_score_ = *std::min_element(scores_.begin(), scores_.end()) - 10.0;
   }
 
@@ -105,7 +105,7 @@ class UnigramModel {
       ids.resize(before);
     }
     if (!unk_id_)
-      fail("Unigram: \"" + std::string(run.substr(0, 64)) + "\" is unknown, and there is no unk_id");
+      throw_error("Unigram: \"", run.substr(0, 64), "\" is unknown, and there is no unk_id");
     ids.push_back(*unk_id_);
   }
 
@@ -117,4 +117,4 @@ class UnigramModel {
   PrefixIndex index_;
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -16,7 +16,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/file.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// It keeps the tokens one behind the other, each after its length; of an id only where its token begins; and of a
 /// token only its id, in an open hash table. So a file of short lines takes little more memory than the file.
@@ -33,8 +33,8 @@ class Vocabulary {
       ++count;
       bytes += token.empty() ? 0 : stored_size(token);
     });
-    if (count == 0) fail(path.string() + ": no tokens");
-    if (count > max_size) fail(path.string() + ": more than 2^31 - 1 tokens");
+    if (count == 0) throw_error(path.string(), ": no tokens");
+    if (count > max_size) throw_error(path.string(), ": more than 2^31 - 1 tokens");
     Vocabulary out;
     out.begins_.reserve(count);
     out.tokens_.reserve(1 + bytes);
@@ -59,9 +59,9 @@ class Vocabulary {
     for (const auto& [token, value] : members) {
       const auto id = attend::detail::natural_number(value);
       if (!id || *id >= limit)
-        fail(where + ": token \"" + token + "\" has the id " + attend::detail::json_excerpt(value) + ", expected 0 to " +
-             std::to_string(limit - 1));
-      largest = std::max(largest, static_cast<std::int32_t>(*id));
+        throw_error(where, ": token \"", token, "\" has the id ", attend::detail::json_excerpt(value),
+                    ", expected 0 to ", limit - 1);
+      largest = (std::max)(largest, static_cast<std::int32_t>(*id));
       bytes += stored_size(token);
     }
     out.begins_.reserve(static_cast<std::size_t>(largest + 1));
@@ -76,12 +76,11 @@ class Vocabulary {
 
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.
   void add(std::string_view token, std::int32_t id, const std::string& where) {
-    if (id < 0) fail(where + ": token \"" + std::string(token) + "\" has the id " + std::to_string(id));
+    if (id < 0) throw_error(where, ": token \"", token, "\" has the id ", id);
     if (contains(id))
-      fail(where + ": tokens \"" + std::string(this->token(id)) + "\" and \"" + std::string(token) + "\" have one id, " +
-           std::to_string(id));
+      throw_error(where, ": tokens \"", this->token(id), "\" and \"", token, "\" have one id, ", id);
     const std::size_t slot = slot_for(token);
-    if (table_[slot] != none) fail(where + ": token \"" + std::string(token) + "\" has two ids");
+    if (table_[slot] != none) throw_error(where, ": token \"", token, "\" has two ids");
     const std::uint32_t begin = store(token, where);
     if (static_cast<std::size_t>(id) >= begins_.size()) begins_.resize(static_cast<std::size_t>(id) + 1, unused);
     begins_[static_cast<std::size_t>(id)] = begin;
@@ -104,8 +103,7 @@ class Vocabulary {
   /// Fails on an id that no token has. The text lives as long as the vocabulary.
   std::string_view token(std::int32_t id) const {
     if (!contains(id))
-      fail("no token has the id " + std::to_string(id) + " (the vocabulary ends before " +
-           std::to_string(size()) + ")");
+      throw_error("no token has the id ", id, " (the vocabulary ends before ", size(), ")");
     return stored(begin_of(id));
   }
 
@@ -113,7 +111,7 @@ class Vocabulary {
   std::size_t longest() const { return longest_; }
 
  private:
-  static constexpr std::size_t max_size = std::numeric_limits<std::int32_t>::max();
+  static constexpr std::size_t max_size = (std::numeric_limits<std::int32_t>::max)();
   static constexpr std::int32_t none = -1;
   static constexpr std::uint32_t unused = 0;  // no token begins at 0
 
@@ -128,12 +126,13 @@ class Vocabulary {
   std::uint32_t store(std::string_view token, const std::string& where) {
     if (tokens_.empty()) tokens_.push_back('\0');
     const std::size_t begin = tokens_.size();
-    if (stored_size(token) > std::numeric_limits<std::uint32_t>::max() - begin) fail(where + ": more than 4 GB of tokens");
+    if (stored_size(token) > (std::numeric_limits<std::uint32_t>::max)() - begin)
+      throw_error(where, ": more than 4 GB of tokens");
     std::size_t rest = token.size();
     for (; rest > 127; rest >>= 7) tokens_.push_back(static_cast<char>(0x80 | (rest & 127)));
     tokens_.push_back(static_cast<char>(rest));
     tokens_.append(token);
-    longest_ = std::max(longest_, token.size());
+    longest_ = (std::max)(longest_, token.size());
     return static_cast<std::uint32_t>(begin);
   }
   std::string_view stored(std::size_t at) const {
@@ -175,4 +174,4 @@ class Vocabulary {
   std::size_t distinct_ = 0, longest_ = 0;
 };
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text

@@ -22,7 +22,7 @@
 #include <attend/text/vocabulary.hpp>
 #include <attend/text/wordpiece.hpp>
 
-namespace attend::text::detail {
+namespace attend::inline ATTEND_ABI::text::detail {
 
 /// tokenizer_config.json and its companions, as far as a folder has them; an empty folder has none.
 class FolderConfig {
@@ -183,7 +183,7 @@ inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path, const 
   if (roberta) {
     const std::string cls = config.token("cls_token", "<s>"), sep = config.token("sep_token", "</s>");
     const auto cls_id = vocabulary.id(cls), sep_id = vocabulary.id(sep);
-    if (!cls_id || !sep_id) fail(vocab_path.string() + ": no " + cls + " or no " + sep);
+    if (!cls_id || !sep_id) throw_error(vocab_path.string(), ": no ", cls, " or no ", sep);
     parts["post_processor"] = {
         {"type", "RobertaProcessing"}, {"cls", Json::array({cls, *cls_id})}, {"sep", Json::array({sep, *sep_id})}};
     specials = {{cls, false},
@@ -223,9 +223,9 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, ignored); };
   if (has("source.spm")) {
     for (const char* name : {"target.spm", "vocab.json"})
-      if (!has(name)) fail((folder / name).string() + ": is missing beside source.spm");
+      if (!has(name)) throw_error((folder / name).string(), ": is missing beside source.spm");
     if (has("target_vocab.json"))
-      fail((folder / "target_vocab.json").string() + ": a vocabulary of the target's own is not supported");
+      throw_error((folder / "target_vocab.json").string(), ": a vocabulary of the target's own is not supported");
     return {folder / "source.spm", folder / "target.spm", folder / "vocab.json", false, true};
   }
   for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.model"}) {
@@ -249,9 +249,8 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
                 ? static_cast<std::uint64_t>(config.part().integer("extra_ids"))
                 : (kind == "T5Tokenizer" ? 100 : 0)};
   }
-  if (has("vocab.json")) fail((folder / "merges.txt").string() + ": is missing beside vocab.json");
-  fail(folder.string() +
-       ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
+  if (has("vocab.json")) throw_error((folder / "merges.txt").string(), ": is missing beside vocab.json");
+  throw_error(folder.string(), ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
 }
 
 /// The added tokens of such a folder: the file's control symbols and unknown token, which are found in a text as they
@@ -278,4 +277,4 @@ inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folde
   return config.added_tokens(vocabulary, {}, specials, more);
 }
 
-}  // namespace attend::text::detail
+}  // namespace attend::inline ATTEND_ABI::text::detail

@@ -17,7 +17,7 @@
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
 
-namespace attend::text {
+namespace attend::inline ATTEND_ABI::text {
 
 /// What BERT does to text before it splits it.
 struct BertNormalizer {
@@ -124,8 +124,8 @@ class WordPieceModel {
  private:
   std::int32_t unknown(std::string_view word) const {
     if (!unknown_)
-      fail("WordPiece: the word \"" + std::string(word.substr(0, 64)) + "\" is unknown, and so is \"" +
-           options_.unk_token + "\"");
+      throw_error("WordPiece: the word \"", word.substr(0, 64), "\" is unknown, and so is \"", options_.unk_token,
+                  "\"");
     return *unknown_;
   }
 
@@ -248,4 +248,4 @@ inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& pat
   return WordPiece(detail::read_bert_normalizer(normalizer), detail::read_wordpiece_model(model));
 }
 
-}  // namespace attend::text
+}  // namespace attend::inline ATTEND_ABI::text
