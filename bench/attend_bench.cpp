@@ -46,9 +46,9 @@ void measure(benchmark::State& state, const Cost& cost, int threads, Step&& step
     step();
     benchmark::ClobberMemory();
   }
-  const double seconds =
-      threads == 1 ? static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC
-                   : std::chrono::duration<double>(std::chrono::steady_clock::now() - wall).count();
+  const double seconds = threads == 1
+                             ? static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC
+                             : std::chrono::duration<double>(std::chrono::steady_clock::now() - wall).count();
   const double rate = 1e-9 * static_cast<double>(state.iterations()) / seconds;
   if (cost.operations > 0) state.counters["GFLOPS"] = cost.operations * rate;
   if (cost.bytes > 0) {
@@ -182,8 +182,8 @@ void add_problems() {
   add_decode(12, 12, 512, 64);
 }
 
-/// What a game or a server brings along: threads of its own that look for work all the time. They yield now and
-/// then, as there may be fewer cores than threads.
+/// What a game or a server brings along: threads of its own that look for work all the time. They yield now
+/// and then, as there may be fewer cores than threads.
 class OwnThreads {
  public:
   explicit OwnThreads(int threads) {

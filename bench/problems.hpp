@@ -150,9 +150,15 @@ struct EncoderBlockProblem {
   void run(Context& context) { layer.forward(context, x, {}, out); }
   void run(const Way& way) {
     const StateDict& w = weights;
-    const EncoderWeights all{mha_weights(w, "self_attn."), w["linear1.weight"], w["linear1.bias"],
-                             w["linear2.weight"],          w["linear2.bias"],   w["norm1.weight"],
-                             w["norm1.bias"],              w["norm2.weight"],   w["norm2.bias"]};
+    const EncoderWeights all{mha_weights(w, "self_attn."),
+                             w["linear1.weight"],
+                             w["linear1.bias"],
+                             w["linear2.weight"],
+                             w["linear2.bias"],
+                             w["norm1.weight"],
+                             w["norm1.bias"],
+                             w["norm2.weight"],
+                             w["norm2.bias"]};
     way.encoder_block(all, x.data(), out.data(), B, T, E, H, F);
   }
 };

@@ -1,4 +1,5 @@
-// Lines from standard input to labels: by a sequence-classification folder, or by the nearest of labels given in words.
+// Lines from standard input to labels: by a sequence-classification folder, or by the nearest of labels given
+// in words.
 
 #include <algorithm>
 #include <cmath>
@@ -40,20 +41,23 @@ class Classifier {
       : model_(attend::BertModel<float>::open(folder)), tokenizer_(attend::text::Tokenizer::open(folder)) {
     const attend::BertOptions& o = model_.options();
     if (o.head != attend::BertHead::sequence_classification)
-      attend::throw_error(folder.string(),
-                          ": not a sequence-classification model; give --labels to use it as a sentence encoder");
+      attend::throw_error(
+          folder.string(),
+          ": not a sequence-classification model; give --labels to use it as a sentence encoder");
     if (static_cast<attend::Index>(tokenizer_.vocab_size()) > o.vocab_size)
-      attend::throw_error(folder.string(), ": the tokenizer has ", tokenizer_.vocab_size(), " tokens, the model ",
-                          o.vocab_size);
+      attend::throw_error(folder.string(), ": the tokenizer has ", tokenizer_.vocab_size(),
+                          " tokens, the model ", o.vocab_size);
     const attend::Json config = attend::read_json(folder / "config.json");
     for (attend::Index i = 0; i < o.num_labels; ++i) {
       const std::string key = std::to_string(i);
-      const bool named = config.contains("id2label") && config["id2label"].contains(key) && config["id2label"][key].is_string();
+      const bool named = config.contains("id2label") && config["id2label"].contains(key) &&
+                         config["id2label"][key].is_string();
       labels_.push_back(named ? config["id2label"][key].get<std::string>() : "LABEL_" + key);
     }
   }
   Scores operator()(attend::Context& context, const std::string& text) const {
-    const std::vector<std::int32_t> ids = tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(model_.max_length())});
+    const std::vector<std::int32_t> ids =
+        tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(model_.max_length())});
     const std::vector<attend::Index> offsets{0, static_cast<attend::Index>(ids.size())};
     const auto probabilities = attend::softmax(model_.logits(context, ids, {}, offsets), -1);
     return {labels_, {probabilities.span().begin(), probabilities.span().end()}};
@@ -96,9 +100,11 @@ void classify_lines(attend::Context& context, const Classify& classify, bool jso
   LineReader lines(std::cin, "standard input");
   for (std::string line; lines.next(line);) {
     const Scores scores = classify(context, line);
-    const std::size_t best = static_cast<std::size_t>(std::max_element(scores.values.begin(), scores.values.end()) - scores.values.begin());
+    const std::size_t best = static_cast<std::size_t>(
+        std::max_element(scores.values.begin(), scores.values.end()) - scores.values.begin());
     if (!json) {
-      std::printf("%-16s %5.3f  %s\n", scores.labels[best].c_str(), static_cast<double>(scores.values[best]), line.c_str());
+      std::printf("%-16s %5.3f  %s\n", scores.labels[best].c_str(), static_cast<double>(scores.values[best]),
+                  line.c_str());
       continue;
     }
     attend::Json all = attend::Json::object();
@@ -116,7 +122,9 @@ void run(int argc, char** argv) {
   attend::Context context(arguments.threads());
   const std::string folder = arguments.required("--model");
   if (arguments.has("--labels"))
-    classify_lines(context, NearestLabel(folder, context, checked_utf8(arguments.text("--labels"), "--labels")), arguments.has("--json"));
+    classify_lines(context,
+                   NearestLabel(folder, context, checked_utf8(arguments.text("--labels"), "--labels")),
+                   arguments.has("--json"));
   else
     classify_lines(context, Classifier(folder), arguments.has("--json"));
 }

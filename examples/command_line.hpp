@@ -92,7 +92,8 @@ template <class Run>
 int run_example(const char* name, Run&& run) {
   try {
     run();
-    if (!std::cout.flush() || std::fflush(stdout) != 0) attend::throw_error("standard output: cannot be written");
+    if (!std::cout.flush() || std::fflush(stdout) != 0)
+      attend::throw_error("standard output: cannot be written");
     return 0;
   } catch (const std::bad_alloc&) {
     std::cerr << name << ": out of memory\n";

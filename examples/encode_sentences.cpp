@@ -26,7 +26,8 @@ Reads one sentence per line and prints the pairs that are most alike.
 
 void print_json(const std::vector<std::string>& texts, const attend::SentenceEncoder& encoder,
                 const attend::Tensor<float, 2>& embeddings) {
-  for (std::size_t i = 0; i < texts.size(); ++i)  // one at a time: as JSON a vector takes ten times its memory
+  for (std::size_t i = 0; i < texts.size();
+       ++i)  // one at a time: as JSON a vector takes ten times its memory
     std::cout << (i > 0 ? ",\n" : "[")
               << attend::Json{{"text", texts[i]},
                               {"ids", encoder.encode_ids(texts[i])},
@@ -41,11 +42,13 @@ void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<flo
   };
   constexpr std::size_t kShown = 10;
   const auto before = [](const Pair& x, const Pair& y) {
-    return x.similarity != y.similarity ? x.similarity > y.similarity : std::pair(x.a, x.b) < std::pair(y.a, y.b);
+    return x.similarity != y.similarity ? x.similarity > y.similarity
+                                        : std::pair(x.a, x.b) < std::pair(y.a, y.b);
   };
   std::vector<Pair> best;  // a heap with the least of them in front
   for (std::size_t a = 0; a < texts.size(); ++a) {
-    const Eigen::VectorXf similarities = embeddings.matrix() * embeddings.matrix().row(static_cast<attend::Index>(a)).transpose();
+    const Eigen::VectorXf similarities =
+        embeddings.matrix() * embeddings.matrix().row(static_cast<attend::Index>(a)).transpose();
     for (std::size_t b = a + 1; b < texts.size(); ++b) {
       const Pair pair{similarities[static_cast<attend::Index>(b)], a, b};
       if (best.size() == kShown && !before(pair, best.front())) continue;
@@ -58,7 +61,8 @@ void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<flo
   }
   std::sort_heap(best.begin(), best.end(), before);
   for (const Pair& pair : best)
-    std::printf("%6.3f  %s  |  %s\n", static_cast<double>(pair.similarity), texts[pair.a].c_str(), texts[pair.b].c_str());
+    std::printf("%6.3f  %s  |  %s\n", static_cast<double>(pair.similarity), texts[pair.a].c_str(),
+                texts[pair.b].c_str());
 }
 
 void run(int argc, char** argv) {

@@ -37,9 +37,12 @@ Standard error has the tokens per second of prompt and generation.
 
 const char* to_string(attend::FinishReason reason) {
   switch (reason) {
-    case attend::FinishReason::length: return "length";
-    case attend::FinishReason::eos: return "eos";
-    case attend::FinishReason::stopped: break;
+    case attend::FinishReason::length:
+      return "length";
+    case attend::FinishReason::eos:
+      return "eos";
+    case attend::FinishReason::stopped:
+      break;
   }
   return "stop";
 }
@@ -49,9 +52,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--prompt", "--max-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p",
-                               "--repetition-penalty", "--seed", "--beams", "--stop", "--threads"});
+  const CommandLine arguments(
+      argc, argv, {"--json"},
+      {"--model", "--prompt", "--max-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p",
+       "--repetition-penalty", "--seed", "--beams", "--stop", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -64,7 +68,8 @@ void run(int argc, char** argv) {
   options.top_p = arguments.number("--top-p", 1, 0, 1);
   options.min_p = arguments.number("--min-p", 0, 0, 1);
   options.repetition_penalty = arguments.number("--repetition-penalty", 1, 0, 1000);
-  options.seed = static_cast<std::uint64_t>(arguments.integer("--seed", 0, 0, std::numeric_limits<long>::max()));
+  options.seed =
+      static_cast<std::uint64_t>(arguments.integer("--seed", 0, 0, std::numeric_limits<long>::max()));
   options.num_beams = arguments.integer("--beams", 1, 1, 1000);
   options.stop = arguments.all("--stop");
   attend::check(options);
@@ -103,11 +108,14 @@ void run(int argc, char** argv) {
                      .dump(-1, ' ', false, attend::Json::error_handler_t::replace)
               << '\n';
   }
-  const auto rate = [](attend::Index n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0; };
+  const auto rate = [](attend::Index n, double seconds) {
+    return seconds > 0 ? static_cast<double>(n) / seconds : 0;
+  };
   const attend::Index generated = static_cast<attend::Index>(result.ids.size());
-  std::fprintf(stderr, "%sprompt: %td tokens, %.1f tokens/s; generation: %td tokens, %.1f tokens/s\n", json ? "" : "\n",
-               static_cast<std::ptrdiff_t>(prompt_tokens), rate(prompt_tokens, prompt_seconds),
-               static_cast<std::ptrdiff_t>(generated), rate(generated, rest));
+  std::fprintf(stderr, "%sprompt: %td tokens, %.1f tokens/s; generation: %td tokens, %.1f tokens/s\n",
+               json ? "" : "\n", static_cast<std::ptrdiff_t>(prompt_tokens),
+               rate(prompt_tokens, prompt_seconds), static_cast<std::ptrdiff_t>(generated),
+               rate(generated, rest));
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ class Progress {
     if (std::chrono::steady_clock::now() - start_ < std::chrono::seconds(1) || all == 0) return;
     const std::size_t percent = done * 100 / all;
     if (shown_ && percent == percent_) return;
-    std::fprintf(stderr, "\r%s [%s%s] %3zu %%", what_.c_str(), std::string(percent / 4, '#').c_str(), std::string(25 - percent / 4, '.').c_str(), percent);
+    std::fprintf(stderr, "\r%s [%s%s] %3zu %%", what_.c_str(), std::string(percent / 4, '#').c_str(),
+                 std::string(25 - percent / 4, '.').c_str(), percent);
     shown_ = true;
     percent_ = percent;
   }

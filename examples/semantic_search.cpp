@@ -1,4 +1,5 @@
-// A file of documents, one per line, searched by meaning: queries from standard input, answers with their scores.
+// A file of documents, one per line, searched by meaning: queries from standard input, answers with their
+// scores.
 
 #include <algorithm>
 #include <cstdio>
@@ -9,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include <attend/json/json.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
@@ -61,11 +62,13 @@ std::string fingerprint(const std::vector<std::string>& lines, const std::string
 }
 
 /// Vectors of all lines [lines, E]. Lines run in order of their length, a few thousand tokens at a time.
-Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& context, const std::vector<std::string>& lines) {
+Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& context,
+                       const std::vector<std::string>& lines) {
   Tensor<float, 2> out({static_cast<Index>(lines.size()), encoder.embedding_dim()});
   std::vector<std::size_t> order(lines.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return lines[a].size() < lines[b].size(); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return lines[a].size() < lines[b].size(); });
   Progress progress("embedding");
   constexpr std::size_t kAtATime = 256;
   for (std::size_t begin = 0; begin < order.size(); begin += kAtATime) {
@@ -80,8 +83,9 @@ Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& 
   return out;
 }
 
-Tensor<float, 2> open_or_make_index(const std::string& file, const attend::SentenceEncoder& encoder, attend::Context& context,
-                                    const std::vector<std::string>& lines, const std::string& print) {
+Tensor<float, 2> open_or_make_index(const std::string& file, const attend::SentenceEncoder& encoder,
+                                    attend::Context& context, const std::vector<std::string>& lines,
+                                    const std::string& print) {
   std::error_code error;
   if (std::filesystem::exists(file, error)) {
     const attend::SafeTensors index(file);
@@ -89,7 +93,8 @@ Tensor<float, 2> open_or_make_index(const std::string& file, const attend::Sente
     if (made_of == index.metadata().end() || !index.contains("embeddings"))
       attend::throw_error(file, ": not an index of semantic_search");
     const Tensor<float, 2> vectors = index.read<float, 2>("embeddings");
-    if (made_of->second == print && vectors.shape() == attend::Shape<2>{static_cast<Index>(lines.size()), encoder.embedding_dim()})
+    if (made_of->second == print &&
+        vectors.shape() == attend::Shape<2>{static_cast<Index>(lines.size()), encoder.embedding_dim()})
       return vectors;
   }
   Tensor<float, 2> vectors = embed(encoder, context, lines);
@@ -98,7 +103,8 @@ Tensor<float, 2> open_or_make_index(const std::string& file, const attend::Sente
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--documents", "--index", "--top", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json"},
+                              {"--model", "--documents", "--index", "--top", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -108,8 +114,9 @@ void run(int argc, char** argv) {
   const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 5, 1, 1000000));
   const std::vector<std::string> lines = read_lines(documents);
   const auto encoder = attend::SentenceEncoder::open(model);
-  const Tensor<float, 2> vectors = open_or_make_index(arguments.text("--index", documents + ".index.safetensors"), encoder, context,
-                                                      lines, fingerprint(lines, model));
+  const Tensor<float, 2> vectors =
+      open_or_make_index(arguments.text("--index", documents + ".index.safetensors"), encoder, context, lines,
+                         fingerprint(lines, model));
   const std::size_t top = std::min(lines.size(), most);
   LineReader queries(std::cin, "standard input");
   for (std::string query; queries.next(query);) {
@@ -117,8 +124,9 @@ void run(int argc, char** argv) {
     const Eigen::VectorXf scores = vectors.matrix() * vector.matrix().transpose();
     std::vector<Index> order(lines.size());
     std::iota(order.begin(), order.end(), Index{0});
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top), order.end(),
-                      [&](Index a, Index b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+    std::partial_sort(
+        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top), order.end(),
+        [&](Index a, Index b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
     attend::Json results = attend::Json::array();
     for (std::size_t i = 0; i < top; ++i) {
       const std::size_t line = static_cast<std::size_t>(order[i]);

@@ -130,7 +130,8 @@ void run(int argc, char** argv) {
   const std::vector<std::string> own = arguments.all("--sentence");
   // Sentences of one's own come first; the built-in ones are then there to be compared with.
   std::vector<Reading> readings;
-  for (const std::string& text : own) readings.push_back(model.read(context, checked_utf8(text, "--sentence")));
+  for (const std::string& text : own)
+    readings.push_back(model.read(context, checked_utf8(text, "--sentence")));
   for (const std::string& text : kSentences) readings.push_back(model.read(context, text));
   const std::size_t shown = own.empty() ? readings.size() : own.size();
   const Index layer = model.shown_layer(), head = model.shown_head();

@@ -25,7 +25,8 @@ Reads a line and writes its translation, line by line.
 )";
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--beams", "--prefix", "--max-new-tokens", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json"},
+                              {"--model", "--beams", "--prefix", "--max-new-tokens", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;

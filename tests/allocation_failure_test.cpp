@@ -1,5 +1,6 @@
-// Each allocation fails once: no leak, no std::terminate, an exception that a caller expects, and objects that work on.
-// Counted are malloc and its kin, which operator new calls; blocks that are alive are counted, too.
+// Each allocation fails once: no leak, no std::terminate, an exception that a caller expects, and objects
+// that work on. Counted are malloc and its kin, which operator new calls; blocks that are alive are counted,
+// too.
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -27,15 +28,19 @@
 #else
 #define ATTEND_TEST_HAS_FEATURE(x) 0
 #endif
-#if !defined(__GLIBC__) || defined(__SANITIZE_THREAD__) || ATTEND_TEST_HAS_FEATURE(thread_sanitizer) || ATTEND_TEST_HAS_FEATURE(memory_sanitizer)
-TEST(AllocationFailure, ChangesNothing) { GTEST_SKIP() << "the allocations of this build cannot be replaced"; }
+#if !defined(__GLIBC__) || defined(__SANITIZE_THREAD__) || ATTEND_TEST_HAS_FEATURE(thread_sanitizer) || \
+    ATTEND_TEST_HAS_FEATURE(memory_sanitizer)
+TEST(AllocationFailure, ChangesNothing) {
+  GTEST_SKIP() << "the allocations of this build cannot be replaced";
+}
 #else
 
 namespace {
 std::atomic<long> countdown{-1};  // the allocation that fails; below 0: none
 std::atomic<long> alive{0};       // blocks
 std::atomic<bool> failed{false};
-// AddressSanitizer's own start of a thread ends the program without memory: under it the testing thread alone fails.
+// AddressSanitizer's own start of a thread ends the program without memory: under it the testing thread alone
+// fails.
 #if defined(__SANITIZE_ADDRESS__) || ATTEND_TEST_HAS_FEATURE(address_sanitizer)
 thread_local bool may_fail = false;
 #else
@@ -66,16 +71,22 @@ void* ATTEND_TEST_REAL(realloc)(void*, std::size_t);
 void* ATTEND_TEST_REAL(memalign)(std::size_t, std::size_t);
 void ATTEND_TEST_REAL(free)(void*);
 void* malloc(std::size_t n) { return fails() ? nullptr : counted(ATTEND_TEST_REAL(malloc)(n)); }
-void* calloc(std::size_t n, std::size_t size) { return fails() ? nullptr : counted(ATTEND_TEST_REAL(calloc)(n, size)); }
+void* calloc(std::size_t n, std::size_t size) {
+  return fails() ? nullptr : counted(ATTEND_TEST_REAL(calloc)(n, size));
+}
 void* realloc(void* p, std::size_t n) {
   if (fails()) return nullptr;
   void* moved = ATTEND_TEST_REAL(realloc)(p, n);
   if (p == nullptr) counted(moved);
   return moved;
 }
-void* memalign(std::size_t alignment, std::size_t n) { return fails() ? nullptr : counted(ATTEND_TEST_REAL(memalign)(alignment, n)); }
+void* memalign(std::size_t alignment, std::size_t n) {
+  return fails() ? nullptr : counted(ATTEND_TEST_REAL(memalign)(alignment, n));
+}
 void* aligned_alloc(std::size_t alignment, std::size_t n) { return memalign(alignment, n); }
-int posix_memalign(void** p, std::size_t alignment, std::size_t n) { return (*p = memalign(alignment, n)) != nullptr ? 0 : ENOMEM; }
+int posix_memalign(void** p, std::size_t alignment, std::size_t n) {
+  return (*p = memalign(alignment, n)) != nullptr ? 0 : ENOMEM;
+}
 void free(void* p) {
   if (p != nullptr) --alive;
   ATTEND_TEST_REAL(free)(p);
@@ -109,8 +120,9 @@ namespace {
 using namespace attend;
 using namespace attend_test;
 
-/// call() with the n-th allocation failing, for every n there is, and then again: after a failure the second time must
-/// give what a run without failures gives. `make` makes what the call works on; all of it is gone at the end.
+/// call() with the n-th allocation failing, for every n there is, and then again: after a failure the second
+/// time must give what a run without failures gives. `make` makes what the call works on; all of it is gone
+/// at the end.
 template <class Make, class Call>
 void fail_each(const char* what, Make make, Call call) {
   SCOPED_TRACE(what);
@@ -174,7 +186,9 @@ TEST(AllocationFailure, OfContextsAndLayers) {
     return calls.load();
   });
   fail_each("Context with an executor", nothing, [](int) {
-    Context context(ContextOptions{.threads = 3, .executor = [](Index n, FunctionRef<void(Index)> task) { while (n > 0) task(--n); }});
+    Context context(ContextOptions{.threads = 3, .executor = [](Index n, FunctionRef<void(Index)> task) {
+                                     while (n > 0) task(--n);
+                                   }});
     std::atomic<int> calls{0};
     context.parallel(10, 3, [&](Index, int) { ++calls; });
     return calls.load();
@@ -186,7 +200,9 @@ TEST(AllocationFailure, OfContextsAndLayers) {
     return copy.options().in_features;
   });
   fail_each("Encoder", nothing, [](int) {
-    const Encoder<float> layer({.block = {.embed_dim = 16, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2, .final_norm = true});
+    const Encoder<float> layer({.block = {.embed_dim = 16, .num_heads = 2, .dim_feedforward = 20},
+                                .num_layers = 2,
+                                .final_norm = true});
     const Encoder<float> copy = layer;
     return copy.layers().size();
   });
@@ -195,27 +211,37 @@ TEST(AllocationFailure, OfContextsAndLayers) {
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Tensor<float, 2>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Linear<float>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Rotary<float>>));
-  fail_each("a copy", [] { return std::pair(Linear<float>({.in_features = 20, .out_features = 20}), Linear<float>({.in_features = 5, .out_features = 5})); },
-            [](std::pair<Linear<float>, Linear<float>>& layers) {
-              layers.second = layers.first;
-              return layers.second.options().in_features;
-            });
-  fail_each("a tensor's copy", [] { return std::pair(Tensor<float, 2>({20, 20}, 1.0f), Tensor<float, 2>({2, 2})); },
-            [](std::pair<Tensor<float, 2>, Tensor<float, 2>>& tensors) {
-              const auto sound = [](const Tensor<float, 2>& t) { return t.numel() == t.size(0) * t.size(1); };
-              try {
-                tensors.second = tensors.first;
-              } catch (const std::bad_alloc&) {
-                EXPECT_TRUE(sound(tensors.second));
-                throw;
-              }
-              return sound(tensors.second);
-            });
+  fail_each(
+      "a copy",
+      [] {
+        return std::pair(Linear<float>({.in_features = 20, .out_features = 20}),
+                         Linear<float>({.in_features = 5, .out_features = 5}));
+      },
+      [](std::pair<Linear<float>, Linear<float>>& layers) {
+        layers.second = layers.first;
+        return layers.second.options().in_features;
+      });
+  fail_each(
+      "a tensor's copy",
+      [] {
+        return std::pair(Tensor<float, 2>({20, 20}, 1.0f), Tensor<float, 2>({2, 2}));
+      },
+      [](std::pair<Tensor<float, 2>, Tensor<float, 2>>& tensors) {
+        const auto sound = [](const Tensor<float, 2>& t) { return t.numel() == t.size(0) * t.size(1); };
+        try {
+          tensors.second = tensors.first;
+        } catch (const std::bad_alloc&) {
+          EXPECT_TRUE(sound(tensors.second));
+          throw;
+        }
+        return sound(tensors.second);
+      });
   fail_each("Rotary", nothing, [](int) { return Rotary<float>({.head_dim = 8}).options().head_dim; });
 }
 
 TEST(AllocationFailure, OfTheFirstForward) {
-  Encoder<float> encoder({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2});
+  Encoder<float> encoder(
+      {.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2});
   fill_parameters<float>(encoder);
   Encoder<double> doubles({.block = {.embed_dim = 16, .num_heads = 2, .dim_feedforward = 16}});
   fill_parameters<double>(doubles);
@@ -247,9 +273,11 @@ TEST(AllocationFailure, OfTheFirstForward) {
 }
 
 TEST(AllocationFailure, OfCaches) {
-  const auto some = random_tensor<float, 4>({2, 2, 100, 8}), more = random_tensor<float, 4>({2, 2, 250, 8}, 2);
+  const auto some = random_tensor<float, 4>({2, 2, 100, 8}),
+             more = random_tensor<float, 4>({2, 2, 250, 8}, 2);
   const auto make = [&] {
-    auto cache = std::make_unique<KVCache<float>>(KVCacheOptions{.batch = 2, .num_kv_heads = 2, .head_dim = 8});
+    auto cache =
+        std::make_unique<KVCache<float>>(KVCacheOptions{.batch = 2, .num_kv_heads = 2, .head_dim = 8});
     cache->append(some, some);
     return cache;
   };
@@ -285,7 +313,8 @@ TEST(AllocationFailure, OfCaches) {
 
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const char* name) : path_(std::filesystem::temp_directory_path() / (std::string("attend_allocation_failure_") + name)) {}
+  explicit TemporaryFile(const char* name)
+      : path_(std::filesystem::temp_directory_path() / (std::string("attend_allocation_failure_") + name)) {}
   ~TemporaryFile() {
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
@@ -312,11 +341,12 @@ TEST(AllocationFailure, OfFiles) {
     load(loaded, SafeTensors(file.path()));
     return values(loaded(x)) == values(expected);
   });
-  fail_each("load again into one layer", [&] { return Encoder<float>(encoder.options()); },
-            [&](Encoder<float>& loaded) {
-              load(loaded, SafeTensors(file.path()));
-              return values(loaded(x)) == values(expected);
-            });
+  fail_each(
+      "load again into one layer", [&] { return Encoder<float>(encoder.options()); },
+      [&](Encoder<float>& loaded) {
+        load(loaded, SafeTensors(file.path()));
+        return values(loaded(x)) == values(expected);
+      });
 }
 
 const char* const kTokenizer = R"({
@@ -328,7 +358,8 @@ const char* const kTokenizer = R"({
   "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
             "fuse_unk": false, "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120ab": 4, "<end>": 5}, "merges": ["a b", "\u0120 ab"]}})";
 
-// nlohmann's destructor of a value allocates (a stack of what is inside), and ends the program where that fails.
+// nlohmann's destructor of a value allocates (a stack of what is inside), and ends the program where that
+// fails.
 TEST(AllocationFailure, DISABLED_OfTokenizerFiles) {
   const TemporaryFile file("tokenizer.json");
   std::ofstream(file.path()) << kTokenizer;
@@ -342,8 +373,11 @@ TEST(AllocationFailure, OfTokenizers) {
   const TemporaryFile file("tokenizer.json");
   std::ofstream(file.path()) << kTokenizer;
   const text::Tokenizer tokenizer = text::Tokenizer::open(file.path());
-  fail_each("a text", nothing, [&](int) { return tokenizer.encode("AB ab<end>ba, and w\u00e4rmer: \u4e16"); });
-  fail_each("ids", nothing, [&](int) { return tokenizer.decode(std::vector<std::int32_t>{0, 1, 2, 3, 4, 5}); });
+  fail_each("a text", nothing,
+            [&](int) { return tokenizer.encode("AB ab<end>ba, and w\u00e4rmer: \u4e16"); });
+  fail_each("ids", nothing, [&](int) {
+    return tokenizer.decode(std::vector<std::int32_t>{0, 1, 2, 3, 4, 5});
+  });
   fail_each("ids one by one", nothing, [&](int) {
     text::StreamingDecoder decoder(tokenizer);
     std::string text;
@@ -369,7 +403,8 @@ TEST(AllocationFailure, OfModels) {
       bert.forward(*context, ids, {}, offsets, states.view());
       return values(states);
     });
-    fail_each("lm.logits", make, [&](const std::unique_ptr<Context>& context) { return values(lm.logits(*context, batch)); });
+    fail_each("lm.logits", make,
+              [&](const std::unique_ptr<Context>& context) { return values(lm.logits(*context, batch)); });
     fail_each("seq2seq", make, [&](const std::unique_ptr<Context>& context) {
       const Tensor<float, 3> memory = seq2seq.encode(*context, batch);
       DecoderCache<float> cache = seq2seq.make_cache(*context, memory);
@@ -382,25 +417,37 @@ TEST(AllocationFailure, OfGeneration) {
   const auto model = std::make_shared<const CausalLM<float>>(tiny_causal_lm());
   const std::vector<std::vector<std::int32_t>> prompts{random_ids(10, 40), random_ids(13, 40, 2)};
   Context context;
-  for (GenerationOptions options : {GenerationOptions{.max_new_tokens = 6}, GenerationOptions{.max_new_tokens = 6, .temperature = 1, .top_k = 9, .top_p = 0.8},
-                                    GenerationOptions{.max_new_tokens = 4, .num_beams = 3}}) {
+  for (GenerationOptions options :
+       {GenerationOptions{.max_new_tokens = 6},
+        GenerationOptions{.max_new_tokens = 6, .temperature = 1, .top_k = 9, .top_p = 0.8},
+        GenerationOptions{.max_new_tokens = 4, .num_beams = 3}}) {
     options.eos_token_ids.emplace();
     const auto ids = [&](Generator& generator, std::size_t count) {
       std::vector<std::int32_t> all;
-      for (const Generation& g : generator.generate(context, std::span(prompts).first(count), options)) all.insert(all.end(), g.ids.begin(), g.ids.end());
+      for (const Generation& g : generator.generate(context, std::span(prompts).first(count), options))
+        all.insert(all.end(), g.ids.begin(), g.ids.end());
       return all;
     };
-    fail_each("one prompt", [&] { return Generator(model); }, [&](Generator& generator) { return ids(generator, 1); });
-    fail_each("two prompts", [&] { return Generator(model); }, [&](Generator& generator) { return ids(generator, 2); });
-    fail_each("a conversation", [&] {
-      Generator generator(model);
-      generator.generate(context, random_ids(12, 40), options);
-      return generator;
-    }, [&](Generator& generator) { return ids(generator, 1); });
+    fail_each(
+        "one prompt", [&] { return Generator(model); },
+        [&](Generator& generator) { return ids(generator, 1); });
+    fail_each(
+        "two prompts", [&] { return Generator(model); },
+        [&](Generator& generator) { return ids(generator, 2); });
+    fail_each(
+        "a conversation",
+        [&] {
+          Generator generator(model);
+          generator.generate(context, random_ids(12, 40), options);
+          return generator;
+        },
+        [&](Generator& generator) { return ids(generator, 1); });
   }
   const Seq2Seq<float> seq2seq = tiny_seq2seq();
   for (const Index beams : {1, 3})
-    fail_each("seq2seq", nothing, [&](int) { return generate(context, seq2seq, prompts[0], {.max_new_tokens = 5, .num_beams = beams}); });
+    fail_each("seq2seq", nothing, [&](int) {
+      return generate(context, seq2seq, prompts[0], {.max_new_tokens = 5, .num_beams = beams});
+    });
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ TEST(Forward, AllocatesNothingAfterTheFirstCall) {
     const Tensor<float, 3> x({2, T, 48}, 0.5f), memory({2, T + 3, 48}, 0.25f);
     Tensor<float, 3> y(x.shape());
     const auto linear = filled<float>(Linear<float>({.in_features = 48, .out_features = 48}));
-    check_steady("Linear", [&](Context& c) { linear.forward(c, x, y.view(), {.activation = Activation::gelu}); });
+    check_steady("Linear",
+                 [&](Context& c) { linear.forward(c, x, y.view(), {.activation = Activation::gelu}); });
     const auto norm = filled<float>(LayerNorm<float>({.normalized_shape = 48}));
     check_steady("LayerNorm", [&](Context& c) { norm.forward(c, x, y.view()); });
     const auto feed_forward = filled<float>(FeedForward<float>({.embed_dim = 48, .dim_feedforward = 200}));
@@ -126,7 +127,8 @@ TEST(Forward, AllocatesNothingAfterTheFirstCall) {
 }
 
 TEST(WorkspaceBytes, NeedsNoData) {
-  const auto encoder = filled<float>(Encoder<float>({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}}));
+  const auto encoder =
+      filled<float>(Encoder<float>({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}}));
   const TensorView<float, 3> shape_only(nullptr, {1, 40, 32});
   const std::size_t bytes = workspace_bytes(encoder, 1, shape_only, AttentionOptions<float>{}, shape_only);
   Context context;

@@ -1,6 +1,7 @@
-// Loads the files that DIR/manifest.tsv lists (file, verdict, class, origin), each by what it is, and says which are not
-// met as the verdict demands: "reject" is an attend::Error, "accept" a load, "either" one of them. Whatever the verdict,
-// a file of n bytes may take 32 n + 1 MB of memory (JSON) or 4 n + 1 MB (others), and a second where it is below 1 MB.
+// Loads the files that DIR/manifest.tsv lists (file, verdict, class, origin), each by what it is, and says
+// which are not met as the verdict demands: "reject" is an attend::Error, "accept" a load, "either" one of
+// them. Whatever the verdict, a file of n bytes may take 32 n + 1 MB of memory (JSON) or 4 n + 1 MB (others),
+// and a second where it is below 1 MB.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -86,8 +87,9 @@ void write(const fs::path& path, const std::string& bytes) { std::ofstream(path,
 
 /// A folder for what a file needs beside it.
 struct Scratch {
-  fs::path path = fs::temp_directory_path() / ("attend_malformed_" + std::to_string(std::hash<std::string>()(
-                                                  std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()))));
+  fs::path path = fs::temp_directory_path() /
+                  ("attend_malformed_" + std::to_string(std::hash<std::string>()(std::to_string(
+                                             std::chrono::steady_clock::now().time_since_epoch().count()))));
   Scratch() { fs::create_directories(path); }
   ~Scratch() {
     std::error_code ignored;
@@ -104,7 +106,8 @@ struct Scratch {
 
 void use(const text::Tokenizer& tokenizer) {
   for (std::int32_t id : tokenizer.encode("ab a\xff\xc3\xa9 \xe4\xbd\xa0"))
-    if (id < 0 || static_cast<std::size_t>(id) >= tokenizer.vocab_size()) throw Wrong{"an id beyond the vocabulary"};
+    if (id < 0 || static_cast<std::size_t>(id) >= tokenizer.vocab_size())
+      throw Wrong{"an id beyond the vocabulary"};
 }
 
 /// Bytes 0 to 255 as a vocabulary of GPT-2's kind with a few merges, so that any text can be encoded.
@@ -112,7 +115,8 @@ text::Tokenizer byte_level() {
   Scratch scratch;
   std::string vocab = "{";
   for (int byte = 0; byte < 256; ++byte)
-    vocab += Json(text::bytes_to_characters(std::string(1, static_cast<char>(byte)))).dump() + ":" + std::to_string(byte) + ",";
+    vocab += Json(text::bytes_to_characters(std::string(1, static_cast<char>(byte)))).dump() + ":" +
+             std::to_string(byte) + ",";
   write(scratch.path / "vocab.json", vocab + "\"aa\":256,\"aaaa\":257}");
   write(scratch.path / "merges.txt", "a a\naa aa\n");
   return text::Tokenizer::open(scratch.path);
@@ -122,7 +126,8 @@ text::Tokenizer byte_level() {
 void load_text(const fs::path& file) {
   static const text::Tokenizer bpe = byte_level();
   const std::string bytes = attend::read_file(file);
-  if (bpe.decode(bpe.encode(bytes)) != text::to_valid_utf8(bytes)) throw Wrong{"decode(encode(text)) is another text"};
+  if (bpe.decode(bpe.encode(bytes)) != text::to_valid_utf8(bytes))
+    throw Wrong{"decode(encode(text)) is another text"};
   Scratch scratch;
   write(scratch.path / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nb\n");
   const text::Tokenizer wordpiece = text::Tokenizer::open(scratch.path);
@@ -132,7 +137,9 @@ void load_text(const fs::path& file) {
 void load_config(const fs::path& file) {
   const Config config(file);
   const std::string type = config.get<std::string>("model_type");
-  const auto is = [&](std::initializer_list<const char*> types) { return std::find(types.begin(), types.end(), type) != types.end(); };
+  const auto is = [&](std::initializer_list<const char*> types) {
+    return std::find(types.begin(), types.end(), type) != types.end();
+  };
   if (is({"t5", "mt5", "marian", "bart"})) return void(read_seq2seq_family(config));
   if (is({"bert", "roberta", "distilbert"})) return void(read_bert_family(config));
   if (is({"modernbert"})) return void(read_modernbert_options(config));
@@ -167,7 +174,8 @@ void load(const fs::path& file) {
     const Scratch scratch;
     scratch.add_tokenizer("merges.txt");
     const fs::path beside = file.parent_path() / "vocab_ok.json";
-    use(text::Tokenizer::from_vocab_and_merges(fs::exists(beside) ? beside : scratch.path / "vocab.json", file));
+    use(text::Tokenizer::from_vocab_and_merges(fs::exists(beside) ? beside : scratch.path / "vocab.json",
+                                               file));
   } else if (begins("vocab") && extension == ".json") {
     const Scratch scratch;
     write(scratch.path / "merges.txt", "#version: 0.2\n");
@@ -212,7 +220,8 @@ std::string check(const fs::path& file, const std::string& verdict) {
   const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   const long used = peak - before;
   long bound = (file.extension() == ".json" ? 32 : 4) * size + 1'000'000;
-  if (const fs::path vocab = file.parent_path() / "vocab_ok.json"; file.filename().string().starts_with("merges") && fs::exists(vocab))
+  if (const fs::path vocab = file.parent_path() / "vocab_ok.json";
+      file.filename().string().starts_with("merges") && fs::exists(vocab))
     bound += 32 * static_cast<long>(fs::file_size(vocab));  // which is read with it
   if (verdict == "reject" && !error) return "was accepted";
   if (verdict == "accept" && error) return "was refused: " + *error;
@@ -228,7 +237,8 @@ std::string check(const fs::path& file, const std::string& verdict) {
 
 int main(int argc, char** argv) {
   if (argc != 2 || std::string(argv[1]) == "--help") {
-    std::fprintf(stderr, "usage: attend_malformed DIR    DIR/manifest.tsv lists file, verdict, class and origin\n");
+    std::fprintf(stderr,
+                 "usage: attend_malformed DIR    DIR/manifest.tsv lists file, verdict, class and origin\n");
     return 2;
   }
   const fs::path folder = argv[1];
@@ -250,7 +260,8 @@ int main(int argc, char** argv) {
     const bool known = verdict == "reject" || verdict == "accept" || verdict == "either";
     const std::string wrong = known ? check(folder / name, verdict) : "unknown verdict '" + verdict + "'";
     wrong.empty() ? ++passed : ++failed;
-    if (!wrong.empty()) std::printf("%s: %s (%s): %s\n", name.c_str(), verdict.c_str(), what.c_str(), wrong.c_str());
+    if (!wrong.empty())
+      std::printf("%s: %s (%s): %s\n", name.c_str(), verdict.c_str(), what.c_str(), wrong.c_str());
   }
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 && passed > 0 ? 0 : 1;

@@ -1,6 +1,6 @@
 // One digest over the bits of a fixed set of calls. It is pinned: the same for every ISA with FMA, compiler,
-// optimisation level and number of threads, a row alone or in a batch, prefill or step by step. tests/CMakeLists.txt
-// builds this file several times, with -O0, -O2, -O3 -march=native and -Ofast.
+// optimisation level and number of threads, a row alone or in a batch, prefill or step by step.
+// tests/CMakeLists.txt builds this file several times, with -O0, -O2, -O3 -march=native and -Ofast.
 //
 // Exit code 0 and "digest …" where all agree; a line for each that does not.
 
@@ -18,14 +18,15 @@ using namespace attend;
 
 constexpr std::uint64_t kPinned = 0x4c3b7eed09a7cc3aull;
 
-/// Numbers built from bits, since fast-math and flush-to-zero change what arithmetic would give: magnitudes from
-/// 2^-6 to 1, times 2^scale; every 97th is subnormal.
+/// Numbers built from bits, since fast-math and flush-to-zero change what arithmetic would give: magnitudes
+/// from 2^-6 to 1, times 2^scale; every 97th is subnormal.
 class Numbers {
  public:
   float next(int scale) {
     state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
     const std::uint32_t random = static_cast<std::uint32_t>(state_ >> 32);
-    const std::uint32_t exponent = ++count_ % 97 == 0 ? 0 : static_cast<std::uint32_t>(126 + scale) - random % 7;
+    const std::uint32_t exponent =
+        ++count_ % 97 == 0 ? 0 : static_cast<std::uint32_t>(126 + scale) - random % 7;
     const std::uint32_t bits = (random & 0x80000000u) | exponent << 23 | (random >> 3 & 0x7fffffu);
     float x;
     std::memcpy(&x, &bits, 4);
@@ -79,7 +80,8 @@ std::uint64_t digest(Context& context, bool alone) {
   Numbers numbers;
   Digest d;
 
-  for (const Shape<3> s : {Shape<3>{1, 5, 3}, {7, 33, 47}, {13, 600, 100}, {97, 64, 16}, {3, 1100, 200}, {50, 17, 129}}) {
+  for (const Shape<3> s :
+       {Shape<3>{1, 5, 3}, {7, 33, 47}, {13, 600, 100}, {97, 64, 16}, {3, 1100, 200}, {50, 17, 129}}) {
     const auto linear = numbers.filled(Linear<float>({.in_features = s[1], .out_features = s[2]}), -1);
     const auto x = numbers.tensor<2>({s[0], s[1]});
     Tensor<float, 2> y({s[0], s[2]});
@@ -90,12 +92,13 @@ std::uint64_t digest(Context& context, bool alone) {
     for (NormKind kind : {NormKind::layer, NormKind::rms}) {
       const auto norm = numbers.filled(Norm<float>({s[2], 1e-5, kind}), 0);
       Tensor<float, 2> z(y.shape());
-      by_batch(alone, s[0], [&](Index b, Index e) { norm.forward(context, y.slice(0, b, e), z.slice(0, b, e)); });
+      by_batch(alone, s[0],
+               [&](Index b, Index e) { norm.forward(context, y.slice(0, b, e), z.slice(0, b, e)); });
       d.add(z.span());
     }
   }
-  for (Activation a : {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu, Activation::sigmoid,
-                       Activation::tanh, Activation::exp, Activation::erf}) {
+  for (Activation a : {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu,
+                       Activation::sigmoid, Activation::tanh, Activation::exp, Activation::erf}) {
     const auto x = numbers.tensor<2>({3, 77}, 4);
     Tensor<float, 2> y(x.shape());
     activate(context, a, x, y.view());
@@ -113,14 +116,16 @@ std::uint64_t digest(Context& context, bool alone) {
       {2, 4, 2, 97, 97, 32, 32, causal()},
       {2, 2, 2, 100, 250, 17, 23, causal(Corner::bottom_right)},
       {1, 3, 1, 60, 200, 64, 64, sliding_window(40, 7)},
-      {2, 2, 1, 50, 193, 33, 16, visible_if([](Index b, Index h, Index q, Index k) { return (b + 3 * h + 5 * q + 7 * k) % 4 != 0; })},
+      {2, 2, 1, 50, 193, 33, 16,
+       visible_if([](Index b, Index h, Index q, Index k) { return (b + 3 * h + 5 * q + 7 * k) % 4 != 0; })},
       {1, 2, 2, 55, 130, 16, 64, causal() | prefix(20), 3.0},
       {1, 2, 2, 3, 70, 40, 40, {}, 0, -0.5},
-      {1, 2, 1, 2, 1700, 16, 16, {}},                              // two spans
-      {1, 1, 1, 50, 1650, 16, 48, causal(Corner::bottom_right)},   // two spans, packed
+      {1, 2, 1, 2, 1700, 16, 16, {}},                             // two spans
+      {1, 1, 1, 50, 1650, 16, 48, causal(Corner::bottom_right)},  // two spans, packed
   };
   for (const Case& c : cases) {
-    const auto q = numbers.tensor<4>({c.B, c.H, c.Tq, c.D}, 2), k = numbers.tensor<4>({c.B, c.KV, c.Tk, c.D}, 2);
+    const auto q = numbers.tensor<4>({c.B, c.H, c.Tq, c.D}, 2),
+               k = numbers.tensor<4>({c.B, c.KV, c.Tk, c.D}, 2);
     const auto v = numbers.tensor<4>({c.B, c.KV, c.Tk, c.Dv});
     Tensor<float, 4> out({c.B, c.H, c.Tq, c.Dv});
     Tensor<float, 3> lse({c.B, c.H, c.Tq});
@@ -128,9 +133,10 @@ std::uint64_t digest(Context& context, bool alone) {
       scaled_dot_product_attention<float>(context, q, k, v, {.mask = c.mask, .log_sum_exp = lse}, out.view());
     } else {
       by_batch(alone, c.B, [&](Index b, Index e) {
-        scaled_dot_product_attention<float>(context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e),
-                                            {.mask = c.mask, .scale = c.scale, .softcap = c.softcap, .log_sum_exp = lse.slice(0, b, e)},
-                                            out.slice(0, b, e));
+        scaled_dot_product_attention<float>(
+            context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e),
+            {.mask = c.mask, .scale = c.scale, .softcap = c.softcap, .log_sum_exp = lse.slice(0, b, e)},
+            out.slice(0, b, e));
       });
     }
     d.add(out.span());
@@ -144,13 +150,18 @@ std::uint64_t digest(Context& context, bool alone) {
     const auto sinks = numbers.tensor<1>({H});
     Tensor<float, 4> plain({B, H, s[0], Dv}), out(plain.shape()), weights({B, H, s[0], s[1]});
     by_batch(alone, B, [&](Index b, Index e) {
-      scaled_dot_product_attention<float>(context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e), {}, plain.slice(0, b, e));
-      scaled_dot_product_attention<float>(context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e),
-                                          {.mask = sliding_window(30, 2) & additive(bias.view()),
-                                           .modifier = [](float x, Index, Index h, Index i, Index j) { return x - 0.25f * static_cast<float>((h + 1) * (i > j ? i - j : j - i)); },
-                                           .sinks = sinks.span(),
-                                           .weights = weights.slice(0, b, e)},
-                                          out.slice(0, b, e));
+      scaled_dot_product_attention<float>(context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e), {},
+                                          plain.slice(0, b, e));
+      scaled_dot_product_attention<float>(
+          context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e),
+          {.mask = sliding_window(30, 2) & additive(bias.view()),
+           .modifier =
+               [](float x, Index, Index h, Index i, Index j) {
+                 return x - 0.25f * static_cast<float>((h + 1) * (i > j ? i - j : j - i));
+               },
+           .sinks = sinks.span(),
+           .weights = weights.slice(0, b, e)},
+          out.slice(0, b, e));
     });
     d.add(plain.span());
     d.add(out.span());
@@ -159,37 +170,48 @@ std::uint64_t digest(Context& context, bool alone) {
 
   {  // decoding: token by token, or in pieces, over a cache; past a tile and a span
     const Index H = 2, KV = 1, D = 8, T = 1560;
-    const auto q = numbers.tensor<4>({1, H, T, D}, 1), k = numbers.tensor<4>({1, KV, T, D}, 1), v = numbers.tensor<4>({1, KV, T, D});
+    const auto q = numbers.tensor<4>({1, H, T, D}, 1), k = numbers.tensor<4>({1, KV, T, D}, 1),
+               v = numbers.tensor<4>({1, KV, T, D});
     KVCache<float> cache({.batch = 1, .num_kv_heads = KV, .head_dim = D});
     Tensor<float, 4> out({1, H, T, D});
     for (Index t = 0; t < T;) {
       const Index n = alone && t > 1500 ? 1 : std::min<Index>(T - t, alone ? 500 : T);
       cache.append(k.slice(2, t, t + n), v.slice(2, t, t + n));
-      scaled_dot_product_attention<float>(context, q.slice(2, t, t + n), cache, {.mask = causal(Corner::bottom_right)},
-                                          out.slice(2, t, t + n));
+      scaled_dot_product_attention<float>(context, q.slice(2, t, t + n), cache,
+                                          {.mask = causal(Corner::bottom_right)}, out.slice(2, t, t + n));
       t += n;
     }
     d.add(out.span());
   }
   for (bool norm_first : {false, true}) {
-    const auto encoder = numbers.filled(
-        Encoder<float>({.block = {.embed_dim = 48, .num_heads = 3, .dim_feedforward = 100, .activation = Activation::gelu, .norm_first = norm_first},
-                        .num_layers = 2,
-                        .final_norm = norm_first}),
-        -2);
+    const auto encoder = numbers.filled(Encoder<float>({.block = {.embed_dim = 48,
+                                                                  .num_heads = 3,
+                                                                  .dim_feedforward = 100,
+                                                                  .activation = Activation::gelu,
+                                                                  .norm_first = norm_first},
+                                                        .num_layers = 2,
+                                                        .final_norm = norm_first}),
+                                        -2);
     const auto x = numbers.tensor<3>({3, 29, 48});
     Tensor<float, 3> y(x.shape());
-    by_batch(alone, 3, [&](Index b, Index e) { encoder.forward(context, x.slice(0, b, e), {}, y.slice(0, b, e)); });
+    by_batch(alone, 3,
+             [&](Index b, Index e) { encoder.forward(context, x.slice(0, b, e), {}, y.slice(0, b, e)); });
     d.add(y.span());
   }
   {
-    const auto decoder = numbers.filled(Decoder<float>({.block = {.embed_dim = 40, .num_heads = 4, .num_kv_heads = 2, .dim_feedforward = 64,
-                                                                  .activation = Activation::silu, .gated = true, .norm = NormKind::rms}}),
+    const auto decoder = numbers.filled(Decoder<float>({.block = {.embed_dim = 40,
+                                                                  .num_heads = 4,
+                                                                  .num_kv_heads = 2,
+                                                                  .dim_feedforward = 64,
+                                                                  .activation = Activation::silu,
+                                                                  .gated = true,
+                                                                  .norm = NormKind::rms}}),
                                         -2);
     const auto x = numbers.tensor<3>({2, 21, 40}), memory = numbers.tensor<3>({2, 11, 40});
     Tensor<float, 3> y(x.shape());
     by_batch(alone, 2, [&](Index b, Index e) {
-      decoder.forward(context, x.slice(0, b, e), memory.slice(0, b, e), {.mask = causal()}, {}, y.slice(0, b, e));
+      decoder.forward(context, x.slice(0, b, e), memory.slice(0, b, e), {.mask = causal()}, {},
+                      y.slice(0, b, e));
     });
     d.add(y.span());
   }
@@ -208,9 +230,9 @@ int main() {
     ++ran;
     if (value == kPinned) return;
     ++failed;
-    std::printf("%s, %d threads%s%s: digest %016llx, pinned %016llx\n", isa_name, threads, alone ? ", rows alone" : "",
-                flush ? ", caller flushes subnormals" : "", static_cast<unsigned long long>(value),
-                static_cast<unsigned long long>(kPinned));
+    std::printf("%s, %d threads%s%s: digest %016llx, pinned %016llx\n", isa_name, threads,
+                alone ? ", rows alone" : "", flush ? ", caller flushes subnormals" : "",
+                static_cast<unsigned long long>(value), static_cast<unsigned long long>(kPinned));
   };
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
 #if defined(__x86_64__)
@@ -228,7 +250,9 @@ int main() {
       check(to_string(isa), threads, false, true, digest(context, false));
       const bool kept = (_mm_getcsr() & 0xffc0u) == 0x9fc0;  // the low bits say what happened
       _mm_setcsr(0x1f80);
-      if (!kept) ++failed, std::printf("%s: the caller's floating-point environment was not restored\n", to_string(isa));
+      if (!kept)
+        ++failed,
+            std::printf("%s: the caller's floating-point environment was not restored\n", to_string(isa));
 #endif
     }
   }

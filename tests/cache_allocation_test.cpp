@@ -23,8 +23,8 @@ bool fails() {
 #else
 #define ATTEND_TEST_HAS_FEATURE(x) 0
 #endif
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !ATTEND_TEST_HAS_FEATURE(address_sanitizer) && \
-    !ATTEND_TEST_HAS_FEATURE(thread_sanitizer)
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !ATTEND_TEST_HAS_FEATURE(address_sanitizer) && !ATTEND_TEST_HAS_FEATURE(thread_sanitizer)
 #define ATTEND_TEST_COUNTS 1
 extern "C" {
 void* __libc_malloc(std::size_t);
@@ -32,7 +32,9 @@ void* __libc_calloc(std::size_t, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 void* malloc(std::size_t n) { return fails() ? nullptr : __libc_malloc(n); }
 void* calloc(std::size_t n, std::size_t size) { return fails() ? nullptr : __libc_calloc(n, size); }
-void* aligned_alloc(std::size_t alignment, std::size_t n) { return fails() ? nullptr : __libc_memalign(alignment, n); }
+void* aligned_alloc(std::size_t alignment, std::size_t n) {
+  return fails() ? nullptr : __libc_memalign(alignment, n);
+}
 }
 #else
 #define ATTEND_TEST_COUNTS 0
@@ -42,8 +44,8 @@ namespace {
 using namespace attend;
 using attend_test::random_tensor;
 
-/// Calls f, whose n-th allocation fails, for n = 0, 1, … until it succeeds; `check` after each failure. The number of
-/// failures.
+/// Calls f, whose n-th allocation fails, for n = 0, 1, … until it succeeds; `check` after each failure. The
+/// number of failures.
 template <class F, class Check>
 int run_out(F&& f, Check&& check) {
   for (int n = 0;; ++n) {
@@ -62,7 +64,8 @@ int run_out(F&& f, Check&& check) {
 }
 
 /// Lengths, and that all tokens are those of `key`, whose sequence all of the cache's sequences begin with.
-void check_cache(const KVCache<float>& cache, const Tensor<float, 4>& key, const std::vector<Index>& lengths) {
+void check_cache(const KVCache<float>& cache, const Tensor<float, 4>& key,
+                 const std::vector<Index>& lengths) {
   ASSERT_EQ(std::vector<Index>(cache.lengths().begin(), cache.lengths().end()), lengths);
   ASSERT_EQ(cache.batch(), static_cast<Index>(lengths.size()));
   std::vector<float> k(static_cast<std::size_t>(key.size(3)));
@@ -136,7 +139,8 @@ TEST(CacheAllocation, TheLayersOfAModelStayTogether) {
 TEST(CacheAllocation, AppendingWithinWhatIsReservedAllocatesNothing) {
   if (!ATTEND_TEST_COUNTS) GTEST_SKIP() << "malloc is not ours";
   for (Index window : {0, 1, 100, 500})
-    for (const std::vector<Index>& calls : std::vector<std::vector<Index>>{{1}, {1000}, {500, 1, 400}, {95, 97}}) {
+    for (const std::vector<Index>& calls :
+         std::vector<std::vector<Index>>{{1}, {1000}, {500, 1, 400}, {95, 97}}) {
       const auto key = random_tensor<float, 4>({2, 1, 1000, 4}, 1);
       KVCache<float> cache({.batch = 2, .head_dim = 4, .window = window});
       cache.append(key.slice(2, 0, 50), key.slice(2, 0, 50));

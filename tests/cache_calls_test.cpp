@@ -19,7 +19,8 @@ using ::testing::HasSubstr;
 template <class T, int Rank>
 bool same_bits(const TensorView<T, Rank>& a, const TensorView<T, Rank>& b) {
   const Tensor<float, Rank> x(a), y(b);
-  return x.shape() == y.shape() && (x.numel() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * 4) == 0);
+  return x.shape() == y.shape() &&
+         (x.numel() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * 4) == 0);
 }
 
 /// All that can be seen of a cache.
@@ -68,25 +69,31 @@ bool fails_at(int n, F&& f) {
   return false;
 }
 
-// ---- windows -------------------------------------------------------------------------------------------------------
+// ---- windows
+// -------------------------------------------------------------------------------------------------------
 
 TEST(CacheWindows, CallsOfAnyNumberOfTokensGiveTheBitsOfTheWholeCache) {
   const Index T = 700;
-  const auto q = random_tensor<float, 4>({1, 4, T, 8}, 1), k = random_tensor<float, 4>({1, 2, T, 8}, 2), v = random_tensor<float, 4>({1, 2, T, 8}, 3);
+  const auto q = random_tensor<float, 4>({1, 4, T, 8}, 1), k = random_tensor<float, 4>({1, 2, T, 8}, 2),
+             v = random_tensor<float, 4>({1, 2, T, 8}, 3);
   Context context;
   for (Index window : {1, 40, 95, 96, 97, 128, 300})
     for (Index left : {window, window - 1}) {
       Tensor<float, 4> whole({1, 4, T, 8});
       scaled_dot_product_attention<float>(context, q, k, v, {.mask = sliding_window(left, 0)}, whole.view());
-      for (const std::vector<Index>& calls : std::vector<std::vector<Index>>{{500, 200}, {1}, {96}, {97, 1, 1, 300}, {700}, {13, 500, 1, 1, 1}}) {
+      for (const std::vector<Index>& calls : std::vector<std::vector<Index>>{
+               {500, 200}, {1}, {96}, {97, 1, 1, 300}, {700}, {13, 500, 1, 1, 1}}) {
         KVCache<float> cache({.num_kv_heads = 2, .head_dim = 8, .window = window});
         std::size_t call = 0;
         for (Index t = 0; t < T; ++call) {
           const Index n = std::min(T - t, calls[call % calls.size()]);
           cache.append(k.slice(2, t, t + n), v.slice(2, t, t + n));
           Tensor<float, 4> out({1, 4, n, 8});
-          scaled_dot_product_attention<float>(context, q.slice(2, t, t + n), cache, {.mask = sliding_window(left, 0, Corner::bottom_right)}, out.view());
-          ASSERT_TRUE(same_bits(TensorView<float, 4>(out.view()), whole.slice(2, t, t + n))) << "window " << window << ", tokens " << t << " to " << t + n;
+          scaled_dot_product_attention<float>(context, q.slice(2, t, t + n), cache,
+                                              {.mask = sliding_window(left, 0, Corner::bottom_right)},
+                                              out.view());
+          ASSERT_TRUE(same_bits(TensorView<float, 4>(out.view()), whole.slice(2, t, t + n)))
+              << "window " << window << ", tokens " << t << " to " << t + n;
           // what is held is what the first token of this call sees, in whole pages
           ASSERT_EQ(cache.first_token(0), std::max<Index>(0, t - window) / kKeyTile * kKeyTile);
           t += n;
@@ -114,14 +121,16 @@ TEST(CacheWindows, AMaskThatLooksBackFurtherIsAnErrorThatChangesNothing) {
   KVCache<float> whole({.num_kv_heads = 2, .head_dim = 8});
   Context context;
   Tensor<float, 3> out({1, 300, 16}), expected({1, 300, 16});
-  const AttentionOptions<float> window{.mask = sliding_window(100, 0, Corner::bottom_right)}, wide{.mask = causal(Corner::bottom_right)};
+  const AttentionOptions<float> window{.mask = sliding_window(100, 0, Corner::bottom_right)},
+      wide{.mask = causal(Corner::bottom_right)};
   for (Index t : {0, 300}) {
     const Index n = t == 0 ? 300 : 300;
     layer.forward(context, x.slice(1, t, t + n), whole, window, expected.view());
     if (t > 0) {
       const State before = state_of(cache);
       for (int i = 0; i < 2; ++i)
-        EXPECT_THAT(error_of([&] { layer.forward(context, x.slice(1, t, t + n), cache, wide, out.view()); }), HasSubstr("has let go of"));
+        EXPECT_THAT(error_of([&] { layer.forward(context, x.slice(1, t, t + n), cache, wide, out.view()); }),
+                    HasSubstr("has let go of"));
       EXPECT_TRUE(state_of(cache) == before);  // with the pages that the call evicted first
     }
     layer.forward(context, x.slice(1, t, t + n), cache, window, out.view());
@@ -141,7 +150,8 @@ TEST(CacheWindows, PagesAreUsedAgain) {
   EXPECT_LE(std::unique(seen.begin(), seen.end()) - seen.begin(), 8);
 }
 
-// ---- calls that fail -----------------------------------------------------------------------------------------------
+// ---- calls that fail
+// -----------------------------------------------------------------------------------------------
 
 TEST(FailedCalls, AttentionWithWrongOptionsLeavesTheCacheAsItWas) {
   MultiHeadAttention<float> layer({.embed_dim = 16, .num_heads = 4, .num_kv_heads = 2});
@@ -159,26 +169,30 @@ TEST(FailedCalls, AttentionWithWrongOptionsLeavesTheCacheAsItWas) {
   layer.forward(context, x, cache, right, out.view());
   KVCache<float> other = cache;
   const State before = state_of(cache);
-  for (const AttentionOptions<float>& wrong : std::vector<AttentionOptions<float>>{{.mask = boolean(truth.view())},
-                                                                                   {.mask = additive(numbers.view())},
-                                                                                   {.softcap = -1},
-                                                                                   {.sinks = sinks},
-                                                                                   {.key_lengths = lengths},
-                                                                                   {.query_offsets = offsets, .key_offsets = offsets},
-                                                                                   {.weights = weights.view()},
-                                                                                   {.scores = weights.view()},
-                                                                                   {.scores_stage = ScoreStage::scaled},
-                                                                                   {.log_sum_exp = average.view()},
-                                                                                   {.average_weights = average.view()}}) {
+  for (const AttentionOptions<float>& wrong :
+       std::vector<AttentionOptions<float>>{{.mask = boolean(truth.view())},
+                                            {.mask = additive(numbers.view())},
+                                            {.softcap = -1},
+                                            {.sinks = sinks},
+                                            {.key_lengths = lengths},
+                                            {.query_offsets = offsets, .key_offsets = offsets},
+                                            {.weights = weights.view()},
+                                            {.scores = weights.view()},
+                                            {.scores_stage = ScoreStage::scaled},
+                                            {.log_sum_exp = average.view()},
+                                            {.average_weights = average.view()}}) {
     EXPECT_NE(error_of([&] { layer.forward(context, more, cache, wrong, out.view()); }), "");
     EXPECT_TRUE(state_of(cache) == before);
   }
   // shapes of the input, and of caches
-  KVCache<float> three({.batch = 3, .num_kv_heads = 2, .head_dim = 4}), narrow({.batch = 2, .num_kv_heads = 1, .head_dim = 4}),
+  KVCache<float> three({.batch = 3, .num_kv_heads = 2, .head_dim = 4}),
+      narrow({.batch = 2, .num_kv_heads = 1, .head_dim = 4}),
       wide({.batch = 2, .num_kv_heads = 2, .head_dim = 4, .value_dim = 8}), none;
   for (KVCache<float>* each : {&three, &narrow, &wide, &none}) {
-    EXPECT_THAT(error_of([&] { layer.forward(context, more, *each, right, out.view()); }), HasSubstr("MultiHeadAttention"));
-    EXPECT_THAT(error_of([&] { layer.forward_cross(context, more, *each, right, out.view()); }), HasSubstr("MultiHeadAttention"));
+    EXPECT_THAT(error_of([&] { layer.forward(context, more, *each, right, out.view()); }),
+                HasSubstr("MultiHeadAttention"));
+    EXPECT_THAT(error_of([&] { layer.forward_cross(context, more, *each, right, out.view()); }),
+                HasSubstr("MultiHeadAttention"));
     EXPECT_THAT(error_of([&] { layer.append_memory(context, x, *each); }), HasSubstr("MultiHeadAttention"));
     EXPECT_EQ(each->max_length(), 0);
   }
@@ -203,10 +217,16 @@ TEST(FailedCalls, ACallableThatThrowsLeavesTheCacheAsItWas) {
       KVCache<float> other = cache;
       const State before = state_of(cache);
       AttentionOptions<float> throwing{.mask = seen};
-      if (what == 0) throwing.mask = seen & visible_if([](Index b, Index, Index q, Index) -> bool { return b == 1 && q == 50 ? throw 5 : true; });
-      if (what == 1) throwing.modifier = [](float s, Index b, Index, Index, Index) { return b == 1 ? throw 5 : s; };
-      if (what == 2) throwing.weight_modifier = [](float s, Index b, Index, Index, Index) { return b == 1 ? throw 5 : s; };
-      if (what == 3) throwing.mask = Mask([](Index b, Index, Index, Index) -> bool { return b == 1 ? throw 5 : true; });
+      if (what == 0)
+        throwing.mask = seen & visible_if([](Index b, Index, Index q, Index) -> bool {
+                          return b == 1 && q == 50 ? throw 5 : true;
+                        });
+      if (what == 1)
+        throwing.modifier = [](float s, Index b, Index, Index, Index) { return b == 1 ? throw 5 : s; };
+      if (what == 2)
+        throwing.weight_modifier = [](float s, Index b, Index, Index, Index) { return b == 1 ? throw 5 : s; };
+      if (what == 3)
+        throwing.mask = Mask([](Index b, Index, Index, Index) -> bool { return b == 1 ? throw 5 : true; });
       for (int i = 0; i < 2; ++i) {
         EXPECT_THROW(layer.forward(context, more, cache, throwing, out.view()), int);
         EXPECT_TRUE(state_of(cache) == before) << what;
@@ -219,9 +239,13 @@ TEST(FailedCalls, ACallableThatThrowsLeavesTheCacheAsItWas) {
 
 TEST(FailedCalls, ADecoderThatFailsHalfWayLeavesAllItsCachesAsTheyWere) {
   for (bool norm_first : {false, true}) {
-    Decoder<float> decoder({.block = {.embed_dim = 64, .num_heads = 2, .dim_feedforward = 128, .norm_first = norm_first}, .num_layers = 3, .final_norm = true});
+    Decoder<float> decoder(
+        {.block = {.embed_dim = 64, .num_heads = 2, .dim_feedforward = 128, .norm_first = norm_first},
+         .num_layers = 3,
+         .final_norm = true});
     fill_parameters<float>(decoder);
-    const auto memory = random_tensor<float, 3>({2, 50, 64}, 1), x = random_tensor<float, 3>({2, 50, 64}, 2), more = random_tensor<float, 3>({2, 100, 64}, 3);
+    const auto memory = random_tensor<float, 3>({2, 50, 64}, 1), x = random_tensor<float, 3>({2, 50, 64}, 2),
+               more = random_tensor<float, 3>({2, 100, 64}, 3);
     const AttentionOptions<float> self{.mask = causal(Corner::bottom_right)};
     Context context;
     DecoderCache<float> cache = decoder.make_cache(context, memory, std::vector<Index>{50, 30});
@@ -233,7 +257,8 @@ TEST(FailedCalls, ADecoderThatFailsHalfWayLeavesAllItsCachesAsTheyWere) {
     for (const auto* caches : {&cache.targets, &cache.memory})
       for (const auto& each : *caches) before.push_back(state_of(each));
     int failures = 0;
-    while (fails_at(failures, [&](Context& failing) { decoder.forward(failing, more, cache, self, {}, out.view()); })) {
+    while (fails_at(failures,
+                    [&](Context& failing) { decoder.forward(failing, more, cache, self, {}, out.view()); })) {
       ++failures;
       std::vector<State> after;
       for (const auto* caches : {&cache.targets, &cache.memory})
@@ -246,9 +271,11 @@ TEST(FailedCalls, ADecoderThatFailsHalfWayLeavesAllItsCachesAsTheyWere) {
 
     // A layer whose cache does not fit, behind one whose does.
     cache.targets[1] = KVCache<float>({.batch = 2, .num_kv_heads = 2, .head_dim = 16});
-    EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, self, {}, first.view()); }), HasSubstr("different lengths"));
+    EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, self, {}, first.view()); }),
+                HasSubstr("different lengths"));
     cache.targets[0].clear(), cache.targets[2].clear();
-    EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, self, {}, first.view()); }), HasSubstr("MultiHeadAttention"));
+    EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, self, {}, first.view()); }),
+                HasSubstr("MultiHeadAttention"));
     EXPECT_EQ(cache.targets[0].max_length(), 0);
   }
 }
@@ -257,12 +284,14 @@ TEST(FailedCalls, ABlockThatFailsBehindItsAttentionLeavesItsCacheAsItWas) {
   DecoderBlock<float> block({.embed_dim = 64, .num_heads = 2, .dim_feedforward = 128});
   fill_parameters<float>(block);
   const auto x = random_tensor<float, 3>({1, 100, 64}, 1);
-  KVCache<float> targets({.num_kv_heads = 2, .head_dim = 32}), memory({.num_kv_heads = 2, .head_dim = 32}), wrong({.batch = 2, .num_kv_heads = 2, .head_dim = 32});
+  KVCache<float> targets({.num_kv_heads = 2, .head_dim = 32}), memory({.num_kv_heads = 2, .head_dim = 32}),
+      wrong({.batch = 2, .num_kv_heads = 2, .head_dim = 32});
   Context context;
   Tensor<float, 3> out(x.shape());
   block.multihead_attn().append_memory(context, x, memory);
   EXPECT_NE(error_of([&] { block.forward(context, x, targets, wrong, {}, {}, out.view()); }), "");
-  EXPECT_NE(error_of([&] { block.forward(context, x, targets, memory, {}, {.softcap = -1}, out.view()); }), "");
+  EXPECT_NE(error_of([&] { block.forward(context, x, targets, memory, {}, {.softcap = -1}, out.view()); }),
+            "");
   EXPECT_EQ(targets.max_length(), 0);
 }
 
@@ -281,10 +310,12 @@ TEST(DecoderCaches, OfNoLayersOrWrongSizes) {
   fill_parameters<float>(decoder);
   for (const std::vector<Index>& lengths : std::vector<std::vector<Index>>{{5}, {5, 5, 5}, {5, 6}, {-1, 5}})
     EXPECT_THAT(error_of([&] { decoder.make_cache(context, memory, lengths); }), HasSubstr("Decoder"));
-  EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, {}, {}, out.view()); }), HasSubstr("Decoder: a cache of 0 layers"));
+  EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, {}, {}, out.view()); }),
+              HasSubstr("Decoder: a cache of 0 layers"));
   cache = decoder.make_cache(context, memory);
   cache.memory.pop_back();
-  EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, {}, {}, out.view()); }), HasSubstr("Decoder: a cache of 2 layers, and 1 of a memory"));
+  EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, {}, {}, out.view()); }),
+              HasSubstr("Decoder: a cache of 2 layers, and 1 of a memory"));
   cache = decoder.make_cache(context, memory);
   cache.memory[1] = KVCache<float>({.batch = 3, .num_kv_heads = 2, .head_dim = 8});
   EXPECT_THAT(error_of([&] { cache.reorder(std::vector<Index>{2}); }), HasSubstr("KVCache: sequence 2 of 2"));
@@ -292,24 +323,30 @@ TEST(DecoderCaches, OfNoLayersOrWrongSizes) {
   EXPECT_EQ(cache.memory[0].batch(), 2);
 }
 
-// ---- one tensor or two ---------------------------------------------------------------------------------------------
+// ---- one tensor or two
+// ---------------------------------------------------------------------------------------------
 
 TEST(MultiHeadAttention, KeyAndValueOfOneBufferWithOtherStridesAreTwoTensors) {
   MultiHeadAttention<float> layer({.embed_dim = 8, .num_heads = 2});
   fill_parameters<float>(layer);
   const auto buffer = random_tensor<float, 1>({400}, 1);
-  const auto view = [&](const Shape<3>& strides) { return TensorView<const float, 3>(buffer.data(), {2, 4, 8}, strides); };
+  const auto view = [&](const Shape<3>& strides) {
+    return TensorView<const float, 3>(buffer.data(), {2, 4, 8}, strides);
+  };
   const Shape<3> dense{32, 8, 1}, wide{64, 16, 1}, batches{100, 8, 1};
   for (const Shape<3>& query : {dense, wide, batches})
     for (const Shape<3>& key : {dense, wide, batches})
       for (const Shape<3>& value : {dense, wide, batches}) {
-        if (query == batches || key == batches || value == batches) continue;  // not evenly spaced: refused as rows
+        if (query == batches || key == batches || value == batches)
+          continue;  // not evenly spaced: refused as rows
         const Tensor<float, 3> q(view(query)), k(view(key)), v(view(value));
-        EXPECT_TRUE(same_bits(TensorView<float, 3>(layer(view(query), view(key), view(value)).view()), TensorView<float, 3>(layer(q, k, v).view())));
+        EXPECT_TRUE(same_bits(TensorView<float, 3>(layer(view(query), view(key), view(value)).view()),
+                              TensorView<float, 3>(layer(q, k, v).view())));
       }
 }
 
-// ---- workspace -----------------------------------------------------------------------------------------------------
+// ---- workspace
+// -----------------------------------------------------------------------------------------------------
 
 /// The bytes that were foretold are those that a run takes; measuring leaves caches as they were.
 template <class F>
@@ -337,9 +374,11 @@ TEST(Workspace, OfCallsWithCachesIsExact) {
         cache.append(1, past[1].slice(1, 0, before / 2), past[1].slice(1, 0, before / 2));
         const auto x = random_tensor<float, 3>({2, T, 32}, 2);
         Tensor<float, 3> out(x.shape());
-        const Mask mask = window > 0 ? Mask(sliding_window(window, 0, Corner::bottom_right)) : Mask(causal(Corner::bottom_right));
+        const Mask mask = window > 0 ? Mask(sliding_window(window, 0, Corner::bottom_right))
+                                     : Mask(causal(Corner::bottom_right));
         for (int extra : {0, 1, 2, 3}) {
-          const std::string what = "window " + std::to_string(window) + ", before " + std::to_string(before) + ", T " + std::to_string(T) + ", extra " + std::to_string(extra);
+          const std::string what = "window " + std::to_string(window) + ", before " + std::to_string(before) +
+                                   ", T " + std::to_string(T) + ", extra " + std::to_string(extra);
           check_workspace(what, {&cache}, [&](Context& context) {
             const Index keys = cache.max_length() + T;
             Tensor<float, 3> average({2, T, keys}), log_sum_exp({2, 4, T});
@@ -363,7 +402,8 @@ TEST(Workspace, OfCallsWithCachesIsExact) {
 }
 
 TEST(Workspace, OfLayersWithCachesAndRaggedBatchesIsExact) {
-  Decoder<float> decoder({.block = {.embed_dim = 32, .num_heads = 2, .dim_feedforward = 64}, .num_layers = 2});
+  Decoder<float> decoder(
+      {.block = {.embed_dim = 32, .num_heads = 2, .dim_feedforward = 64}, .num_layers = 2});
   fill_parameters<float>(decoder);
   const auto memory = random_tensor<float, 3>({2, 1600, 32}, 1), x = random_tensor<float, 3>({2, 70, 32}, 2);
   Context once;
@@ -374,16 +414,22 @@ TEST(Workspace, OfLayersWithCachesAndRaggedBatchesIsExact) {
   check_workspace("decoder", {&cache.targets[0], &cache.targets[1], &cache.memory[0]}, [&](Context& context) {
     decoder.forward(context, x, cache, {.mask = causal(Corner::bottom_right)}, {}, out.view());
   });
-  EXPECT_EQ(workspace_bytes(decoder, 2, x.view(), cache, AttentionOptions<float>{.mask = causal(Corner::bottom_right)}, AttentionOptions<float>{}, out.view()),
-            Context::measure(2, [&](Context& context) { decoder.forward(context, x, cache, {.mask = causal(Corner::bottom_right)}, {}, out.view()); }));
+  EXPECT_EQ(workspace_bytes(decoder, 2, x.view(), cache,
+                            AttentionOptions<float>{.mask = causal(Corner::bottom_right)},
+                            AttentionOptions<float>{}, out.view()),
+            Context::measure(2, [&](Context& context) {
+              decoder.forward(context, x, cache, {.mask = causal(Corner::bottom_right)}, {}, out.view());
+            }));
 
   MultiHeadAttention<float> layer({.embed_dim = 32, .num_heads = 2});
   fill_parameters<float>(layer);
   const auto tokens = random_tensor<float, 3>({1, 1800, 32}, 3);
   Tensor<float, 3> to(tokens.shape());
-  for (const std::vector<Index>& offsets : std::vector<std::vector<Index>>{{0, 1800}, {0, 50, 1800}, {0, 3, 3, 900, 1800}})
+  for (const std::vector<Index>& offsets :
+       std::vector<std::vector<Index>>{{0, 1800}, {0, 50, 1800}, {0, 3, 3, 900, 1800}})
     check_workspace("ragged", {}, [&](Context& context) {
-      layer.forward(context, tokens, {.mask = causal(), .query_offsets = offsets, .key_offsets = offsets}, to.view());
+      layer.forward(context, tokens, {.mask = causal(), .query_offsets = offsets, .key_offsets = offsets},
+                    to.view());
     });
 }
 

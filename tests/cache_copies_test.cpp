@@ -1,4 +1,5 @@
-// KVCache: who owns its pages. Copies, forks and moves, in one thread and in several, and what a cache refuses.
+// KVCache: who owns its pages. Copies, forks and moves, in one thread and in several, and what a cache
+// refuses.
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -116,23 +117,29 @@ void check(const Expected& e, const std::string& what) {
     ASSERT_EQ(e.cache.lengths()[static_cast<std::size_t>(b)], length) << what;
     ASSERT_TRUE(window > 0 || first == 0);
     ASSERT_LE(first, length);
-    for (Index t = first; t < length; ++t) ASSERT_EQ(mark_of(e.cache, b, t), marks[static_cast<std::size_t>(t)]) << what << ", sequence " << b << ", token " << t;
-    for (Index i = 0; i * kKeyTile < length; ++i) ASSERT_EQ(e.cache.tables()[b][i] == nullptr, i * kKeyTile < first) << what;
+    for (Index t = first; t < length; ++t)
+      ASSERT_EQ(mark_of(e.cache, b, t), marks[static_cast<std::size_t>(t)])
+          << what << ", sequence " << b << ", token " << t;
+    for (Index i = 0; i * kKeyTile < length; ++i)
+      ASSERT_EQ(e.cache.tables()[b][i] == nullptr, i * kKeyTile < first) << what;
   }
 }
 
 /// Any sequence of calls on several caches that share pages: each holds what went into it.
 void random_calls(Index window, std::uint64_t seed) {
   Random random(seed);
-  const KVCacheOptions options{.batch = 2, .num_kv_heads = 1, .head_dim = 1, .value_dim = 1, .window = window};
+  const KVCacheOptions options{
+      .batch = 2, .num_kv_heads = 1, .head_dim = 1, .value_dim = 1, .window = window};
   std::vector<Expected> all(3);
   for (Expected& e : all) e = {KVCache<float>(options), std::vector<std::vector<double>>(2)};
   double mark = 0;
   for (int step = 0; step < 60; ++step) {
     Expected& e = all[static_cast<std::size_t>(random.integer(0, 2))];
     const Expected& other = all[static_cast<std::size_t>(random.integer(0, 2))];
-    const Index batch = e.cache.batch(), call = random.integer(0, 10), b = batch > 0 ? random.integer(0, batch - 1) : 0;
-    const std::string what = "seed " + std::to_string(seed) + ", step " + std::to_string(step) + ", call " + std::to_string(call);
+    const Index batch = e.cache.batch(), call = random.integer(0, 10),
+                b = batch > 0 ? random.integer(0, batch - 1) : 0;
+    const std::string what =
+        "seed " + std::to_string(seed) + ", step " + std::to_string(step) + ", call " + std::to_string(call);
     if (call == 0) {
       e.cache.reserve(random.integer(0, 300));
     } else if (call == 1) {
@@ -154,7 +161,8 @@ void random_calls(Index window, std::uint64_t seed) {
       e.marks = marks;
     } else if (call == 4 && batch > 0) {
       auto& marks = e.marks[static_cast<std::size_t>(b)];
-      const Index length = random.integer(0, 3) == 0 ? 0 : random.integer(0, static_cast<Index>(marks.size()));
+      const Index length =
+          random.integer(0, 3) == 0 ? 0 : random.integer(0, static_cast<Index>(marks.size()));
       if (e.cache.can_truncate(b, length)) {
         e.cache.truncate(b, length);
         marks.resize(static_cast<std::size_t>(length));
@@ -165,10 +173,12 @@ void random_calls(Index window, std::uint64_t seed) {
     } else if (call <= 7 && batch > 0) {  // one sequence
       const Index tokens = random.integer(0, 1) == 0 ? random.integer(1, 3) : random.integer(1, 250);
       append_marked(e.cache, b, tokens, ++mark);
-      e.marks[static_cast<std::size_t>(b)].insert(e.marks[static_cast<std::size_t>(b)].end(), static_cast<std::size_t>(tokens), mark);
+      e.marks[static_cast<std::size_t>(b)].insert(e.marks[static_cast<std::size_t>(b)].end(),
+                                                  static_cast<std::size_t>(tokens), mark);
     } else {  // all of them
       const Index tokens = random.integer(0, 1) == 0 ? random.integer(1, 3) : random.integer(1, 250);
-      const Tensor<float, 4> key({batch, 1, tokens, 1}, static_cast<float>(++mark)), value({batch, 1, tokens, 1}, static_cast<float>(-mark));
+      const Tensor<float, 4> key({batch, 1, tokens, 1}, static_cast<float>(++mark)),
+          value({batch, 1, tokens, 1}, static_cast<float>(-mark));
       e.cache.append(key, value);
       for (auto& marks : e.marks) marks.insert(marks.end(), static_cast<std::size_t>(tokens), mark);
     }
@@ -182,7 +192,8 @@ TEST(KvCache, AnyCallsOnCachesThatSharePagesKeepThemApart) {
 
 TEST(KvCache, ForksOfOnePrefixAreUsedByAThreadEach) {
   const Index prefix = 150;
-  const auto key = random_tensor<float, 4>({1, 2, 600, 16}, 1), value = random_tensor<float, 4>({1, 2, 600, 16}, 2);
+  const auto key = random_tensor<float, 4>({1, 2, 600, 16}, 1),
+             value = random_tensor<float, 4>({1, 2, 600, 16}, 2);
   KVCache<float> shared({.num_kv_heads = 2, .head_dim = 16});
   shared.reserve(1000);
   shared.append(key.slice(2, 0, prefix), value.slice(2, 0, prefix));
@@ -200,7 +211,8 @@ TEST(KvCache, ForksOfOnePrefixAreUsedByAThreadEach) {
         }
         const KVCache<float> copy = *cache;  // made and dropped while others do the same
         cache->truncate(0, prefix - static_cast<Index>(i) * 20);
-        cache->append(key.slice(2, 0, static_cast<Index>(i) * 20), value.slice(2, 0, static_cast<Index>(i) * 20));
+        cache->append(key.slice(2, 0, static_cast<Index>(i) * 20),
+                      value.slice(2, 0, static_cast<Index>(i) * 20));
       }
     });
   for (std::thread& thread : threads) thread.join();
@@ -225,10 +237,13 @@ TEST(KvCache, TheLastOwnerOfAPageWritesItAfterTheOthersHaveReadIt) {
       for (KVCache<float>& fork : forks) fork = prefix;
     }
     std::vector<std::thread> threads;
-    for (KVCache<float>& fork : forks) threads.emplace_back([&fork, mark = static_cast<double>(&fork - forks.data() + 2)] { append_marked(fork, 0, 3, mark); });
+    for (KVCache<float>& fork : forks)
+      threads.emplace_back(
+          [&fork, mark = static_cast<double>(&fork - forks.data() + 2)] { append_marked(fork, 0, 3, mark); });
     for (std::thread& thread : threads) thread.join();
     for (std::size_t i = 0; i < forks.size(); ++i)
-      for (Index t = 0; t < 63; ++t) ASSERT_EQ(mark_of(forks[i], 0, t), t < 60 ? 1 : static_cast<double>(i + 2));
+      for (Index t = 0; t < 63; ++t)
+        ASSERT_EQ(mark_of(forks[i], 0, t), t < 60 ? 1 : static_cast<double>(i + 2));
   }
 }
 
@@ -253,7 +268,8 @@ TEST(KvCache, AConstCacheIsAttendedToAndCopiedByManyThreads) {
       Context context;
       Tensor<double, 4> wide_out({2, 2, 3, 8});
       for (int i = 0; i < 10; ++i) {
-        scaled_dot_product_attention<float>(context, query, cache, {.mask = causal(Corner::bottom_right)}, to->view());
+        scaled_dot_product_attention<float>(context, query, cache, {.mask = causal(Corner::bottom_right)},
+                                            to->view());
         scaled_dot_product_attention<double>(context, wide_query, wide_cache, {}, wide_out.view());
         KVCache<float> mine = cache;
         append_marked(mine, i % 2, 1, i);
@@ -267,18 +283,19 @@ TEST(KvCache, AConstCacheIsAttendedToAndCopiedByManyThreads) {
 
 TEST(KvCache, SizesThatAreNegativeOrTooLargeAreErrors) {
   constexpr Index kMost = std::numeric_limits<Index>::max();
-  for (const KVCacheOptions& o : std::vector<KVCacheOptions>{{.batch = -1, .head_dim = 4},
-                                                             {.num_kv_heads = -1, .head_dim = 4},
-                                                             {.num_kv_heads = 0, .head_dim = 4},
-                                                             {.head_dim = -4},
-                                                             {.head_dim = 4, .value_dim = -1},
-                                                             {.head_dim = 4, .window = -1},
-                                                             {.batch = kMost, .head_dim = 4},
-                                                             {.num_kv_heads = kMost, .head_dim = 4},
-                                                             {.head_dim = kMost},
-                                                             {.head_dim = 4, .value_dim = kMost},
-                                                             {.head_dim = kMost / 100, .value_dim = kMost / 100},
-                                                             {.num_kv_heads = kMost / 1000, .head_dim = 1000}})
+  for (const KVCacheOptions& o :
+       std::vector<KVCacheOptions>{{.batch = -1, .head_dim = 4},
+                                   {.num_kv_heads = -1, .head_dim = 4},
+                                   {.num_kv_heads = 0, .head_dim = 4},
+                                   {.head_dim = -4},
+                                   {.head_dim = 4, .value_dim = -1},
+                                   {.head_dim = 4, .window = -1},
+                                   {.batch = kMost, .head_dim = 4},
+                                   {.num_kv_heads = kMost, .head_dim = 4},
+                                   {.head_dim = kMost},
+                                   {.head_dim = 4, .value_dim = kMost},
+                                   {.head_dim = kMost / 100, .value_dim = kMost / 100},
+                                   {.num_kv_heads = kMost / 1000, .head_dim = 1000}})
     EXPECT_THAT(error_of([&] { KVCache<float> cache(o); }), HasSubstr("KVCache: batch ")) << o.head_dim;
 
   KVCache<float> cache({.batch = 2, .head_dim = 4});
@@ -303,12 +320,17 @@ TEST(KvCache, SizesThatAreNegativeOrTooLargeAreErrors) {
 TEST(KvCache, ReadsAndTruncationsBeyondWhatIsThereAreErrors) {
   KVCache<float> cache({.batch = 1, .num_kv_heads = 2, .head_dim = 3, .window = 100});
   std::vector<float> three(3), four(4);
-  EXPECT_THAT(error_of([&] { cache.read(0, 0, 0, three, three); }), HasSubstr("KVCache: token 0 of sequence 0"));
+  EXPECT_THAT(error_of([&] { cache.read(0, 0, 0, three, three); }),
+              HasSubstr("KVCache: token 0 of sequence 0"));
   for (int i = 0; i < 5; ++i) append_marked(cache, 0, 100, i);
   ASSERT_EQ(cache.first_token(0), 288);
-  for (Index t : {-1, 0, 287, 500, 10000}) EXPECT_THAT(error_of([&] { cache.read(0, 0, t, three, three); }), HasSubstr("of sequence 0, which has 288 to 499"));
-  for (Index h : {-1, 2}) EXPECT_THAT(error_of([&] { cache.read(0, h, 300, three, three); }), HasSubstr("KVCache: head "));
-  for (Index b : {-1, 1}) EXPECT_THAT(error_of([&] { cache.read(b, 0, 300, three, three); }), HasSubstr("KVCache: sequence "));
+  for (Index t : {-1, 0, 287, 500, 10000})
+    EXPECT_THAT(error_of([&] { cache.read(0, 0, t, three, three); }),
+                HasSubstr("of sequence 0, which has 288 to 499"));
+  for (Index h : {-1, 2})
+    EXPECT_THAT(error_of([&] { cache.read(0, h, 300, three, three); }), HasSubstr("KVCache: head "));
+  for (Index b : {-1, 1})
+    EXPECT_THAT(error_of([&] { cache.read(b, 0, 300, three, three); }), HasSubstr("KVCache: sequence "));
   EXPECT_THAT(error_of([&] { cache.read(0, 0, 300, four, three); }), HasSubstr("read of a key of 4"));
   EXPECT_THAT(error_of([&] { cache.read(0, 0, 300, three, four); }), HasSubstr("a value of 4"));
   cache.read(0, 0, 300, {}, three);
@@ -316,7 +338,9 @@ TEST(KvCache, ReadsAndTruncationsBeyondWhatIsThereAreErrors) {
   EXPECT_EQ(error_of([&] { cache.truncate(0, 501); }), "KVCache: truncate to 501 of 500 tokens");
   EXPECT_EQ(error_of([&] { cache.truncate(0, -1); }), "KVCache: truncate to -1 of 500 tokens");
   for (Index length : {1, 10, 96, 100, 250, 291})
-    EXPECT_THAT(error_of([&] { cache.truncate(0, length); }), HasSubstr("but the window of 100 has let go of those before 192")) << length;
+    EXPECT_THAT(error_of([&] { cache.truncate(0, length); }),
+                HasSubstr("but the window of 100 has let go of those before 192"))
+        << length;
   EXPECT_EQ(cache.length(0), 500);
   cache.truncate(0, 400);  // where the last call began
   append_marked(cache, 0, 1, 8);
@@ -330,12 +354,15 @@ TEST(KvCache, ReadsAndTruncationsBeyondWhatIsThereAreErrors) {
 TEST(KvCache, ForksOfOtherSizesAndBadParentsAreErrors) {
   KVCache<float> cache({.batch = 2, .num_kv_heads = 2, .head_dim = 4, .value_dim = 4, .window = 100});
   append_marked(cache, 1, 30, 3);
-  for (const KVCacheOptions& o : std::vector<KVCacheOptions>{{.batch = 3, .num_kv_heads = 2, .head_dim = 5, .value_dim = 4, .window = 100},
-                                                             {.batch = 3, .num_kv_heads = 1, .head_dim = 4, .value_dim = 4, .window = 100},
-                                                             {.batch = 3, .num_kv_heads = 2, .head_dim = 4, .value_dim = 8, .window = 100},
-                                                             {.batch = 3, .num_kv_heads = 2, .head_dim = 4, .value_dim = 4, .window = 0}})
-    EXPECT_THAT(error_of([&] { cache.fork(KVCache<float>(o), 0); }), HasSubstr("KVCache: fork of another cache"));
-  EXPECT_THAT(error_of([&] { cache.fork(KVCache<float>(), 0); }), HasSubstr("KVCache: fork of another cache"));
+  for (const KVCacheOptions& o : std::vector<KVCacheOptions>{
+           {.batch = 3, .num_kv_heads = 2, .head_dim = 5, .value_dim = 4, .window = 100},
+           {.batch = 3, .num_kv_heads = 1, .head_dim = 4, .value_dim = 4, .window = 100},
+           {.batch = 3, .num_kv_heads = 2, .head_dim = 4, .value_dim = 8, .window = 100},
+           {.batch = 3, .num_kv_heads = 2, .head_dim = 4, .value_dim = 4, .window = 0}})
+    EXPECT_THAT(error_of([&] { cache.fork(KVCache<float>(o), 0); }),
+                HasSubstr("KVCache: fork of another cache"));
+  EXPECT_THAT(error_of([&] { cache.fork(KVCache<float>(), 0); }),
+              HasSubstr("KVCache: fork of another cache"));
   EXPECT_EQ(error_of([&] { cache.fork(2); }), "KVCache: sequence 2 of 2");
   EXPECT_EQ(error_of([&] { cache.fork(-1); }), "KVCache: sequence -1 of 2");
   for (const std::vector<Index>& parents : std::vector<std::vector<Index>>{{0, 2}, {-1}, {1, 0, 5}})
@@ -348,8 +375,10 @@ TEST(KvCache, ForksOfOtherSizesAndBadParentsAreErrors) {
 
 TEST(KvCache, AnAppendOfTheWrongShapeChangesNothing) {
   KVCache<float> cache({.batch = 2, .num_kv_heads = 2, .head_dim = 4});
-  const Tensor<float, 4> right({2, 2, 3, 4}), batch({3, 2, 3, 4}), heads({2, 1, 3, 4}), width({2, 2, 3, 5}), tokens({2, 2, 2, 4});
-  for (const Tensor<float, 4>* wrong : {&batch, &heads, &width}) EXPECT_THAT(error_of([&] { cache.append(*wrong, right); }), HasSubstr("KVCache (key)"));
+  const Tensor<float, 4> right({2, 2, 3, 4}), batch({3, 2, 3, 4}), heads({2, 1, 3, 4}), width({2, 2, 3, 5}),
+      tokens({2, 2, 2, 4});
+  for (const Tensor<float, 4>* wrong : {&batch, &heads, &width})
+    EXPECT_THAT(error_of([&] { cache.append(*wrong, right); }), HasSubstr("KVCache (key)"));
   for (const Tensor<float, 4>* wrong : {&batch, &heads, &width, &tokens})
     EXPECT_THAT(error_of([&] { cache.append(right, *wrong); }), HasSubstr("KVCache (value)"));
   EXPECT_THAT(error_of([&] { cache.append(2, right[0], right[0]); }), HasSubstr("KVCache: sequence 2 of 2"));
@@ -369,7 +398,9 @@ TEST(KvCache, ADefaultCacheHasNoSequences) {
   EXPECT_EQ(error_of([&] { cache.reorder(std::vector<Index>{0}); }), "KVCache: sequence 0 of 0");
   Context context;
   Tensor<float, 4> out({1, 1, 1, 4});
-  EXPECT_THAT(error_of([&] { scaled_dot_product_attention<float>(context, out.view(), cache, {}, out.view()); }), HasSubstr("with a cache"));
+  EXPECT_THAT(
+      error_of([&] { scaled_dot_product_attention<float>(context, out.view(), cache, {}, out.view()); }),
+      HasSubstr("with a cache"));
 }
 
 TEST(KvCache, TablesStayValidWhileOtherSequencesGrow) {
@@ -379,7 +410,8 @@ TEST(KvCache, TablesStayValidWhileOtherSequencesGrow) {
     const Index b = cache.fork(0);
     append_marked(cache, b, 300, i);
     for (Index s = 0; s < cache.batch(); ++s)
-      for (Index page = 0; page * kKeyTile < cache.length(s); ++page) ASSERT_NE(cache.tables()[s][page], nullptr);
+      for (Index page = 0; page * kKeyTile < cache.length(s); ++page)
+        ASSERT_NE(cache.tables()[s][page], nullptr);
   }
   for (Index s = 1; s < cache.batch(); ++s) ASSERT_EQ(mark_of(cache, s, 399), static_cast<double>(s - 1));
 }

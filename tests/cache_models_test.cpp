@@ -1,5 +1,5 @@
-// Models and generation with caches: what is rewound, forked or copied gives the bits of a fresh run, and a call that
-// fails leaves caches that a retry goes on from.
+// Models and generation with caches: what is rewound, forked or copied gives the bits of a fresh run, and a
+// call that fails leaves caches that a retry goes on from.
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -23,8 +23,10 @@ constexpr Index kVocabulary = 40;
 
 /// Two layers, the second with a window if there is one.
 std::shared_ptr<const CausalLM<float>> make_model(Index window = 0, bool learned_positions = false) {
-  CausalBlockOptions block{.embed_dim = 32, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .dim_feedforward = 64};
-  CausalLMOptions o{.vocab_size = kVocabulary, .embed_dim = 32, .max_position_embeddings = 2000, .blocks = {block, block}};
+  CausalBlockOptions block{
+      .embed_dim = 32, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .dim_feedforward = 64};
+  CausalLMOptions o{
+      .vocab_size = kVocabulary, .embed_dim = 32, .max_position_embeddings = 2000, .blocks = {block, block}};
   o.blocks[1].sliding_window = window;
   o.blocks[0].alibi = !learned_positions;
   o.learned_positions = learned_positions;
@@ -36,13 +38,16 @@ std::shared_ptr<const CausalLM<float>> make_model(Index window = 0, bool learned
 
 Ids some_ids(Index n, int seed = 1) {
   Ids ids;
-  for (Index t = 0; t < n; ++t) ids.push_back(static_cast<std::int32_t>((t * t * 7 + t * 3 + seed * 11) % kVocabulary));
+  for (Index t = 0; t < n; ++t)
+    ids.push_back(static_cast<std::int32_t>((t * t * 7 + t * 3 + seed * 11) % kVocabulary));
   return ids;
 }
 /// Logits after ids[begin, end), which the cache takes.
-std::vector<float> run(Context& context, const CausalLM<float>& model, const Ids& ids, std::size_t begin, std::size_t end, CausalCache<float>& cache) {
+std::vector<float> run(Context& context, const CausalLM<float>& model, const Ids& ids, std::size_t begin,
+                       std::size_t end, CausalCache<float>& cache) {
   std::vector<float> logits(kVocabulary);
-  model.forward(context, {ids.data() + begin, {1, static_cast<Index>(end - begin)}}, cache, {logits.data(), {1, 1, kVocabulary}});
+  model.forward(context, {ids.data() + begin, {1, static_cast<Index>(end - begin)}}, cache,
+                {logits.data(), {1, 1, kVocabulary}});
   return logits;
 }
 std::vector<float> fresh(const CausalLM<float>& model, const Ids& ids) {
@@ -70,7 +75,8 @@ bool fails_at(int n, F&& f) {
   return false;
 }
 
-// ---- CausalCache ---------------------------------------------------------------------------------------------------
+// ---- CausalCache
+// ---------------------------------------------------------------------------------------------------
 
 TEST(CausalCache, RewoundForkedOrCopiedGivesTheBitsOfAFreshRun) {
   Context context;
@@ -94,7 +100,8 @@ TEST(CausalCache, RewoundForkedOrCopiedGivesTheBitsOfAFreshRun) {
       theirs.insert(theirs.end(), other.begin() + 100, other.end());
       const auto a = run(context, *model, mine, static_cast<std::size_t>(kept), mine.size(), copied);
       const auto b = run(context, *model, theirs, static_cast<std::size_t>(kept), theirs.size(), forked);
-      const auto c = run(context, *model, mine, static_cast<std::size_t>(kept), static_cast<std::size_t>(kept) + 5, third);
+      const auto c = run(context, *model, mine, static_cast<std::size_t>(kept),
+                         static_cast<std::size_t>(kept) + 5, third);
       EXPECT_EQ(a, fresh(*model, mine)) << window << " " << length;
       EXPECT_EQ(b, fresh(*model, theirs)) << window << " " << length;
       EXPECT_EQ(c, fresh(*model, Ids(mine.begin(), mine.begin() + kept + 5))) << window << " " << length;
@@ -123,11 +130,14 @@ TEST(CausalCache, OfNoLayersOrOfOthersIsAnError) {
   EXPECT_EQ(one.batch(), 1);
   EXPECT_THAT(error_of([&] { model->make_cache(-1); }), HasSubstr("KVCache: batch -1"));
   Context context;
-  EXPECT_THAT(error_of([&] { run(context, *model, some_ids(3), 0, 3, none); }), HasSubstr("CausalLM: a cache of 0 layers"));
+  EXPECT_THAT(error_of([&] { run(context, *model, some_ids(3), 0, 3, none); }),
+              HasSubstr("CausalLM: a cache of 0 layers"));
   CausalCache<float> moved = std::move(one);
-  EXPECT_THAT(error_of([&] { run(context, *model, some_ids(3), 0, 3, one); }), HasSubstr("CausalLM: a cache of 0 layers"));
+  EXPECT_THAT(error_of([&] { run(context, *model, some_ids(3), 0, 3, one); }),
+              HasSubstr("CausalLM: a cache of 0 layers"));
   moved.layers()[1] = KVCache<float>({.batch = 1, .num_kv_heads = 2, .head_dim = 4});
-  EXPECT_THAT(error_of([&] { run(context, *model, some_ids(3), 0, 3, moved); }), HasSubstr("MultiHeadAttention (a cache's"));
+  EXPECT_THAT(error_of([&] { run(context, *model, some_ids(3), 0, 3, moved); }),
+              HasSubstr("MultiHeadAttention (a cache's"));
   EXPECT_EQ(moved.length(0), 0);  // the layer before has given its tokens back
   // a fork that fits the first layer but not the second changes neither
   CausalCache<float> right = model->make_cache(1);
@@ -140,7 +150,8 @@ TEST(CausalLM, AFailedCallKeepsThePiecesThatWereDone) {
   const Ids ids = some_ids(900);
   for (Index window : {0, 100}) {
     const auto model = make_model(window);
-    const std::vector<float> expected = fresh(*model, ids), shorter = fresh(*model, Ids(ids.begin(), ids.begin() + 40));
+    const std::vector<float> expected = fresh(*model, ids),
+                             shorter = fresh(*model, Ids(ids.begin(), ids.begin() + 40));
     int failures = 0;
     std::vector<Index> lengths;
     for (bool failed = true; failed; ++failures) {
@@ -148,7 +159,8 @@ TEST(CausalLM, AFailedCallKeepsThePiecesThatWereDone) {
       Context context;
       EXPECT_EQ(run(context, *model, ids, 0, 40, cache), shorter);
       std::vector<float> logits;
-      failed = fails_at(failures, [&](Context& failing) { logits = run(failing, *model, ids, 40, 900, cache); });
+      failed =
+          fails_at(failures, [&](Context& failing) { logits = run(failing, *model, ids, 40, 900, cache); });
       const Index kept = cache.length(0);
       for (const KVCache<float>& layer : cache.layers()) ASSERT_EQ(layer.length(0), kept);
       if (failed) {
@@ -178,12 +190,14 @@ TEST(CausalLM, WorkspaceIsExactForPromptsInPiecesAndLongPasts) {
           ASSERT_EQ(mine.length(0), static_cast<Index>(past));
           Context context(threads);
           f(context);
-          ASSERT_EQ(context.workspace().peak_bytes(), foretold) << past << " to " << end << ", threads " << threads;
+          ASSERT_EQ(context.workspace().peak_bytes(), foretold)
+              << past << " to " << end << ", threads " << threads;
         }
     }
 }
 
-// ---- generation ----------------------------------------------------------------------------------------------------
+// ---- generation
+// ----------------------------------------------------------------------------------------------------
 
 GenerationOptions greedy(Index tokens) {
   GenerationOptions o{.max_new_tokens = tokens};
@@ -208,10 +222,12 @@ TEST(Generator, ReusedPromptsAndCopiesGiveTheTokensOfAFreshOne) {
       EXPECT_EQ(generator.generate(context, prompt, greedy(20)).ids, expected) << common;
       Ids last = base;
       last.back() = 1;
-      EXPECT_EQ(copy.generate(context, last, greedy(20)).ids, Generator(model).generate(context, last, greedy(20)).ids);
+      EXPECT_EQ(copy.generate(context, last, greedy(20)).ids,
+                Generator(model).generate(context, last, greedy(20)).ids);
       GenerationOptions beams = greedy(8);
       beams.num_beams = 3;
-      EXPECT_EQ(copy.generate(context, prompt, beams).ids, Generator(model).generate(context, prompt, beams).ids);
+      EXPECT_EQ(copy.generate(context, prompt, beams).ids,
+                Generator(model).generate(context, prompt, beams).ids);
       EXPECT_EQ(copy.generate(context, prompt, greedy(20)).ids, expected);
     }
   }
@@ -259,7 +275,10 @@ TEST(Generator, ACallbackThatThrowsLeavesOneThatWorks) {
   for (int at = 0; at < 10; ++at) {
     Generator generator(model);
     int tokens = 0;
-    EXPECT_THROW(generator.generate(context, prompt, greedy(10), [&](Index, std::int32_t) -> bool { return tokens++ == at ? throw 5 : true; }), int);
+    EXPECT_THROW(
+        generator.generate(context, prompt, greedy(10),
+                           [&](Index, std::int32_t) -> bool { return tokens++ == at ? throw 5 : true; }),
+        int);
     EXPECT_EQ(generator.cached().size(), static_cast<std::size_t>(50 + at));
     EXPECT_EQ(generator.generate(context, prompt, greedy(10)).ids, expected);
   }
@@ -275,7 +294,8 @@ TEST(Generator, WithoutAModelIsAnError) {
   EXPECT_EQ(moved.generate(context, some_ids(3), greedy(2)).ids.size(), 2u);
 }
 
-// ---- encoder-decoder -----------------------------------------------------------------------------------------------
+// ---- encoder-decoder
+// -----------------------------------------------------------------------------------------------
 
 TEST(Seq2Seq, AFailedStepLeavesTheCacheAsItWas) {
   Seq2SeqOptions o{.source_vocab_size = kVocabulary, .target_vocab_size = kVocabulary};
@@ -294,16 +314,20 @@ TEST(Seq2Seq, AFailedStepLeavesTheCacheAsItWas) {
   const Tensor<float, 3> expected = model.decode(context, {target.data() + 20, {1, 100}}, other);
   int failures = 0;
   Tensor<float, 3> got;
-  while (fails_at(failures, [&](Context& failing) { got = model.decode(failing, {target.data() + 20, {1, 100}}, cache); })) {
+  while (fails_at(failures, [&](Context& failing) {
+    got = model.decode(failing, {target.data() + 20, {1, 100}}, cache);
+  })) {
     ++failures;
     for (const KVCache<float>& layer : cache.targets) ASSERT_EQ(layer.length(0), 20);
   }
   EXPECT_GT(failures, 5);
-  EXPECT_TRUE(std::equal(got.span().begin(), got.span().end(), expected.span().begin(), expected.span().end()));
+  EXPECT_TRUE(
+      std::equal(got.span().begin(), got.span().end(), expected.span().begin(), expected.span().end()));
   const Ids unknown{kVocabulary};
   EXPECT_NE(error_of([&] { model.decode(context, {unknown.data(), {1, 1}}, cache); }), "");
   EXPECT_EQ(cache.length(), 120);
-  EXPECT_THAT(error_of([&] { model.make_cache(context, states, std::vector<Index>{61}); }), HasSubstr("Decoder: a length of 61"));
+  EXPECT_THAT(error_of([&] { model.make_cache(context, states, std::vector<Index>{61}); }),
+              HasSubstr("Decoder: a length of 61"));
   EXPECT_EQ(error_of([&] {
               Seq2SeqOptions negative = o;
               negative.decoder.num_layers = -1;

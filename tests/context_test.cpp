@@ -1,5 +1,5 @@
-// A context in every hand: callables that throw, executors that do not keep their word, threads that cannot be had, two
-// users at once, moves, and the default context at the end of a thread.
+// A context in every hand: callables that throw, executors that do not keep their word, threads that cannot
+// be had, two users at once, moves, and the default context at the end of a thread.
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -52,7 +52,8 @@ struct Bomb {
       ~Inside() { --n; }
     } in(inside);
     const long call = calls++;
-    if (explodes_at >= 0 && (always ? call >= explodes_at : call == explodes_at)) throw Thrown{static_cast<int>(call)};
+    if (explodes_at >= 0 && (always ? call >= explodes_at : call == explodes_at))
+      throw Thrown{static_cast<int>(call)};
   }
 };
 
@@ -94,9 +95,11 @@ std::vector<float> values(const Tensor<S, 4>& t) {
 template <class S>
 std::vector<Case> attention_cases() {
   struct Data {
-    Tensor<S, 4> q = random_tensor<S, 4>({1, 4, 60, 16}, 1), k = random_tensor<S, 4>({1, 2, 130, 16}, 2), v = random_tensor<S, 4>({1, 2, 130, 16}, 3);
+    Tensor<S, 4> q = random_tensor<S, 4>({1, 4, 60, 16}, 1), k = random_tensor<S, 4>({1, 2, 130, 16}, 2),
+                 v = random_tensor<S, 4>({1, 2, 130, 16}, 3);
     Tensor<S, 4> few = random_tensor<S, 4>({1, 1, 1, 16}, 4);
-    Tensor<S, 4> many_k = random_tensor<S, 4>({1, 1, 3200, 16}, 5), many_v = random_tensor<S, 4>({1, 1, 3200, 16}, 6);
+    Tensor<S, 4> many_k = random_tensor<S, 4>({1, 1, 3200, 16}, 5),
+                 many_v = random_tensor<S, 4>({1, 1, 3200, 16}, 6);
     KVCache<S> cache{{.batch = 1, .num_kv_heads = 2, .head_dim = 16}};
     MultiHeadAttention<S> mha{{.embed_dim = 32, .num_heads = 4}};
     Encoder<S> encoder{{.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2}};
@@ -111,16 +114,26 @@ std::vector<Case> attention_cases() {
     scaled_dot_product_attention<S>(context, data->q, data->k, data->v, options, out.view());
     return values(out);
   };
-  const auto mask = [](Bomb* bomb) { return [bomb](Index, Index, Index i, Index j) { return bomb->tick(), (i + j) % 3 != 0; }; };
-  const auto modifier = [](Bomb* bomb) { return [bomb](S s, Index, Index, Index, Index) { return bomb->tick(), s + S(1); }; };
+  const auto mask = [](Bomb* bomb) {
+    return [bomb](Index, Index, Index i, Index j) { return bomb->tick(), (i + j) % 3 != 0; };
+  };
+  const auto modifier = [](Bomb* bomb) {
+    return [bomb](S s, Index, Index, Index, Index) { return bomb->tick(), s + S(1); };
+  };
   return {
       {"mask", [=](Context& c, Bomb* b) { return attention(c, {.mask = mask(b)}); }},
-      {"mask in an expression", [=](Context& c, Bomb* b) { return attention(c, {.mask = causal(Corner::bottom_right) & Mask(mask(b))}); }},
+      {"mask in an expression",
+       [=](Context& c, Bomb* b) {
+         return attention(c, {.mask = causal(Corner::bottom_right) & Mask(mask(b))});
+       }},
       {"modifier", [=](Context& c, Bomb* b) { return attention(c, {.modifier = modifier(b)}); }},
-      {"weight_modifier", [=](Context& c, Bomb* b) { return attention(c, {.weight_modifier = modifier(b)}); }},
+      {"weight_modifier",
+       [=](Context& c, Bomb* b) { return attention(c, {.weight_modifier = modifier(b)}); }},
       {"dropout's keep",
        [=](Context& c, Bomb* b) {
-         return attention(c, {.weight_modifier = dropout<S>(0.5, [b](Index, Index, Index i, Index j) { return b->tick(), (i + j) % 2 == 0; })});
+         return attention(c, {.weight_modifier = dropout<S>(0.5, [b](Index, Index, Index i, Index j) {
+                                return b->tick(), (i + j) % 2 == 0;
+                              })});
        }},
       {"mask, with scores and weights",
        [=](Context& c, Bomb* b) {
@@ -131,7 +144,8 @@ std::vector<Case> attention_cases() {
       {"mask, few queries and many keys",
        [=](Context& c, Bomb* b) {
          Tensor<S, 4> out({1, 1, 1, 16});
-         scaled_dot_product_attention<S>(c, data->few, data->many_k, data->many_v, {.mask = mask(b)}, out.view());
+         scaled_dot_product_attention<S>(c, data->few, data->many_k, data->many_v, {.mask = mask(b)},
+                                         out.view());
          return values(out);
        }},
       {"mask, over a cache",
@@ -143,7 +157,8 @@ std::vector<Case> attention_cases() {
       {"introspect",
        [=](Context& c, Bomb* b) {
          Tensor<S, 3> entropy({1, 4, 60});
-         introspect<S>(c, data->q, data->k, {.mask = mask(b), .modifier = modifier(b)}, {.entropy = entropy.view()});
+         introspect<S>(c, data->q, data->k, {.mask = mask(b), .modifier = modifier(b)},
+                       {.entropy = entropy.view()});
          return std::vector<float>(entropy.span().begin(), entropy.span().end());
        }},
       {"MultiHeadAttention",
@@ -161,13 +176,14 @@ std::vector<Case> attention_cases() {
   };
 }
 
-/// The call explodes at different moments; each time the exception arrives, nobody is left inside, and the context and
-/// the thread are as they were.
+/// The call explodes at different moments; each time the exception arrives, nobody is left inside, and the
+/// context and the thread are as they were.
 void explode(const Case& c, Context& context) {
   Bomb quiet;
   const std::vector<float> expected = c.run(context, &quiet);
   ASSERT_GT(quiet.calls, 0);
-  const std::pair<long, bool> moments[] = {{0, true}, {quiet.calls / 2, false}, {quiet.calls / 2, true}, {quiet.calls - 1, false}};
+  const std::pair<long, bool> moments[] = {
+      {0, true}, {quiet.calls / 2, false}, {quiet.calls / 2, true}, {quiet.calls - 1, false}};
   for (const auto& [at, always] : moments) {
     SCOPED_TRACE("at " + std::to_string(at) + (always ? " and after" : ""));
     Bomb bomb;
@@ -203,7 +219,8 @@ TEST(ContextExceptions, OfCallablesReachTheCallerOfDoubleAttention) { explode_ev
 
 TEST(ContextExceptions, ArriveOnceAllWorkersHaveLeft) {
   for (const bool own_threads : {false, true}) {
-    Context context(ContextOptions{.threads = 4, .executor = own_threads ? Executor(run_on_threads) : Executor()});
+    Context context(
+        ContextOptions{.threads = 4, .executor = own_threads ? Executor(run_on_threads) : Executor()});
     std::atomic<int> inside{0};
     EXPECT_THROW(context.parallel(4, 4,
                                   [&](Index i, int) {
@@ -219,7 +236,8 @@ TEST(ContextExceptions, ArriveOnceAllWorkersHaveLeft) {
 
 TEST(ContextExceptions, LeaveOutWhatHasNotBegun) {
   for (const bool own_threads : {false, true}) {
-    Context context(ContextOptions{.threads = 2, .executor = own_threads ? Executor(run_on_threads) : Executor()});
+    Context context(
+        ContextOptions{.threads = 2, .executor = own_threads ? Executor(run_on_threads) : Executor()});
     std::atomic<int> calls{0};
     std::atomic<bool> thrown{false};
     EXPECT_THROW(context.parallel(1000, 2,
@@ -245,18 +263,22 @@ TEST(ContextExceptions, OfAnErrorHandlerOnAWorkerToo) {
   error_handler() = [](const char*) { throw Thrown{7}; };
   EXPECT_THROW(context.parallel(100, 2, [&](Index, int) { throw_error("on a worker"); }), Thrown);
   error_handler() = nullptr;
-  EXPECT_EQ(error_of([&] { context.parallel(100, 2, [&](Index, int) { throw_error("on a worker"); }); }), "on a worker");
+  EXPECT_EQ(error_of([&] { context.parallel(100, 2, [&](Index, int) { throw_error("on a worker"); }); }),
+            "on a worker");
 }
 
 TEST(ThreadPool, ThrowsTheFirstExceptionOfItsTasksAndGoesOn) {
   ThreadPool pool(3);
   for (int round = 0; round < 50; ++round) {
     std::atomic<int> inside{0}, calls{0};
-    EXPECT_THROW(pool.run(20, [&](Index i) {
-      ++inside, ++calls;
-      const std::unique_ptr<int, std::function<void(int*)>> leave(new int, [&](int* p) { delete p, --inside; });
-      if (i % 3 == 1) throw Thrown{};
-    }), Thrown);
+    EXPECT_THROW(pool.run(20,
+                          [&](Index i) {
+                            ++inside, ++calls;
+                            const std::unique_ptr<int, std::function<void(int*)>> leave(
+                                new int, [&](int* p) { delete p, --inside; });
+                            if (i % 3 == 1) throw Thrown{};
+                          }),
+                 Thrown);
     EXPECT_EQ(inside, 0);
     calls = 0;
     pool.run(20, [&](Index) { ++calls; });
@@ -266,7 +288,8 @@ TEST(ThreadPool, ThrowsTheFirstExceptionOfItsTasksAndGoesOn) {
 
 TEST(ThreadPool, IsAnErrorWhereItRunsAlready) {
   ThreadPool pool(2);
-  EXPECT_THAT(error_of([&] { pool.run(2, [&](Index) { pool.run(2, [](Index) {}); }); }), HasSubstr("runs already"));
+  EXPECT_THAT(error_of([&] { pool.run(2, [&](Index) { pool.run(2, [](Index) {}); }); }),
+              HasSubstr("runs already"));
   EXPECT_THAT(error_of([&] { pool.run(-1, [](Index) {}); }), HasSubstr("-1 tasks"));
   EXPECT_THAT(error_of([&] { pool.run(Index{1} << 32, [](Index) {}); }), HasSubstr("4294967296 tasks"));
   std::atomic<int> calls{0};
@@ -277,7 +300,9 @@ TEST(ThreadPool, IsAnErrorWhereItRunsAlready) {
 
 // Executors.
 
-Context with_executor(int threads, Executor executor) { return Context(ContextOptions{.threads = threads, .executor = std::move(executor)}); }
+Context with_executor(int threads, Executor executor) {
+  return Context(ContextOptions{.threads = threads, .executor = std::move(executor)});
+}
 
 /// One run of 100 items, each counted. Whatever the executor does, none runs twice.
 std::string run_100(Context& context) {
@@ -296,7 +321,9 @@ std::string run_100(Context& context) {
 }
 
 TEST(Executor, ThatRunsInAnyOrderIsFine) {
-  Context backwards = with_executor(4, [](Index n, FunctionRef<void(Index)> task) { while (n > 0) task(--n); });
+  Context backwards = with_executor(4, [](Index n, FunctionRef<void(Index)> task) {
+    while (n > 0) task(--n);
+  });
   EXPECT_EQ(run_100(backwards), "");
   Context threads = with_executor(4, run_on_threads);
   EXPECT_EQ(run_100(threads), "");
@@ -317,11 +344,13 @@ TEST(Executor, ThatThrowsIsHeardOnceItsTasksAreDone) {
       while (begun < 2) std::this_thread::yield();
       throw Thrown{};
     });
-    EXPECT_THROW(context.parallel(30, 3, [&](Index, int) {
-      ++inside;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      --inside;
-    }), Thrown);
+    EXPECT_THROW(context.parallel(30, 3,
+                                  [&](Index, int) {
+                                    ++inside;
+                                    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                                    --inside;
+                                  }),
+                 Thrown);
     EXPECT_EQ(inside, 0);
     for (std::thread& thread : threads) thread.join();
     threads.clear();
@@ -336,15 +365,24 @@ TEST(Executor, ThatDoesNotKeepItsWordIsAnError) {
   };
   Context none = context_of([](Index, auto) {});
   EXPECT_THAT(run_100(none), HasSubstr("0 of 4 tasks"));
-  Context fewer = context_of([](Index n, auto task) { for (Index i = 1; i < n; ++i) task(i); });
+  Context fewer = context_of([](Index n, auto task) {
+    for (Index i = 1; i < n; ++i) task(i);
+  });
   EXPECT_THAT(run_100(fewer), HasSubstr("3 of 4 tasks"));
-  Context twice = context_of([](Index n, auto task) { for (Index i = 0; i < 2 * n; ++i) task(i / 2); });
+  Context twice = context_of([](Index n, auto task) {
+    for (Index i = 0; i < 2 * n; ++i) task(i / 2);
+  });
   EXPECT_THAT(run_100(twice), HasSubstr("twice"));
-  Context at_once = context_of([](Index n, auto task) { run_on_threads(2 * n, [&](Index i) { task(i / 2); }); });
+  Context at_once =
+      context_of([](Index n, auto task) { run_on_threads(2 * n, [&](Index i) { task(i / 2); }); });
   EXPECT_THAT(run_100(at_once), HasSubstr("twice"));
-  Context others = context_of([](Index n, auto task) { for (Index i = -1; i <= n; ++i) task(i); });
+  Context others = context_of([](Index n, auto task) {
+    for (Index i = -1; i <= n; ++i) task(i);
+  });
   EXPECT_THAT(run_100(others), HasSubstr("not given"));
-  Context one_only = context_of([](Index n, auto task) { for (Index i = 0; i < n; ++i) task(0); });
+  Context one_only = context_of([](Index n, auto task) {
+    for (Index i = 0; i < n; ++i) task(0);
+  });
   EXPECT_THAT(run_100(one_only), HasSubstr("1 of 4 tasks"));
 }
 
@@ -375,7 +413,8 @@ TEST(Executor, ThatReturnsTooEarlyLeavesNoTaskBehind) {
 TEST(Context, ParallelRunsEachItemOnceWhateverTheNumberOfWorkers) {
   for (const int threads : {1, 2, 3}) {
     Context context(threads);
-    for (const int workers : {-1000, -1, 0, 1, 2, 3, 4, 1000, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()})
+    for (const int workers :
+         {-1000, -1, 0, 1, 2, 3, 4, 1000, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()})
       for (const Index items : {Index{-5}, Index{0}, Index{1}, Index{2}, Index{7}, Index{100}}) {
         std::vector<std::atomic<int>> times(100);
         context.parallel(items, workers, [&](Index i, int worker) {
@@ -391,18 +430,22 @@ TEST(Context, ParallelRunsEachItemOnceWhateverTheNumberOfWorkers) {
   }
   // Ranges of workers do not overflow: the first item ends it.
   Context context(3);
-  EXPECT_THROW(context.parallel(std::numeric_limits<Index>::max() / 2, 3, [](Index i, int) {
-    if (i >= 0) throw Thrown{};
-  }), Thrown);
+  EXPECT_THROW(context.parallel(std::numeric_limits<Index>::max() / 2, 3,
+                                [](Index i, int) {
+                                  if (i >= 0) throw Thrown{};
+                                }),
+               Thrown);
 }
 
 TEST(Context, NumbersOfThreadsBeyondReasonAreErrors) {
-  for (const int threads : {0, -1, std::numeric_limits<int>::min(), 4097, 1'000'000'000, std::numeric_limits<int>::max()}) {
+  for (const int threads :
+       {0, -1, std::numeric_limits<int>::min(), 4097, 1'000'000'000, std::numeric_limits<int>::max()}) {
     const std::string expected = "Context: expected 1 to 4096 threads, got " + std::to_string(threads);
     EXPECT_EQ(error_of([&] { Context context(threads); }), expected);
     EXPECT_EQ(error_of([&] { with_executor(threads, run_on_threads); }), expected);
     EXPECT_EQ(error_of([&] { Context::measure(threads, [](Context&) {}); }), expected);
-    EXPECT_THAT(error_of([&] { ThreadPool pool(threads); }), HasSubstr("ThreadPool: expected 1 to 4096 threads"));
+    EXPECT_THAT(error_of([&] { ThreadPool pool(threads); }),
+                HasSubstr("ThreadPool: expected 1 to 4096 threads"));
   }
 }
 
@@ -426,13 +469,17 @@ TEST(Context, NestedCallsRunWithOneThread) {
 
 TEST(Context, NestedCallsAreErrorsWithMoreThreads) {
   for (const bool own_threads : {false, true}) {
-    Context context(ContextOptions{.threads = 2, .executor = own_threads ? Executor(run_on_threads) : Executor()});
+    Context context(
+        ContextOptions{.threads = 2, .executor = own_threads ? Executor(run_on_threads) : Executor()});
     for (const int workers : {1, 2}) {
       EXPECT_THAT(error_of([&] {
-                    context.parallel(4, workers, [&](Index, int) { context.parallel(4, workers, [](Index, int) {}); });
+                    context.parallel(4, workers,
+                                     [&](Index, int) { context.parallel(4, workers, [](Index, int) {}); });
                   }),
                   HasSubstr("in use"));
-      EXPECT_THAT(error_of([&] { context.parallel(4, workers, [&](Index, int) { Frame frame(context.workspace()); }); }),
+      EXPECT_THAT(error_of([&] {
+                    context.parallel(4, workers, [&](Index, int) { Frame frame(context.workspace()); });
+                  }),
                   HasSubstr("in use"));
     }
     // On the worker alone, and on the caller alone.
@@ -673,7 +720,9 @@ TEST(DefaultContext, OutlivesStatics) {
 TEST(DefaultContext, MayBeInsideACallAtTheEnd) {
   EXPECT_EQ(in_child([] {
               const Tensor<float, 4> q({1, 1, 60, 16}, 0.5f);
-              scaled_dot_product_attention(q, q, q, {.mask = [](Index, Index, Index, Index j) { return j == 59 ? (std::exit(0), true) : true; }});
+              scaled_dot_product_attention(q, q, q, {.mask = [](Index, Index, Index, Index j) {
+                                             return j == 59 ? (std::exit(0), true) : true;
+                                           }});
               return 2;
             }),
             0);
@@ -696,7 +745,8 @@ TEST(Context, ThreadsThatCannotBeHadAreAnError) {
                   Context context(500);
                   return 4;
                 } catch (const Error& error) {
-                  if (std::string(error.what()).find("of 500 threads could be had") == std::string::npos) return 5;
+                  if (std::string(error.what()).find("of 500 threads could be had") == std::string::npos)
+                    return 5;
                 }
                 Context two(2);
                 int calls = 0;

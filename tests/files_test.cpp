@@ -1,4 +1,5 @@
-// Files as they come: no folder, no file, a pipe, an empty one; and tokenizers' files that are damaged or made to hurt.
+// Files as they come: no folder, no file, a pipe, an empty one; and tokenizers' files that are damaged or
+// made to hurt.
 #include "support.hpp"
 
 #include <chrono>
@@ -43,20 +44,30 @@ class Folder {
   }
 
  private:
-  fs::path path_ = fs::temp_directory_path() / ("attend_files_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)) + "_" +
-                                                testing::UnitTest::GetInstance()->current_test_info()->name());
+  fs::path path_ =
+      fs::temp_directory_path() / ("attend_files_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)) +
+                                   "_" + testing::UnitTest::GetInstance()->current_test_info()->name());
 };
 
 /// Each reader of a file by its path.
 std::vector<std::pair<std::string, std::function<void(const fs::path&)>>> readers() {
   const auto scratch = std::make_shared<Folder>();
-  const fs::path vocab = scratch->write("v.json", R"({"a":0,"b":1,"ab":2})"), merges = scratch->write("m.txt", "a b\n");
+  const fs::path vocab = scratch->write("v.json", R"({"a":0,"b":1,"ab":2})"),
+                 merges = scratch->write("m.txt", "a b\n");
   return {{"Config", [](const fs::path& p) { attend::Config config(p); }},
           {"read_json", [](const fs::path& p) { attend::read_json(p); }},
           {"SafeTensors", [](const fs::path& p) { attend::SafeTensors file(p); }},
           {"tokenizer.json", [](const fs::path& p) { Tokenizer::open(p); }},
-          {"vocab.json", [=](const fs::path& p) { Tokenizer::from_vocab_and_merges(p, merges); (void)scratch; }},
-          {"merges.txt", [=](const fs::path& p) { Tokenizer::from_vocab_and_merges(vocab, p); (void)scratch; }},
+          {"vocab.json",
+           [=](const fs::path& p) {
+             Tokenizer::from_vocab_and_merges(p, merges);
+             (void)scratch;
+           }},
+          {"merges.txt",
+           [=](const fs::path& p) {
+             Tokenizer::from_vocab_and_merges(vocab, p);
+             (void)scratch;
+           }},
           {"vocab.txt", [](const fs::path& p) { attend::text::WordPiece::from_vocab(p); }},
           {"pieces", [](const fs::path& p) { attend::text::read_sentencepiece(p); }}};
 }
@@ -65,11 +76,13 @@ TEST(Files, AreNamedInTheErrorWhenTheyAreNotThere) {
   const Folder folder;
   for (const auto& [name, read] : readers()) {
     EXPECT_THAT(error_of([&] { read(folder.path() / "absent"); }), HasSubstr("absent")) << name;
-    EXPECT_THAT(error_of([&] { read(folder.path() / "no_folder" / "absent"); }), HasSubstr("no_folder")) << name;
+    EXPECT_THAT(error_of([&] { read(folder.path() / "no_folder" / "absent"); }), HasSubstr("no_folder"))
+        << name;
     EXPECT_THAT(error_of([&] { read(""); }), testing::Not(testing::IsEmpty())) << name;
   }
   EXPECT_THAT(error_of([&] { Tokenizer::open(folder.path()); }), HasSubstr("no tokenizer.json"));
-  EXPECT_THAT(error_of([&] { attend::SafeTensors::open_folder(folder.path() / "no_folder"); }), HasSubstr("no_folder"));
+  EXPECT_THAT(error_of([&] { attend::SafeTensors::open_folder(folder.path() / "no_folder"); }),
+              HasSubstr("no_folder"));
 }
 
 TEST(Files, ThatAreFoldersAreErrors) {
@@ -87,8 +100,12 @@ TEST(Files, ThatArePipesOrDevicesAreErrorsAndNotWaitedFor) {
   const fs::path pipe = folder.path() / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   for (const auto& [name, read] : readers()) {
-    EXPECT_THAT(error_of([&] { read(pipe); }), AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library"))) << name;
-    EXPECT_THAT(error_of([&] { read("/dev/zero"); }), AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library"))) << name;
+    EXPECT_THAT(error_of([&] { read(pipe); }),
+                AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library")))
+        << name;
+    EXPECT_THAT(error_of([&] { read("/dev/zero"); }),
+                AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library")))
+        << name;
   }
 }
 #endif
@@ -127,9 +144,11 @@ TEST(Files, LinesComeWholeWhateverTheirLength) {
 
 TEST(Vocabulary, KeepsTokensOfAnyLengthAndIdsInAnyOrder) {
   Vocabulary vocabulary;
-  std::vector<std::string> tokens{"", "a", std::string("\0", 1), std::string(127, 'b'), std::string(128, 'c'), std::string(20'000, 'd')};
+  std::vector<std::string> tokens{
+      "", "a", std::string("\0", 1), std::string(127, 'b'), std::string(128, 'c'), std::string(20'000, 'd')};
   for (int i = 0; i < 1000; ++i) tokens.push_back("token" + std::to_string(i));
-  for (std::size_t i = tokens.size(); i-- > 0;) vocabulary.add(tokens[i], static_cast<std::int32_t>(3 * i), "here");
+  for (std::size_t i = tokens.size(); i-- > 0;)
+    vocabulary.add(tokens[i], static_cast<std::int32_t>(3 * i), "here");
   EXPECT_EQ(vocabulary.size(), 3 * tokens.size() - 2);
   EXPECT_EQ(vocabulary.longest(), 20'000u);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -139,7 +158,8 @@ TEST(Vocabulary, KeepsTokensOfAnyLengthAndIdsInAnyOrder) {
   }
   EXPECT_FALSE(vocabulary.id("token1000"));
   EXPECT_FALSE(Vocabulary().id(""));
-  for (std::int32_t id : {-1, 1, 100'000, 2147483647}) EXPECT_THAT(error_of([&] { vocabulary.token(id); }), HasSubstr(std::to_string(id)));
+  for (std::int32_t id : {-1, 1, 100'000, 2147483647})
+    EXPECT_THAT(error_of([&] { vocabulary.token(id); }), HasSubstr(std::to_string(id)));
   EXPECT_THAT(error_of([&] { vocabulary.add("a", 7, "here"); }), HasSubstr("here: token \"a\" has two ids"));
   EXPECT_THAT(error_of([&] { vocabulary.add("new", 3, "here"); }), HasSubstr("one id, 3"));
   EXPECT_THAT(error_of([&] { vocabulary.add("new", -3, "here"); }), HasSubstr("-3"));
@@ -162,13 +182,17 @@ TEST(Vocabulary, OfEqualLinesTheLastCountsAndAllHaveTheirText) {
 TEST(Bpe, OfAMergeThatIsThereTwiceTheLaterRankCounts) {
   const Folder folder;
   const fs::path vocab = folder.write("vocab.json", R"({"a":0,"b":1,"c":2,"ab":3,"bc":4})");
-  EXPECT_EQ(Tokenizer::from_vocab_and_merges(vocab, folder.write("1", "a b\nb c\n")).encode("abc"), (Ids{3, 2}));
-  EXPECT_EQ(Tokenizer::from_vocab_and_merges(vocab, folder.write("2", "a b\nb c\na b\n")).encode("abc"), (Ids{0, 4}));
+  EXPECT_EQ(Tokenizer::from_vocab_and_merges(vocab, folder.write("1", "a b\nb c\n")).encode("abc"),
+            (Ids{3, 2}));
+  EXPECT_EQ(Tokenizer::from_vocab_and_merges(vocab, folder.write("2", "a b\nb c\na b\n")).encode("abc"),
+            (Ids{0, 4}));
 }
 
 /// A tokenizer of words a and b, with other parts.
 Tokenizer words(const Json& parts, const Json& added = Json::array()) {
-  Json json = {{"model", {{"type", "WordLevel"}, {"unk_token", "[UNK]"}, {"vocab", {{"a", 0}, {"[UNK]", 1}}}}}, {"added_tokens", added}};
+  Json json = {
+      {"model", {{"type", "WordLevel"}, {"unk_token", "[UNK]"}, {"vocab", {{"a", 0}, {"[UNK]", 1}}}}},
+      {"added_tokens", added}};
   json.update(parts);
   return Tokenizer::from_json(json, "tokenizer.json");
 }
@@ -181,10 +205,16 @@ TEST(Tokenizer, ATextThatItsStepsGrowWithoutEndIsAnError) {
   Json steps = doubled;
   for (int i = 0; i < 36; ++i) steps["normalizers"].push_back(replace("a", "aa"));
   const Json token = {{"id", 2}, {"content", "aaaa"}, {"normalized", true}};
-  EXPECT_THAT(error_of([&] { words({{"normalizer", steps}}, Json::array({token})); }), HasSubstr("grows to more than"));
+  EXPECT_THAT(error_of([&] {
+                words({{"normalizer", steps}}, Json::array({token}));
+              }),
+              HasSubstr("grows to more than"));
   const auto tokenizer = words({{"normalizer", steps}});
   EXPECT_THAT(error_of([&] { tokenizer.encode("a"); }), HasSubstr("grows to more than"));
-  EXPECT_THAT(error_of([&] { words({{"normalizer", replace("a", std::string(100'000, 'b'))}}).encode("a"); }), HasSubstr("grows"));
+  EXPECT_THAT(error_of([&] {
+                words({{"normalizer", replace("a", std::string(100'000, 'b'))}}).encode("a");
+              }),
+              HasSubstr("grows"));
   Json bytes = {{"type", "Sequence"}, {"pretokenizers", Json::array()}};
   for (int i = 0; i < 40; ++i) bytes["pretokenizers"].push_back({{"type", "ByteLevel"}});
   EXPECT_THAT(error_of([&] { words({{"pre_tokenizer", bytes}}).encode("\xC3\xA9"); }), HasSubstr("grows"));
@@ -206,9 +236,11 @@ TEST(Tokenizer, HasAtMost64StepsAndPatternsThatStaySmall) {
   many["normalizers"].push_back({{"type", "NFC"}});
   EXPECT_THAT(error_of([&] { words({{"normalizer", many}}); }), HasSubstr("more than 64 steps"));
   const auto split = [](const std::string& pattern) {
-    return words({{"pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}}}});
+    return words({{"pre_tokenizer",
+                   {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}}}});
   };
-  for (const std::string& pattern : {std::string("(((ab){9}){9}){9}"), std::string(100'000, 'a'), std::string(100'000, '(')})
+  for (const std::string& pattern :
+       {std::string("(((ab){9}){9}){9}"), std::string(100'000, 'a'), std::string(100'000, '(')})
     EXPECT_THAT(error_of([&] { split(pattern); }), HasSubstr("pattern")) << pattern.substr(0, 20);
   EXPECT_THAT(error_of([&] { split("(a+)+$").encode(std::string(5000, 'a') + "b"); }), HasSubstr("gave up"));
 }
@@ -223,13 +255,20 @@ TEST(Tokenizer, WrongTypesInTheFilesOfAFolderAreErrors) {
     fs::remove(folder.path() / name);
     return text;
   };
-  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":{"0":{"content":5}}})"), HasSubstr("'content' expected a string, got 5"));
-  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":{"0":5}})"), HasSubstr("expected an object"));
-  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":{"x":{"content":"y"}}})"), HasSubstr("\"x\" is not an id"));
-  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":[]})"), HasSubstr("expected an object"));
-  EXPECT_THAT(error("tokenizer_config.json", R"({"bos_token":5})"), HasSubstr("'bos_token' expected a string"));
-  EXPECT_THAT(error("tokenizer_config.json", R"({"bos_token":{"content":[]}})"), HasSubstr("'content' expected a string"));
-  EXPECT_THAT(error("tokenizer_config.json", R"({"tokenizer_class":5})"), HasSubstr("'tokenizer_class' expected a string"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":{"0":{"content":5}}})"),
+              HasSubstr("'content' expected a string, got 5"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":{"0":5}})"),
+              HasSubstr("expected an object"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":{"x":{"content":"y"}}})"),
+              HasSubstr("\"x\" is not an id"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"added_tokens_decoder":[]})"),
+              HasSubstr("expected an object"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"bos_token":5})"),
+              HasSubstr("'bos_token' expected a string"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"bos_token":{"content":[]}})"),
+              HasSubstr("'content' expected a string"));
+  EXPECT_THAT(error("tokenizer_config.json", R"({"tokenizer_class":5})"),
+              HasSubstr("'tokenizer_class' expected a string"));
   EXPECT_THAT(error("tokenizer_config.json", "[]"), HasSubstr("expected an object"));
   EXPECT_THAT(error("tokenizer_config.json", std::string(200'000, '[')), HasSubstr("nested more than 64"));
   EXPECT_THAT(error("added_tokens.json", R"({"<x>":"1"})"), HasSubstr("'<x>' expected an integer"));
@@ -240,14 +279,18 @@ TEST(Tokenizer, WrongTypesInTheFilesOfAFolderAreErrors) {
 
 TEST(Tokenizer, TextsOfAnyBytesEncodeAndIdsOfNoTokenAreErrors) {
   Json vocab = Json::object();
-  for (int byte = 0; byte < 256; ++byte) vocab[attend::text::bytes_to_characters(std::string(1, static_cast<char>(byte)))] = byte;
-  const auto tokenizer = Tokenizer::from_json({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}},
-                                               {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-                                               {"decoder", {{"type", "ByteLevel"}}}}, "x");
+  for (int byte = 0; byte < 256; ++byte)
+    vocab[attend::text::bytes_to_characters(std::string(1, static_cast<char>(byte)))] = byte;
+  const auto tokenizer =
+      Tokenizer::from_json({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}},
+                            {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+                            {"decoder", {{"type", "ByteLevel"}}}},
+                           "x");
   EXPECT_TRUE(tokenizer.encode("").empty());
   EXPECT_EQ(tokenizer.decode({}), "");
-  for (const std::string& text : {std::string("\0", 1), std::string("a\0b\0\0", 5), std::string("\xff\xfe"), std::string("\xe4\xbd"), std::string(1'000'000, 'a'),
-                                  std::string(1'000'000, ' '), std::string(300'000, '\0')})
+  for (const std::string& text :
+       {std::string("\0", 1), std::string("a\0b\0\0", 5), std::string("\xff\xfe"), std::string("\xe4\xbd"),
+        std::string(1'000'000, 'a'), std::string(1'000'000, ' '), std::string(300'000, '\0')})
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), attend::text::to_valid_utf8(text)) << text.size();
   for (std::int32_t id : {-1, 256, 2147483647, -2147483647 - 1})
     EXPECT_THAT(error_of([&] { tokenizer.decode(Ids{0, id}); }), HasSubstr(std::to_string(id)));
@@ -259,11 +302,21 @@ TEST(SentencePiece, WhatItsLibraryTakesOnTrustIsChecked) {
     folder.write("x.spm", bytes);
     return error_of([&] { Tokenizer::open(folder.path() / "x.spm"); });
   };
-  // A piece "a\0b"; a number, a length and a map of characters that are cut off; a map whose trie leads out of itself.
+  // A piece "a\0b"; a number, a length and a map of characters that are cut off; a map whose trie leads out
+  // of itself.
   const std::string map("\x04\0\0\0\0\x04\x7f\0x\0", 10);
-  for (const std::string& bytes : {std::string("\x0a\x05\x0a\x03" "a\0b", 7), std::string("\x0a\xff"), std::string("\x0a\x7f" "a"), std::string("\x0b"),
-                                   std::string("\x1a\x04\x12\x02" "ab"), "\x1a\x0c\x12\x0a" + map, std::string("\0", 1), std::string()})
-    EXPECT_THAT(error(bytes), AnyOf(HasSubstr("not a SentencePiece model"), HasSubstr("SentencePiece library")));
+  for (const std::string& bytes : {std::string("\x0a\x05\x0a\x03"
+                                               "a\0b",
+                                               7),
+                                   std::string("\x0a\xff"),
+                                   std::string("\x0a\x7f"
+                                               "a"),
+                                   std::string("\x0b"),
+                                   std::string("\x1a\x04\x12\x02"
+                                               "ab"),
+                                   "\x1a\x0c\x12\x0a" + map, std::string("\0", 1), std::string()})
+    EXPECT_THAT(error(bytes),
+                AnyOf(HasSubstr("not a SentencePiece model"), HasSubstr("SentencePiece library")));
 }
 
 TEST(SafeTensors, FieldsAreEachThereOnce) {
@@ -275,12 +328,16 @@ TEST(SafeTensors, FieldsAreEachThereOnce) {
     return error_of([&] { attend::SafeTensors file(folder.path() / "x.safetensors"); });
   };
   const std::string empty = R"({"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
-  EXPECT_THAT(error(R"({"a":)" + empty + R"(,"b":)" + empty + R"(,"a":)" + empty + "}"), HasSubstr("duplicate name 'a'"));
-  EXPECT_THAT(error(R"({"__metadata__":{},"a":)" + empty + R"(,"__metadata__":{}})"), HasSubstr("duplicate name '__metadata__'"));
-  EXPECT_THAT(error(R"({"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}})"), HasSubstr("duplicate key 'dtype'"));
+  EXPECT_THAT(error(R"({"a":)" + empty + R"(,"b":)" + empty + R"(,"a":)" + empty + "}"),
+              HasSubstr("duplicate name 'a'"));
+  EXPECT_THAT(error(R"({"__metadata__":{},"a":)" + empty + R"(,"__metadata__":{}})"),
+              HasSubstr("duplicate name '__metadata__'"));
+  EXPECT_THAT(error(R"({"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}})"),
+              HasSubstr("duplicate key 'dtype'"));
   std::string axes = "0";
   for (int i = 0; i < 64; ++i) axes += ",0";
-  EXPECT_THAT(error(R"({"a":{"dtype":"U8","shape":[)" + axes + R"(],"data_offsets":[0,0]}})"), HasSubstr("axis number 65"));
+  EXPECT_THAT(error(R"({"a":{"dtype":"U8","shape":[)" + axes + R"(],"data_offsets":[0,0]}})"),
+              HasSubstr("axis number 65"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Callbacks of generation run on the caller's thread and may throw: what comes after is as if the call had not been.
+// Callbacks of generation run on the caller's thread and may throw: what comes after is as if the call had
+// not been.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,8 +31,10 @@ class GenerationCallbacks : public testing::TestWithParam<int> {
  protected:
   GenerationCallbacks() : context_(GetParam()) {}
 
-  /// A call that fails with `broken` options or callback leaves the generator so that `good` gives what a new one gives.
-  void check(std::span<const Ids> prompts, const GenerationOptions& good, const GenerationOptions& broken, const TokenCallback& callback) {
+  /// A call that fails with `broken` options or callback leaves the generator so that `good` gives what a new
+  /// one gives.
+  void check(std::span<const Ids> prompts, const GenerationOptions& good, const GenerationOptions& broken,
+             const TokenCallback& callback) {
     Generator fresh(model_);
     const Ids expected = ids_of(fresh.generate(context_, prompts, good));
     Generator generator(model_);
@@ -49,17 +52,20 @@ class GenerationCallbacks : public testing::TestWithParam<int> {
 
 TEST_P(GenerationCallbacks, ThatThrowLeaveTheConversationUsable) {
   const std::vector<Ids> prompts{random_ids(30, 50), random_ids(25, 50, 2), random_ids(41, 50, 3)};
-  for (GenerationOptions options : {GenerationOptions{.max_new_tokens = 8}, GenerationOptions{.max_new_tokens = 8, .temperature = 1},
-                                    GenerationOptions{.max_new_tokens = 5, .num_beams = 3}}) {
+  for (GenerationOptions options :
+       {GenerationOptions{.max_new_tokens = 8}, GenerationOptions{.max_new_tokens = 8, .temperature = 1},
+        GenerationOptions{.max_new_tokens = 5, .num_beams = 3}}) {
     options.eos_token_ids.emplace();
     for (const std::size_t count : {std::size_t{1}, prompts.size()})
       for (const int at : {0, 3}) {
         int calls = 0;
-        check(std::span(prompts).first(count), options, options, [&](Index, std::int32_t) { return calls++ % 4 == at ? throw Thrown() : true; });
+        check(std::span(prompts).first(count), options, options,
+              [&](Index, std::int32_t) { return calls++ % 4 == at ? throw Thrown() : true; });
       }
     GenerationOptions broken = options;
     int calls = 0;
-    broken.logits_processors = {[&](std::span<const std::int32_t>, std::span<float>) { calls++ % 4 == 3 ? throw Thrown() : void(); }};
+    broken.logits_processors = {
+        [&](std::span<const std::int32_t>, std::span<float>) { calls++ % 4 == 3 ? throw Thrown() : void(); }};
     check(prompts, options, broken, {});
   }
 }
@@ -71,7 +77,8 @@ TEST_P(GenerationCallbacks, ThatThrowLeaveAnEncoderDecoderUsable) {
     GenerationOptions options{.max_new_tokens = 6, .num_beams = beams}, broken = options;
     const Ids expected = generate(context_, model, source, options);
     int calls = 0;
-    broken.logits_processors = {[&](std::span<const std::int32_t>, std::span<float>) { calls++ == 2 ? throw Thrown() : void(); }};
+    broken.logits_processors = {
+        [&](std::span<const std::int32_t>, std::span<float>) { calls++ == 2 ? throw Thrown() : void(); }};
     EXPECT_THROW(generate(context_, model, source, broken), Thrown);
     EXPECT_EQ(generate(context_, model, source, options), expected);
   }
@@ -82,9 +89,12 @@ TEST_P(GenerationCallbacks, MayUseTheContext) {
   Generator generator(model_), other(model_);
   GenerationOptions options{.max_new_tokens = 5};
   const Ids expected = generator.generate(context_, prompt, options).ids;
-  const Ids nested = generator.generate(context_, prompt, options, [&](Index, std::int32_t) {
-    return other.generate(context_, prompt, options).ids == expected;
-  }).ids;
+  const Ids nested = generator
+                         .generate(context_, prompt, options,
+                                   [&](Index, std::int32_t) {
+                                     return other.generate(context_, prompt, options).ids == expected;
+                                   })
+                         .ids;
   EXPECT_EQ(nested, expected);
 }
 

@@ -17,7 +17,8 @@ using attend_test::normal_tensor;
 /// To the bit in float, whose bits are a promise, else nearly.
 template <class Scalar>
 bool same(Scalar a, Scalar b) {
-  return std::is_same_v<Scalar, float> ? a == b : std::abs(a - b) <= 64 * std::numeric_limits<Scalar>::epsilon();
+  return std::is_same_v<Scalar, float> ? a == b
+                                       : std::abs(a - b) <= 64 * std::numeric_limits<Scalar>::epsilon();
 }
 
 /// Everything that introspect gives, against the whole matrix of weights.

@@ -37,8 +37,9 @@ TEST(Json, DuplicateKeysAreErrorsAlsoWhenEscaped) {
 }
 
 TEST(Json, NothingMayFollowTheValue) {
-  for (const std::string& text : {std::string("{}{}"), std::string("{} x"), std::string("{}\0", 3), std::string("{}\0{}", 5),
-                                  std::string("{}\xEF\xBB\xBF"), std::string("[1],")})
+  for (const std::string& text :
+       {std::string("{}{}"), std::string("{} x"), std::string("{}\0", 3), std::string("{}\0{}", 5),
+        std::string("{}\xEF\xBB\xBF"), std::string("[1],")})
     EXPECT_THAT(error_in(text), StartsWith("x.json: byte ")) << text;
   EXPECT_TRUE(parse_json(" {}\r\n\t ", "x").empty());
 }
@@ -51,8 +52,28 @@ TEST(Json, OneByteOrderMarkAtTheBeginIsSkipped) {
 }
 
 TEST(Json, StringsAreUtf8AndNumbersAreInRange) {
-  for (const char* text : {"\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", R"("\ud800")", R"("\udc00")", "\"\n\"", "1e999", "01", "+1", ".5",
-                           "NaN", "Infinity", "'a'", "[1,]", "{\"a\":1,}", "// a\n1", "tru", "", " ", "\"", "{\"a\"", "-"})
+  for (const char* text : {"\"\xff\"",
+                           "\"\xc0\x80\"",
+                           "\"\xed\xa0\x80\"",
+                           R"("\ud800")",
+                           R"("\udc00")",
+                           "\"\n\"",
+                           "1e999",
+                           "01",
+                           "+1",
+                           ".5",
+                           "NaN",
+                           "Infinity",
+                           "'a'",
+                           "[1,]",
+                           "{\"a\":1,}",
+                           "// a\n1",
+                           "tru",
+                           "",
+                           " ",
+                           "\"",
+                           "{\"a\"",
+                           "-"})
     EXPECT_THAT(error_in(text), HasSubstr("x.json: byte ")) << text;
   EXPECT_EQ(parse_json(R"("\ud83d\ude00")", "x").get<std::string>(), "\U0001F600");
 }
@@ -64,16 +85,21 @@ TEST(Json, ErrorsAreOneLine) {
 }
 
 TEST(Json, FieldsOfEveryWrongTypeFailInTheSameWords) {
-  const Json json = parse_json(R"({"text": 5, "list": {"a": 1}, "flag": 1, "size": -1, "large": 2147483648, "huge": 18446744073709551616,
-                                   "real": 1.5, "none": null, "object": [1]})", "x");
+  const Json json = parse_json(
+      R"({"text": 5, "list": {"a": 1}, "flag": 1, "size": -1, "large": 2147483648, "huge": 18446744073709551616,
+                                   "real": 1.5, "none": null, "object": [1]})",
+      "x");
   const JsonObject object(json, "x.json.model");
   const auto error = [&](auto&& read) { return error_of([&] { read(); }); };
   EXPECT_EQ(error([&] { object.string("text"); }), "x.json.model: 'text' expected a string, got 5");
-  EXPECT_EQ(error([&] { object.string("text", "otherwise"); }), "x.json.model: 'text' expected a string, got 5");
+  EXPECT_EQ(error([&] { object.string("text", "otherwise"); }),
+            "x.json.model: 'text' expected a string, got 5");
   EXPECT_EQ(error([&] { object.array("list"); }), "x.json.model: 'list' expected a list, got {\"a\":1}");
-  EXPECT_EQ(error([&] { object.boolean("flag", true); }), "x.json.model: 'flag' expected true or false, got 1");
+  EXPECT_EQ(error([&] { object.boolean("flag", true); }),
+            "x.json.model: 'flag' expected true or false, got 1");
   for (const char* name : {"size", "large", "huge", "real", "list"})
-    EXPECT_THAT(error([&] { object.integer(name); }), HasSubstr(std::string("'") + name + "' expected an integer from 0 to 2^31 - 1, got "));
+    EXPECT_THAT(error([&] { object.integer(name); }),
+                HasSubstr(std::string("'") + name + "' expected an integer from 0 to 2^31 - 1, got "));
   EXPECT_EQ(error([&] { object.at("none"); }), "x.json.model: 'none' is missing");
   EXPECT_EQ(error([&] { object.integer("absent"); }), "x.json.model: 'absent' is missing");
   EXPECT_EQ(error([&] { object.object("object"); }), "x.json.model.object: expected an object, got [1]");
@@ -82,8 +108,10 @@ TEST(Json, FieldsOfEveryWrongTypeFailInTheSameWords) {
   EXPECT_THAT(error([&] { object.allow({"text"}); }), HasSubstr("unknown field 'flag'"));
   const attend::Config config(json, "x.json");
   EXPECT_EQ(error([&] { config.get<std::string>("text"); }), "x.json: 'text' expected a string, got 5");
-  EXPECT_EQ(error([&] { config.object("list").get<bool>("a"); }), "x.json: 'list.a' expected true or false, got 1");
-  EXPECT_EQ(error([&] { config.get<std::vector<int>>("list"); }), "x.json: 'list' expected a list, got {\"a\":1}");
+  EXPECT_EQ(error([&] { config.object("list").get<bool>("a"); }),
+            "x.json: 'list.a' expected true or false, got 1");
+  EXPECT_EQ(error([&] { config.get<std::vector<int>>("list"); }),
+            "x.json: 'list' expected a list, got {\"a\":1}");
 }
 
 TEST(Json, AnErrorDoesNotRepeatAWholeFile) {

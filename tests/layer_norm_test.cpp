@@ -1,4 +1,5 @@
-// LayerNorm of rows far from 0, against the exact result of the same inputs, and to the bit against reference/exact.hpp.
+// LayerNorm of rows far from 0, against the exact result of the same inputs, and to the bit against
+// reference/exact.hpp.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -21,9 +22,12 @@ template <class S>
 struct Layer {
   Norm<S> norm;
   Tensor<S, 1> weight, bias;
-  Layer(Index n, double eps, bool affine = true) : norm({n, eps, NormKind::layer, affine}), weight({n}), bias({n}) {
+  Layer(Index n, double eps, bool affine = true)
+      : norm({n, eps, NormKind::layer, affine}), weight({n}), bias({n}) {
     if (affine) attend_test::fill_parameters<S>(norm, static_cast<std::uint64_t>(n), 1.0);
-    norm.parameters([&](const std::string& name, Parameter<S> p) { p.copy_to(0, n, name == "weight" ? weight.data() : bias.data()); });
+    norm.parameters([&](const std::string& name, Parameter<S> p) {
+      p.copy_to(0, n, name == "weight" ? weight.data() : bias.data());
+    });
   }
 };
 
@@ -36,7 +40,8 @@ struct Exact {
     const Index n = x.size(0);
     long double squares = 0;
     std::vector<long double> distances;  // from the first, which are exact
-    for (Index i = 0; i < n; ++i) distances.push_back(static_cast<long double>(x[i]) - static_cast<long double>(x[0]));
+    for (Index i = 0; i < n; ++i)
+      distances.push_back(static_cast<long double>(x[i]) - static_cast<long double>(x[0]));
     for (long double d : distances) mean += d / static_cast<long double>(n);
     for (long double d : distances) squares += (d - mean) * (d - mean) / static_cast<long double>(n);
     inverse = 1 / std::sqrt(squares + static_cast<long double>(static_cast<S>(eps)));
@@ -59,7 +64,9 @@ double error_of(const Tensor<float, 2>& x, double eps = 1e-5) {
       const double want = static_cast<double>(exact.y[static_cast<std::size_t>(i)]);
       worst = std::max(worst, std::abs(static_cast<double>(y(r, i)) - want) / (2e-6 + 1e-5 * std::abs(want)));
     }
-    EXPECT_NEAR(mean(r), static_cast<double>(exact.mean), 1.2e-7 * std::abs(static_cast<double>(exact.mean)) + 1e-6 / static_cast<double>(exact.inverse));
+    EXPECT_NEAR(
+        mean(r), static_cast<double>(exact.mean),
+        1.2e-7 * std::abs(static_cast<double>(exact.mean)) + 1e-6 / static_cast<double>(exact.inverse));
     EXPECT_NEAR(inverse(r) / static_cast<double>(exact.inverse), 1, 2e-6);
   }
   return worst;
@@ -69,7 +76,8 @@ TEST(LayerNorm, RowsFarFromZeroAreAsExactAsOthers) {
   for (Index n : kSizes)
     for (double offset : kOffsets)
       for (double spread : {1.0, 10.0, 0.05, 0.3}) {
-        const Tensor<float, 2> x = random_tensor<float, 2>({20, n}, static_cast<std::uint64_t>(n), offset - spread, offset + spread);
+        const Tensor<float, 2> x =
+            random_tensor<float, 2>({20, n}, static_cast<std::uint64_t>(n), offset - spread, offset + spread);
         EXPECT_LE(error_of(x), 1) << "n " << n << ", offset " << offset << ", spread " << spread;
       }
 }
@@ -131,19 +139,22 @@ TEST(LayerNorm, BitsAreThoseOfTheReference) {
       for (bool affine : {false, true}) {
         const Layer<float> layer(n, 1e-5, affine);
         const Tensor<float, 2> x = random_tensor<float, 2>({4, n}, 11, offset - 1, offset + 1);
-        const Tensor<float, 2> expected = affine ? reference::exact::layer_norm(x, layer.weight, layer.bias, 1e-5f)
-                                                 : reference::exact::layer_norm(x, {}, {}, 1e-5f);
+        const Tensor<float, 2> expected =
+            affine ? reference::exact::layer_norm(x, layer.weight, layer.bias, 1e-5f)
+                   : reference::exact::layer_norm(x, {}, {}, 1e-5f);
         Tensor<float, 2> y = layer.norm(x);
 #if ATTEND_HAS_KERNELS && defined(__x86_64__)
         if (isa() == Isa::baseline) return;  // SSE2 has no FMA: other bits
 #elif !ATTEND_HAS_KERNELS
         return;
 #endif
-        EXPECT_EQ(std::memcmp(y.data(), expected.data(), static_cast<std::size_t>(y.numel()) * 4), 0) << n << ", " << offset;
+        EXPECT_EQ(std::memcmp(y.data(), expected.data(), static_cast<std::size_t>(y.numel()) * 4), 0)
+            << n << ", " << offset;
         Context context;
         Tensor<float, 2> in_place = x;
         layer.norm.forward(context, in_place, in_place.view());
-        EXPECT_EQ(std::memcmp(in_place.data(), expected.data(), static_cast<std::size_t>(y.numel()) * 4), 0) << n << ", " << offset;
+        EXPECT_EQ(std::memcmp(in_place.data(), expected.data(), static_cast<std::size_t>(y.numel()) * 4), 0)
+            << n << ", " << offset;
       }
 }
 

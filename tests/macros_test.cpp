@@ -1,6 +1,6 @@
-// Headers that are included before attend's define macros of common words: Qt, <complex.h>, <windows.h>, test and
-// assertion libraries. Whoever defined them before the standard library, Eigen or JSON would hurt these as well, so they
-// come first, and what they leave is attend's to bear.
+// Headers that are included before attend's define macros of common words: Qt, <complex.h>, <windows.h>, test
+// and assertion libraries. Whoever defined them before the standard library, Eigen or JSON would hurt these
+// as well, so they come first, and what they leave is attend's to bear.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -47,8 +47,8 @@
 #include <pcre2.h>
 #include <utf8proc.h>
 
-#include <Eigen/Core>
 #include <gtest/gtest.h>
+#include <Eigen/Core>
 #include <nlohmann/json.hpp>
 
 // Qt
@@ -198,7 +198,8 @@ namespace {
 // Templates are looked at again where they are used.
 TEST(Macros, OfOthersDoNotReachTheLibrary) {
   attend::MultiHeadAttention<double> attention({.embed_dim = 6, .num_heads = 2});
-  const attend::Tensor<double, 3> y = attention(attend::Tensor<double, 3>({1, 3, 6}, 1.0), {.mask = attend::causal()});
+  const attend::Tensor<double, 3> y =
+      attention(attend::Tensor<double, 3>({1, 3, 6}, 1.0), {.mask = attend::causal()});
   EXPECT_EQ(y.numel(), 18);
   attend::KVCache<double> cache({.num_kv_heads = 2, .head_dim = 3});
   cache.append(attend::Tensor<double, 4>({1, 2, 5, 3}), attend::Tensor<double, 4>({1, 2, 5, 3}));

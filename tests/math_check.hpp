@@ -20,13 +20,15 @@
 #include <immintrin.h>
 #endif
 
-// Two functions have no entry in the table of kernels: their loops are added here to the regions of dispatch.hpp.
-#define CHECK_MAPS                                                                                           \
-  __attribute__((noinline)) inline void map_exp2(const float* x, float, float* out, int n) {                 \
-    for (int i = 0; i < n; i += 16) store(out + i, exp2(load(x + i)));                                       \
-  }                                                                                                          \
-  __attribute__((noinline)) inline void map_softmax_exp(const float* x, float c, float* out, int n) {        \
-    for (int i = 0; i < n; i += 16) store(out + i, softmax_exp(load(x + i), set1(c), softmax_lowest(set1(c)))); \
+// Two functions have no entry in the table of kernels: their loops are added here to the regions of
+// dispatch.hpp.
+#define CHECK_MAPS                                                                                    \
+  __attribute__((noinline)) inline void map_exp2(const float* x, float, float* out, int n) {          \
+    for (int i = 0; i < n; i += 16) store(out + i, exp2(load(x + i)));                                \
+  }                                                                                                   \
+  __attribute__((noinline)) inline void map_softmax_exp(const float* x, float c, float* out, int n) { \
+    for (int i = 0; i < n; i += 16)                                                                   \
+      store(out + i, softmax_exp(load(x + i), set1(c), softmax_lowest(set1(c))));                     \
   }
 #if ATTEND_HAS_KERNELS
 #if defined(__clang__)
@@ -73,8 +75,8 @@ CHECK_MAPS
 #endif  // ATTEND_HAS_KERNELS
 #undef CHECK_MAPS
 
-// The measuring, and the rest of the file that includes this, means what it says under -ffast-math as well. What
-// the standard library inlines does not: hence is_nan and is_negative.
+// The measuring, and the rest of the file that includes this, means what it says under -ffast-math as well.
+// What the standard library inlines does not: hence is_nan and is_negative.
 #if defined(__clang__)
 #pragma float_control(precise, on, push)
 #elif defined(__GNUC__)
@@ -83,8 +85,8 @@ CHECK_MAPS
 #endif
 namespace check {
 
-/// Subnormals are numbers, though -ffast-math linked a start-up file that flushes them; the library's own calls
-/// set their environment themselves.
+/// Subnormals are numbers, though -ffast-math linked a start-up file that flushes them; the library's own
+/// calls set their environment themselves.
 inline void keep_subnormals() {
 #if defined(__SSE2__)
   _mm_setcsr(_mm_getcsr() & ~0x8040u);  // flush to zero, denormals are zero
@@ -107,8 +109,8 @@ struct Compiled {
 
 struct Function {
   std::string name;
-  float c;                                // softmax_exp's factor; it is checked for y <= 0 alone
-  double (*exact)(double x, double c);    // the definition
+  float c;                              // softmax_exp's factor; it is checked for y <= 0 alone
+  double (*exact)(double x, double c);  // the definition
   float (*one_lane)(float x, float c);
   double lowest, highest;                 // its range
   double ulp, ulp_without_fma;            // a result may be this many ulp off,
@@ -118,13 +120,16 @@ struct Function {
 
 // The definitions, with the limits at -inf.
 inline double exact_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-inline double exact_silu(double x) { return is_infinite(x) ? (is_negative(x) ? -0.0 : x) : x * exact_sigmoid(x); }
+inline double exact_silu(double x) {
+  return is_infinite(x) ? (is_negative(x) ? -0.0 : x) : x * exact_sigmoid(x);
+}
 inline double exact_gelu(double x) {
   return is_infinite(x) ? (is_negative(x) ? -0.0 : x) : 0.5 * x * std::erfc(-x * 0.70710678118654752440);
 }
 inline double exact_gelu_tanh(double x) {
-  return is_infinite(x) ? (is_negative(x) ? -0.0 : x)
-                       : x * exact_sigmoid(1.59576912160573071176 * (x + 0.044715 * x * x * x));  // 2 sqrt(2/pi)
+  return is_infinite(x)
+             ? (is_negative(x) ? -0.0 : x)
+             : x * exact_sigmoid(1.59576912160573071176 * (x + 0.044715 * x * x * x));  // 2 sqrt(2/pi)
 }
 
 inline std::vector<Compiled> compiled(Map baseline, Map avx2, Map avx512) {
@@ -160,7 +165,8 @@ std::vector<Compiled> compiled() {
 }
 
 #if !ATTEND_HAS_KERNELS
-#define CHECK_MAPPED(name) {}
+#define CHECK_MAPPED(name) \
+  {}
 #elif defined(__x86_64__)
 #define CHECK_MAPPED(name) \
   compiled(attend::kernel::baseline::name, attend::kernel::avx2::name, attend::kernel::avx512::name)
@@ -176,26 +182,26 @@ inline std::vector<Function> functions() {
   std::vector<Function> all = {
       {"exp2", 0, [](double x, double) { return std::exp2(x); }, [](float x, float) { return mine::exp2(x); },
        0, inf, 0.9, 1.2, 0, 0, CHECK_MAPPED(map_exp2)},
-      {"exp", 0, [](double x, double) { return std::exp(x); }, [](float x, float) { return mine::exp(x); },
-       0, inf, 0.9, 1.3, 0, 0, compiled<exp>()},
+      {"exp", 0, [](double x, double) { return std::exp(x); }, [](float x, float) { return mine::exp(x); }, 0,
+       inf, 0.9, 1.3, 0, 0, compiled<exp>()},
       {"erf", 0, [](double x, double) { return std::erf(x); }, [](float x, float) { return mine::erf(x); },
        -1, 1, 1.8, 2.1, 0, 0, compiled<erf>()},
       {"tanh", 0, [](double x, double) { return std::tanh(x); }, [](float x, float) { return mine::tanh(x); },
        -1, 1, 1.5, 1.5, 0, 0, compiled<tanh>()},
       {"sigmoid", 0, [](double x, double) { return exact_sigmoid(x); },
        [](float x, float) { return mine::sigmoid(x); }, 0, 1, 2.5, 2.6, 0, 0, compiled<sigmoid>()},
-      {"silu", 0, [](double x, double) { return exact_silu(x); }, [](float x, float) { return mine::silu(x); },
-       -0.3, inf, 3.4, 3.4, 1e-43, 1e-43, compiled<silu>()},
-      {"gelu", 0, [](double x, double) { return exact_gelu(x); }, [](float x, float) { return mine::gelu(x); },
-       -0.2, inf, 4, 4, 5e-8, 6e-8, compiled<gelu>()},
+      {"silu", 0, [](double x, double) { return exact_silu(x); },
+       [](float x, float) { return mine::silu(x); }, -0.3, inf, 3.4, 3.4, 1e-43, 1e-43, compiled<silu>()},
+      {"gelu", 0, [](double x, double) { return exact_gelu(x); },
+       [](float x, float) { return mine::gelu(x); }, -0.2, inf, 4, 4, 5e-8, 6e-8, compiled<gelu>()},
       {"gelu_tanh", 0, [](double x, double) { return exact_gelu_tanh(x); },
        [](float x, float) { return mine::gelu_tanh(x); }, -0.2, inf, 4, 4, 5e-8, 6e-8, compiled<gelu_tanh>()},
   };
   // Factors from a scale of 1 down to an eleventh, and extremes.
   for (float c : {1.44269504f, 0.180336880f, 0.127517432f, 23.0f, 1e-3f})
     all.push_back({"softmax_exp", c, [](double y, double factor) { return std::exp2(y * factor); },
-                   [](float y, float factor) { return mine::softmax_exp(y, factor); }, 0, 1, 2, 3, FLT_MIN, 5e-8,
-                   CHECK_MAPPED(map_softmax_exp)});
+                   [](float y, float factor) { return mine::softmax_exp(y, factor); }, 0, 1, 2, 3, FLT_MIN,
+                   5e-8, CHECK_MAPPED(map_softmax_exp)});
   return all;
 }
 #undef CHECK_MAPPED
@@ -211,11 +217,11 @@ inline double ulps_off(float got, double exact) {
 }
 
 struct Worst {
-  double ulp = 0;            // the largest error in ulp of those above the absolute allowance
-  double absolute = 0;       // the largest absolute error of those above the allowance in ulp
+  double ulp = 0;       // the largest error in ulp of those above the absolute allowance
+  double absolute = 0;  // the largest absolute error of those above the allowance in ulp
   float ulp_at = 0, absolute_at = 0;
-  std::uint64_t wrong = 0;   // results beyond their bound or range, NaN where they should not be
-  std::uint64_t unequal = 0; // results whose bits differ from another ISA's
+  std::uint64_t wrong = 0;    // results beyond their bound or range, NaN where they should not be
+  std::uint64_t unequal = 0;  // results whose bits differ from another ISA's
   float wrong_at = 0, unequal_at = 0;
 
   void merge(const Worst& o) {
@@ -248,11 +254,12 @@ inline void judge(const Function& f, bool fma, float x, float got, double exact,
   if (!in_ulp && !is_nan(absolute) && !is_infinite(absolute) && absolute > worst.absolute)
     worst.absolute = absolute, worst.absolute_at = x;
   const bool sign_kept = exact == 0 || is_negative(got) == is_negative(exact);
-  if (!(forgiven || in_ulp) || !(got >= f.lowest && got <= f.highest) || !sign_kept) ++worst.wrong, worst.wrong_at = x;
+  if (!(forgiven || in_ulp) || !(got >= f.lowest && got <= f.highest) || !sign_kept)
+    ++worst.wrong, worst.wrong_at = x;
 }
 
-/// One error record for FMA machines (every ISA, and every `one_lane_step`-th input in scalar code, must agree
-/// to the bit) and one for the baseline, which on x86 has no FMA.
+/// One error record for FMA machines (every ISA, and every `one_lane_step`-th input in scalar code, must
+/// agree to the bit) and one for the baseline, which on x86 has no FMA.
 struct Report {
   Worst fma, baseline;
 };
@@ -283,7 +290,8 @@ inline void print(const Function& f, const char* machine, const Worst& w) {
   std::printf("%-11s %-5.3g %-8s max %.3f ulp at %a", f.name.c_str(), f.c, machine, w.ulp, w.ulp_at);
   if (w.absolute > 0) std::printf(", %.3g absolute at %a", w.absolute, w.absolute_at);
   if (w.wrong) std::printf(", %llu WRONG as at %a", static_cast<unsigned long long>(w.wrong), w.wrong_at);
-  if (w.unequal) std::printf(", %llu UNEQUAL as at %a", static_cast<unsigned long long>(w.unequal), w.unequal_at);
+  if (w.unequal)
+    std::printf(", %llu UNEQUAL as at %a", static_cast<unsigned long long>(w.unequal), w.unequal_at);
   std::printf("\n");
 }
 

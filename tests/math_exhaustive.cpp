@@ -1,4 +1,5 @@
-// Every float through every elementary function on every ISA of this machine: slow, some minutes per function.
+// Every float through every elementary function on every ISA of this machine: slow, some minutes per
+// function.
 //   math_exhaustive [function ...] [stride]
 // prints the largest errors, which are the bounds stated in kernel/math.inl, and fails beyond them.
 #include <cstdlib>

@@ -54,7 +54,10 @@ TEST(LayerOptions, ThatContradictEachOtherAreErrors) {
              .set_rotary(std::make_shared<const Rotary<float>>(RotaryOptions{.head_dim = 8}));
        }},
       {"CausalBlock: parallel_residual together with post_norms",
-       [] { CausalBlock<float>({.embed_dim = 4, .dim_feedforward = 8, .parallel_residual = true, .post_norms = true}); }},
+       [] {
+         CausalBlock<float>(
+             {.embed_dim = 4, .dim_feedforward = 8, .parallel_residual = true, .post_norms = true});
+       }},
       {"Rotary: rotary_dim 6, but partial_rotary_factor says 4",
        [] { rotary(RopeType::none, [](auto& o) { o.rotary_dim = 6, o.partial_rotary_factor = 0.5; }); }},
       {"Rotary: a factor, but rope_type is none",

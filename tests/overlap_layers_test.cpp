@@ -1,5 +1,5 @@
-// No layer writes where it reads: outputs apart from inputs, residuals and each other, wherever the documentation does not
-// say that they may be one.
+// No layer writes where it reads: outputs apart from inputs, residuals and each other, wherever the
+// documentation does not say that they may be one.
 #include <attend/attend.hpp>
 
 #include "support.hpp"
@@ -29,7 +29,8 @@ void expect_equal(TensorView<const S, Rank> a, TensorView<const S, Rank> b) {
 
 TYPED_TEST(OverlapOfLayers, AttentionOutIsNoInput) {
   using S = TypeParam;
-  Tensor<S, 4> q = random_tensor<S, 4>({B, H, T, D}, 1), k = random_tensor<S, 4>({B, H, T, D}, 2), v = random_tensor<S, 4>({B, H, T, D}, 3);
+  Tensor<S, 4> q = random_tensor<S, 4>({B, H, T, D}, 1), k = random_tensor<S, 4>({B, H, T, D}, 2),
+               v = random_tensor<S, 4>({B, H, T, D}, 3);
   const Tensor<S, 4> before[] = {q, k, v};
   Context context;
   for (Tensor<S, 4>* out : {&q, &k, &v})
@@ -37,10 +38,13 @@ TYPED_TEST(OverlapOfLayers, AttentionOutIsNoInput) {
                 AllOf(HasSubstr("scaled_dot_product_attention"), HasSubstr("out overlaps")));
   Tensor<S, 4> room({B, H, T + 1, D});
   const auto upper = room.slice(2, 0, T), lower = room.slice(2, 1, T + 1);
-  EXPECT_THAT(error_of([&] { scaled_dot_product_attention<S>(context, q, k, upper, {}, lower); }), HasSubstr("out overlaps value"));
-  for (const Shape<4>& strides : {Shape<4>{0, T * D, D, 1}, Shape<4>{H * T * D, 0, D, 1}, Shape<4>{H * T * D, T * D, 0, 1}, Shape<4>{H * T * D, T * D, D - 1, 1}})
+  EXPECT_THAT(error_of([&] { scaled_dot_product_attention<S>(context, q, k, upper, {}, lower); }),
+              HasSubstr("out overlaps value"));
+  for (const Shape<4>& strides : {Shape<4>{0, T * D, D, 1}, Shape<4>{H * T * D, 0, D, 1},
+                                  Shape<4>{H * T * D, T * D, 0, 1}, Shape<4>{H * T * D, T * D, D - 1, 1}})
     EXPECT_THAT(error_of([&] {
-                  scaled_dot_product_attention<S>(context, q, k, v, {}, TensorView<S, 4>(room.data(), {B, H, T, D}, strides));
+                  scaled_dot_product_attention<S>(context, q, k, v, {},
+                                                  TensorView<S, 4>(room.data(), {B, H, T, D}, strides));
                 }),
                 HasSubstr("overlap each other"));
   expect_equal<S, 4>(q, before[0]), expect_equal<S, 4>(k, before[1]), expect_equal<S, 4>(v, before[2]);
@@ -53,8 +57,10 @@ TYPED_TEST(OverlapOfLayers, ColumnsOfOneBufferAreApart) {
   const auto column = [](auto&& tensor, Index c) { return heads(tensor.slice(2, c * E, (c + 1) * E), H); };
   Tensor<S, 4> expected({B, H, T, D}), weights({B, H, T, T});
   Context context;
-  scaled_dot_product_attention<S>(context, column(before, 0), column(before, 1), column(before, 2), {.mask = causal()}, expected.view());
-  scaled_dot_product_attention<S>(context, column(memory, 0), column(memory, 1), column(memory, 2), {.mask = causal(), .weights = weights}, column(memory, 3));
+  scaled_dot_product_attention<S>(context, column(before, 0), column(before, 1), column(before, 2),
+                                  {.mask = causal()}, expected.view());
+  scaled_dot_product_attention<S>(context, column(memory, 0), column(memory, 1), column(memory, 2),
+                                  {.mask = causal(), .weights = weights}, column(memory, 3));
   expect_equal<S, 4>(expected, column(memory, 3));
   expect_equal<S, 3>(before.slice(2, 0, 3 * E), memory.slice(2, 0, 3 * E));
 }
@@ -74,18 +80,25 @@ TYPED_TEST(OverlapOfLayers, WhatAttentionGivesBesideIsApart) {
   EXPECT_THAT(error({.scores = square_in(out)}), HasSubstr("scores overlaps out"));
   EXPECT_THAT(error({.log_sum_exp = lines_in(out)}), HasSubstr("log_sum_exp overlaps out"));
   EXPECT_THAT(error({.weights = square, .scores = square}), HasSubstr("weights overlaps scores"));
-  EXPECT_THAT(error({.log_sum_exp = lines_in(square), .weights = square}), HasSubstr("log_sum_exp overlaps weights"));
-  EXPECT_THAT(error({.weights = TensorView<S, 4>(square.data(), {B, H, T, T}, {T * T, 0, T, 1})}), HasSubstr("overlap each other"));
-  EXPECT_THAT(error({.log_sum_exp = TensorView<S, 3>(square.data(), {B, H, T}, {0, T, 1})}), HasSubstr("overlap each other"));
+  EXPECT_THAT(error({.log_sum_exp = lines_in(square), .weights = square}),
+              HasSubstr("log_sum_exp overlaps weights"));
+  EXPECT_THAT(error({.weights = TensorView<S, 4>(square.data(), {B, H, T, T}, {T * T, 0, T, 1})}),
+              HasSubstr("overlap each other"));
+  EXPECT_THAT(error({.log_sum_exp = TensorView<S, 3>(square.data(), {B, H, T}, {0, T, 1})}),
+              HasSubstr("overlap each other"));
   const std::vector<S> sinks(H, S(1));
   EXPECT_THAT(error_of([&] {
-                scaled_dot_product_attention<S>(context, q, k, q, {.sinks = std::span<const S>(out.data(), H)}, out.view());
+                scaled_dot_product_attention<S>(context, q, k, q,
+                                                {.sinks = std::span<const S>(out.data(), H)}, out.view());
               }),
               HasSubstr("out overlaps sinks"));
   KVCache<S> cache({.batch = B, .num_kv_heads = H, .head_dim = D});
   cache.append(k, k);
-  EXPECT_THAT(error_of([&] { scaled_dot_product_attention<S>(context, out, cache, {}, out.view()); }), HasSubstr("out overlaps query"));
-  EXPECT_THAT(error_of([&] { scaled_dot_product_attention<S>(context, q, cache, {.weights = square_in(out)}, out.view()); }),
+  EXPECT_THAT(error_of([&] { scaled_dot_product_attention<S>(context, out, cache, {}, out.view()); }),
+              HasSubstr("out overlaps query"));
+  EXPECT_THAT(error_of([&] {
+                scaled_dot_product_attention<S>(context, q, cache, {.weights = square_in(out)}, out.view());
+              }),
               HasSubstr("weights overlaps out"));
 }
 
@@ -95,24 +108,37 @@ TYPED_TEST(OverlapOfLayers, OfMultiHeadAttentionAndBlocksToo) {
   DecoderBlock<S> block({.embed_dim = E, .num_heads = H, .dim_feedforward = 20});
   EncoderBlock<S> encoder({.embed_dim = E, .num_heads = H, .dim_feedforward = 20});
   Decoder<S> decoder({.block = {.embed_dim = E, .num_heads = H, .dim_feedforward = 20}, .num_layers = 2});
-  fill_parameters<S>(attention), fill_parameters<S>(block), fill_parameters<S>(encoder), fill_parameters<S>(decoder);
+  fill_parameters<S>(attention), fill_parameters<S>(block), fill_parameters<S>(encoder),
+      fill_parameters<S>(decoder);
   const Tensor<S, 3> x = random_tensor<S, 3>({B, T, E}, 1);
   Tensor<S, 3> out({B, T, E}), average({B, T, T}), memory = random_tensor<S, 3>({B, T, E}, 2);
   Tensor<S, 4> weights({B, H, T, T});
   Context context;
-  EXPECT_THAT(error_of([&] { attention.forward(context, memory, x, x, {}, memory); }), HasSubstr("out overlaps"));
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, memory, x, {}, memory); }), HasSubstr("MultiHeadAttention: out overlaps key"));
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, x, memory, {}, memory); }), HasSubstr("MultiHeadAttention: out overlaps value"));
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, {}, out, {.residual = out}); }), HasSubstr("out overlaps the residual"));
+  EXPECT_THAT(error_of([&] { attention.forward(context, memory, x, x, {}, memory); }),
+              HasSubstr("out overlaps"));
+  EXPECT_THAT(error_of([&] { attention.forward(context, x, memory, x, {}, memory); }),
+              HasSubstr("MultiHeadAttention: out overlaps key"));
+  EXPECT_THAT(error_of([&] { attention.forward(context, x, x, memory, {}, memory); }),
+              HasSubstr("MultiHeadAttention: out overlaps value"));
+  EXPECT_THAT(error_of([&] { attention.forward(context, x, {}, out, {.residual = out}); }),
+              HasSubstr("out overlaps the residual"));
   const TensorView<S, 3> average_in_out(out.data(), {B, T, T}), average_in_weights(weights.data(), {B, T, T});
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, {.average_weights = average_in_out}, out); }), HasSubstr("average_weights overlaps out"));
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, {.weights = weights, .average_weights = average_in_weights}, out); }),
+  EXPECT_THAT(error_of([&] { attention.forward(context, x, {.average_weights = average_in_out}, out); }),
+              HasSubstr("average_weights overlaps out"));
+  EXPECT_THAT(error_of([&] {
+                attention.forward(context, x, {.weights = weights, .average_weights = average_in_weights},
+                                  out);
+              }),
               HasSubstr("weights overlaps average_weights"));
   EXPECT_THAT(error_of([&] { encoder.forward(context, x, {.average_weights = average_in_out}, out); }),
               HasSubstr("EncoderBlock: average_weights overlaps out"));
-  EXPECT_THAT(error_of([&] { block.forward(context, x, memory, {}, {}, memory); }), HasSubstr("DecoderBlock: out overlaps memory"));
-  EXPECT_THAT(error_of([&] { decoder.forward(context, x, memory, {}, {}, memory); }), HasSubstr("Decoder: out overlaps memory"));
-  EXPECT_THAT(error_of([&] { block.forward(context, x, memory, {}, {.average_weights = average_in_out}, out); }), HasSubstr("average_weights overlaps out"));
+  EXPECT_THAT(error_of([&] { block.forward(context, x, memory, {}, {}, memory); }),
+              HasSubstr("DecoderBlock: out overlaps memory"));
+  EXPECT_THAT(error_of([&] { decoder.forward(context, x, memory, {}, {}, memory); }),
+              HasSubstr("Decoder: out overlaps memory"));
+  EXPECT_THAT(
+      error_of([&] { block.forward(context, x, memory, {}, {.average_weights = average_in_out}, out); }),
+      HasSubstr("average_weights overlaps out"));
   Tensor<S, 3> expected({B, T, E});
   block.forward(context, x, memory, {}, {}, expected);
   out = x;
@@ -132,10 +158,14 @@ TYPED_TEST(OverlapOfLayers, ResidualsAndStatistics) {
   const Tensor<S, 3> x = random_tensor<S, 3>({B, T, E}, 1);
   Tensor<S, 3> out({B, T, E}), wide({B, T, 2 * E});
   Context context;
-  EXPECT_THAT(error_of([&] { linear.forward(context, x, out, {.residual = out}); }), HasSubstr("Linear: out overlaps the residual"));
-  EXPECT_THAT(error_of([&] { feed_forward.forward(context, x, out, {.residual = out}); }), HasSubstr("FeedForward: out overlaps the residual"));
-  EXPECT_THAT(error_of([&] { linear.forward(context, x, out, {.residual = wide.slice(2, 0, E - 1)}); }), HasSubstr("Linear (residual): expected [2, 6, 32]"));
-  EXPECT_THAT(error_of([&] { linear.forward(context, x, out, {.residual = x.view().rows()}); }), HasSubstr("Linear (residual): expected [2, 6, 32]"));
+  EXPECT_THAT(error_of([&] { linear.forward(context, x, out, {.residual = out}); }),
+              HasSubstr("Linear: out overlaps the residual"));
+  EXPECT_THAT(error_of([&] { feed_forward.forward(context, x, out, {.residual = out}); }),
+              HasSubstr("FeedForward: out overlaps the residual"));
+  EXPECT_THAT(error_of([&] { linear.forward(context, x, out, {.residual = wide.slice(2, 0, E - 1)}); }),
+              HasSubstr("Linear (residual): expected [2, 6, 32]"));
+  EXPECT_THAT(error_of([&] { linear.forward(context, x, out, {.residual = x.view().rows()}); }),
+              HasSubstr("Linear (residual): expected [2, 6, 32]"));
   linear.forward(context, x, wide.slice(2, 0, E), {.residual = wide.slice(2, E, 2 * E)});
   const TensorView<const S, 3> broadcast(x.data(), {B, T, E}, {0, 0, 1});
   Tensor<S, 3> by_copy({B, T, E});
@@ -146,11 +176,15 @@ TYPED_TEST(OverlapOfLayers, ResidualsAndStatistics) {
   const LayerNorm<S> norm({.normalized_shape = E});
   Tensor<S, 1> mean({B * T}), deviation({B * T});
   const TensorView<S, 1> in_out(out.data() + 3, {B * T});
-  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, in_out); }), HasSubstr("LayerNorm: mean overlaps out"));
-  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, {}, in_out); }), HasSubstr("inverse_deviation overlaps out"));
+  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, in_out); }),
+              HasSubstr("LayerNorm: mean overlaps out"));
+  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, {}, in_out); }),
+              HasSubstr("inverse_deviation overlaps out"));
   EXPECT_THAT(error_of([&] { norm.forward(context, out, by_copy, in_out); }), HasSubstr("mean overlaps x"));
-  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, mean, mean); }), HasSubstr("mean overlaps inverse_deviation"));
-  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, TensorView<S, 1>(mean.data(), {B * T}, {0})); }), HasSubstr("overlap each other"));
+  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, mean, mean); }),
+              HasSubstr("mean overlaps inverse_deviation"));
+  EXPECT_THAT(error_of([&] { norm.forward(context, x, out, TensorView<S, 1>(mean.data(), {B * T}, {0})); }),
+              HasSubstr("overlap each other"));
   norm.forward(context, x, out, mean, deviation);
 }
 
@@ -159,21 +193,28 @@ TYPED_TEST(OverlapOfLayers, RotaryAndIntrospection) {
   Context context;
   Tensor<S, 4> x = random_tensor<S, 4>({B, H, T, D}, 1);
   const Rotary<S> rotary({.head_dim = D});
-  EXPECT_THAT(error_of([&] { rotary.apply(context, TensorView<S, 4>(x.data(), {B, H, T, D}, {H * T * D, 0, D, 1})); }),
+  EXPECT_THAT(error_of([&] {
+                rotary.apply(context, TensorView<S, 4>(x.data(), {B, H, T, D}, {H * T * D, 0, D, 1}));
+              }),
               HasSubstr("overlap each other"));
   const TensorView<const S, 3> angles(x.data(), {1, T, D / 2});
-  EXPECT_THAT(error_of([&] { rotate(context, x.view(), angles, angles); }), HasSubstr("rotate: x overlaps cosine"));
+  EXPECT_THAT(error_of([&] { rotate(context, x.view(), angles, angles); }),
+              HasSubstr("rotate: x overlaps cosine"));
   const Tensor<S, 4> query = x;
   const TensorView<S, 3> in_x(x.data(), {B, H, T});
-  EXPECT_THAT(error_of([&] { introspect(context, x, x, {}, Introspection<S>{.entropy = in_x}); }), HasSubstr("introspect: entropy overlaps query"));
-  EXPECT_THAT(error_of([&] { introspect(context, query, query, {}, Introspection<S>{.key_totals = in_x, .entropy = in_x}); }),
+  EXPECT_THAT(error_of([&] { introspect(context, x, x, {}, Introspection<S>{.entropy = in_x}); }),
+              HasSubstr("introspect: entropy overlaps query"));
+  EXPECT_THAT(error_of([&] {
+                introspect(context, query, query, {}, Introspection<S>{.key_totals = in_x, .entropy = in_x});
+              }),
               HasSubstr("introspect: key_totals overlaps entropy"));
 }
 
 TYPED_TEST(OverlapOfLayers, KeysAndValuesOfOneBufferWithOtherStridesAreTwo) {
   using S = TypeParam;
   const Tensor<S, 1> memory = random_tensor<S, 1>({2000}, 7);
-  const TensorView<const S, 3> key(memory.data(), {1, T, E}, {2 * E * T, E, 1}), value(memory.data(), {1, T, E}, {2 * E * T, 2 * E, 1});
+  const TensorView<const S, 3> key(memory.data(), {1, T, E}, {2 * E * T, E, 1}),
+      value(memory.data(), {1, T, E}, {2 * E * T, 2 * E, 1});
   for (const bool rows_differ : {false, true}) {
     const TensorView<const S, 3> query = rows_differ ? value : key;
     MultiHeadAttention<S> attention({.embed_dim = E, .num_heads = H});

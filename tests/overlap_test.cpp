@@ -1,5 +1,5 @@
-// Views that share elements: exactly found where rows are evenly spaced, an error of every layer that would write where
-// it reads.
+// Views that share elements: exactly found where rows are evenly spaced, an error of every layer that would
+// write where it reads.
 #include <algorithm>
 #include <set>
 
@@ -38,12 +38,14 @@ TEST(Overlap, IsExactForEvenlySpacedRows) {
   for (int round = 0; round < 20000; ++round) {
     const auto draw = [&] {
       const Index stride = round % 2 == 0 ? 12 : random.integer(-14, 14);
-      return TensorView<float, 2>(buffer + 2000 + random.integer(0, 40), {random.integer(0, 5), random.integer(0, 7)}, {stride, 1});
+      return TensorView<float, 2>(buffer + 2000 + random.integer(0, 40),
+                                  {random.integer(0, 5), random.integer(0, 7)}, {stride, 1});
     };
     const TensorView<float, 2> a = draw(), b = draw();
     const bool expected = share(a, b);
-    ASSERT_EQ(detail::overlap(a, b), expected) << to_string(a.shape()) << to_string(a.strides()) << " at " << a.data() - buffer
-                                               << ", " << to_string(b.shape()) << to_string(b.strides()) << " at " << b.data() - buffer;
+    ASSERT_EQ(detail::overlap(a, b), expected)
+        << to_string(a.shape()) << to_string(a.strides()) << " at " << a.data() - buffer << ", "
+        << to_string(b.shape()) << to_string(b.strides()) << " at " << b.data() - buffer;
     ASSERT_EQ(detail::overlap(b, a), expected);
     shared += expected;
     const detail::Layout x(a), y(b);
@@ -96,13 +98,17 @@ TEST(Overlap, NothingIsSharedWithNothing) {
 TEST(Copy, RefusesWhatOverlaps) {
   Tensor<float, 2> t = random_tensor<float, 2>({6, 8});
   const Tensor<float, 2> before = t;
-  EXPECT_THAT(error_of([&] { copy(t.slice(0, 0, 5), t.slice(0, 1, 6)); }), HasSubstr("copy: source and destination overlap"));
+  EXPECT_THAT(error_of([&] { copy(t.slice(0, 0, 5), t.slice(0, 1, 6)); }),
+              HasSubstr("copy: source and destination overlap"));
   EXPECT_THAT(error_of([&] { copy(t.slice(1, 0, 4), t.slice(1, 3, 7)); }), HasSubstr("overlap"));
   const TensorView<float, 2> square(t.data(), {6, 6}, {8, 1});
   EXPECT_THAT(error_of([&] { copy(square, square.transpose(0, 1)); }), HasSubstr("overlap"));
-  EXPECT_THAT(error_of([&] { copy(TensorView<const float, 2>(before), TensorView<float, 2>(t.data(), {6, 8}, {0, 1})); }),
+  EXPECT_THAT(error_of([&] {
+                copy(TensorView<const float, 2>(before), TensorView<float, 2>(t.data(), {6, 8}, {0, 1}));
+              }),
               HasSubstr("overlap each other"));
-  EXPECT_EQ(std::vector<float>(t.span().begin(), t.span().end()), std::vector<float>(before.span().begin(), before.span().end()));
+  EXPECT_EQ(std::vector<float>(t.span().begin(), t.span().end()),
+            std::vector<float>(before.span().begin(), before.span().end()));
   copy(t.view(), t.view());
   copy(t.slice(1, 0, 4), t.slice(1, 4, 8));
   EXPECT_EQ(t(5, 7), before(5, 3));

@@ -290,7 +290,8 @@ double largest_difference(const Tensor<float, 4>& a, const Tensor<double, 4>& b)
   return most;
 }
 
-/// Whether the bits are those of reference/: not without kernels, nor on the baseline of x86-64, which has no FMA.
+/// Whether the bits are those of reference/: not without kernels, nor on the baseline of x86-64, which has no
+/// FMA.
 bool has_exact_bits() {
 #if ATTEND_HAS_KERNELS
   return isa() != Isa::baseline;
@@ -565,13 +566,18 @@ TEST(AttentionProperties, ShortSequencesAmongLongOnesSplitIntoSpansGiveTheSameBi
   Index short_ones = 0;
   for (Index seed = 1; seed <= cases; ++seed) {
     Random random(static_cast<std::uint64_t>(seed) * 0xd1342543de82ef95ull);
-    const Index B = random.integer(1, 3), G = random.integer(1, 2), H = G * random.integer(1, 3), T = random.one_in(2) ? 1 : random.integer(1, 10);
-    const Index D = random.one_in(2) ? 16 : random.integer(1, 20), Dv = random.one_in(2) ? D : random.integer(1, 20);
+    const Index B = random.integer(1, 3), G = random.integer(1, 2), H = G * random.integer(1, 3),
+                T = random.one_in(2) ? 1 : random.integer(1, 10);
+    const Index D = random.one_in(2) ? 16 : random.integer(1, 20),
+                Dv = random.one_in(2) ? D : random.integer(1, 20);
     const Index Tk = random.one_in(4) ? random.integer(1537, 3300) : random.integer(1537, 1800);
     SCOPED_TRACE(seed);
     std::vector<Index> lengths;
     for (Index b = 0; b < B; ++b)
-      lengths.push_back(b == 0 && B > 1 ? Tk : random.one_in(2) ? random.integer(0, 99) : random.one_in(2) ? random.integer(0, 1599) : random.integer(0, Tk));
+      lengths.push_back(b == 0 && B > 1    ? Tk
+                        : random.one_in(2) ? random.integer(0, 99)
+                        : random.one_in(2) ? random.integer(0, 1599)
+                                           : random.integer(0, Tk));
     short_ones += lengths.back() <= kKeyTile;
     Strided q(random, {B, H, T, D}, 1), k(random, {B, G, Tk, D}, 1), v(random, {B, G, Tk, Dv}, 1);
     KVCache<float> cache({.batch = B, .num_kv_heads = G, .head_dim = D, .value_dim = Dv});
@@ -583,10 +589,18 @@ TEST(AttentionProperties, ShortSequencesAmongLongOnesSplitIntoSpansGiveTheSameBi
     Mask mask;
     const Index gone = random.integer(0, Tk - 1);
     switch (random.integer(0, 3)) {
-      case 0: mask = causal(Corner::bottom_right); break;
-      case 1: mask = sliding_window(random.integer(0, 199), 0, Corner::bottom_right); break;
-      case 2: mask = visible_if([gone](Index, Index h, Index i, Index key) { return key >= gone || (key + h + i) % 700 == 3; }); break;
-      default: break;
+      case 0:
+        mask = causal(Corner::bottom_right);
+        break;
+      case 1:
+        mask = sliding_window(random.integer(0, 199), 0, Corner::bottom_right);
+        break;
+      case 2:
+        mask = visible_if(
+            [gone](Index, Index h, Index i, Index key) { return key >= gone || (key + h + i) % 700 == 3; });
+        break;
+      default:
+        break;
     }
     std::vector<float> sinks;
     for (Index h = 0; h < H && seed % 5 == 0; ++h) sinks.push_back(random.normal());
@@ -613,7 +627,9 @@ TEST(AttentionProperties, ShortSequencesAmongLongOnesSplitIntoSpansGiveTheSameBi
       plain.mask = [&](Index b, Index h, Index i, Index key) {
         return key < lengths[static_cast<std::size_t>(b)] && (!mask || bound(b, h, i, key));
       };
-      ASSERT_TRUE(same_bits(out.view(), reference::exact::scaled_dot_product_attention(q.view, k.view, v.view, plain).output.view()));
+      ASSERT_TRUE(same_bits(
+          out.view(),
+          reference::exact::scaled_dot_product_attention(q.view, k.view, v.view, plain).output.view()));
     }
     for (Context* context : {&one, &two, &three, &eight})
       for (bool extras : {false, true}) {

@@ -1,5 +1,5 @@
-// Every layer reads and writes its rows where they lie: broadcast, strided, backwards, with an offset; as it does those of
-// contiguous tensors, bit by bit, and touches nothing between them.
+// Every layer reads and writes its rows where they lie: broadcast, strided, backwards, with an offset; as it
+// does those of contiguous tensors, bit by bit, and touches nothing between them.
 #include <functional>
 #include <map>
 #include <memory>
@@ -20,10 +20,12 @@ using testing::HasSubstr;
 
 constexpr Index B = 2, T = 5, E = 32, kWide = 48;
 
-// What a user writes compiles, for tensors and views, mutable and const, of any rank, and forward is no template.
+// What a user writes compiles, for tensors and views, mutable and const, of any rank, and forward is no
+// template.
 template <class Layer>
-concept TakesRows = requires(const Layer& layer, Context& context, Tensor<float, 2>& tensor, const Tensor<float, 3>& constant,
-                             Tensor<float, 3>& out, TensorView<float, 1> view, TensorView<const float, 4> deep,
+concept TakesRows = requires(const Layer& layer, Context& context, Tensor<float, 2>& tensor,
+                             const Tensor<float, 3>& constant, Tensor<float, 3>& out,
+                             TensorView<float, 1> view, TensorView<const float, 4> deep,
                              TensorView<float, 4> deep_out) {
   layer.forward(context, tensor, tensor);
   layer.forward(context, constant, out);
@@ -33,10 +35,12 @@ concept TakesRows = requires(const Layer& layer, Context& context, Tensor<float,
   layer(constant);
   layer(view);
 };
-static_assert(TakesRows<Linear<float>> && TakesRows<FeedForward<float>> && TakesRows<Norm<float>> && TakesRows<RMSNorm<float>>);
+static_assert(TakesRows<Linear<float>> && TakesRows<FeedForward<float>> && TakesRows<Norm<float>> &&
+              TakesRows<RMSNorm<float>>);
 static_assert(!TakesRows<Linear<double>>);
-[[maybe_unused]] void (Linear<float>::*const kNoTemplate)(Context&, const Rows<const float>&, const Rows<float>&,
-                                                          const Epilogue<float>&) const = &Linear<float>::forward;
+[[maybe_unused]] void (Linear<float>::*const kNoTemplate)(Context&, const Rows<const float>&,
+                                                          const Rows<float>&, const Epilogue<float>&) const =
+    &Linear<float>::forward;
 
 template <class S>
 using Run = std::function<void(Context&, TensorView<const S, 3>, TensorView<S, 3>)>;
@@ -56,15 +60,20 @@ std::shared_ptr<Layer> filled(Layer layer) {
 template <class S>
 std::map<std::string, Case<S>> cases() {
   std::map<std::string, Case<S>> all;
-  const auto add = [&](const std::string& name, Index width, Run<S> run) { all[name] = {width, std::move(run)}; };
+  const auto add = [&](const std::string& name, Index width, Run<S> run) {
+    all[name] = {width, std::move(run)};
+  };
   const auto linear = filled<S>(Linear<S>({.in_features = E, .out_features = kWide}));
   add("Linear", kWide, [=](Context& c, auto x, auto out) { linear->forward(c, x, out); });
   const auto square = filled<S>(Linear<S>({.in_features = E, .out_features = E}));
-  add("Linear with a residual", E,
-      [=](Context& c, auto x, auto out) { square->forward(c, x, out, {.activation = Activation::gelu, .residual = x}); });
+  add("Linear with a residual", E, [=](Context& c, auto x, auto out) {
+    square->forward(c, x, out, {.activation = Activation::gelu, .residual = x});
+  });
   for (const bool gated : {false, true}) {
-    const auto layer = filled<S>(FeedForward<S>({.embed_dim = E, .dim_feedforward = 40, .activation = Activation::silu, .gated = gated}));
-    add(gated ? "FeedForward, gated" : "FeedForward", E, [=](Context& c, auto x, auto out) { layer->forward(c, x, out); });
+    const auto layer = filled<S>(FeedForward<S>(
+        {.embed_dim = E, .dim_feedforward = 40, .activation = Activation::silu, .gated = gated}));
+    add(gated ? "FeedForward, gated" : "FeedForward", E,
+        [=](Context& c, auto x, auto out) { layer->forward(c, x, out); });
   }
   const auto layer_norm = filled<S>(LayerNorm<S>({.normalized_shape = E}));
   add("LayerNorm", E, [=](Context& c, auto x, auto out) { layer_norm->forward(c, x, out); });
@@ -74,8 +83,10 @@ std::map<std::string, Case<S>> cases() {
   add("softmax", E, [](Context& c, auto x, auto out) { softmax(c, x, -1, out); });
   add("log_softmax of axis 1", E, [](Context& c, auto x, auto out) { log_softmax(c, x, 1, out); });
   const auto attention = filled<S>(MultiHeadAttention<S>({.embed_dim = E, .num_heads = 4}));
-  add("MultiHeadAttention", E, [=](Context& c, auto x, auto out) { attention->forward(c, x, {.mask = causal()}, out); });
-  add("MultiHeadAttention, cross", E, [=](Context& c, auto x, auto out) { attention->forward(c, x, x.slice(0, 0, B), x, {}, out); });
+  add("MultiHeadAttention", E,
+      [=](Context& c, auto x, auto out) { attention->forward(c, x, {.mask = causal()}, out); });
+  add("MultiHeadAttention, cross", E,
+      [=](Context& c, auto x, auto out) { attention->forward(c, x, x.slice(0, 0, B), x, {}, out); });
   add("MultiHeadAttention with a cache", E, [=](Context& c, auto x, auto out) {
     KVCache<S> cache({.batch = B, .num_kv_heads = 4, .head_dim = E / 4});
     attention->forward(c, x, cache, {.mask = causal(Corner::bottom_right)}, out);
@@ -85,14 +96,21 @@ std::map<std::string, Case<S>> cases() {
   });
   for (const bool norm_first : {false, true}) {
     const std::string order = norm_first ? ", norm first" : "";
-    const auto encoder = filled<S>(EncoderBlock<S>({.embed_dim = E, .num_heads = 4, .dim_feedforward = 40, .norm_first = norm_first}));
+    const auto encoder = filled<S>(
+        EncoderBlock<S>({.embed_dim = E, .num_heads = 4, .dim_feedforward = 40, .norm_first = norm_first}));
     add("EncoderBlock" + order, E, [=](Context& c, auto x, auto out) { encoder->forward(c, x, {}, out); });
-    const auto decoder = filled<S>(DecoderBlock<S>({.embed_dim = E, .num_heads = 4, .dim_feedforward = 40, .norm_first = norm_first}));
-    add("DecoderBlock" + order, E, [=](Context& c, auto x, auto out) { decoder->forward(c, x, x, {}, {}, out); });
+    const auto decoder = filled<S>(
+        DecoderBlock<S>({.embed_dim = E, .num_heads = 4, .dim_feedforward = 40, .norm_first = norm_first}));
+    add("DecoderBlock" + order, E,
+        [=](Context& c, auto x, auto out) { decoder->forward(c, x, x, {}, {}, out); });
   }
-  const auto encoder = filled<S>(Encoder<S>({.block = {.embed_dim = E, .num_heads = 4, .dim_feedforward = 40}, .num_layers = 2, .final_norm = true}));
+  const auto encoder = filled<S>(Encoder<S>({.block = {.embed_dim = E, .num_heads = 4, .dim_feedforward = 40},
+                                             .num_layers = 2,
+                                             .final_norm = true}));
   add("Encoder", E, [=](Context& c, auto x, auto out) { encoder->forward(c, x, {}, out); });
-  const auto decoder = filled<S>(Decoder<S>({.block = {.embed_dim = E, .num_heads = 4, .dim_feedforward = 40}, .num_layers = 2, .final_norm = true}));
+  const auto decoder = filled<S>(Decoder<S>({.block = {.embed_dim = E, .num_heads = 4, .dim_feedforward = 40},
+                                             .num_layers = 2,
+                                             .final_norm = true}));
   add("Decoder", E, [=](Context& c, auto x, auto out) { decoder->forward(c, x, x, {}, {}, out); });
   const auto embedding = filled<S>(Embedding<S>({.num_embeddings = 9, .embedding_dim = E}));
   add("Embedding", E, [=](Context& c, TensorView<const S, 3>, TensorView<S, 3> out) {
@@ -124,8 +142,8 @@ TYPED_TEST(RowLayers, ReadViewsAsTheirCopies) {
     Index offset;
     Shape<3> strides;
   };
-  const Layout layouts[] = {{0, {T * E, E, 1}},    {3, {T * 50, 50, 1}}, {7, {0, 0, 1}},
-                            {1, {T * 3, 3, 1}},    {1900, {-T * 64, -64, 1}}, {1000, {-T, -1, 1}}};
+  const Layout layouts[] = {{0, {T * E, E, 1}}, {3, {T * 50, 50, 1}},      {7, {0, 0, 1}},
+                            {1, {T * 3, 3, 1}}, {1900, {-T * 64, -64, 1}}, {1000, {-T, -1, 1}}};
   for (const auto& each : cases<S>())
     for (const Layout& layout : layouts) {
       const std::string& name = each.first;
@@ -151,7 +169,8 @@ TYPED_TEST(RowLayers, WriteTheirRowsAndNothingBetweenThem) {
       SCOPED_TRACE(name + " to rows " + std::to_string(stride) + " apart");
       Tensor<S, 3> expected({B, T, c.width});
       Tensor<S, 1> memory({700}, S(77));
-      const TensorView<S, 3> out(memory.data() + (stride > 0 ? 5 : 600), {B, T, c.width}, {T * stride, stride, 1});
+      const TensorView<S, 3> out(memory.data() + (stride > 0 ? 5 : 600), {B, T, c.width},
+                                 {T * stride, stride, 1});
       Context context;
       c.run(context, x, expected);
       c.run(context, x, out);
@@ -162,7 +181,9 @@ TYPED_TEST(RowLayers, WriteTheirRowsAndNothingBetweenThem) {
 }
 
 /// Layers that take any strides are asked for none of this.
-bool takes_any_strides(const std::string& name) { return name.find("softmax") != std::string::npos || name.find("scaled_dot") == 0; }
+bool takes_any_strides(const std::string& name) {
+  return name.find("softmax") != std::string::npos || name.find("scaled_dot") == 0;
+}
 
 TYPED_TEST(RowLayers, RefuseRowsThatAreNotEvenlySpaced) {
   using S = TypeParam;
@@ -174,12 +195,22 @@ TYPED_TEST(RowLayers, RefuseRowsThatAreNotEvenlySpaced) {
     SCOPED_TRACE(name);
     Context context;
     Tensor<S, 3> out({B, T, c.width}), steps({B, 2 * T, c.width});
-    const auto says_how_to_copy = AllOf(HasSubstr("evenly spaced"), HasSubstr("attend::copy"), HasSubstr(name.substr(0, name.find_first_of(", "))));
+    const auto says_how_to_copy = AllOf(HasSubstr("evenly spaced"), HasSubstr("attend::copy"),
+                                        HasSubstr(name.substr(0, name.find_first_of(", "))));
     if (name != "Embedding") {
-      EXPECT_THAT(error_of([&] { c.run(context, time_major.view().transpose(0, 1), out); }), says_how_to_copy);
-      EXPECT_THAT(error_of([&] { c.run(context, TensorView<const S, 3>(x.data(), {B, T, E}, {E, 0, 1}), out); }), says_how_to_copy);
-      EXPECT_THAT(error_of([&] { c.run(context, TensorView<const S, 3>(x.data(), {B, T, E}, {0, E, 1}), out); }), says_how_to_copy);
-      EXPECT_THAT(error_of([&] { c.run(context, TensorView<const S, 3>(x.data(), {B, T, E}, {T * E / 2, E / 2, 2}), out); }),
+      EXPECT_THAT(error_of([&] { c.run(context, time_major.view().transpose(0, 1), out); }),
+                  says_how_to_copy);
+      EXPECT_THAT(error_of([&] {
+                    c.run(context, TensorView<const S, 3>(x.data(), {B, T, E}, {E, 0, 1}), out);
+                  }),
+                  says_how_to_copy);
+      EXPECT_THAT(error_of([&] {
+                    c.run(context, TensorView<const S, 3>(x.data(), {B, T, E}, {0, E, 1}), out);
+                  }),
+                  says_how_to_copy);
+      EXPECT_THAT(error_of([&] {
+                    c.run(context, TensorView<const S, 3>(x.data(), {B, T, E}, {T * E / 2, E / 2, 2}), out);
+                  }),
                   HasSubstr("contiguous"));
     }
     EXPECT_THAT(error_of([&] { c.run(context, x, steps.slice(1, 1, T + 1)); }), says_how_to_copy);
@@ -204,7 +235,8 @@ TYPED_TEST(RowLayers, RefuseOutputsWhoseRowsOverlap) {
 
 /// The layers whose documentation says that `out` may be x.
 bool works_in_place(const std::string& name) {
-  for (const char* some : {"LayerNorm", "RMSNorm", "activate", "softmax", "log_softmax of axis 1", "EncoderBlock", "EncoderBlock, norm first", "Encoder"})
+  for (const char* some : {"LayerNorm", "RMSNorm", "activate", "softmax", "log_softmax of axis 1",
+                           "EncoderBlock", "EncoderBlock, norm first", "Encoder"})
     if (name == some) return true;
   return false;
 }
@@ -240,10 +272,15 @@ TYPED_TEST(RowLayers, RefuseAPartialOverlapAndTakeColumnsOfOneBuffer) {
     Context context;
     Tensor<S, 3> memory = random_tensor<S, 3>({B + 1, T, 100}, 6);
     const Tensor<S, 3> before = memory;
-    const auto x_of = [](auto& buffer) { return TensorView<const S, 3>(buffer.data(), {B, T, E}, {T * 100, 100, 1}); };
-    const auto out_at = [&](Index offset) { return TensorView<S, 3>(memory.data() + offset, {B, T, c.width}, {T * 100, 100, 1}); };
+    const auto x_of = [](auto& buffer) {
+      return TensorView<const S, 3>(buffer.data(), {B, T, E}, {T * 100, 100, 1});
+    };
+    const auto out_at = [&](Index offset) {
+      return TensorView<S, 3>(memory.data() + offset, {B, T, c.width}, {T * 100, 100, 1});
+    };
     for (const Index offset : {Index{100}, Index{1}, E - 1, 100 - c.width + 1, 100 * T})
-      EXPECT_THAT(error_of([&] { c.run(context, x_of(memory), out_at(offset)); }), HasSubstr("overlap")) << offset;
+      EXPECT_THAT(error_of([&] { c.run(context, x_of(memory), out_at(offset)); }), HasSubstr("overlap"))
+          << offset;
     expect_same<S>(before, memory);
     Tensor<S, 3> expected({B, T, c.width});
     c.run(context, x_of(before), expected);

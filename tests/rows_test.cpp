@@ -28,7 +28,8 @@ static_assert(!std::is_convertible_v<Rows<const float>, Rows<float>>);
 static_assert(!std::is_convertible_v<Tensor<double, 2>&, Rows<const float>>);
 static_assert(!std::is_convertible_v<TensorView<float, 0>, Rows<float>>);
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-static_assert(std::is_convertible_v<const Matrix&, Rows<const float>> && std::is_convertible_v<Matrix&, Rows<float>>);
+static_assert(std::is_convertible_v<const Matrix&, Rows<const float>> &&
+              std::is_convertible_v<Matrix&, Rows<float>>);
 static_assert(!std::is_convertible_v<const Matrix&, Rows<float>>);
 
 /// The elements as rows and as the view has them.
@@ -75,17 +76,22 @@ TEST(Rows, BroadcastsAndNegativeStridesAreSpacings) {
 
 TEST(Rows, UnevenSpacingIsAnErrorThatSaysHowToCopy) {
   const Tensor<float, 3> t({4, 5, 32});
-  const auto text_of = [](auto view) { return error_of([&] { Rows<const float>(view).check_input("Layer", 32); }); };
-  const auto is_refused = AllOf(HasSubstr("Layer"), HasSubstr("evenly spaced"), HasSubstr("Tensor(view)"), HasSubstr("attend::copy"));
-  for (const Shape<3>& strides : {Shape<3>{32, 0, 1}, Shape<3>{0, 32, 1}, Shape<3>{0, 1, 1}, Shape<3>{-160, 32, 1}}) {
+  const auto text_of = [](auto view) {
+    return error_of([&] { Rows<const float>(view).check_input("Layer", 32); });
+  };
+  const auto is_refused = AllOf(HasSubstr("Layer"), HasSubstr("evenly spaced"), HasSubstr("Tensor(view)"),
+                                HasSubstr("attend::copy"));
+  for (const Shape<3>& strides :
+       {Shape<3>{32, 0, 1}, Shape<3>{0, 32, 1}, Shape<3>{0, 1, 1}, Shape<3>{-160, 32, 1}}) {
     const TensorView<const float, 3> view(t.data() + 160, {2, 5, 32}, strides);
     EXPECT_THAT(text_of(view), is_refused);
     EXPECT_THAT(error_of([&] { view.rows(); }), AllOf(HasSubstr("evenly spaced"), HasSubstr("attend::copy")));
   }
   EXPECT_THAT(text_of(t.view().transpose(0, 1)), AllOf(is_refused, HasSubstr("[5, 4, 32]")));
   EXPECT_THAT(text_of(t.slice(1, 1, 3)), AllOf(is_refused, HasSubstr("[4, 2, 32]")));
-  EXPECT_THAT(error_of([&] { Rows<const float>(t.view().transpose(1, 2)).check_input("Layer", 5); }),
-              AllOf(HasSubstr("Layer"), HasSubstr("last axis must be contiguous"), HasSubstr("attend::copy")));
+  EXPECT_THAT(
+      error_of([&] { Rows<const float>(t.view().transpose(1, 2)).check_input("Layer", 5); }),
+      AllOf(HasSubstr("Layer"), HasSubstr("last axis must be contiguous"), HasSubstr("attend::copy")));
   EXPECT_THAT(text_of(t.slice(2, 0, 31)), AllOf(HasSubstr("Layer: expected [..., 32], got [4, 5, 31]")));
   Rows<const float>(t.slice(1, 1, 1)).check_input("Layer", 32);  // of nothing
   EXPECT_THAT(error_of([&] { Rows<const float>().check_input("Layer", 0); }), HasSubstr("Layer"));
@@ -101,12 +107,22 @@ TEST(Rows, OfAnOutputDoNotOverlapEachOther) {
   check({5, 32}, {40, 1});
   check({5, 32}, {-32, 1});
   for (const Index stride : {0, 1, 31, -31}) {
-    EXPECT_THAT(error_of([&] { check({5, 32}, {stride, 1}); }), AllOf(HasSubstr("Layer"), HasSubstr("overlap each other")));
+    EXPECT_THAT(error_of([&] {
+                  check({5, 32}, {stride, 1});
+                }),
+                AllOf(HasSubstr("Layer"), HasSubstr("overlap each other")));
   }
-  EXPECT_THAT(error_of([&] { check({4, 32}, {32, 1}); }), HasSubstr("Layer (output): expected [5, 32], got [4, 32]"));
-  EXPECT_THAT(error_of([&] { check({5, 31}, {32, 1}); }), HasSubstr("Layer (output): expected [5, 32], got [5, 31]"));
+  EXPECT_THAT(error_of([&] {
+                check({4, 32}, {32, 1});
+              }),
+              HasSubstr("Layer (output): expected [5, 32], got [4, 32]"));
+  EXPECT_THAT(error_of([&] {
+                check({5, 31}, {32, 1});
+              }),
+              HasSubstr("Layer (output): expected [5, 32], got [5, 31]"));
   const TensorView<float, 3> deeper(t.data(), {1, 5, 32});
-  EXPECT_THAT(error_of([&] { Rows<float>(deeper).check_output("Layer", x.leading(), 32); }), HasSubstr("expected [5, 32], got [1, 5, 32]"));
+  EXPECT_THAT(error_of([&] { Rows<float>(deeper).check_output("Layer", x.leading(), 32); }),
+              HasSubstr("expected [5, 32], got [1, 5, 32]"));
   const Rows<const float> one(TensorView<const float, 1>(t.data(), {8}));
   Rows<float>(TensorView<float, 1>(t.data(), {32})).check_output("Layer", one.leading(), 32);
   Rows<float>(TensorView<float, 2>(t.data(), {1, 32}, {0, 1})).check_output("Layer", Shape<1>{1}, 32);

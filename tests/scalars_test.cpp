@@ -17,7 +17,8 @@ struct WithoutLimits : Eigen::half {
 };
 static_assert(ScalarType<float> && ScalarType<double> && ScalarType<long double> && ScalarType<Eigen::half>);
 static_assert(ScalarType<Eigen::AutoDiffScalar<Eigen::Vector2d>>);
-static_assert(!ScalarType<int> && !ScalarType<std::uint8_t> && !ScalarType<bool> && !ScalarType<void*> && !ScalarType<WithoutLimits>);
+static_assert(!ScalarType<int> && !ScalarType<std::uint8_t> && !ScalarType<bool> && !ScalarType<void*> &&
+              !ScalarType<WithoutLimits>);
 
 TEST(Scalars, AutomaticDerivativesGoThroughAttentionAndSoftmax) {
   using Dual = Eigen::AutoDiffScalar<Eigen::Vector2d>;

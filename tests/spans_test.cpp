@@ -1,5 +1,5 @@
-// Attention whose keys are split into spans among threads: the bits of one thread, and of reference/, also where a
-// sequence is so short that one tile or one span is all it has.
+// Attention whose keys are split into spans among threads: the bits of one thread, and of reference/, also
+// where a sequence is so short that one tile or one span is all it has.
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -19,10 +19,12 @@ using attend_test::random_tensor;
 constexpr Index kSpan = kSpanTiles * kKeyTile;  // keys
 
 template <int Rank>
-void expect_same_bits(TensorView<const float, Rank> a, TensorView<const float, Rank> b, const std::string& what) {
+void expect_same_bits(TensorView<const float, Rank> a, TensorView<const float, Rank> b,
+                      const std::string& what) {
   ASSERT_EQ(a.shape(), b.shape()) << what;
   const Tensor<float, Rank> x(a), y(b);
-  EXPECT_TRUE(x.numel() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * 4) == 0) << what;
+  EXPECT_TRUE(x.numel() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * 4) == 0)
+      << what;
 }
 
 /// Everything that one call may give.
@@ -61,7 +63,9 @@ struct Inputs {
 
 AttentionOptions<float> options_of(const Case& c) {
   AttentionOptions<float> o{.mask = c.mask, .sinks = c.sinks};
-  if (c.modified) o.modifier = ScoreModifier<float>([](float s, Index, Index, Index, Index k) { return s + 0.001f * static_cast<float>(k); });
+  if (c.modified)
+    o.modifier = ScoreModifier<float>(
+        [](float s, Index, Index, Index, Index k) { return s + 0.001f * static_cast<float>(k); });
   return o;
 }
 
@@ -88,16 +92,19 @@ Results run(int threads, const Case& c, const Inputs& in, const KVCache<float>* 
 void check(const Case& c) {
   SCOPED_TRACE(c.name);
   const Inputs in(c);
-  KVCache<float> cache({.batch = c.batch(), .num_kv_heads = c.kv_heads, .head_dim = c.head_dim, .value_dim = c.value_dim});
+  KVCache<float> cache(
+      {.batch = c.batch(), .num_kv_heads = c.kv_heads, .head_dim = c.head_dim, .value_dim = c.value_dim});
   for (Index b = 0; b < c.batch(); ++b) {
     const Index n = c.lengths[static_cast<std::size_t>(b)];
     cache.append(b, in.key[b].slice(1, 0, n), in.value[b].slice(1, 0, n));
   }
   const Results one = run(1, c, in, nullptr, true);
-  for (const KVCache<float>* source : {static_cast<const KVCache<float>*>(nullptr), static_cast<const KVCache<float>*>(&cache)})
+  for (const KVCache<float>* source :
+       {static_cast<const KVCache<float>*>(nullptr), static_cast<const KVCache<float>*>(&cache)})
     for (int threads : {1, 2, 3, 8})
       for (bool extras : {false, true}) {
-        const std::string what = std::string(source != nullptr ? "cache" : "tensors") + (extras ? ", weights" : "") + ", threads " + std::to_string(threads);
+        const std::string what = std::string(source != nullptr ? "cache" : "tensors") +
+                                 (extras ? ", weights" : "") + ", threads " + std::to_string(threads);
         const Results got = run(threads, c, in, source, extras);
         expect_same_bits<4>(got.output.view(), one.output.view(), what);
         if (!extras) continue;
@@ -108,18 +115,25 @@ void check(const Case& c) {
   reference::AttentionOptions<float> plain;
   Mask bound = c.mask;
   bound.bind({c.batch(), c.heads, c.queries, c.most(), nullptr, nullptr, c.lengths.data()});
-  plain.mask = [&](Index b, Index h, Index q, Index k) { return k < c.lengths[static_cast<std::size_t>(b)] && (!c.mask || bound(b, h, q, k)); };
-  if (c.modified) plain.modifier = [](float s, Index, Index, Index, Index k) { return s + 0.001f * static_cast<float>(k); };
+  plain.mask = [&](Index b, Index h, Index q, Index k) {
+    return k < c.lengths[static_cast<std::size_t>(b)] && (!c.mask || bound(b, h, q, k));
+  };
+  if (c.modified)
+    plain.modifier = [](float s, Index, Index, Index, Index k) { return s + 0.001f * static_cast<float>(k); };
   const Tensor<float, 1> sinks({static_cast<Index>(c.sinks.size())}, c.sinks);
   if (!c.sinks.empty()) plain.sinks = sinks.view();
-  const auto exact = reference::exact::scaled_dot_product_attention(in.query.view(), in.key.view(), in.value.view(), plain);
+  const auto exact =
+      reference::exact::scaled_dot_product_attention(in.query.view(), in.key.view(), in.value.view(), plain);
   if (isa() != Isa::baseline) {  // without FMA bits are others
     expect_same_bits<4>(one.output.view(), exact.output.view(), "reference/");
   } else {
-    for (std::size_t i = 0; i < one.output.span().size(); ++i) ASSERT_NEAR(one.output.span()[i], exact.output.span()[i], 1e-5f);
+    for (std::size_t i = 0; i < one.output.span().size(); ++i)
+      ASSERT_NEAR(one.output.span()[i], exact.output.span()[i], 1e-5f);
   }
-  const auto slow = reference::scaled_dot_product_attention<float>(in.query.view(), in.key.view(), in.value.view(), plain);
-  for (std::size_t i = 0; i < one.weights.span().size(); ++i) ASSERT_NEAR(one.weights.span()[i], slow.weights.span()[i], 1e-5f) << i;
+  const auto slow =
+      reference::scaled_dot_product_attention<float>(in.query.view(), in.key.view(), in.value.view(), plain);
+  for (std::size_t i = 0; i < one.weights.span().size(); ++i)
+    ASSERT_NEAR(one.weights.span()[i], slow.weights.span()[i], 1e-5f) << i;
   for (std::size_t i = 0; i < one.log_sum_exp.span().size(); ++i)
     if (slow.log_sum_exp.span()[i] == -INFINITY)
       ASSERT_EQ(one.log_sum_exp.span()[i], -INFINITY);
@@ -128,7 +142,8 @@ void check(const Case& c) {
 }
 
 TEST(Spans, TheSmallestCaseOfShortLengthsAmongManyKeys) {
-  const Tensor<float, 4> q({1, 1, 10, 32}, 0.5f), k({1, 1, kSpan + 1, 32}, 0.25f), v({1, 1, kSpan + 1, 32}, 3.0f);
+  const Tensor<float, 4> q({1, 1, 10, 32}, 0.5f), k({1, 1, kSpan + 1, 32}, 0.25f),
+      v({1, 1, kSpan + 1, 32}, 3.0f);
   const std::vector<Index> lengths{50};
   for (int threads : {1, 2, 3}) {
     Context context(threads);
@@ -139,7 +154,8 @@ TEST(Spans, TheSmallestCaseOfShortLengthsAmongManyKeys) {
 }
 
 TEST(Spans, SequencesOfOneTileAmongLongOnes) {
-  for (Index length : {0, 1, 15, 50, 95, 96, 97, 192, static_cast<int>(kSpan) - 1, static_cast<int>(kSpan), static_cast<int>(kSpan) + 1})
+  for (Index length : {0, 1, 15, 50, 95, 96, 97, 192, static_cast<int>(kSpan) - 1, static_cast<int>(kSpan),
+                       static_cast<int>(kSpan) + 1})
     check({"length " + std::to_string(length), 2, 1, 1, 16, 16, {2000, length}});
   check({"one sequence alone", 1, 1, 10, 32, 32, {50}, kSpan + 1});
   check({"one key", 1, 1, 1, 32, 32, {1}, kSpan + 1});
@@ -158,9 +174,12 @@ TEST(Spans, MasksThatLeaveOneTileOrNoneOfASpan) {
            {"window within one tile", sliding_window(20, 0, Corner::bottom_right)},
            {"window across spans", sliding_window(1000, 0, Corner::bottom_right)},
            {"the second span alone", visible_if([](Index, Index, Index, Index k) { return k >= kSpan + 3; })},
-           {"a key of the first span, a key of the second", visible_if([](Index, Index, Index, Index k) { return k == 40 || k == kSpan + 40; })},
-           {"rows that see nothing", visible_if([](Index, Index, Index q, Index k) { return q % 2 == 0 && k % 5 == 0; })},
-           {"one row sees the first span, one the second", visible_if([](Index, Index, Index q, Index k) { return (q % 2 == 0) == (k < kSpan); })},
+           {"a key of the first span, a key of the second",
+            visible_if([](Index, Index, Index, Index k) { return k == 40 || k == kSpan + 40; })},
+           {"rows that see nothing",
+            visible_if([](Index, Index, Index q, Index k) { return q % 2 == 0 && k % 5 == 0; })},
+           {"one row sees the first span, one the second",
+            visible_if([](Index, Index, Index q, Index k) { return (q % 2 == 0) == (k < kSpan); })},
            {"nothing for anyone", visible_if([](Index, Index, Index, Index) { return false; })}})
     for (Index queries : {1, 5})
       check({name + ", queries " + std::to_string(queries), 2, 1, queries, 16, 16, {2000, 50}, 0, mask});
@@ -169,13 +188,23 @@ TEST(Spans, MasksThatLeaveOneTileOrNoneOfASpan) {
 TEST(Spans, SinksAndModifiersWithShortSequences) {
   check({"sinks", 2, 1, 3, 16, 16, {2000, 50}, 0, {}, {0.5f, 4.0f}});
   check({"sinks of empty sequences", 2, 1, 3, 16, 16, {2000, 0}, 0, {}, {0.5f, 4.0f}});
-  check({"sinks and a window", 2, 2, 3, 16, 16, {2000, 60}, 0, sliding_window(30, 0, Corner::bottom_right), {-1.0f, 1.0f}});
+  check({"sinks and a window",
+         2,
+         2,
+         3,
+         16,
+         16,
+         {2000, 60},
+         0,
+         sliding_window(30, 0, Corner::bottom_right),
+         {-1.0f, 1.0f}});
   check({"modifier", 2, 1, 3, 16, 16, {2000, 50}, 0, {}, {}, true});
 }
 
 TEST(Spans, RaggedBatchesOfShortAndLongSequences) {
   const std::vector<Index> query_offsets{0, 1, 1, 4, 5}, key_offsets{0, 50, 90, 2200, 2200};
-  const auto q = random_tensor<float, 4>({1, 2, 5, 16}, 4), k = random_tensor<float, 4>({1, 1, 2200, 16}, 5), v = random_tensor<float, 4>({1, 1, 2200, 16}, 6);
+  const auto q = random_tensor<float, 4>({1, 2, 5, 16}, 4), k = random_tensor<float, 4>({1, 1, 2200, 16}, 5),
+             v = random_tensor<float, 4>({1, 1, 2200, 16}, 6);
   for (bool log_sum_exp : {false, true})
     for (int threads : {1, 2, 5}) {
       Context context(threads);
@@ -185,12 +214,14 @@ TEST(Spans, RaggedBatchesOfShortAndLongSequences) {
       if (log_sum_exp) o.log_sum_exp = lse.view();
       scaled_dot_product_attention<float>(context, q, k, v, o, out.view());
       for (std::size_t b = 0; b + 1 < query_offsets.size(); ++b) {
-        const Index q0 = query_offsets[b], q1 = query_offsets[b + 1], k0 = key_offsets[b], k1 = key_offsets[b + 1];
+        const Index q0 = query_offsets[b], q1 = query_offsets[b + 1], k0 = key_offsets[b],
+                    k1 = key_offsets[b + 1];
         if (q0 == q1) continue;
         Context one;
         Tensor<float, 4> alone({1, 2, q1 - q0, 16});
         Tensor<float, 3> alone_lse({1, 2, q1 - q0});
-        scaled_dot_product_attention<float>(one, q.slice(2, q0, q1), k.slice(2, k0, k1), v.slice(2, k0, k1), {.log_sum_exp = alone_lse.view()}, alone.view());
+        scaled_dot_product_attention<float>(one, q.slice(2, q0, q1), k.slice(2, k0, k1), v.slice(2, k0, k1),
+                                            {.log_sum_exp = alone_lse.view()}, alone.view());
         const std::string what = "sequence " + std::to_string(b) + ", threads " + std::to_string(threads);
         expect_same_bits<4>(out.view().slice(2, q0, q1), alone.view(), what);
         if (log_sum_exp) expect_same_bits<3>(lse.view().slice(2, q0, q1), alone_lse.view(), what);
@@ -215,7 +246,8 @@ TEST(Spans, CrossAttentionToMemoriesOfDifferentLengths) {
     const Index n = lengths[static_cast<std::size_t>(b)];
     Tensor<float, 3> alone({1, 10, 32});
     Context context;
-    layer.forward(context, x.slice(0, b, b + 1), memory.slice(0, b, b + 1).slice(1, 0, n), memory.slice(0, b, b + 1).slice(1, 0, n), {}, alone.view());
+    layer.forward(context, x.slice(0, b, b + 1), memory.slice(0, b, b + 1).slice(1, 0, n),
+                  memory.slice(0, b, b + 1).slice(1, 0, n), {}, alone.view());
     expect_same_bits<3>(one.view().slice(0, b, b + 1), alone.view(), "sequence " + std::to_string(b));
   }
 }

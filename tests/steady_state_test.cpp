@@ -1,6 +1,6 @@
-// In steady state a call makes no allocation, takes no lock and makes no system call at one thread; with two threads the
-// kernel hears of futexes and yields alone. Each layer runs in a child process: first to warm up, then under a seccomp
-// filter that catches every system call. Reading a clock by the vdso is none.
+// In steady state a call makes no allocation, takes no lock and makes no system call at one thread; with two
+// threads the kernel hears of futexes and yields alone. Each layer runs in a child process: first to warm up,
+// then under a seccomp filter that catches every system call. Reading a clock by the vdso is none.
 #include <cstdio>
 
 #if defined(__linux__) && defined(__x86_64__) && defined(__GLIBC__)
@@ -54,7 +54,9 @@ void* malloc(std::size_t n) { return ++allocations, __libc_malloc(n); }
 void* calloc(std::size_t n, std::size_t size) { return ++allocations, __libc_calloc(n, size); }
 void* realloc(void* p, std::size_t n) { return ++allocations, __libc_realloc(p, n); }
 void* memalign(std::size_t alignment, std::size_t n) { return ++allocations, __libc_memalign(alignment, n); }
-void* aligned_alloc(std::size_t alignment, std::size_t n) { return ++allocations, __libc_memalign(alignment, n); }
+void* aligned_alloc(std::size_t alignment, std::size_t n) {
+  return ++allocations, __libc_memalign(alignment, n);
+}
 int posix_memalign(void** p, std::size_t alignment, std::size_t n) {
   ++allocations;
   *p = __libc_memalign(alignment, n);
@@ -107,7 +109,8 @@ bool forbid_system_calls(bool of_threads_too) {
   }
   filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP));
   const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
 }
 
 /// f() in a child, twice to warm up and then watched.
@@ -139,7 +142,8 @@ class SteadyState : public testing::Test {
  protected:
   void SetUp() override {
     if (report == nullptr)
-      report = static_cast<Report*>(mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+      report = static_cast<Report*>(
+          mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     // The watch sees something, where it can be had at all.
     const int seen = watch(1, [](Context&) { syscall(SYS_getppid); });
     if (seen == kNoSeccomp) GTEST_SKIP() << "this system does not let a process install a seccomp filter";
@@ -162,17 +166,19 @@ class SteadyState : public testing::Test {
 };
 
 TEST_F(SteadyState, IsSeenToAllocateAndToLock) {
-  EXPECT_EQ(watch(1, [](Context&) {
-              int* volatile number = new int;
-              delete number;
-            }),
+  EXPECT_EQ(watch(1,
+                  [](Context&) {
+                    int* volatile number = new int;
+                    delete number;
+                  }),
             kGood);
   EXPECT_EQ(report->allocations, 3);
-  EXPECT_EQ(watch(1, [](Context&) {
-              static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-              pthread_mutex_lock(&mutex);
-              pthread_mutex_unlock(&mutex);
-            }),
+  EXPECT_EQ(watch(1,
+                  [](Context&) {
+                    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+                    pthread_mutex_lock(&mutex);
+                    pthread_mutex_unlock(&mutex);
+                  }),
             kGood);
   EXPECT_EQ(report->locks, 3);
 }
@@ -199,14 +205,24 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
     auto turned = random_tensor<float, 4>({2, 4, T, 12});
     check("Rotary", [&](Context& c) { rotary.apply(c, turned.view()); });
 
-    const auto q = random_tensor<float, 4>({2, 4, T, 12}), k = random_tensor<float, 4>({2, 2, T + 3, 12}), v = random_tensor<float, 4>({2, 2, T + 3, 16});
+    const auto q = random_tensor<float, 4>({2, 4, T, 12}), k = random_tensor<float, 4>({2, 2, T + 3, 12}),
+               v = random_tensor<float, 4>({2, 2, T + 3, 16});
     Tensor<float, 4> out({2, 4, T, 16}), weights({2, 4, T, T + 3}), scores({2, 4, T, T + 3});
     Tensor<float, 3> log_sum_exp({2, 4, T}), entropy({2, 4, T}), totals({2, 4, T + 3});
-    for (const Mask& mask : {Mask(), Mask(causal(Corner::bottom_right)), Mask([](Index, Index, Index i, Index j) { return (i + j) % 3 != 0; })})
+    for (const Mask& mask : {Mask(), Mask(causal(Corner::bottom_right)),
+                             Mask([](Index, Index, Index i, Index j) { return (i + j) % 3 != 0; })})
       check("attention", [&](Context& c) {
-        scaled_dot_product_attention<float>(c, q, k, v, {.mask = mask, .log_sum_exp = log_sum_exp.view(), .weights = weights.view(), .scores = scores.view()}, out.view());
+        scaled_dot_product_attention<float>(c, q, k, v,
+                                            {.mask = mask,
+                                             .log_sum_exp = log_sum_exp.view(),
+                                             .weights = weights.view(),
+                                             .scores = scores.view()},
+                                            out.view());
       });
-    check("introspect", [&](Context& c) { introspect<float>(c, q, k, {.mask = causal()}, {.key_totals = totals.view(), .entropy = entropy.view()}); });
+    check("introspect", [&](Context& c) {
+      introspect<float>(c, q, k, {.mask = causal()},
+                        {.key_totals = totals.view(), .entropy = entropy.view()});
+    });
     const auto one = random_tensor<float, 4>({2, 4, 1, 12});
     Tensor<float, 4> one_out({2, 4, 1, 12});
     KVCache<float> cache({.batch = 2, .num_kv_heads = 2, .head_dim = 12});
@@ -214,14 +230,18 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
     cache.append(k, k);
     check("decoding", [&](Context& c) {
       cache.append(k.slice(2, 0, 1), k.slice(2, 0, 1));
-      scaled_dot_product_attention<float>(c, one, cache, {.mask = causal(Corner::bottom_right)}, one_out.view());
+      scaled_dot_product_attention<float>(c, one, cache, {.mask = causal(Corner::bottom_right)},
+                                          one_out.view());
     });
-    const auto attention = of(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4, .num_kv_heads = 2}));
+    const auto attention =
+        of(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4, .num_kv_heads = 2}));
     check("MultiHeadAttention", [&](Context& c) { attention.forward(c, x, {.mask = causal()}, y.view()); });
     check("cross attention", [&](Context& c) { attention.forward(c, x, memory, memory, {}, y.view()); });
-    const auto encoder = of(Encoder<float>({.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
+    const auto encoder = of(Encoder<float>(
+        {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
     check("Encoder", [&](Context& c) { encoder.forward(c, x, {}, y.view()); });
-    const auto decoder = of(Decoder<float>({.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
+    const auto decoder = of(Decoder<float>(
+        {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
     check("Decoder", [&](Context& c) { decoder.forward(c, x, memory, {.mask = causal()}, {}, y.view()); });
   }
 }
@@ -241,7 +261,9 @@ TEST_F(SteadyState, OfModelsMakesNoSystemCall) {
     for (Index b : {0, 1}) cache.rewind(b, 0);
     lm.forward(c, {ids.data(), {2, 20}}, cache, logits.view());
   });
-  check("CausalLM, token by token", [&](Context& c) { lm.forward(c, {ids.data(), {2, 1}}, cache, logits.view()); });
+  check("CausalLM, token by token", [&](Context& c) {
+    lm.forward(c, {ids.data(), {2, 1}}, cache, logits.view());
+  });
 }
 
 }  // namespace

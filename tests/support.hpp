@@ -87,8 +87,8 @@ Layer filled(Layer layer, std::uint64_t seed = 1, double scale = 0.5) {
   return layer;
 }
 
-/// Whether two tensors or views have the same shape and the same bits. Without kernels, whose promise the bits are, near
-/// numbers do in float.
+/// Whether two tensors or views have the same shape and the same bits. Without kernels, whose promise the
+/// bits are, near numbers do in float.
 template <class A, class B>
 bool same_bits(const A& a, const B& b) {
   const attend::Tensor<typename A::Scalar, A::rank> x(attend::const_view(a));

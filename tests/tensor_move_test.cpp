@@ -22,8 +22,10 @@ concept HasElement = requires(Tensor<T, Rank>& t, const Tensor<T, Rank>& c, Tens
   t(i...);
   v.at(i...);
 };
-static_assert(HasElement<float, 2, int, long> && !HasElement<float, 2, int> && !HasElement<float, 2, int, int, int>);
-static_assert(std::is_nothrow_move_constructible_v<Tensor<float, 2>> && std::is_nothrow_move_assignable_v<Tensor<float, 2>>);
+static_assert(HasElement<float, 2, int, long> && !HasElement<float, 2, int> &&
+              !HasElement<float, 2, int, int, int>);
+static_assert(std::is_nothrow_move_constructible_v<Tensor<float, 2>> &&
+              std::is_nothrow_move_assignable_v<Tensor<float, 2>>);
 
 TEST(TensorMove, MovedFromIsEmpty) {
   Tensor<float, 2> a({2, 3}, 1.0f);
@@ -91,12 +93,27 @@ TEST(TensorMove, FailedAssignmentChangesNothing) {
 TEST(TensorViewSizes, NegativeOrTooLargeIsAnError) {
   float data[8] = {};
   constexpr Index kMax = std::numeric_limits<Index>::max();
-  EXPECT_THAT(error_of([&] { TensorView<float, 2>(data, {-1, 2}); }), HasSubstr("negative size in shape [-1, 2]"));
-  EXPECT_THAT(error_of([&] { TensorView<float, 2>(data, {2, -1}, {1, 1}); }), HasSubstr("negative size in shape [2, -1]"));
+  EXPECT_THAT(error_of([&] {
+                TensorView<float, 2>(data, {-1, 2});
+              }),
+              HasSubstr("negative size in shape [-1, 2]"));
+  EXPECT_THAT(error_of([&] {
+                TensorView<float, 2>(data, {2, -1}, {1, 1});
+              }),
+              HasSubstr("negative size in shape [2, -1]"));
   EXPECT_THAT(error_of([&] { TensorView<float, 2>(data, {kMax, 2}, {0, 1}); }), HasSubstr("more elements"));
-  EXPECT_THAT(error_of([&] { TensorView<float, 1>(data, {8}).reshape<2>({kMax, kMax}); }), HasSubstr("more elements"));
-  EXPECT_THAT(error_of([&] { TensorView<float, 1>(data, {8}).reshape<2>({-1, -1}); }), HasSubstr("negative size"));
-  EXPECT_THAT(error_of([&] { TensorView<float, 1>(data, {8}).reshape<2>({-2, -4}); }), HasSubstr("negative size"));
+  EXPECT_THAT(error_of([&] {
+                TensorView<float, 1>(data, {8}).reshape<2>({kMax, kMax});
+              }),
+              HasSubstr("more elements"));
+  EXPECT_THAT(error_of([&] {
+                TensorView<float, 1>(data, {8}).reshape<2>({-1, -1});
+              }),
+              HasSubstr("negative size"));
+  EXPECT_THAT(error_of([&] {
+                TensorView<float, 1>(data, {8}).reshape<2>({-2, -4});
+              }),
+              HasSubstr("negative size"));
   EXPECT_THAT(error_of([&] { TensorView<float, 1>(data, {8}).slice(0, 2, kMax); }), HasSubstr("slice"));
   EXPECT_THAT(error_of([&] { TensorView<float, 1>(data, {8}).slice(0, -kMax, 2); }), HasSubstr("slice"));
   EXPECT_THAT(error_of([&] { Tensor<float, 3>().slice(3, 0, 0); }), HasSubstr("axis 3"));

@@ -45,12 +45,15 @@ TEST(Threads, MakeAndDestroyContextsAtOnce) {  // the first case: the kernels ar
       results[static_cast<std::size_t>(i)] = out;
     }
   });
-  for (const Tensor<float, 4>& result : results) EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+  for (const Tensor<float, 4>& result : results)
+    EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
 }
 
 template <class Scalar>
 void use_one_layer() {
-  Encoder<Scalar> encoder({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2, .final_norm = true});
+  Encoder<Scalar> encoder({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64},
+                           .num_layers = 2,
+                           .final_norm = true});
   fill_parameters<Scalar>(encoder);
   const Encoder<Scalar>& layer = encoder;
   const auto x = random_tensor<Scalar, 3>({2, 50, 32});
@@ -78,7 +81,9 @@ TEST(Threads, UseOneModel) {
   at_once(4, [&](int i) {
     Context context(1 + i % 2);
     std::vector<float>& result = results[static_cast<std::size_t>(i)];
-    const auto keep = [&](std::span<const float> values) { result.insert(result.end(), values.begin(), values.end()); };
+    const auto keep = [&](std::span<const float> values) {
+      result.insert(result.end(), values.begin(), values.end());
+    };
     keep(model.logits(context, batch).span());
     Tensor<float, 2> states({30, 32});
     bert.forward(context, ids, {}, offsets, states);
@@ -102,14 +107,16 @@ void read_one_cache() {
     Context context(1 + i % 2);
     for (int round = 0; round < 10; ++round) {
       Tensor<Scalar, 4> out(q.shape());
-      scaled_dot_product_attention<Scalar>(context, q, cache, {.mask = causal(Corner::bottom_right)}, out.view());
+      scaled_dot_product_attention<Scalar>(context, q, cache, {.mask = causal(Corner::bottom_right)},
+                                           out.view());
       std::vector<Scalar> key(16), value(16);
       cache.read(1, 1, 100, key, value);
       EXPECT_EQ(key, value);
       results[static_cast<std::size_t>(i)] = out;
     }
   });
-  for (const Tensor<Scalar, 4>& result : results) EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+  for (const Tensor<Scalar, 4>& result : results)
+    EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
 }
 TEST(Threads, ReadOneConstCache) { read_one_cache<float>(); }
 TEST(Threads, ReadOneConstCacheOfDoubles) { read_one_cache<double>(); }
@@ -127,14 +134,16 @@ TEST(Threads, UseCachesForkedFromOnePrefix) {
     KVCache<float>& cache = caches[static_cast<std::size_t>(i)];
     for (Index t = 0; t < 40; ++t) {
       cache.append(more.slice(2, t, t + 1), more.slice(2, t, t + 1));
-      scaled_dot_product_attention<float>(context, q, cache, {.mask = causal(Corner::bottom_right)}, results[static_cast<std::size_t>(i)].view());
+      scaled_dot_product_attention<float>(context, q, cache, {.mask = causal(Corner::bottom_right)},
+                                          results[static_cast<std::size_t>(i)].view());
     }
     KVCache<float> copy = cache;  // and one thread's copies, let go of again
     copy.truncate(0, 100);
     copy.append(more, more);
     cache.clear();
   });
-  for (const Tensor<float, 4>& result : results) EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+  for (const Tensor<float, 4>& result : results)
+    EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
   EXPECT_EQ(shared.length(0), 130);
 }
 
@@ -152,7 +161,8 @@ TEST(Threads, UseConversationsForkedFromOnePrompt) {
     Tensor<float, 3> out({1, 1, 50});
     for (const std::int32_t& id : next) {
       model.forward(own, {&id, {1, 1}}, caches[static_cast<std::size_t>(i)], out.view());
-      results[static_cast<std::size_t>(i)].insert(results[static_cast<std::size_t>(i)].end(), out.span().begin(), out.span().end());
+      results[static_cast<std::size_t>(i)].insert(results[static_cast<std::size_t>(i)].end(),
+                                                  out.span().begin(), out.span().end());
     }
   });
   for (const std::vector<float>& result : results) EXPECT_EQ(result, results[0]);
@@ -213,13 +223,18 @@ TEST(Threads, ShareAnExecutor) {
   const auto q = random_tensor<float, 4>({1, 4, 60, 16}, 1);
   const Tensor<float, 4> expected = scaled_dot_product_attention(q, q, q);
   at_once(3, [&](int i) {
-    Context context(ContextOptions{.threads = 3, .executor = [&](Index n, FunctionRef<void(Index)> task) { jobs.run(n, task); }});
+    Context context(ContextOptions{
+        .threads = 3, .executor = [&](Index n, FunctionRef<void(Index)> task) { jobs.run(n, task); }});
     for (int round = 0; round < 20; ++round) {
       Tensor<float, 4> out(q.shape());
       scaled_dot_product_attention<float>(context, q, q, q, {}, out.view());
       EXPECT_THAT(out.span(), testing::ElementsAreArray(expected.span()));
       if ((round + i) % 5 == 0) {
-        EXPECT_THROW(scaled_dot_product_attention<float>(context, q, q, q, {.mask = [](Index, Index, Index, Index j) { return j < 50 ? true : throw 5; }}, out.view()), int);
+        EXPECT_THROW(
+            scaled_dot_product_attention<float>(
+                context, q, q, q,
+                {.mask = [](Index, Index, Index, Index j) { return j < 50 ? true : throw 5; }}, out.view()),
+            int);
       }
     }
   });

@@ -32,7 +32,8 @@ inline attend::CausalLM<float> tiny_causal_lm() {
                                    .activation = attend::Activation::silu,
                                    .gated = true,
                                    .norm = attend::NormKind::rms};
-  attend::CausalLMOptions options{.vocab_size = 50, .embed_dim = 32, .max_position_embeddings = 2048, .blocks = {block, block}};
+  attend::CausalLMOptions options{
+      .vocab_size = 50, .embed_dim = 32, .max_position_embeddings = 2048, .blocks = {block, block}};
   options.blocks[1].sliding_window = 20;
   options.rotary = attend::RotaryOptions{.head_dim = 8};
   attend::CausalLM<float> model(options);

@@ -1,5 +1,5 @@
-// A layer whose parameters were not all given says which one is missing, instead of computing with zeros; a layer whose
-// options are missing is not built.
+// A layer whose parameters were not all given says which one is missing, instead of computing with zeros; a
+// layer whose options are missing is not built.
 #include <functional>
 #include <string>
 #include <utility>
@@ -38,9 +38,11 @@ std::vector<std::string> names_of(Layer& layer) {
   return names;
 }
 
-/// Each parameter is missed by name in a layer of its own; norms start with weights of 1 and biases of 0, as PyTorch's do.
+/// Each parameter is missed by name in a layer of its own; norms start with weights of 1 and biases of 0, as
+/// PyTorch's do.
 template <class Layer>
-void expect_each_is_missed(const char* who, const std::function<Layer()>& make, const std::function<void(const Layer&)>& forward) {
+void expect_each_is_missed(const char* who, const std::function<Layer()>& make,
+                           const std::function<void(const Layer&)>& forward) {
   SCOPED_TRACE(who);
   Layer named = make();
   for (const std::string& name : names_of(named)) {
@@ -52,7 +54,8 @@ void expect_each_is_missed(const char* who, const std::function<Layer()>& make, 
       forward(layer);
       continue;
     }
-    EXPECT_EQ(error_of([&] { forward(layer); }), std::string(who) + ": parameter " + name + " was never assigned");
+    EXPECT_EQ(error_of([&] { forward(layer); }),
+              std::string(who) + ": parameter " + name + " was never assigned");
     layer.parameters([&](const std::string& its_name, Parameter<float> parameter) {
       const Tensor<float, 1> values({parameter.numel()}, 0.25f);
       if (its_name == name) parameter.assign(0, parameter.rows(), values.data());
@@ -74,18 +77,25 @@ TEST(Unassigned, EveryLayerNamesTheParameter) {
       [&](const auto& layer) { layer.forward(context, x, out); });
   expect_each_is_missed<Embedding<float>>(
       "Embedding", [] { return Embedding<float>({.num_embeddings = 4, .embedding_dim = E}); },
-      [&](const auto& layer) { layer.forward(context, Tensor<int, 2>({B, T}), out); });
+      [&](const auto& layer) {
+        layer.forward(context, Tensor<int, 2>({B, T}), out);
+      });
   for (const bool gated : {false, true})
     expect_each_is_missed<FeedForward<float>>(
-        "FeedForward", [=] { return FeedForward<float>({.embed_dim = E, .dim_feedforward = 20, .gated = gated}); },
+        "FeedForward",
+        [=] { return FeedForward<float>({.embed_dim = E, .dim_feedforward = 20, .gated = gated}); },
         [&](const auto& layer) { layer.forward(context, x, out); });
   for (const bool bias_kv : {false, true})
     for (const Index memory_dim : {E, E / 2})
       expect_each_is_missed<MultiHeadAttention<float>>(
           "MultiHeadAttention",
           [=] {
-            return MultiHeadAttention<float>(
-                {.embed_dim = E, .num_heads = 2, .kdim = memory_dim, .vdim = memory_dim, .bias_kv = bias_kv, .qk_norm = 1e-6});
+            return MultiHeadAttention<float>({.embed_dim = E,
+                                              .num_heads = 2,
+                                              .kdim = memory_dim,
+                                              .vdim = memory_dim,
+                                              .bias_kv = bias_kv,
+                                              .qk_norm = 1e-6});
           },
           [&, memory_dim](const auto& layer) {
             const auto memory = x.slice(2, 0, memory_dim);
@@ -100,16 +110,26 @@ TEST(Unassigned, EveryLayerNamesTheParameter) {
         layer.forward(context, x, cache, {}, out);
       });
   expect_each_is_missed<EncoderBlock<float>>(
-      "EncoderBlock", [] { return EncoderBlock<float>({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}); },
+      "EncoderBlock",
+      [] { return EncoderBlock<float>({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}); },
       [&](const auto& layer) { layer.forward(context, x, {}, out); });
   expect_each_is_missed<DecoderBlock<float>>(
-      "DecoderBlock", [] { return DecoderBlock<float>({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}); },
+      "DecoderBlock",
+      [] { return DecoderBlock<float>({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}); },
       [&](const auto& layer) { layer.forward(context, x, x, {}, {}, out); });
   expect_each_is_missed<Encoder<float>>(
-      "Encoder", [] { return Encoder<float>({.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2}); },
+      "Encoder",
+      [] {
+        return Encoder<float>(
+            {.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2});
+      },
       [&](const auto& layer) { layer.forward(context, x, {}, out); });
   expect_each_is_missed<Decoder<float>>(
-      "Decoder", [] { return Decoder<float>({.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2}); },
+      "Decoder",
+      [] {
+        return Decoder<float>(
+            {.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2});
+      },
       [&](const auto& layer) { layer.forward(context, x, x, {}, {}, out); });
 }
 
@@ -119,11 +139,13 @@ TEST(Unassigned, AFailedForwardLeavesTheCacheAlone) {
   KVCache<float> cache({.batch = B, .num_kv_heads = 2, .head_dim = E / 2});
   Tensor<float, 3> out(x.shape());
   Context context;
-  EXPECT_THAT(error_of([&] { layer.forward(context, x, cache, {}, out); }), HasSubstr("parameter out_proj.bias"));
+  EXPECT_THAT(error_of([&] { layer.forward(context, x, cache, {}, out); }),
+              HasSubstr("parameter out_proj.bias"));
   EXPECT_EQ(cache.length(0), 0);
   CausalBlock<float> block({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20});
   fill_all_but(block, "linear2.weight");
-  EXPECT_THAT(error_of([&] { block.forward(context, out, cache); }), HasSubstr("CausalBlock: parameter linear2.weight"));
+  EXPECT_THAT(error_of([&] { block.forward(context, out, cache); }),
+              HasSubstr("CausalBlock: parameter linear2.weight"));
   EXPECT_EQ(cache.length(0), 0);
 }
 
@@ -133,7 +155,8 @@ TEST(Unassigned, RowsCountInAnyOrderAndNumberOfPieces) {
   Tensor<float, 3> out({B, T, 20});
   Context context;
   const auto assign = [&](Index begin, Index end) {
-    layer.parameters([&](const std::string&, Parameter<float> parameter) { parameter.assign(begin, end, values.data()); });
+    layer.parameters(
+        [&](const std::string&, Parameter<float> parameter) { parameter.assign(begin, end, values.data()); });
   };
   const auto error = [&] { return error_of([&] { layer.forward(context, x, out); }); };
   assign(10, 20);
@@ -145,7 +168,8 @@ TEST(Unassigned, RowsCountInAnyOrderAndNumberOfPieces) {
   const Linear<float> half = layer;
   assign(9, 10);
   layer.forward(context, x, out);
-  EXPECT_EQ(error_of([&] { half.forward(context, x, out); }), "Linear: parameter weight was never assigned in 1 of its 20 rows");
+  EXPECT_EQ(error_of([&] { half.forward(context, x, out); }),
+            "Linear: parameter weight was never assigned in 1 of its 20 rows");
 }
 
 TEST(Unassigned, RowsOutOfRangeAreAnError) {
@@ -153,8 +177,10 @@ TEST(Unassigned, RowsOutOfRangeAreAnError) {
   std::vector<float> values(5 * E);
   layer.parameters([&](const std::string&, Parameter<float> parameter) {
     for (const auto& [begin, end] : {std::pair<Index, Index>{-1, 1}, {0, 5}, {3, 2}, {5, 5}}) {
-      EXPECT_THAT(error_of([&, b = begin, e = end] { parameter.assign(b, e, values.data()); }), HasSubstr("of shape [4, 8]"));
-      EXPECT_THAT(error_of([&, b = begin, e = end] { parameter.copy_to(b, e, values.data()); }), HasSubstr("of shape [4, 8]"));
+      EXPECT_THAT(error_of([&, b = begin, e = end] { parameter.assign(b, e, values.data()); }),
+                  HasSubstr("of shape [4, 8]"));
+      EXPECT_THAT(error_of([&, b = begin, e = end] { parameter.copy_to(b, e, values.data()); }),
+                  HasSubstr("of shape [4, 8]"));
     }
   });
 }
@@ -173,10 +199,16 @@ TEST(Unassigned, DefaultMadeAndMovedFromLayersAreErrors) {
   EXPECT_THAT(error_of([&] { Linear<float>().forward(context, x, out); }), HasSubstr("Linear"));
   EXPECT_THAT(error_of([&] { Linear<float>()(Tensor<float, 2>({3, 0})); }), HasSubstr("Linear"));
   EXPECT_THAT(error_of([&] { FeedForward<float>().forward(context, x, out); }), HasSubstr("FeedForward"));
-  EXPECT_THAT(error_of([&] { Embedding<float>().forward(context, Tensor<int, 2>({B, T}), out); }), HasSubstr("Embedding"));
-  EXPECT_THAT(error_of([&] { MultiHeadAttention<float>().forward(context, x, out); }), HasSubstr("MultiHeadAttention"));
-  EXPECT_THAT(error_of([&] { EncoderBlock<float>().forward(context, x, {}, out); }), HasSubstr("EncoderBlock"));
-  EXPECT_THAT(error_of([&] { DecoderBlock<float>().forward(context, x, x, {}, {}, out); }), HasSubstr("DecoderBlock"));
+  EXPECT_THAT(error_of([&] {
+                Embedding<float>().forward(context, Tensor<int, 2>({B, T}), out);
+              }),
+              HasSubstr("Embedding"));
+  EXPECT_THAT(error_of([&] { MultiHeadAttention<float>().forward(context, x, out); }),
+              HasSubstr("MultiHeadAttention"));
+  EXPECT_THAT(error_of([&] { EncoderBlock<float>().forward(context, x, {}, out); }),
+              HasSubstr("EncoderBlock"));
+  EXPECT_THAT(error_of([&] { DecoderBlock<float>().forward(context, x, x, {}, {}, out); }),
+              HasSubstr("DecoderBlock"));
   EXPECT_THAT(error_of([&] { Encoder<float>().forward(context, x, {}, out); }), HasSubstr("Encoder"));
   EXPECT_THAT(error_of([&] { Decoder<float>().forward(context, x, x, {}, {}, out); }), HasSubstr("Decoder"));
 
@@ -184,44 +216,63 @@ TEST(Unassigned, DefaultMadeAndMovedFromLayersAreErrors) {
     fill_parameters<float>(layer);
     forward(layer);
     auto taken = std::move(layer);
-    EXPECT_THAT(error_of([&] { forward(layer); }), AnyOf(HasSubstr("was never assigned"), HasSubstr("was moved from")));
+    EXPECT_THAT(error_of([&] { forward(layer); }),
+                AnyOf(HasSubstr("was never assigned"), HasSubstr("was moved from")));
     forward(taken);
     layer = std::move(taken);
     forward(layer);
   };
-  moved_from(Linear<float>({.in_features = E, .out_features = E}), [&](const auto& layer) { layer.forward(context, x, out); });
-  moved_from(FeedForward<float>({.embed_dim = E, .dim_feedforward = 9}), [&](const auto& layer) { layer.forward(context, x, out); });
-  moved_from(MultiHeadAttention<float>({.embed_dim = E, .num_heads = 2}), [&](const auto& layer) { layer.forward(context, x, out); });
-  moved_from(MultiHeadAttention<float>({.embed_dim = E, .num_heads = 2, .kdim = E / 2}), [&](const auto& layer) {
-    layer.forward(context, x, x.slice(2, 0, E / 2), x, {}, out);
+  moved_from(Linear<float>({.in_features = E, .out_features = E}),
+             [&](const auto& layer) { layer.forward(context, x, out); });
+  moved_from(FeedForward<float>({.embed_dim = E, .dim_feedforward = 9}),
+             [&](const auto& layer) { layer.forward(context, x, out); });
+  moved_from(MultiHeadAttention<float>({.embed_dim = E, .num_heads = 2}),
+             [&](const auto& layer) { layer.forward(context, x, out); });
+  moved_from(MultiHeadAttention<float>({.embed_dim = E, .num_heads = 2, .kdim = E / 2}),
+             [&](const auto& layer) { layer.forward(context, x, x.slice(2, 0, E / 2), x, {}, out); });
+  moved_from(LayerNorm<float>({.normalized_shape = E}),
+             [&](const auto& layer) { layer.forward(context, x, out); });
+  moved_from(RMSNorm<float>({.normalized_shape = E}),
+             [&](const auto& layer) { layer.forward(context, x, out); });
+  moved_from(Embedding<float>({.num_embeddings = 4, .embedding_dim = E}), [&](const auto& layer) {
+    layer.forward(context, Tensor<int, 2>({B, T}), out);
   });
-  moved_from(LayerNorm<float>({.normalized_shape = E}), [&](const auto& layer) { layer.forward(context, x, out); });
-  moved_from(RMSNorm<float>({.normalized_shape = E}), [&](const auto& layer) { layer.forward(context, x, out); });
-  moved_from(Embedding<float>({.num_embeddings = 4, .embedding_dim = E}),
-             [&](const auto& layer) { layer.forward(context, Tensor<int, 2>({B, T}), out); });
 }
 
 TEST(Options, AMissingOrNegativeSizeIsNamed) {
   EXPECT_THAT(error_of([] { Linear<float>({.out_features = 4}); }), HasSubstr("Linear: in_features is 0"));
   EXPECT_THAT(error_of([] { Linear<float>({.in_features = 4}); }), HasSubstr("Linear: out_features is 0"));
-  EXPECT_THAT(error_of([] { Linear<float>({.in_features = -4, .out_features = 4}); }), HasSubstr("Linear: in_features is -4"));
-  EXPECT_THAT(error_of([] { FeedForward<float>({.dim_feedforward = 4}); }), HasSubstr("FeedForward: embed_dim is 0"));
-  EXPECT_THAT(error_of([] { FeedForward<float>({.embed_dim = 4}); }), HasSubstr("FeedForward: dim_feedforward is 0"));
-  EXPECT_THAT(error_of([] { MultiHeadAttention<float>({.num_heads = 2}); }), HasSubstr("MultiHeadAttention: embed_dim is 0"));
+  EXPECT_THAT(error_of([] { Linear<float>({.in_features = -4, .out_features = 4}); }),
+              HasSubstr("Linear: in_features is -4"));
+  EXPECT_THAT(error_of([] { FeedForward<float>({.dim_feedforward = 4}); }),
+              HasSubstr("FeedForward: embed_dim is 0"));
+  EXPECT_THAT(error_of([] { FeedForward<float>({.embed_dim = 4}); }),
+              HasSubstr("FeedForward: dim_feedforward is 0"));
+  EXPECT_THAT(error_of([] { MultiHeadAttention<float>({.num_heads = 2}); }),
+              HasSubstr("MultiHeadAttention: embed_dim is 0"));
   EXPECT_THAT(error_of([] { EncoderBlock<float>({.num_heads = 2}); }), HasSubstr("embed_dim is 0"));
   EXPECT_THAT(error_of([] { Encoder<float>(EncoderOptions{}); }), HasSubstr("embed_dim is 0"));
-  EXPECT_THAT(error_of([] { Encoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }), HasSubstr("num_layers is -1"));
-  EXPECT_THAT(error_of([] { Decoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }), HasSubstr("num_layers is -1"));
+  EXPECT_THAT(error_of([] { Encoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }),
+              HasSubstr("num_layers is -1"));
+  EXPECT_THAT(error_of([] { Decoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }),
+              HasSubstr("num_layers is -1"));
 }
 
 TEST(Options, ProductsThatOverflowAreAnError) {
   constexpr Index kMax = std::numeric_limits<Index>::max();
   for (const Index huge : {kMax, kMax / 2, kMax / 4, Index{1} << 40})
     for (const Index other : {huge, Index{1} << 25}) {
-      EXPECT_THAT(error_of([=] { Linear<float>({.in_features = huge, .out_features = other}); }), HasSubstr("more elements"));
-      EXPECT_THAT(error_of([=] { Linear<float>({.in_features = other, .out_features = huge}); }), HasSubstr("more elements"));
-      EXPECT_THAT(error_of([=] { FeedForward<float>({.embed_dim = other, .dim_feedforward = huge, .gated = true}); }), HasSubstr("more elements"));
-      EXPECT_THAT(error_of([=] { MultiHeadAttention<float>({.embed_dim = 4, .num_heads = huge, .head_dim = other}); }), HasSubstr("more elements"));
+      EXPECT_THAT(error_of([=] { Linear<float>({.in_features = huge, .out_features = other}); }),
+                  HasSubstr("more elements"));
+      EXPECT_THAT(error_of([=] { Linear<float>({.in_features = other, .out_features = huge}); }),
+                  HasSubstr("more elements"));
+      EXPECT_THAT(
+          error_of([=] { FeedForward<float>({.embed_dim = other, .dim_feedforward = huge, .gated = true}); }),
+          HasSubstr("more elements"));
+      EXPECT_THAT(error_of([=] {
+                    MultiHeadAttention<float>({.embed_dim = 4, .num_heads = huge, .head_dim = other});
+                  }),
+                  HasSubstr("more elements"));
     }
 }
 

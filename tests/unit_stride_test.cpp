@@ -41,7 +41,9 @@ TEST(UnitStride, IntrospectionGivesIntoAnyStrides) {
   Tensor<float, 3> totals({1, 2, 7}), entropy({1, 2, 5}), turned_totals({7, 2, 1}), turned_entropy({5, 2, 1});
   Context context;
   introspect<float>(context, q, k, {}, {.key_totals = totals.view(), .entropy = entropy.view()});
-  introspect<float>(context, q, k, {}, {.key_totals = turned_totals.view().transpose(0, 2), .entropy = turned_entropy.view().transpose(0, 2)});
+  introspect<float>(
+      context, q, k, {},
+      {.key_totals = turned_totals.view().transpose(0, 2), .entropy = turned_entropy.view().transpose(0, 2)});
   for (Index h = 0; h < 2; ++h) {
     for (Index i = 0; i < 7; ++i) EXPECT_EQ(totals(0, h, i), turned_totals(i, h, 0));
     for (Index i = 0; i < 5; ++i) EXPECT_EQ(entropy(0, h, i), turned_entropy(i, h, 0));
@@ -84,8 +86,10 @@ void expect_same_in_wider_rows(Index rows, Index width, Forward&& forward) {
   forward(own.view());
   forward(wide.view().slice(1, 2, 2 + width));
   for (Index r = 0; r < rows; ++r)
-    for (Index e = 0; e < width + 5; ++e) EXPECT_EQ(wide(r, e), e >= 2 && e < 2 + width ? own(r, e - 2) : -7.0f) << r << ", " << e;
-  EXPECT_THAT(error_of([&] { forward(turned.view().transpose(0, 1)); }), HasSubstr("the last axis must be contiguous"));
+    for (Index e = 0; e < width + 5; ++e)
+      EXPECT_EQ(wide(r, e), e >= 2 && e < 2 + width ? own(r, e - 2) : -7.0f) << r << ", " << e;
+  EXPECT_THAT(error_of([&] { forward(turned.view().transpose(0, 1)); }),
+              HasSubstr("the last axis must be contiguous"));
 }
 
 TEST(UnitStride, ModelsWriteIntoRowsOfAWiderBuffer) {
@@ -93,29 +97,39 @@ TEST(UnitStride, ModelsWriteIntoRowsOfAWiderBuffer) {
   const std::vector<std::int32_t> ids{1, 5, 2, 0, 3};
   const std::vector<Index> offsets{0, 3, 5};
   for (BertHead head : {BertHead::none, BertHead::masked_lm}) {
-    BertModel<float> bert({.vocab_size = 9, .max_position_embeddings = 8, .hidden_size = 8, .num_hidden_layers = 1, .num_attention_heads = 2,
-                           .intermediate_size = 12, .head = head});
+    BertModel<float> bert({.vocab_size = 9,
+                           .max_position_embeddings = 8,
+                           .hidden_size = 8,
+                           .num_hidden_layers = 1,
+                           .num_attention_heads = 2,
+                           .intermediate_size = 12,
+                           .head = head});
     fill_parameters<float>(bert);
-    expect_same_in_wider_rows(5, 8, [&](TensorView<float, 2> out) { bert.forward(context, ids, {}, offsets, out); });
+    expect_same_in_wider_rows(
+        5, 8, [&](TensorView<float, 2> out) { bert.forward(context, ids, {}, offsets, out); });
   }
-  ModernBertOptions options{.vocab_size = 9, .hidden_size = 8, .num_attention_heads = 2, .intermediate_size = 12};
+  ModernBertOptions options{
+      .vocab_size = 9, .hidden_size = 8, .num_attention_heads = 2, .intermediate_size = 12};
   options.local = {false, true};
   options.global_rotary.head_dim = options.local_rotary.head_dim = 4;
   ModernBertModel<float> modern(options);
   fill_parameters<float>(modern);
-  expect_same_in_wider_rows(5, 8, [&](TensorView<float, 2> out) { modern.forward(context, ids, offsets, out); });
+  expect_same_in_wider_rows(5, 8,
+                            [&](TensorView<float, 2> out) { modern.forward(context, ids, offsets, out); });
 }
 
 TEST(UnitStride, CausalBlockInRowsOfAWiderBuffer) {
   Context context;
   for (bool post_norms : {false, true}) {
-    CausalBlock<float> block({.embed_dim = 8, .num_heads = 2, .dim_feedforward = 12, .post_norms = post_norms});
+    CausalBlock<float> block(
+        {.embed_dim = 8, .num_heads = 2, .dim_feedforward = 12, .post_norms = post_norms});
     fill_parameters<float>(block);
     const auto x = random_tensor<float, 2>({5, 8}, 3);
     expect_same_in_wider_rows(5, 8, [&](TensorView<float, 2> out) {
       copy(x.view(), out);
       KVCache<float> cache = block.make_cache(1);
-      block.forward(context, {out.data(), {1, 5, 8}, {5 * out.stride(0), out.stride(0), out.stride(1)}}, cache);
+      block.forward(context, {out.data(), {1, 5, 8}, {5 * out.stride(0), out.stride(0), out.stride(1)}},
+                    cache);
     });
   }
 }

@@ -3,9 +3,9 @@
 #include <stdexcept>
 #include <string>
 
+#include <gtest/gtest.h>
 #include <attend/core/context.hpp>
 #include <attend/tensor.hpp>
-#include <gtest/gtest.h>
 
 namespace {
 using namespace attend;
@@ -19,7 +19,9 @@ struct Counted {
   }
   ~Counted() { --alive; }
 };
-void start_counting(int throws_at = 0) { Counted::alive = 0, Counted::made = 0, Counted::throws_at = throws_at; }
+void start_counting(int throws_at = 0) {
+  Counted::alive = 0, Counted::made = 0, Counted::throws_at = throws_at;
+}
 
 TEST(Frame, TensorOfNumbersLiesInTheWorkspace) {
   Workspace workspace;

@@ -125,7 +125,8 @@ class ToyEncoder {
   void configure(const attend::SafeTensors& file) {
     const auto text = [&](const std::string& key) {
       const auto found = file.metadata().find(key);
-      if (found == file.metadata().end()) attend::throw_error(file.path(), ": has no ", key, " in its metadata");
+      if (found == file.metadata().end())
+        attend::throw_error(file.path(), ": has no ", key, " in its metadata");
       return found->second;
     };
     const std::string source = file.path() + ": config";

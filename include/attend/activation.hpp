@@ -12,35 +12,45 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// The name that PyTorch and Hugging Face configs give: relu, gelu, gelu_new, gelu_pytorch_tanh, silu, swish, …
+/// The name that PyTorch and Hugging Face configs give: relu, gelu, gelu_new, gelu_pytorch_tanh, silu, swish,
+/// …
 inline Activation activation_from_string(std::string_view name) {
   struct Name {
     std::string_view text;
     Activation activation;
   };
   static constexpr Name names[] = {
-      {"identity", Activation::identity}, {"linear", Activation::identity},
-      {"relu", Activation::relu},         {"gelu", Activation::gelu},
-      {"gelu_python", Activation::gelu},  {"gelu_new", Activation::gelu_tanh},
-      {"gelu_fast", Activation::gelu_tanh}, {"gelu_tanh", Activation::gelu_tanh},
+      {"identity", Activation::identity},
+      {"linear", Activation::identity},
+      {"relu", Activation::relu},
+      {"gelu", Activation::gelu},
+      {"gelu_python", Activation::gelu},
+      {"gelu_new", Activation::gelu_tanh},
+      {"gelu_fast", Activation::gelu_tanh},
+      {"gelu_tanh", Activation::gelu_tanh},
       {"gelu_pytorch_tanh", Activation::gelu_tanh},
-      {"silu", Activation::silu},         {"swish", Activation::silu},
-      {"sigmoid", Activation::sigmoid},   {"tanh", Activation::tanh},
+      {"silu", Activation::silu},
+      {"swish", Activation::silu},
+      {"sigmoid", Activation::sigmoid},
+      {"tanh", Activation::tanh},
   };
   for (const Name& n : names)
     if (n.text == name) return n.activation;
   throw_error("activation '", name, "' is not supported");
 }
 
-/// out = activation(x), element by element. out may be x, but not overlap it otherwise. x [..., N] -> out [..., N].
+/// out = activation(x), element by element. out may be x, but not overlap it otherwise. x [..., N] -> out
+/// [..., N].
 template <class Out, class Scalar = typename std::remove_cvref_t<Out>::Scalar>
-void activate(Context& context, Activation activation, const std::type_identity_t<Rows<const Scalar>>& x, Out&& to) {
+void activate(Context& context, Activation activation, const std::type_identity_t<Rows<const Scalar>>& x,
+              Out&& to) {
   static_assert(detail::check_scalar<Scalar>());
   const Rows<Scalar> out(to);
   detail::check_rows_in_place<Scalar>(context, "activate", x, out, x.width());
   const Index rows = x.count(), n = x.width();
-  context.parallel(rows, context.workers(rows, 20.0 * static_cast<double>(rows) * static_cast<double>(n)),
-                   [&](Index r, int) { detail::Backend<Scalar>::activate(activation, x.row(r), out.row(r), n); });
+  context.parallel(
+      rows, context.workers(rows, 20.0 * static_cast<double>(rows) * static_cast<double>(n)),
+      [&](Index r, int) { detail::Backend<Scalar>::activate(activation, x.row(r), out.row(r), n); });
 }
 
 /// activation(x) as a new tensor of the same shape.
@@ -77,8 +87,9 @@ template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> swish(const X& x, double alpha = 1) {
   using Scalar = typename X::Scalar;
   Tensor<Scalar, X::rank> out{const_view(x)};
-  default_context().parallel(
-      1, 1, [&](Index, int) { detail::swish_row<Scalar>(out.data(), Scalar(alpha), nullptr, out.data(), out.numel()); });
+  default_context().parallel(1, 1, [&](Index, int) {
+    detail::swish_row<Scalar>(out.data(), Scalar(alpha), nullptr, out.data(), out.numel());
+  });
   return out;
 }
 /// swish(gate) ⊙ value as a new tensor, both of one shape (arXiv:2002.05202).

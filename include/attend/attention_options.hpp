@@ -8,8 +8,8 @@
 
 #include <attend/core/scalar.hpp>
 #include <attend/mask.hpp>
-#include <attend/score_modifier.hpp>
 #include <attend/rows.hpp>
+#include <attend/score_modifier.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -18,42 +18,44 @@ namespace attend::inline ATTEND_ABI {
 enum class ScoreStage { scaled, softcapped, masked };
 
 /// Options of one attention call, and what it may give beside its output. Order of operations on a score:
-/// scale, softcap, modifier, numbers of the mask (additive), its truth (onnx.ai Attention-24, PyTorch's scaled_dot_product_attention).
+/// scale, softcap, modifier, numbers of the mask (additive), its truth (onnx.ai Attention-24, PyTorch's
+/// scaled_dot_product_attention).
 template <class Scalar>
 struct AttentionOptions {
   static_assert(detail::check_scalar<Scalar>());
 
   Mask mask = {};
-  std::optional<double> scale = {};          // 1 / sqrt(D) where not given
-  double softcap = 0;                        // softcap * tanh(score / softcap) where above 0
+  std::optional<double> scale = {};  // 1 / sqrt(D) where not given
+  double softcap = 0;                // softcap * tanh(score / softcap) where above 0
   ScoreModifier<Scalar> modifier = {};
   /// Changes a weight once the softmax has summed it, for training: dropout(p, keep). A 0 has to stay 0.
   ScoreModifier<Scalar> weight_modifier = {};
-  std::span<const Scalar> sinks = {};        // [H]: a further score in each row's sum, of a key without value
-  std::span<const Index> key_lengths = {};   // [B]: only the first so many keys of each batch exist
-  /// A ragged batch: tokens of all sequences one after the other, as [1, H, tokens, D], sequence b being tokens
-  /// [offsets[b], offsets[b + 1]). Both or neither. [B + 1]
+  std::span<const Scalar> sinks = {};       // [H]: a further score in each row's sum, of a key without value
+  std::span<const Index> key_lengths = {};  // [B]: only the first so many keys of each batch exist
+  /// A ragged batch: tokens of all sequences one after the other, as [1, H, tokens, D], sequence b being
+  /// tokens [offsets[b], offsets[b + 1]). Both or neither. [B + 1]
   std::span<const Index> query_offsets = {}, key_offsets = {};
 
-  TensorView<Scalar, 3> log_sum_exp = {};    // [B, H, Tq] -> log of the sum of exp(score); -inf if nothing is seen
-  TensorView<Scalar, 4> weights = {};        // [B, H, Tq, Tk] -> the attention weights
-  TensorView<Scalar, 4> scores = {};         // [B, H, Tq, Tk] -> the scores at a stage
+  TensorView<Scalar, 3> log_sum_exp =
+      {};                              // [B, H, Tq] -> log of the sum of exp(score); -inf if nothing is seen
+  TensorView<Scalar, 4> weights = {};  // [B, H, Tq, Tk] -> the attention weights
+  TensorView<Scalar, 4> scores = {};   // [B, H, Tq, Tk] -> the scores at a stage
   ScoreStage scores_stage = ScoreStage::masked;
-  TensorView<Scalar, 3> average_weights = {};  // [B, Tq, Tk] -> their average over the heads (MultiHeadAttention)
+  TensorView<Scalar, 3> average_weights =
+      {};  // [B, Tq, Tk] -> their average over the heads (MultiHeadAttention)
 };
 
 namespace detail {
 
-/// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b], offsets[b + 1]).
-/// Error where the offsets don't go from 0 up to all tokens.
+/// Tokens of the longest of several sequences, whose tokens lie one after the other: b is [offsets[b],
+/// offsets[b + 1]). Error where the offsets don't go from 0 up to all tokens.
 inline Index longest_sequence(const char* who, std::span<const Index> offsets, Index tokens) {
   if (offsets.empty()) throw_error(who, ": expected 0 ... ", tokens, ", got none");
   if (offsets.front() != 0 || offsets.back() != tokens)
     throw_error(who, ": expected 0 ... ", tokens, ", got ", offsets.front(), " ... ", offsets.back());
   Index most = 0;
   for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-    if (offsets[b + 1] < offsets[b])
-      throw_error(who, ": decrease from ", offsets[b], " to ", offsets[b + 1]);
+    if (offsets[b + 1] < offsets[b]) throw_error(who, ": decrease from ", offsets[b], " to ", offsets[b + 1]);
     most = (std::max)(most, offsets[b + 1] - offsets[b]);
   }
   return most;
@@ -61,17 +63,22 @@ inline Index longest_sequence(const char* who, std::span<const Index> offsets, I
 
 template <class Scalar>
 bool gives_more(const AttentionOptions<Scalar>& o) {
-  return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr || o.average_weights.data() != nullptr;
+  return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr ||
+         o.average_weights.data() != nullptr;
 }
 /// Error where what a call gives beside its output overlaps an operand, or itself.
 template <class Scalar>
 void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
                          std::initializer_list<Operand> operands) {
-  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp}, {"weights", o.weights}, {"scores", o.scores}, {"average_weights", o.average_weights}};
+  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp},
+                             {"weights", o.weights},
+                             {"scores", o.scores},
+                             {"average_weights", o.average_weights}};
   for (const Operand* output = outputs; output != std::end(outputs); ++output) {
     if (output->layout.data == nullptr) continue;
     check_apart(context, who, *output, operands);
-    for (const Operand* other = output + 1; other != std::end(outputs); ++other) check_apart(context, who, *output, {*other});
+    for (const Operand* other = output + 1; other != std::end(outputs); ++other)
+      check_apart(context, who, *output, {*other});
   }
 }
 
@@ -83,7 +90,8 @@ struct AttentionCall {
   double scale = 1;
   Mask mask;
   const ScoreModifier<Scalar>* modifier = nullptr;
-  bool folded = true;  // nothing but masks touches the products, and the scale is a usable factor of an exponent
+  bool folded =
+      true;  // nothing but masks touches the products, and the scale is a usable factor of an exponent
 
   static constexpr double kTooLarge = 1e38;  // also for float
 
@@ -104,7 +112,9 @@ struct AttentionCall {
         if (n < 0 || n > s.keys)
           throw_error("scaled_dot_product_attention: a key length of ", n, " with ", s.keys, " keys");
       if (s.key_counts != nullptr || s.key_offsets != nullptr)
-        throw_error("scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their own");
+        throw_error(
+            "scaled_dot_product_attention: key_lengths together with a cache or offsets, which have their "
+            "own");
       sizes.key_counts = options.key_lengths.data();
     }
     if (!(options.softcap >= 0 && options.softcap < kTooLarge))
@@ -117,12 +127,14 @@ struct AttentionCall {
       throw_error("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (options.log_sum_exp.data() != nullptr)
       check_shape("scaled_dot_product_attention (log_sum_exp)",
-                  Shape<3>{s.query_offsets != nullptr ? 1 : s.batch, s.heads, tokens}, options.log_sum_exp.shape());
+                  Shape<3>{s.query_offsets != nullptr ? 1 : s.batch, s.heads, tokens},
+                  options.log_sum_exp.shape());
     for (const TensorView<Scalar, 4>* square : {&options.weights, &options.scores}) {
       if (square->data() == nullptr) continue;
       if (s.query_offsets != nullptr)
         throw_error("scaled_dot_product_attention: weights of a ragged batch are not given out");
-      check_shape("scaled_dot_product_attention (weights)", Shape<4>{s.batch, s.heads, s.queries, s.keys}, square->shape());
+      check_shape("scaled_dot_product_attention (weights)", Shape<4>{s.batch, s.heads, s.queries, s.keys},
+                  square->shape());
     }
     scale = options.scale.has_value() ? *options.scale
                                       : (head_dim > 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1);
@@ -143,8 +155,10 @@ struct AttentionCall {
 /// Where keys and values come from: tensors, or the pages of a cache.
 template <class Scalar>
 struct KeyValueSource {
-  TensorView<const Scalar, 4> key = {}, value = {};  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
-  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where the cache let go of one.
+  TensorView<const Scalar, 4> key = {},
+                              value = {};  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
+  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where the cache let go of
+  /// one.
   const Scalar* const* const* pages = nullptr;
 };
 

@@ -21,15 +21,19 @@ struct DecoderBlockOptions {
   bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
 };
 
-/// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, norm1.*, norm2.*, norm3.*.
-/// https://pytorch.org/docs/stable/generated/torch.nn.TransformerDecoderLayer.html
+/// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, norm1.*, norm2.*,
+/// norm3.*. https://pytorch.org/docs/stable/generated/torch.nn.TransformerDecoderLayer.html
 template <class Scalar>
 class DecoderBlock {
  public:
   DecoderBlock() = default;
   explicit DecoderBlock(const DecoderBlockOptions& o)
       : options_(o),
-        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .bias = o.bias}),
+        self_attn_({.embed_dim = o.embed_dim,
+                    .num_heads = o.num_heads,
+                    .num_kv_heads = o.num_kv_heads,
+                    .head_dim = o.head_dim,
+                    .bias = o.bias}),
         multihead_attn_({.embed_dim = o.embed_dim,
                          .num_heads = o.num_heads,
                          .num_kv_heads = o.num_kv_heads,
@@ -58,17 +62,21 @@ class DecoderBlock {
   const MultiHeadAttention<Scalar>& multihead_attn() const { return multihead_attn_; }
 
   /// Whether all parameters have values; forward takes none less.
-  bool assigned() const { return self_attn_.assigned() && multihead_attn_.assigned() && feed_forward_.assigned(); }
+  bool assigned() const {
+    return self_attn_.assigned() && multihead_attn_.assigned() && feed_forward_.assigned();
+  }
 
-  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x, but not overlap it otherwise. `self` is of the attention among
-  /// the targets (usually {.mask = causal()}), `cross` of that to the memory.
+  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x, but not overlap it otherwise.
+  /// `self` is of the attention among the targets (usually {.mask = causal()}), `cross` of that to the
+  /// memory.
   void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
                const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
                TensorView<Scalar, 3> out) const {
     detail::check_apart(context, "DecoderBlock", {"out", out}, {{"memory", memory}});
     for (const AttentionOptions<Scalar>* options : {&self, &cross})
       if (detail::gives_more(*options))
-        detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"memory", memory}, {"out", out}});
+        detail::check_outputs_apart(context, "DecoderBlock", *options,
+                                    {{"x", x}, {"memory", memory}, {"out", out}});
     run(
         context, x, out,
         [&](TensorView<const Scalar, 3> from, TensorView<Scalar, 3> to, const Epilogue<Scalar>& epilogue) {
@@ -78,10 +86,12 @@ class DecoderBlock {
           multihead_attn_.forward(context, from, memory, memory, cross, to, epilogue);
         });
   }
-  /// T more tokens of each sequence: `targets` holds what the tokens so far left, and takes these; `memory` is what
-  /// multihead_attn().append_memory made of the encoder's output. A call that fails leaves them as they were.
-  void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& targets, const KVCache<Scalar>& memory,
-               const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
+  /// T more tokens of each sequence: `targets` holds what the tokens so far left, and takes these; `memory`
+  /// is what multihead_attn().append_memory made of the encoder's output. A call that fails leaves them as
+  /// they were.
+  void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& targets,
+               const KVCache<Scalar>& memory, const AttentionOptions<Scalar>& self,
+               const AttentionOptions<Scalar>& cross, TensorView<Scalar, 3> out) const {
     for (const AttentionOptions<Scalar>* options : {&self, &cross})
       if (detail::gives_more(*options))
         detail::check_outputs_apart(context, "DecoderBlock", *options, {{"x", x}, {"out", out}});
@@ -97,7 +107,8 @@ class DecoderBlock {
     appending.keep();
   }
   Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
-                               const AttentionOptions<Scalar>& self = {}, const AttentionOptions<Scalar>& cross = {}) const {
+                               const AttentionOptions<Scalar>& self = {},
+                               const AttentionOptions<Scalar>& cross = {}) const {
     Tensor<Scalar, 3> out(x.shape());
     forward(default_context(), x, memory, self, cross, out.view());
     return out;
@@ -106,13 +117,14 @@ class DecoderBlock {
  private:
   /// Norms and residuals around the two attentions and the feed-forward.
   template <class SelfAttention, class CrossAttention>
-  void run(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out, SelfAttention&& attend_self,
-           CrossAttention&& attend_memory) const {
+  void run(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
+           SelfAttention&& attend_self, CrossAttention&& attend_memory) const {
     detail::check_assigned(context, "DecoderBlock", *this);
     detail::check_rows_in_place<Scalar>(context, "DecoderBlock", x, out, options_.embed_dim);
     if (x.empty()) return;
     Frame frame(context.workspace());
-    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
+    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()),
+                                normed = frame.tensor<Scalar>(x.shape());
     const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     if (options_.norm_first) {
       const TensorView<Scalar, 3> second = frame.tensor<Scalar>(x.shape());

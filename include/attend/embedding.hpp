@@ -35,16 +35,17 @@ class Embedding {
 
   template <class Visitor>
   void parameters(Visitor&& visit) {
-    visit("weight", Parameter<Scalar>({options_.num_embeddings, options_.embedding_dim}, weight_.data(), &assigned_));
+    visit("weight",
+          Parameter<Scalar>({options_.num_embeddings, options_.embedding_dim}, weight_.data(), &assigned_));
   }
 
   /// Whether the weight has its values; forward takes none less.
   bool assigned() const { return assigned_.all(); }
 
-  /// out[…] = weight[ids[…]], or where `add`, out[…] += it. ids [...], of integers -> out [..., embedding_dim].
-  /// Error where an id is not in [0, num_embeddings).
+  /// out[…] = weight[ids[…]], or where `add`, out[…] += it. ids [...], of integers -> out [...,
+  /// embedding_dim]. Error where an id is not in [0, num_embeddings).
   template <TensorLike Ids>
-    requires std::integral<typename Ids::Scalar>
+  requires std::integral<typename Ids::Scalar>
   void forward(Context& context, const Ids& ids, const Rows<Scalar>& out, bool add = false) const {
     using Id = typename Ids::Scalar;
     const TensorView<const Id, Ids::rank> view = const_view(ids);

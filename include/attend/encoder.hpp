@@ -25,7 +25,9 @@ class Encoder {
     check_size("Encoder", "block.embed_dim", o.block.embed_dim);
     check_count("Encoder", "num_layers", o.num_layers, kMostLayers);
     for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
-    if (o.final_norm) norm_ = Norm<Scalar>(detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
+    if (o.final_norm)
+      norm_ = Norm<Scalar>(
+          detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
   }
 
   const EncoderOptions& options() const { return options_; }
@@ -34,16 +36,19 @@ class Encoder {
 
   template <class Visitor>
   void parameters(Visitor&& visit) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].parameters(prefixed("layers." + std::to_string(i), visit));
+    for (std::size_t i = 0; i < layers_.size(); ++i)
+      layers_[i].parameters(prefixed("layers." + std::to_string(i), visit));
     if (options_.final_norm) norm_.parameters(prefixed("norm", visit));
   }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
-    return std::all_of(layers_.begin(), layers_.end(), [](const EncoderBlock<Scalar>& layer) { return layer.assigned(); });
+    return std::all_of(layers_.begin(), layers_.end(),
+                       [](const EncoderBlock<Scalar>& layer) { return layer.assigned(); });
   }
 
-  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. `attention` is that of every layer.
+  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. `attention` is that of every
+  /// layer.
   void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention,
                TensorView<Scalar, 3> out) const {
     detail::check_assigned(context, "Encoder", *this);
@@ -59,7 +64,8 @@ class Encoder {
       context.parallel(1, 1, [&](Index, int) { copy(x, out); });
     }
   }
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention = {}) const {
+  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x,
+                               const AttentionOptions<Scalar>& attention = {}) const {
     Tensor<Scalar, 3> out(x.shape());
     forward(default_context(), x, attention, out.view());
     return out;

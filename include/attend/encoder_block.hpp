@@ -29,7 +29,11 @@ class EncoderBlock {
   EncoderBlock() = default;
   explicit EncoderBlock(const EncoderBlockOptions& o)
       : options_(o),
-        self_attn_({.embed_dim = o.embed_dim, .num_heads = o.num_heads, .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim, .bias = o.bias}),
+        self_attn_({.embed_dim = o.embed_dim,
+                    .num_heads = o.num_heads,
+                    .num_kv_heads = o.num_kv_heads,
+                    .head_dim = o.head_dim,
+                    .bias = o.bias}),
         feed_forward_({o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias}),
         norm1_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)),
         norm2_(detail::block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias)) {}
@@ -56,7 +60,8 @@ class EncoderBlock {
       detail::check_outputs_apart(context, "EncoderBlock", attention, {{"x", x}, {"out", out}});
     if (x.empty()) return;
     Frame frame(context.workspace());
-    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
+    const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()),
+                                normed = frame.tensor<Scalar>(x.shape());
     const auto plus = [](TensorView<const Scalar, 3> residual) { return Epilogue<Scalar>{{}, residual}; };
     if (options_.norm_first) {
       norm1_.forward(context, x, normed);
@@ -70,7 +75,8 @@ class EncoderBlock {
       norm2_.forward(context, sum, out);
     }
   }
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& attention = {}) const {
+  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x,
+                               const AttentionOptions<Scalar>& attention = {}) const {
     Tensor<Scalar, 3> out(x.shape());
     forward(default_context(), x, attention, out.view());
     return out;

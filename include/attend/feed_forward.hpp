@@ -15,8 +15,8 @@ struct FeedForwardOptions {
   bool bias = true;
 };
 
-/// y = activation(x W1ᵀ + b1) W2ᵀ + b2. Parameters: linear1.*, linear2.* as PyTorch's TransformerEncoderLayer names
-/// them; gated: linear1.* is [gate; up] stacked, [2 dim_feedforward, embed_dim] (arXiv:2002.05202).
+/// y = activation(x W1ᵀ + b1) W2ᵀ + b2. Parameters: linear1.*, linear2.* as PyTorch's TransformerEncoderLayer
+/// names them; gated: linear1.* is [gate; up] stacked, [2 dim_feedforward, embed_dim] (arXiv:2002.05202).
 template <class Scalar>
 class FeedForward {
  public:
@@ -41,11 +41,12 @@ class FeedForward {
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
-    return weight1_.assigned() && weight2_.assigned() && (!options_.bias || (bias1_.assigned() && bias2_.assigned()));
+    return weight1_.assigned() && weight2_.assigned() &&
+           (!options_.bias || (bias1_.assigned() && bias2_.assigned()));
   }
 
-  /// x [..., embed_dim] -> out [..., embed_dim], which overlaps neither x nor the residual. `epilogue` follows in the last
-  /// product's pass.
+  /// x [..., embed_dim] -> out [..., embed_dim], which overlaps neither x nor the residual. `epilogue`
+  /// follows in the last product's pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
     detail::check_assigned(context, "FeedForward", *this);
@@ -57,7 +58,8 @@ class FeedForward {
     detail::product<Scalar>(context, x.view(), weight1_, 0, bias1_,
                             {options_.gated ? Activation::identity : options_.activation, {}}, hidden);
     if (options_.gated) gate(context, hidden);
-    detail::product<Scalar>(context, hidden.slice(1, 0, options_.dim_feedforward), weight2_, 0, bias2_, epilogue, out.view());
+    detail::product<Scalar>(context, hidden.slice(1, 0, options_.dim_feedforward), weight2_, 0, bias2_,
+                            epilogue, out.view());
   }
   template <TensorLike X>
   Tensor<Scalar, X::rank> operator()(const X& x) const {

@@ -1,5 +1,5 @@
-// Declarations alone, for headers that name attend's types and do nothing with them. (A declaration of one's own would be
-// of another type: names lie in an inline namespace.)
+// Declarations alone, for headers that name attend's types and do nothing with them. (A declaration of one's
+// own would be of another type: names lie in an inline namespace.)
 #pragma once
 
 #include <attend/core/config.hpp>

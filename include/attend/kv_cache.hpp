@@ -27,18 +27,20 @@ struct KVCacheOptions {
   Index num_kv_heads = 1;
   Index head_dim = 0;
   Index value_dim = 0;  // 0: head_dim
-  /// For sliding windows: how many tokens before a new one stay visible to it; 0: all. Pair it with a mask that looks
-  /// back no further, sliding_window(window, 0, Corner::bottom_right) at most. A call that appends any number of tokens
-  /// first evicts the pages that its first token no longer sees, which are used again. Positions stay absolute.
+  /// For sliding windows: how many tokens before a new one stay visible to it; 0: all. Pair it with a mask
+  /// that looks back no further, sliding_window(window, 0, Corner::bottom_right) at most. A call that appends
+  /// any number of tokens first evicts the pages that its first token no longer sees, which are used again.
+  /// Positions stay absolute.
   Index window = 0;
 };
 
-/// The tokens of each sequence lie in pages; sequences that share a beginning share its pages, in one cache or in copies
-/// of it, and a page is copied when one of its sharers writes to it. A page is a key tile of attention: decoding reads it
-/// as it lies, and prefill, in one piece or many, sees the same tiles, so that all of them give the same bits.
+/// The tokens of each sequence lie in pages; sequences that share a beginning share its pages, in one cache
+/// or in copies of it, and a page is copied when one of its sharers writes to it. A page is a key tile of
+/// attention: decoding reads it as it lies, and prefill, in one piece or many, sees the same tiles, so that
+/// all of them give the same bits.
 ///
-/// A const cache may be read and copied by many threads at once; caches that share pages need nothing of each other.
-/// Errors, and allocations that fail, leave a cache as it was.
+/// A const cache may be read and copied by many threads at once; caches that share pages need nothing of each
+/// other. Errors, and allocations that fail, leave a cache as it was.
 template <class Scalar>
 class KVCache {
  public:
@@ -51,7 +53,10 @@ class KVCache {
         tables_(static_cast<std::size_t>(o.batch)) {}
   /// Shares the pages of the other, but not the room that it has reserved.
   KVCache(const KVCache& other)
-      : options_(other.options_), sequences_(other.sequences_), lengths_(other.lengths_), tables_(other.tables_) {
+      : options_(other.options_),
+        sequences_(other.sequences_),
+        lengths_(other.lengths_),
+        tables_(other.tables_) {
     for (std::size_t b = 0; b < tables_.size(); ++b) tables_[b] = sequences_[b].data.data();
   }
   /// Leaves a cache without sequences behind.
@@ -65,9 +70,12 @@ class KVCache {
   Index batch() const { return static_cast<Index>(sequences_.size()); }
   Index length(Index b) const { return lengths_[checked(b)]; }
   std::span<const Index> lengths() const { return lengths_; }
-  Index max_length() const { return lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end()); }
+  Index max_length() const {
+    return lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
+  }
 
-  /// Makes room, so that appending up to so many more tokens to each sequence, in any number of calls, allocates nothing.
+  /// Makes room, so that appending up to so many more tokens to each sequence, in any number of calls,
+  /// allocates nothing.
   void reserve(Index tokens) {
     if (tokens < 0) throw_error("KVCache: reserve of ", tokens, " tokens");
     check_room(tokens, batch());
@@ -78,17 +86,22 @@ class KVCache {
 
   /// Adds T tokens to every sequence. key [B, H_kv, T, D], value [B, H_kv, T, Dv].
   void append(TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value) {
-    check_shape("KVCache (key)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.head_dim}, key.shape());
-    check_shape("KVCache (value)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.value_dim}, value.shape());
+    check_shape("KVCache (key)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.head_dim},
+                key.shape());
+    check_shape("KVCache (value)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.value_dim},
+                value.shape());
     write(0, key, value);
   }
   /// Adds T tokens to sequence b. key [H_kv, T, D], value [H_kv, T, Dv].
   void append(Index b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value) {
     checked(b);
-    check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim}, key.shape());
-    check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim}, value.shape());
+    check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim},
+                key.shape());
+    check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim},
+                value.shape());
     const auto as_batch = [](const TensorView<const Scalar, 3>& x) {
-      return TensorView<const Scalar, 4>(x.data(), {1, x.size(0), x.size(1), x.size(2)}, {0, x.stride(0), x.stride(1), x.stride(2)});
+      return TensorView<const Scalar, 4>(x.data(), {1, x.size(0), x.size(1), x.size(2)},
+                                         {0, x.stride(0), x.stride(1), x.stride(2)});
     };
     write(b, as_batch(key), as_batch(value));
   }
@@ -99,8 +112,8 @@ class KVCache {
                   " has let go of those before ", sequences_[at(b)].released * kKeyTile);
     drop_from(b, length);
   }
-  /// Whether the window of a token at position `length` is still there. It is for each that the last call appended, and
-  /// for 0.
+  /// Whether the window of a token at position `length` is still there. It is for each that the last call
+  /// appended, and for 0.
   bool can_truncate(Index b, Index length) const {
     if (length < 0 || length > lengths_[checked(b)])
       throw_error("KVCache: truncate to ", length, " of ", lengths_[checked(b)], " tokens");
@@ -120,22 +133,26 @@ class KVCache {
   /// Sequence i becomes what parents[i] was (beam search); their number may change.
   void reorder(std::span<const Index> parents) { become(reordered(parents)); }
 
-  /// Keys and values of token t of sequence b, head h, or the first of them. Error where t is not there or evicted.
+  /// Keys and values of token t of sequence b, head h, or the first of them. Error where t is not there or
+  /// evicted.
   void read(Index b, Index h, Index t, std::span<Scalar> key, std::span<Scalar> value) const {
     if (t < first_token(b) || t >= length(b))
-      throw_error("KVCache: token ", t, " of sequence ", b, ", which has ", first_token(b), " to ", length(b) - 1);
+      throw_error("KVCache: token ", t, " of sequence ", b, ", which has ", first_token(b), " to ",
+                  length(b) - 1);
     if (h < 0 || h >= options_.num_kv_heads) throw_error("KVCache: head ", h, " of ", options_.num_kv_heads);
-    if (static_cast<Index>(key.size()) > options_.head_dim || static_cast<Index>(value.size()) > options_.value_dim)
+    if (static_cast<Index>(key.size()) > options_.head_dim ||
+        static_cast<Index>(value.size()) > options_.value_dim)
       throw_error("KVCache: read of a key of ", key.size(), " and a value of ", value.size(), ", expected ",
                   options_.head_dim, " and ", options_.value_dim);
     const Scalar* page = sequences_[at(b)].data[at(t / kKeyTile)] + h * page_size();
     for (std::size_t d = 0; d < key.size(); ++d) key[d] = page[key_at(t % kKeyTile, static_cast<Index>(d))];
-    for (std::size_t d = 0; d < value.size(); ++d) value[d] = page[value_at(t % kKeyTile, static_cast<Index>(d))];
+    for (std::size_t d = 0; d < value.size(); ++d)
+      value[d] = page[value_at(t % kKeyTile, static_cast<Index>(d))];
   }
   /// The first token of sequence b that no window has evicted.
   Index first_token(Index b) const { return sequences_[checked(b)].evicted * kKeyTile; }
-  /// For each sequence its pages [H_kv][page_size()], null where evicted: what attention reads. Valid until the cache
-  /// changes.
+  /// For each sequence its pages [H_kv][page_size()], null where evicted: what attention reads. Valid until
+  /// the cache changes.
   const Scalar* const* const* tables() const { return tables_.data(); }
   /// Scalars of one head of a page: as Backend::Page lays them out.
   Index page_size() const { return kKeyTile * (options_.head_dim + value_stride()); }
@@ -151,8 +168,9 @@ class KVCache {
     // Half of what a piece of memory can have, so that no sum of two overflows; value_dim may be rounded up.
     constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(2 * sizeof(Scalar)) - 16;
     const Index most_dim = kMost / kKeyTile / std::max<Index>(1, o.num_kv_heads);
-    if (o.batch < 0 || o.num_kv_heads < 1 || o.head_dim < 0 || o.value_dim < 0 || o.window < 0 || o.head_dim > most_dim ||
-        o.value_dim > most_dim - 16 || o.batch > kMost / static_cast<Index>(sizeof(Sequence)))
+    if (o.batch < 0 || o.num_kv_heads < 1 || o.head_dim < 0 || o.value_dim < 0 || o.window < 0 ||
+        o.head_dim > most_dim || o.value_dim > most_dim - 16 ||
+        o.batch > kMost / static_cast<Index>(sizeof(Sequence)))
       throw_error("KVCache: batch ", o.batch, ", num_kv_heads ", o.num_kv_heads, ", head_dim ", o.head_dim,
                   ", value_dim ", o.value_dim, ", window ", o.window,
                   ": a negative size, no heads, or more than memory can hold");
@@ -173,15 +191,12 @@ class KVCache {
   }
   /// Error where so many sequences of so many tokens more are beyond what an Index counts.
   void check_room(Index tokens, Index sequences) const {
-    if (tokens > (std::numeric_limits<Index>::max)() / std::max<Index>(1, sequences) - max_length() - 2 * kKeyTile)
+    if (tokens >
+        (std::numeric_limits<Index>::max)() / std::max<Index>(1, sequences) - max_length() - 2 * kKeyTile)
       throw_error("KVCache: ", tokens, " more tokens are more than memory can hold");
   }
-  Index key_at(Index slot, Index d) const {
-    return layout().key(slot, d);
-  }
-  Index value_at(Index slot, Index d) const {
-    return layout().value(slot, d);
-  }
+  Index key_at(Index slot, Index d) const { return layout().key(slot, d); }
+  Index value_at(Index slot, Index d) const { return layout().value(slot, d); }
   Index page_scalars() const { return std::max<Index>(1, options_.num_kv_heads * page_size()); }
   auto layout() const { return detail::Backend<Scalar>::page(options_.head_dim, options_.value_dim); }
   /// The first page that a token at a position sees.
@@ -201,7 +216,8 @@ class KVCache {
     const Sequence& sequence = sequences_[at(b)];
     const Index first = lengths_[at(b)] / kKeyTile, end = (lengths_[at(b)] + tokens - 1) / kKeyTile + 1;
     Index needed = std::max<Index>(0, end - sequence.size());
-    for (Index i = first; i < (std::min)(end, sequence.size()); ++i) needed += !sequence.page(i)->has_one_owner();
+    for (Index i = first; i < (std::min)(end, sequence.size()); ++i)
+      needed += !sequence.page(i)->has_one_owner();
     for (Index i = sequence.released; i < sequence.evicted; ++i) needed -= sequence.page(i)->has_one_owner();
     return needed;
   }
@@ -224,8 +240,10 @@ class KVCache {
         Scalar* page = writable_page(b, (length + t) / kKeyTile);
         for (Index h = 0; h < options_.num_kv_heads; ++h, page += page_size())
           for (Index i = 0; i < n; ++i) {
-            for (Index d = 0; d < options_.head_dim; ++d) page[key_at(slot + i, d)] = key(b - first, h, t + i, d);
-            for (Index d = 0; d < options_.value_dim; ++d) page[value_at(slot + i, d)] = value(b - first, h, t + i, d);
+            for (Index d = 0; d < options_.head_dim; ++d)
+              page[key_at(slot + i, d)] = key(b - first, h, t + i, d);
+            for (Index d = 0; d < options_.value_dim; ++d)
+              page[value_at(slot + i, d)] = value(b - first, h, t + i, d);
           }
         t += n;
       }
@@ -235,8 +253,10 @@ class KVCache {
   /// Before tokens are appended: the pages that the first of them does not see.
   void evict(Index b) noexcept {
     Sequence& sequence = sequences_[at(b)];
-    for (; sequence.released < sequence.evicted; ++sequence.released) pool_.give_back(sequence.page(sequence.released));
-    for (; sequence.evicted < first_page_seen(lengths_[at(b)]); ++sequence.evicted) sequence.at(sequence.evicted) = nullptr;
+    for (; sequence.released < sequence.evicted; ++sequence.released)
+      pool_.give_back(sequence.page(sequence.released));
+    for (; sequence.evicted < first_page_seen(lengths_[at(b)]); ++sequence.evicted)
+      sequence.at(sequence.evicted) = nullptr;
   }
   /// A page of a sequence as its only owner. There is room, and spare pages as pages_needed says.
   Scalar* writable_page(Index b, Index i) {
@@ -256,10 +276,12 @@ class KVCache {
   /// Forgets the tokens from `length` on, and shows what the last call has evicted, as before that call.
   void drop_from(Index b, Index length) noexcept {
     Sequence& sequence = sequences_[at(b)];
-    for (const Index pages = (length + kKeyTile - 1) / kKeyTile; sequence.size() > pages; sequence.pages.pop_back(), sequence.data.pop_back())
+    for (const Index pages = (length + kKeyTile - 1) / kKeyTile; sequence.size() > pages;
+         sequence.pages.pop_back(), sequence.data.pop_back())
       pool_.give_back(sequence.pages.back());
     sequence.released = (std::min)(sequence.released, sequence.size());
-    for (sequence.evicted = (std::min)(sequence.evicted, sequence.size()); sequence.evicted > sequence.released;)
+    for (sequence.evicted = (std::min)(sequence.evicted, sequence.size());
+         sequence.evicted > sequence.released;)
       --sequence.evicted, sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data;
     lengths_[at(b)] = length;
   }
@@ -268,7 +290,8 @@ class KVCache {
   Sequence copy_of(const KVCache& other, Index b) {
     const KVCacheOptions &o = options_, &p = other.options_;
     check_shape("KVCache: fork of another cache ([num_kv_heads, head_dim, value_dim, window])",
-                Shape<4>{o.num_kv_heads, o.head_dim, o.value_dim, o.window}, Shape<4>{p.num_kv_heads, p.head_dim, p.value_dim, p.window});
+                Shape<4>{o.num_kv_heads, o.head_dim, o.value_dim, o.window},
+                Shape<4>{p.num_kv_heads, p.head_dim, p.value_dim, p.window});
     Sequence copy(other.sequences_[other.checked(b)]);
     detail::make_room(sequences_, sequences_.size() + 1);
     detail::make_room(lengths_, lengths_.size() + 1);
@@ -280,8 +303,8 @@ class KVCache {
     lengths_.push_back(length);
     tables_.push_back(sequences_.back().data.data());
   }
-  /// A cache of the parents, and this one as that one, whose spare pages stay and get those of the sequences that are
-  /// left out.
+  /// A cache of the parents, and this one as that one, whose spare pages stay and get those of the sequences
+  /// that are left out.
   KVCache reordered(std::span<const Index> parents) const {
     KVCache next;
     next.sequences_.reserve(parents.size());

@@ -14,9 +14,9 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// A weight matrix [N, K] of one or more sections stacked along N, as the products take it: for float in panels of
-/// 16 rows, each section starting a panel of its own; for other scalars in rows. There is no second copy.
-/// `offset(s)` and `width()` are columns of the product's output, padding of sections included.
+/// A weight matrix [N, K] of one or more sections stacked along N, as the products take it: for float in
+/// panels of 16 rows, each section starting a panel of its own; for other scalars in rows. There is no second
+/// copy. `offset(s)` and `width()` are columns of the product's output, padding of sections included.
 template <class Scalar>
 class Weight {
   static_assert(detail::check_scalar<Scalar>());
@@ -64,7 +64,9 @@ class Weight {
   Parameter<Scalar> parameter() {
     return Parameter<Scalar>(
         {rows(), in_}, this,
-        [](void* weight, Index begin, Index end, const Scalar* rows) { static_cast<Weight*>(weight)->assign(begin, end, rows); },
+        [](void* weight, Index begin, Index end, const Scalar* rows) {
+          static_cast<Weight*>(weight)->assign(begin, end, rows);
+        },
         [](const void* weight, Index begin, Index end, Scalar* rows) {
           static_cast<const Weight*>(weight)->copy_to(begin, end, rows);
         },
@@ -98,11 +100,13 @@ class Bias {
         {weight_rows_}, this,
         [](void* object, Index begin, Index end, const Scalar* values) {
           Bias& bias = *static_cast<Bias*>(object);
-          for (Index i = begin; i < end; ++i) bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]] = values[i - begin];
+          for (Index i = begin; i < end; ++i)
+            bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]] = values[i - begin];
         },
         [](const void* object, Index begin, Index end, Scalar* values) {
           const Bias& bias = *static_cast<const Bias*>(object);
-          for (Index i = begin; i < end; ++i) values[i - begin] = bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]];
+          for (Index i = begin; i < end; ++i)
+            values[i - begin] = bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]];
         },
         &assigned_);
   }
@@ -123,12 +127,14 @@ struct Epilogue {
 };
 
 namespace detail {
-/// out = epilogue(x · wᵀ + bias), of as many slots of the weight as `out` has columns, from `begin` on; the bias of slot
-/// i is its slot bias_at + i. x [rows, K], out [rows, N], neither overlapping the other; rows contiguous.
+/// out = epilogue(x · wᵀ + bias), of as many slots of the weight as `out` has columns, from `begin` on; the
+/// bias of slot i is its slot bias_at + i. x [rows, K], out [rows, N], neither overlapping the other; rows
+/// contiguous.
 template <class Scalar>
-void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2> x, const Weight<Scalar>& weight,
-             Index begin, const Bias<Scalar>& bias, const Epilogue<Scalar>& epilogue,
-             TensorView<std::type_identity_t<Scalar>, 2> out, Index bias_at = 0) {
+void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2> x,
+             const Weight<Scalar>& weight, Index begin, const Bias<Scalar>& bias,
+             const Epilogue<Scalar>& epilogue, TensorView<std::type_identity_t<Scalar>, 2> out,
+             Index bias_at = 0) {
   if (out.empty()) return;
   Backend<Scalar>::product(context, {.x = x,
                                      .weight = weight.data() + begin * weight.in_features(),
@@ -140,8 +146,8 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
 
 /// Error where the residual is not of the output's shape, or the output overlaps it or x.
 template <class Scalar>
-void check_operands(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<const Scalar>& residual,
-                    const Rows<Scalar>& out) {
+void check_operands(const Context& context, const char* who, const Rows<const Scalar>& x,
+                    const Rows<const Scalar>& residual, const Rows<Scalar>& out) {
   if (!residual.shape().empty()) {
     if (!std::ranges::equal(residual.shape(), out.shape()))
       fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
@@ -182,8 +188,8 @@ class Linear {
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return weight_.assigned() && (!options_.bias || bias_.assigned()); }
 
-  /// x [..., in_features] -> out [..., out_features], which overlaps neither x nor the residual. `epilogue` says what
-  /// follows in the same pass.
+  /// x [..., in_features] -> out [..., out_features], which overlaps neither x nor the residual. `epilogue`
+  /// says what follows in the same pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const {
     detail::check_assigned(context, "Linear", *this);

@@ -1,8 +1,9 @@
 // What may be seen: masks as values that compose with & and |.
 //
 // A mask answers for (batch, head, query, key); true = takes part. Besides that answer, a mask may know of a
-// whole row or block of queries which keys are out of question, so that empty tiles cost nothing and full ones
-// run unmasked. Masks of the library know it; a callable of yours is asked key by key, 16 at a time, inlined.
+// whole row or block of queries which keys are out of question, so that empty tiles cost nothing and full
+// ones run unmasked. Masks of the library know it; a callable of yours is asked key by key, 16 at a time,
+// inlined.
 #pragma once
 
 #include <algorithm>
@@ -21,12 +22,14 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Any mask expression, held without heap. Views and pointers inside refer to the caller's data, which must live
-/// until the call returns.
+/// Any mask expression, held without heap. Views and pointers inside refer to the caller's data, which must
+/// live until the call returns.
 class Mask : public masks::Expression {
  public:
   Mask() {}  // not = default: {} would set its memory, too
-  Mask(const Mask& other) : functions_(other.functions_), size_(other.size_) { std::memcpy(memory_, other.memory_, size_); }
+  Mask(const Mask& other) : functions_(other.functions_), size_(other.size_) {
+    std::memcpy(memory_, other.memory_, size_);
+  }
   Mask& operator=(const Mask& other) {
     functions_ = other.functions_;
     size_ = other.size_;
@@ -34,17 +37,21 @@ class Mask : public masks::Expression {
     return *this;
   }
   template <masks::Maskable M>
-    requires(!std::same_as<M, Mask>)
-  Mask(const M& mask) : functions_(&table<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
-    static_assert(sizeof(M) <= sizeof(memory_), "the mask (and what its callables capture) is too large to be held");
-    static_assert(alignof(M) <= kAlign, "what callables of a mask capture is aligned too strictly to be held");
-    static_assert(std::is_trivially_copyable_v<M>, "callables of a mask capture plain values and pointers only");
+  requires(!std::same_as<M, Mask>) Mask(const M& mask)
+      : functions_(&table<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
+    static_assert(sizeof(M) <= sizeof(memory_),
+                  "the mask (and what its callables capture) is too large to be held");
+    static_assert(alignof(M) <= kAlign,
+                  "what callables of a mask capture is aligned too strictly to be held");
+    static_assert(std::is_trivially_copyable_v<M>,
+                  "callables of a mask capture plain values and pointers only");
     ::new (static_cast<void*>(memory_)) M(mask);
   }
   /// Any callable (batch, head, query, key) -> bool.
   template <class F>
-    requires(!masks::Maskable<F> && std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index>)
-  Mask(F visible) : Mask(masks::Predicate<F>(std::move(visible))) {}
+  requires(!masks::Maskable<F> && std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index>)
+      Mask(F visible)
+      : Mask(masks::Predicate<F>(std::move(visible))) {}
 
   /// Where one operand is a Mask already; error where the two are too large to be held together.
   friend Mask operator&(const Mask& a, const Mask& b) { return !a ? b : !b ? a : Mask(a, b, true); }
@@ -69,7 +76,8 @@ class Mask : public masks::Expression {
     if (adds()) functions_->add(memory_, scores, b, h, q, k0, keys);
   }
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
-    return functions_ == nullptr ? Extent{k0, k1, true} : functions_->kernel.block(memory_, b, h, q0, q1, k0, k1);
+    return functions_ == nullptr ? Extent{k0, k1, true}
+                                 : functions_->kernel.block(memory_, b, h, q0, q1, k0, k1);
   }
   Extent row(Index b, Index h, Index q, Index k0, Index k1) const {
     return functions_ == nullptr ? Extent{k0, k1, true} : functions_->row(memory_, b, h, q, k0, k1);
@@ -87,9 +95,12 @@ class Mask : public masks::Expression {
   struct Functions {
     kernel::MaskFunctions kernel;
     void (*bind)(void*, const AttentionSizes&);
-    void (*add)(const void*, void* scores, Index b, Index h, Index q, Index k0, Index keys);  // null: adds nothing
+    void (*add)(const void*, void* scores, Index b, Index h, Index q, Index k0,
+                Index keys);  // null: adds nothing
 
-    bool sees(const void* m, Index b, Index h, Index q, Index k) const { return (kernel.bits(m, b, h, q, k, k + 1) & 1u) != 0; }
+    bool sees(const void* m, Index b, Index h, Index q, Index k) const {
+      return (kernel.bits(m, b, h, q, k, k + 1) & 1u) != 0;
+    }
     Extent row(const void* m, Index b, Index h, Index q, Index k0, Index k1) const {
       Extent extent;
       kernel.rows(m, b, h, q, 1, k0, k1, &extent);
@@ -104,7 +115,8 @@ class Mask : public masks::Expression {
     std::size_t offset;  // of the second behind the first
     bool conjunction;
 
-    Pair(const Functions* x, const Functions* y, std::size_t second, bool both) : a(x), b(y), offset(second), conjunction(both) {}
+    Pair(const Functions* x, const Functions* y, std::size_t second, bool both)
+        : a(x), b(y), offset(second), conjunction(both) {}
     const std::byte* first() const { return reinterpret_cast<const std::byte*>(this) + sizeof(Pair); }
     const std::byte* second() const { return first() + offset; }
     void bind(const AttentionSizes& sizes) {
@@ -121,17 +133,20 @@ class Mask : public masks::Expression {
       if (b->add != nullptr) b->add(second(), scores, batch, h, q, k0, keys);
     }
     Extent row(Index batch, Index h, Index q, Index k0, Index k1) const {
-      return masks::join(conjunction, a->row(first(), batch, h, q, k0, k1), b->row(second(), batch, h, q, k0, k1), k0);
+      return masks::join(conjunction, a->row(first(), batch, h, q, k0, k1),
+                         b->row(second(), batch, h, q, k0, k1), k0);
     }
     Extent block(Index batch, Index h, Index q0, Index q1, Index k0, Index k1) const {
-      return masks::join(conjunction, a->kernel.block(first(), batch, h, q0, q1, k0, k1), b->kernel.block(second(), batch, h, q0, q1, k0, k1), k0);
+      return masks::join(conjunction, a->kernel.block(first(), batch, h, q0, q1, k0, k1),
+                         b->kernel.block(second(), batch, h, q0, q1, k0, k1), k0);
     }
   };
   Mask(const Mask& x, const Mask& y, bool conjunction) {
     const std::size_t offset = (x.size_ + kAlign - 1) / kAlign * kAlign;
     size_ = sizeof(Pair<true>) + offset + y.size_;
     if (size_ > sizeof(memory_))
-      throw_error("Mask: two masks of ", x.size_, " and ", y.size_, " bytes are too large to be held together");
+      throw_error("Mask: two masks of ", x.size_, " and ", y.size_,
+                  " bytes are too large to be held together");
     const auto hold = [&]<bool Adds>(std::bool_constant<Adds>) {
       ::new (static_cast<void*>(memory_)) Pair<Adds>(x.functions_, y.functions_, offset, conjunction);
       functions_ = &table<Pair<Adds>>;
@@ -158,14 +173,15 @@ class Mask : public masks::Expression {
          if (k0 + 16 <= keys) {
            for (Index j = 0; j < 16; ++j) bits |= static_cast<std::uint32_t>(mask(b, h, q, k0 + j)) << j;
          } else {
-           for (Index j = 0; k0 + j < keys; ++j) bits |= static_cast<std::uint32_t>(mask(b, h, q, k0 + j)) << j;
+           for (Index j = 0; k0 + j < keys; ++j)
+             bits |= static_cast<std::uint32_t>(mask(b, h, q, k0 + j)) << j;
          }
          return bits;
        }},
       [](void* m, const AttentionSizes& sizes) { static_cast<M*>(m)->bind(sizes); },
-      M::adds ? [](const void* m, void* scores, Index b, Index h, Index q, Index k0, Index keys) {
-        static_cast<const M*>(m)->add(scores, b, h, q, k0, keys);
-      } : static_cast<void (*)(const void*, void*, Index, Index, Index, Index, Index)>(nullptr)};
+      M::adds ? [](const void* m, void* scores, Index b, Index h, Index q, Index k0,
+                   Index keys) { static_cast<const M*>(m)->add(scores, b, h, q, k0, keys); }
+              : static_cast<void (*)(const void*, void*, Index, Index, Index, Index, Index)>(nullptr)};
 
   alignas(kAlign) std::byte memory_[1024];  // as many bytes are copied as are in use
   const Functions* functions_ = nullptr;
@@ -177,13 +193,14 @@ inline masks::Band causal(Corner corner = Corner::top_left) { return {{}, -1, 0,
 /// Causal where query 0 has this position among the keys (decoding with `position` cached tokens).
 inline masks::Band causal_from(Index position) { return {{}, -1, 0, Corner::top_left, position, {}}; }
 /// Keys from `left` before to `right` after the query's position; a negative number is no limit.
-inline masks::Band sliding_window(Index left, Index right, Corner corner = Corner::top_left, Index start = 0) {
+inline masks::Band sliding_window(Index left, Index right, Corner corner = Corner::top_left,
+                                  Index start = 0) {
   return {{}, left, right, corner, start, {}};
 }
 /// The first `length` keys. `causal() | prefix(n)` is the mask of a prefix language model.
 inline masks::Lengths prefix(Index length) { return {{}, nullptr, -1, length}; }
-/// The first lengths[b] keys of batch b: batches padded on the right. Error at the call where their number is not that of
-/// its batches, or one of them is negative or more than its keys.
+/// The first lengths[b] keys of batch b: batches padded on the right. Error at the call where their number is
+/// not that of its batches, or one of them is negative or more than its keys.
 inline masks::Lengths lengths(std::span<const Index> lengths) {
   return {{}, lengths.data(), static_cast<Index>(lengths.size()), 0};
 }
@@ -196,8 +213,8 @@ inline masks::Segments segments(TensorView<const std::int32_t, 2> query_segments
   return mask;
 }
 inline masks::Segments segments(TensorView<const std::int32_t, 2> ids) { return segments(ids, ids); }
-/// Block-sparse attention: visible(i, j) says whether queries of block i see keys of block j. Blocks have `size` tokens, 1 or
-/// more.
+/// Block-sparse attention: visible(i, j) says whether queries of block i see keys of block j. Blocks have
+/// `size` tokens, 1 or more.
 template <class T>
 masks::Blocks<T> blocks(TensorView<const T, 2> visible, Index size) {
   if (size < 1) throw_error("blocks: a size of ", size, ", expected 1 or more");
@@ -217,22 +234,21 @@ M aligned_from_last(const TensorView<T, Rank>& view) {
 }
 }  // namespace detail
 
-/// A tensor of truth values (bool or an integer; true = takes part) that broadcasts to [B, H, Tq, Tk]; axes are
-/// aligned from the last one.
+/// A tensor of truth values (bool or an integer; true = takes part) that broadcasts to [B, H, Tq, Tk]; axes
+/// are aligned from the last one.
 template <class T, int Rank>
-  requires(Rank <= 4)
-masks::Boolean<std::remove_const_t<T>> boolean(const TensorView<T, Rank>& visible) {
+requires(Rank <= 4) masks::Boolean<std::remove_const_t<T>> boolean(const TensorView<T, Rank>& visible) {
   return detail::aligned_from_last<masks::Boolean<std::remove_const_t<T>>>(visible);
 }
-/// A tensor of numbers of the attention's own scalar, of any shape that broadcasts to [B, H, Tq, Tk]; axes are aligned
-/// from the last one. It composes like any mask, for it is two things. A truth value: a finite number takes part, -inf
-/// doesn't, nor do keys behind the end of a last axis that is shorter (but more than one). And a number, added to the
-/// scores that stay visible after scale, softcap and modifier: & and | act on the truth values, and the numbers of both
-/// sides add, where -inf adds nothing. Any number of them may be in one mask. Error at the call where the scalar or the
-/// shape does not fit (onnx.ai Attention-24's attn_mask).
+/// A tensor of numbers of the attention's own scalar, of any shape that broadcasts to [B, H, Tq, Tk]; axes
+/// are aligned from the last one. It composes like any mask, for it is two things. A truth value: a finite
+/// number takes part, -inf doesn't, nor do keys behind the end of a last axis that is shorter (but more than
+/// one). And a number, added to the scores that stay visible after scale, softcap and modifier: & and | act
+/// on the truth values, and the numbers of both sides add, where -inf adds nothing. Any number of them may be
+/// in one mask. Error at the call where the scalar or the shape does not fit (onnx.ai Attention-24's
+/// attn_mask).
 template <class T, int Rank>
-  requires(Rank <= 4)
-masks::Additive<std::remove_const_t<T>> additive(const TensorView<T, Rank>& numbers) {
+requires(Rank <= 4) masks::Additive<std::remove_const_t<T>> additive(const TensorView<T, Rank>& numbers) {
   return detail::aligned_from_last<masks::Additive<std::remove_const_t<T>>>(numbers);
 }
 /// Keys that a padding mask doesn't name: [B, Tk], true = ignore this key (PyTorch's key_padding_mask).
@@ -244,7 +260,9 @@ masks::NotPadding<std::remove_const_t<T>> not_padding(const TensorView<T, 2>& pa
 }
 /// A callable (batch, head, query, key) -> bool as a mask that composes.
 template <class F>
-  requires std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index>
-masks::Predicate<F> visible_if(F f) { return masks::Predicate<F>(std::move(f)); }
+requires std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index> masks::Predicate<F> visible_if(
+    F f) {
+  return masks::Predicate<F>(std::move(f));
+}
 
 }  // namespace attend::inline ATTEND_ABI

@@ -1,5 +1,5 @@
-// What masks are made of: expressions that say of (batch, head, query, key) whether it takes part, and may add a number
-// to its score. mask.hpp has the functions that make them.
+// What masks are made of: expressions that say of (batch, head, query, key) whether it takes part, and may
+// add a number to its score. mask.hpp has the functions that make them.
 #pragma once
 
 #include <algorithm>
@@ -35,9 +35,9 @@ template <class Scalar>
 inline constexpr std::string_view scalar_name = find_scalar_name<Scalar>();
 }  // namespace detail
 
-/// Which corner of the [queries, keys] rectangle the diagonal of a causal mask or window starts from, where the
-/// two differ. top_left: query i has position i. bottom_right: the last query has the position of the last key,
-/// as when the first keys come from a cache.
+/// Which corner of the [queries, keys] rectangle the diagonal of a causal mask or window starts from, where
+/// the two differ. top_left: query i has position i. bottom_right: the last query has the position of the
+/// last key, as when the first keys come from a cache.
 enum class Corner { top_left, bottom_right };
 
 class Mask;
@@ -47,8 +47,8 @@ namespace masks {
 /// Base of every mask expression: the answers of one that knows nothing beforehand.
 struct Expression {
   static constexpr bool adds = false;  // whether `add` does anything
-  /// Adds to 16 scores, of keys k0 … k0 + 15, of which those from `keys` on are not looked at. They are of the type
-  /// that `bind` was told.
+  /// Adds to 16 scores, of keys k0 … k0 + 15, of which those from `keys` on are not looked at. They are of
+  /// the type that `bind` was told.
   void add(void* /*scores*/, Index, Index, Index, Index /*k0*/, Index /*keys*/) const {}
   void bind(const AttentionSizes&) {}
   Extent block(Index, Index, Index, Index, Index k0, Index k1) const { return {k0, k1, false}; }
@@ -70,8 +70,8 @@ struct All : Expression {
   Extent row(Index, Index, Index, Index k0, Index k1) const { return {k0, k1, true}; }
 };
 
-/// Keys from position - left to position + right; a negative bound means no bound. Any number may be given: what lies
-/// beyond the keys is beyond them by however much.
+/// Keys from position - left to position + right; a negative bound means no bound. Any number may be given:
+/// what lies beyond the keys is beyond them by however much.
 struct Band : Expression {
   Index left = -1, right = -1;
   Corner corner = Corner::top_left;
@@ -80,7 +80,9 @@ struct Band : Expression {
 
   void bind(const AttentionSizes& s) { sizes = s; }
   bool operator()(Index b, Index, Index q, Index k) const { return k >= begin(b, q) && k < end(b, q); }
-  Extent row(Index b, Index, Index q, Index k0, Index k1) const { return clip(begin(b, q), end(b, q), k0, k1); }
+  Extent row(Index b, Index, Index q, Index k0, Index k1) const {
+    return clip(begin(b, q), end(b, q), k0, k1);
+  }
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
     const Extent first = row(b, h, q0, k0, k1), last = row(b, h, q1 - 1, k0, k1);
     const bool same = first.begin == last.begin && first.end == last.end && first.begin < first.end;
@@ -90,7 +92,8 @@ struct Band : Expression {
   }
 
  private:
-  /// Of the query among the keys where `start` is 0. It is small, and so what saturates stays beyond all keys.
+  /// Of the query among the keys where `start` is 0. It is small, and so what saturates stays beyond all
+  /// keys.
   Index position(Index b, Index q) const {
     return q + (corner == Corner::bottom_right ? sizes.key_count(b) - sizes.query_count(b) : 0);
   }
@@ -100,7 +103,8 @@ struct Band : Expression {
   }
   Index end(Index b, Index q) const {
     if (right < 0) return (std::numeric_limits<Index>::max)();
-    return detail::saturating_add(detail::saturating_add(position(b, q), detail::saturating_add(start, right)), 1);
+    return detail::saturating_add(
+        detail::saturating_add(position(b, q), detail::saturating_add(start, right)), 1);
   }
 };
 
@@ -132,11 +136,13 @@ struct Segments : Expression {
     check_ids(key_segments, s.batch, s.keys, "segments (keys)");
   }
   bool operator()(Index b, Index, Index q, Index k) const {
-    return query_segments(query_segments.size(0) == 1 ? 0 : b, q) == key_segments(key_segments.size(0) == 1 ? 0 : b, k);
+    return query_segments(query_segments.size(0) == 1 ? 0 : b, q) ==
+           key_segments(key_segments.size(0) == 1 ? 0 : b, k);
   }
 
  private:
-  static void check_ids(const TensorView<const std::int32_t, 2>& ids, Index batch, Index tokens, const char* who) {
+  static void check_ids(const TensorView<const std::int32_t, 2>& ids, Index batch, Index tokens,
+                        const char* who) {
     if ((ids.size(0) != batch && ids.size(0) != 1) || ids.size(1) != tokens)
       fail_shape(who, to_string(Shape<2>{batch, tokens}), ids.shape());
   }
@@ -147,7 +153,9 @@ template <class T>
 struct NotPadding : Expression {
   TensorView<const T, 2> padding;  // [B, Tk]
 
-  void bind(const AttentionSizes& s) { check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape()); }
+  void bind(const AttentionSizes& s) {
+    check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape());
+  }
   bool operator()(Index b, Index, Index, Index k) const { return !padding(b, k); }
 };
 
@@ -161,7 +169,8 @@ struct Boolean : Expression {
   void bind(const AttentionSizes& s) {
     const Shape<4> full{s.batch, s.heads, s.queries, s.keys};
     for (std::size_t i = 0; i < 4; ++i) {
-      if (shape[i] != full[i] && shape[i] != 1) fail_shape("mask", "a shape that broadcasts to " + to_string(full), shape);
+      if (shape[i] != full[i] && shape[i] != 1)
+        fail_shape("mask", "a shape that broadcasts to " + to_string(full), shape);
       if (shape[i] == 1) strides[i] = 0;
     }
   }
@@ -170,8 +179,8 @@ struct Boolean : Expression {
   }
 };
 
-/// A tensor of numbers of any shape that broadcasts to [B, H, Tq, Tk]. A last axis shorter than the keys (but of more
-/// than one) hides those behind its end.
+/// A tensor of numbers of any shape that broadcasts to [B, H, Tq, Tk]. A last axis shorter than the keys (but
+/// of more than one) hides those behind its end.
 template <class T>
 struct Additive : Expression {
   static_assert(detail::check_scalar<T>());
@@ -193,7 +202,9 @@ struct Additive : Expression {
     }
     end = shape[3] == 1 ? s.keys : shape[3];
   }
-  bool operator()(Index b, Index h, Index q, Index k) const { return k < end && !hides(at(b, h, q)[k * strides[3]]); }
+  bool operator()(Index b, Index h, Index q, Index k) const {
+    return k < end && !hides(at(b, h, q)[k * strides[3]]);
+  }
   void add(void* scores, Index b, Index h, Index q, Index k0, Index keys) const {
     T* s = static_cast<T*>(scores);
     const T* numbers = at(b, h, q) + k0 * strides[3];
@@ -224,7 +235,9 @@ struct Additive : Expression {
 
  private:
   static bool hides(const T& number) { return number == -std::numeric_limits<T>::infinity(); }
-  const T* at(Index b, Index h, Index q) const { return data + b * strides[0] + h * strides[1] + q * strides[2]; }
+  const T* at(Index b, Index h, Index q) const {
+    return data + b * strides[0] + h * strides[1] + q * strides[2];
+  }
   Index count_hidden(const T* numbers, Index k0, Index k1) const {
     Index k = k0, hidden = 0;
     if (strides[3] == 1)
@@ -248,7 +261,9 @@ struct Blocks : Expression {
     const auto count = [this](Index tokens) { return tokens / size + (tokens % size != 0 ? 1 : 0); };
     check_shape("blocks", Shape<2>{count(s.queries), count(s.keys)}, visible.shape());
   }
-  bool operator()(Index, Index, Index q, Index k) const { return static_cast<bool>(visible(q / size, k / size)); }
+  bool operator()(Index, Index, Index q, Index k) const {
+    return static_cast<bool>(visible(q / size, k / size));
+  }
   Extent row(Index b, Index h, Index q, Index k0, Index k1) const { return block(b, h, q, q + 1, k0, k1); }
   Extent block(Index, Index, Index q0, Index q1, Index k0, Index k1) const {
     Extent all{k1, k0, true};
@@ -313,11 +328,11 @@ struct Joined : Expression {
 };
 
 template <Maskable A, Maskable B>
-  requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>)
-Joined<A, B, true> operator&(const A& a, const B& b) { return {a, b}; }
+requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>) Joined<A, B, true>
+operator&(const A& a, const B& b) { return {a, b}; }
 template <Maskable A, Maskable B>
-  requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>)
-Joined<A, B, false> operator|(const A& a, const B& b) { return {a, b}; }
+requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>) Joined<A, B, false>
+operator|(const A& a, const B& b) { return {a, b}; }
 
 }  // namespace masks
 

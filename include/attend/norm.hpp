@@ -26,8 +26,8 @@ struct NormOptions {
 /// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
 /// rms:   y = x / sqrt(mean(x²) + eps) * weight.
 /// Parameters: weight [size], bias [size]. Sums run in 16 lanes (see core/tiling.hpp).
-/// A row far from 0 is as exact as one around it, and a constant one gives the bias. As in PyTorch, a row whose variance is
-/// beyond the scalar's range gives the bias, too.
+/// A row far from 0 is as exact as one around it, and a constant one gives the bias. As in PyTorch, a row
+/// whose variance is beyond the scalar's range gives the bias, too.
 /// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html, …/torch.nn.RMSNorm.html
 template <class Scalar>
 class Norm {
@@ -41,7 +41,8 @@ class Norm {
     check_number(who, "eps", options.eps, 0);
     const bool may_have_bias = options.weight && options.kind == NormKind::layer;
     if (options.bias.value_or(false) && !may_have_bias)
-      throw_error(options.weight ? "RMSNorm: a bias, which it has none of" : "LayerNorm: a bias without weight (elementwise_affine)");
+      throw_error(options.weight ? "RMSNorm: a bias, which it has none of"
+                                 : "LayerNorm: a bias without weight (elementwise_affine)");
     options_.bias = has_bias_ = options.bias.value_or(may_have_bias);
     if (options_.weight) weight_ = Tensor<Scalar, 1>({options.size}, Scalar(1));
     if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
@@ -55,15 +56,17 @@ class Norm {
     if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
   }
 
-  /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as PyTorch's.
+  /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as
+  /// PyTorch's.
   bool assigned() const {
-    return (!options_.weight || weight_.numel() == options_.size) && (!has_bias_ || bias_.numel() == options_.size);
+    return (!options_.weight || weight_.numel() == options_.size) &&
+           (!has_bias_ || bias_.numel() == options_.size);
   }
 
-  /// x [..., size] -> out [..., size]; out may be x, but not overlap it otherwise. Optional: mean [rows] (of a LayerNorm)
-  /// and inverse_deviation [rows], the 1 / sqrt(…) of each row.
-  void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out, TensorView<Scalar, 1> mean = {},
-               TensorView<Scalar, 1> inverse_deviation = {}) const {
+  /// x [..., size] -> out [..., size]; out may be x, but not overlap it otherwise. Optional: mean [rows] (of
+  /// a LayerNorm) and inverse_deviation [rows], the 1 / sqrt(…) of each row.
+  void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+               TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const {
     const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
     const Index rows = x.count(), n = options_.size;
     detail::check_assigned(context, who, *this);
@@ -73,12 +76,15 @@ class Norm {
     if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
     if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
     if (mean.data() != nullptr)
-      detail::check_apart(context, who, {"mean", mean}, {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
+      detail::check_apart(context, who, {"mean", mean},
+                          {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
     if (inverse_deviation.data() != nullptr)
-      detail::check_apart(context, who, {"inverse_deviation", inverse_deviation}, {{"x", x.view()}, {"out", out.view()}});
+      detail::check_apart(context, who, {"inverse_deviation", inverse_deviation},
+                          {{"x", x.view()}, {"out", out.view()}});
     if (x.empty()) return;
     // an item is 16 rows, so that few rows make few items
-    context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
+    context.parallel((rows + 15) / 16,
+                     context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                      [&](Index item, int) {
                        for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
                          Scalar statistics[2] = {Scalar(0), Scalar(0)};
@@ -130,7 +136,8 @@ class LayerNorm : public Norm<Scalar> {
  public:
   LayerNorm() = default;
   explicit LayerNorm(const LayerNormOptions& o)
-      : Norm<Scalar>({(check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+      : Norm<Scalar>({(check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
+                      o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
 };
 
 struct RMSNormOptions {
@@ -144,7 +151,8 @@ class RMSNorm : public Norm<Scalar> {
  public:
   RMSNorm() = default;
   explicit RMSNorm(const RMSNormOptions& o)
-      : Norm<Scalar>({(check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape), o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+      : Norm<Scalar>({(check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
+                      o.eps, NormKind::rms, o.elementwise_affine, false}) {}
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -1,5 +1,5 @@
-// Positions: sinusoidal tables, rotary embeddings (rotary.hpp), ALiBi, relative biases (T5, Swin). Learned ones are an
-// Embedding.
+// Positions: sinusoidal tables, rotary embeddings (rotary.hpp), ALiBi, relative biases (T5, Swin). Learned
+// ones are an Embedding.
 #pragma once
 
 #include <algorithm>
@@ -19,31 +19,35 @@
 namespace attend::inline ATTEND_ABI {
 
 struct SinusoidalOptions {
-  /// interleaved: sin, cos, sin, cos, … with angle p / max_timescale^(2 i / E) ("Attention Is All You Need", 3.5).
-  /// halves: all sin, then all cos, angle p · max_timescale^(-i / (E / 2)) (Marian).
-  /// halves_inclusive: likewise, but the last frequency is 1 / max_timescale: i / (E / 2 - 1) (tensor2tensor).
+  /// interleaved: sin, cos, sin, cos, … with angle p / max_timescale^(2 i / E) ("Attention Is All You
+  /// Need", 3.5). halves: all sin, then all cos, angle p · max_timescale^(-i / (E / 2)) (Marian).
+  /// halves_inclusive: likewise, but the last frequency is 1 / max_timescale: i / (E / 2 - 1)
+  /// (tensor2tensor).
   enum class Layout { interleaved, halves, halves_inclusive };
   Layout layout = Layout::interleaved;
   double max_timescale = 10000;
   Index first = 0;  // position of row 0
 };
 
-/// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: a negative number of positions, an
-/// embed_dim below 1, a max_timescale that is not above 0.
+/// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: a negative number of
+/// positions, an embed_dim below 1, a max_timescale that is not above 0.
 template <class Scalar>
-Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const SinusoidalOptions& options = {}) {
+Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
+                                       const SinusoidalOptions& options = {}) {
   static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
   check_size("sinusoidal_positions", "embed_dim", embed_dim);
   if (positions < 0) throw_error("sinusoidal_positions: positions is ", positions, ", expected 0 or more");
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
-    throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale, ", expected a number above 0");
+    throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
+                ", expected a number above 0");
   Tensor<Scalar, 2> table({positions, embed_dim});
   const Index pairs = embed_dim / 2 + embed_dim % 2;
   const bool halves = options.layout != Layout::interleaved;
   for (Index i = 0; i < pairs; ++i) {
-    const double steps = options.layout == Layout::halves_inclusive ? static_cast<double>(pairs > 1 ? pairs - 1 : 1)
-                                                                    : static_cast<double>(embed_dim) / 2;
+    const double steps = options.layout == Layout::halves_inclusive
+                             ? static_cast<double>(pairs > 1 ? pairs - 1 : 1)
+                             : static_cast<double>(embed_dim) / 2;
     const double frequency = std::exp(-static_cast<double>(i) * std::log(options.max_timescale) / steps);
     const Index sine = halves ? i : 2 * i, cosine = halves ? pairs + i : 2 * i + 1;
     for (Index p = 0; p < positions; ++p) {
@@ -55,10 +59,11 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim, const S
   return table;
 }
 
-// ---- ALiBi -------------------------------------------------------------------------------------------------------
+// ---- ALiBi
+// -------------------------------------------------------------------------------------------------------
 
-/// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from every other
-/// one of 2 n heads (arXiv:2108.12409).
+/// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from
+/// every other one of 2 n heads (arXiv:2108.12409).
 template <class Scalar>
 std::vector<Scalar> alibi_slopes(Index num_heads) {
   static_assert(detail::check_scalar<Scalar>());
@@ -67,14 +72,16 @@ std::vector<Scalar> alibi_slopes(Index num_heads) {
   Index n = 1;
   while (n <= num_heads / 2) n *= 2;
   std::vector<Scalar> slopes;
-  for (Index i = 1; i <= n; ++i) slopes.push_back(Scalar(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(n))));
+  for (Index i = 1; i <= n; ++i)
+    slopes.push_back(Scalar(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(n))));
   for (Index i = 1; static_cast<Index>(slopes.size()) < num_heads; i += 2)
     slopes.push_back(Scalar(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(n))));
   return slopes;
 }
 
-/// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how far it lies
-/// before the query. For float it is computed in double, where the product is exact: the same bits on every machine.
+/// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how
+/// far it lies before the query. For float it is computed in double, where the product is exact: the same
+/// bits on every machine.
 template <class Scalar>
 struct Alibi {
   const Scalar* slopes = nullptr;  // [H]
@@ -83,7 +90,8 @@ struct Alibi {
   Index heads = 0;                 // of `slopes`; 0: not known
 
   void check_sizes(const AttentionSizes& sizes) const {
-    if (heads != 0 && heads != sizes.heads) fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
+    if (heads != 0 && heads != sizes.heads)
+      fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
   }
   Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
     Index distance = detail::saturating_add(start, query - key);
@@ -94,12 +102,14 @@ struct Alibi {
 };
 /// {.modifier = alibi<float>(slopes)}; the slopes, one for each head of the call, must live until it returns.
 template <class Scalar>
-Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index start = 0, bool symmetric = false) {
+Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index start = 0,
+                    bool symmetric = false) {
   if (slopes.empty()) throw_error("alibi: no slopes, expected one for each head");
   return {slopes.data(), start, symmetric, static_cast<Index>(slopes.size())};
 }
 
-// ---- Relative biases ---------------------------------------------------------------------------------------------
+// ---- Relative biases
+// ---------------------------------------------------------------------------------------------
 
 struct RelativeBiasOptions {
   Index num_heads = 1;
@@ -111,10 +121,12 @@ struct RelativeBiasOptions {
 namespace detail {
 inline void check_options(const RelativeBiasOptions& o) {
   check_size("RelativeBias", "num_heads", o.num_heads);
-  const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2), farthest = o.relative_attention_max_distance;
+  const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2),
+              farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
   if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
-    throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ", farthest);
+    throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ",
+                farthest);
 }
 }  // namespace detail
 
@@ -122,7 +134,8 @@ inline void check_options(const RelativeBiasOptions& o) {
 /// distance. In float, as the published models compute it (arXiv:1910.10683).
 inline Index relative_position_bucket(Index relative_position, const RelativeBiasOptions& options) {
   detail::check_options(options);
-  Index buckets = options.relative_attention_num_buckets, first = 0, distance = detail::saturating_sub(0, relative_position);
+  Index buckets = options.relative_attention_num_buckets, first = 0,
+        distance = detail::saturating_sub(0, relative_position);
   if (options.bidirectional) {
     buckets /= 2;
     if (distance < 0) first = buckets, distance = detail::saturating_sub(0, distance);
@@ -130,9 +143,10 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
   distance = std::max<Index>(distance, 0);
   const Index exact = buckets / 2;
   if (distance < exact) return first + distance;
-  const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
-                      static_cast<float>(std::log(static_cast<double>(options.relative_attention_max_distance) /
-                                                  static_cast<double>(exact)));
+  const float ratio =
+      std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+      static_cast<float>(std::log(static_cast<double>(options.relative_attention_max_distance) /
+                                  static_cast<double>(exact)));
   const Index step = static_cast<Index>(ratio * static_cast<float>(buckets - exact));
   return first + (std::min)(exact + step, buckets - 1);
 }
@@ -156,7 +170,8 @@ class RelativeBias {
   const RelativeBiasOptions& options() const { return options_; }
   template <class Visitor>
   void parameters(Visitor&& visit) {
-    visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads}, weight_.data()));
+    visit("weight",
+          Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads}, weight_.data()));
   }
 
   /// A score modifier: score + weight[bucket(key - query), head]. It refers to this object.
@@ -165,7 +180,8 @@ class RelativeBias {
     const std::int32_t* bucket;  // of distance 0
     Index heads, farthest, start;
     void check_sizes(const AttentionSizes& sizes) const {
-      if (heads != sizes.heads) fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
+      if (heads != sizes.heads)
+        fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
     }
     Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
       const Index relative = std::clamp(detail::saturating_sub(key - query, start), -farthest, farthest);
@@ -197,22 +213,26 @@ inline Index check_window(Index height, Index width) {
 }  // namespace detail
 
 /// Row of Swin's table for each pair of tokens of a window of height × width (tokens in row-major order):
-/// (dy + height - 1) (2 width - 1) + dx + width - 1, d = query - key (arXiv:2103.14030). -> [N, N], N = height width.
+/// (dy + height - 1) (2 width - 1) + dx + width - 1, d = query - key (arXiv:2103.14030). -> [N, N], N =
+/// height width.
 inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Index width) {
   const Index n = detail::check_window(height, width);
   Tensor<std::int32_t, 2> index({n, n});
   for (Index q = 0; q < n; ++q)
     for (Index k = 0; k < n; ++k)
-      index(q, k) = static_cast<std::int32_t>((q / width - k / width + height - 1) * (2 * width - 1) + q % width - k % width +
-                                              width - 1);
+      index(q, k) = static_cast<std::int32_t>((q / width - k / width + height - 1) * (2 * width - 1) +
+                                              q % width - k % width + width - 1);
   return index;
 }
-/// The bias of a window's attention: {.mask = additive(bias.view())} with bias = window_relative_bias<float>(table, 7, 7).
-/// table [(2 height - 1) (2 width - 1), H] -> [1, H, N, N], N = height width.
+/// The bias of a window's attention: {.mask = additive(bias.view())} with bias =
+/// window_relative_bias<float>(table, 7, 7). table [(2 height - 1) (2 width - 1), H] -> [1, H, N, N], N =
+/// height width.
 template <class Scalar>
-Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Scalar>, 2> table, Index height, Index width) {
+Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Scalar>, 2> table, Index height,
+                                       Index width) {
   const Index n = detail::check_window(height, width);
-  check_shape("window_relative_bias", Shape<2>{(2 * height - 1) * (2 * width - 1), table.size(1)}, table.shape());
+  check_shape("window_relative_bias", Shape<2>{(2 * height - 1) * (2 * width - 1), table.size(1)},
+              table.shape());
   const Tensor<std::int32_t, 2> index = window_relative_position_index(height, width);
   Tensor<Scalar, 4> bias({1, table.size(1), n, n});
   for (Index h = 0; h < table.size(1); ++h)

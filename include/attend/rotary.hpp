@@ -1,4 +1,5 @@
-// Rotary position embeddings: pairs of features of queries and keys turn by angles that grow with the position.
+// Rotary position embeddings: pairs of features of queries and keys turn by angles that grow with the
+// position.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +20,8 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// How frequencies are stretched beyond the context that a model was trained with. `none` is Hugging Face's "default".
+/// How frequencies are stretched beyond the context that a model was trained with. `none` is Hugging Face's
+/// "default".
 enum class RopeType { none, linear, dynamic, yarn, llama3, longrope };
 
 inline RopeType rope_type_from_string(std::string_view name) {
@@ -43,12 +45,12 @@ struct RotaryOptions {
   /// Of all rope_types but none. Default: max_position_embeddings / original_max_position_embeddings, or 1.
   std::optional<double> factor = {};
   Index max_position_embeddings = 2048;
-  Index original_max_position_embeddings = 0;  // 0: max_position_embeddings
-  std::optional<double> attention_factor = {};  // yarn, longrope: multiplies cosines and sines
-  double beta_fast = 32, beta_slow = 1;         // yarn
-  double mscale = 0, mscale_all_dim = 0;        // yarn
-  bool truncate = true;                         // yarn: the ramp begins and ends at whole dimensions
-  double low_freq_factor = 1, high_freq_factor = 4;    // llama3
+  Index original_max_position_embeddings = 0;        // 0: max_position_embeddings
+  std::optional<double> attention_factor = {};       // yarn, longrope: multiplies cosines and sines
+  double beta_fast = 32, beta_slow = 1;              // yarn
+  double mscale = 0, mscale_all_dim = 0;             // yarn
+  bool truncate = true;                              // yarn: the ramp begins and ends at whole dimensions
+  double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   std::vector<double> short_factor = {}, long_factor = {};  // longrope [rotary_dim / 2]
   /// Positions whose cosines and sines are kept; those of others are computed each time, to the same bits.
   Index table_positions = 4096;
@@ -57,7 +59,8 @@ struct RotaryOptions {
 namespace detail {
 /// Rotates every head of every token; row(b, t, worker) gives the token's {cosines, sines}. x [B, H, T, D].
 template <class Scalar, class Row>
-void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved, int workers, Row&& row) {
+void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs, bool interleaved,
+                   int workers, Row&& row) {
   if (x.size(3) > 1 && x.stride(3) != 1) throw_error("rotary: the last axis must be contiguous");
   check_apart(context, "rotary", {"x", x}, {});
   constexpr Index kTokens = 16;  // of an item
@@ -66,7 +69,8 @@ void rotate_tokens(Context& context, const TensorView<Scalar, 4>& x, Index pairs
     const Index b = item / blocks, t0 = item % blocks * kTokens;
     for (Index t = t0; t < (std::min)(T, t0 + kTokens); ++t) {
       const auto [cosine, sine] = row(b, t, worker);
-      for (Index h = 0; h < x.size(1); ++h) Backend<Scalar>::rotate(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
+      for (Index h = 0; h < x.size(1); ++h)
+        Backend<Scalar>::rotate(&x(b, h, t, 0), cosine, sine, pairs, interleaved);
     }
   });
 }
@@ -76,38 +80,45 @@ int rotary_workers(const Context& context, const TensorView<Scalar, 4>& x) {
 }
 }  // namespace detail
 
-/// Rotates by the caller's cosines and sines, one row for each token. x [B, H, T, D] in place, cosine and sine
-/// [B or 1, T, R / 2]: the first R <= D features of each head turn (onnx.ai RotaryEmbedding without position_ids).
+/// Rotates by the caller's cosines and sines, one row for each token. x [B, H, T, D] in place, cosine and
+/// sine [B or 1, T, R / 2]: the first R <= D features of each head turn (onnx.ai RotaryEmbedding without
+/// position_ids).
 template <class Scalar>
-void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::type_identity_t<Scalar>, 3> cosine,
+void rotate(Context& context, TensorView<Scalar, 4> x,
+            TensorView<const std::type_identity_t<Scalar>, 3> cosine,
             TensorView<const std::type_identity_t<Scalar>, 3> sine, bool interleaved = false) {
   check_shape("rotate (sine)", cosine.shape(), sine.shape());
   const Index pairs = cosine.size(2);
-  if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) || pairs > x.size(3) / 2)
+  if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) ||
+      pairs > x.size(3) / 2)
     fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
   if (x.empty() || pairs == 0) return;
   detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}});
   if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1))
     throw_error("rotate: the last axis must be contiguous");
-  detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
-    const Index row = cosine.size(0) == 1 ? 0 : b;
-    return std::pair(&cosine(row, t, 0), &sine(row, t, 0));
-  });
+  detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x),
+                        [&](Index b, Index t, int) {
+                          const Index row = cosine.size(0) == 1 ? 0 : b;
+                          return std::pair(&cosine(row, t, 0), &sine(row, t, 0));
+                        });
 }
 
-/// The same from tables over all positions: cosine and sine [max_position, R / 2], positions [B or 1, T]. Error where
-/// a position is not in the tables.
+/// The same from tables over all positions: cosine and sine [max_position, R / 2], positions [B or 1, T].
+/// Error where a position is not in the tables.
 template <class Scalar, std::integral Position>
-void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::type_identity_t<Scalar>, 2> cosine,
+void rotate(Context& context, TensorView<Scalar, 4> x,
+            TensorView<const std::type_identity_t<Scalar>, 2> cosine,
             TensorView<const std::type_identity_t<Scalar>, 2> sine, TensorView<const Position, 2> positions,
             bool interleaved = false) {
   check_shape("rotate (sine)", cosine.shape(), sine.shape());
   const Index pairs = cosine.size(1);
-  if (pairs > x.size(3) / 2) fail_shape("rotate (cosine)", "[..., at most " + std::to_string(x.size(3) / 2) + "]", cosine.shape());
+  if (pairs > x.size(3) / 2)
+    fail_shape("rotate (cosine)", "[..., at most " + std::to_string(x.size(3) / 2) + "]", cosine.shape());
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
     fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (x.empty() || pairs == 0) return;
-  detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
+  detail::check_apart(context, "rotate", {"x", x},
+                      {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
   if (pairs > 1 && (cosine.stride(1) != 1 || sine.stride(1) != 1))
     throw_error("rotate: the last axis must be contiguous");
   if (!context.measuring())
@@ -115,14 +126,15 @@ void rotate(Context& context, TensorView<Scalar, 4> x, TensorView<const std::typ
       if (std::cmp_less(p, 0) || std::cmp_greater_equal(p, cosine.size(0)))
         throw_error("rotate: position ", p, " is not in [0, ", cosine.size(0), ")");
     });
-  detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x), [&](Index b, Index t, int) {
-    const Index p = static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
-    return std::pair(&cosine(p, 0), &sine(p, 0));
-  });
+  detail::rotate_tokens(context, x, pairs, interleaved, detail::rotary_workers(context, x),
+                        [&](Index b, Index t, int) {
+                          const Index p = static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
+                          return std::pair(&cosine(p, 0), &sine(p, 0));
+                        });
 }
 
-/// Rotary position embeddings, for queries and keys alike (arXiv:2104.09864). Immutable: one serves all layers and
-/// threads. Angles are computed in double.
+/// Rotary position embeddings, for queries and keys alike (arXiv:2104.09864). Immutable: one serves all
+/// layers and threads. Angles are computed in double.
 template <class Scalar>
 class Rotary {
   static_assert(detail::check_scalar<Scalar>());
@@ -134,36 +146,44 @@ class Rotary {
     check_size("Rotary", "head_dim", o.head_dim);
     if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
       throw_error("Rotary: partial_rotary_factor is ", o.partial_rotary_factor, ", expected 0 to 1");
-    if (o.table_positions < 0) throw_error("Rotary: table_positions is ", o.table_positions, ", expected 0 or more");
-    const Index part = o.partial_rotary_factor == 1 ? o.head_dim  // a double does not hold every Index
-                                                    : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+    if (o.table_positions < 0)
+      throw_error("Rotary: table_positions is ", o.table_positions, ", expected 0 or more");
+    const Index part = o.partial_rotary_factor == 1
+                           ? o.head_dim  // a double does not hold every Index
+                           : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
     if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
       throw_error("Rotary: rotary_dim ", o.rotary_dim, ", but partial_rotary_factor says ", part);
     if (o.rotary_dim == 0) o.rotary_dim = part;
     check_type(o);
     if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
-      throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim, " (an even number is needed)");
+      throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim,
+                  " (an even number is needed)");
     check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
-    if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
+    if (o.original_max_position_embeddings == 0)
+      o.original_max_position_embeddings = o.max_position_embeddings;
     if (!o.factor)
-      o.factor = static_cast<double>(o.max_position_embeddings) / static_cast<double>(o.original_max_position_embeddings);
+      o.factor = static_cast<double>(o.max_position_embeddings) /
+                 static_cast<double>(o.original_max_position_embeddings);
     check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
     constexpr double kMost = 1e300;
-    if (!(o.rope_theta > 0 && o.rope_theta < kMost && *o.factor > 0 && *o.factor < kMost))
-      throw_error("Rotary: rope_theta is ", o.rope_theta, " and factor ", *o.factor, ", expected numbers above 0");
+    if (!(o.rope_theta > 0 && o.rope_theta<kMost&& * o.factor> 0 && *o.factor < kMost))
+      throw_error("Rotary: rope_theta is ", o.rope_theta, " and factor ", *o.factor,
+                  ", expected numbers above 0");
     if (o.attention_factor && !(*o.attention_factor > -kMost && *o.attention_factor < kMost))
       throw_error("Rotary: attention_factor is ", *o.attention_factor);
     const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
-    if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
-      throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ", o.short_factor.size(),
-                  " and ", o.long_factor.size());
+    if (o.rope_type == RopeType::longrope &&
+        (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
+      throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ",
+                  o.short_factor.size(), " and ", o.long_factor.size());
     FloatEnvironment environment;
     scale_ = attention_scale();
     cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
     sine_ = cosine_;
     inverse_frequencies_.resize(pairs);
     frequencies(0, inverse_frequencies_.data());
-    for (Index p = 0; p < cosine_.size(0); ++p) angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
+    for (Index p = 0; p < cosine_.size(0); ++p)
+      angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
   }
 
   const RotaryOptions& options() const { return options_; }
@@ -172,18 +192,25 @@ class Rotary {
   /// What cosines and sines are multiplied by: 1 but for yarn and longrope.
   double attention_factor() const { return scale_; }
 
-  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t, which may be any number. Where frequencies depend on the
-  /// length of the sequence (dynamic, longrope) it is `sequence_length`, or if 0 the last position + 1.
+  /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t, which may be any number.
+  /// Where frequencies depend on the length of the sequence (dynamic, longrope) it is `sequence_length`, or
+  /// if 0 the last position + 1.
   void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
-    apply_at(context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
-             sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
+    apply_at(
+        context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
+        sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
   }
   /// The same where batch b begins at starts[b]. [B]
-  void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts, Index sequence_length = 0) const {
+  void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts,
+             Index sequence_length = 0) const {
     check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
     if (sequence_length == 0 && !context.measuring())
-      for (Index start : starts) sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
-    apply_at(context, x, [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); }, sequence_length);
+      for (Index start : starts)
+        sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
+    apply_at(
+        context, x,
+        [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); },
+        sequence_length);
   }
   /// The same where each token says its position. [B or 1, T]
   template <std::integral Position>
@@ -192,15 +219,21 @@ class Rotary {
     if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
       fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
     if (sequence_length == 0 && !context.measuring())
-      positions.for_each([&](const Position& p) { sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1)); });
-    apply_at(context, x,
-             [positions](Index b, Index t) { return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t)); },
-             sequence_length);
+      positions.for_each([&](const Position& p) {
+        sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1));
+      });
+    apply_at(
+        context, x,
+        [positions](Index b, Index t) {
+          return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
+        },
+        sequence_length);
   }
 
  private:
   template <class PositionOf>
-  void apply_at(Context& context, const TensorView<Scalar, 4>& x, PositionOf&& position, Index sequence_length) const {
+  void apply_at(Context& context, const TensorView<Scalar, 4>& x, PositionOf&& position,
+                Index sequence_length) const {
     if (x.size(3) != options_.head_dim)
       fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
     const Index pairs = options_.rotary_dim / 2;
@@ -216,13 +249,15 @@ class Rotary {
       frequencies(sequence_length, own);
       inverse = own;
     }
-    detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
-      const Index p = position(b, t);
-      if (!changed && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
-      Scalar* row = &scratch(worker, 0);
-      angles(inverse, p, row, row + pairs);
-      return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
-    });
+    detail::rotate_tokens(context, x, pairs, options_.interleaved, workers,
+                          [&](Index b, Index t, int worker) {
+                            const Index p = position(b, t);
+                            if (!changed && p >= 0 && p < cosine_.size(0))
+                              return std::pair(&cosine_(p, 0), &sine_(p, 0));
+                            Scalar* row = &scratch(worker, 0);
+                            angles(inverse, p, row, row + pairs);
+                            return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
+                          });
   }
   bool depends_on_length() const {
     return options_.rope_type == RopeType::dynamic || options_.rope_type == RopeType::longrope;
@@ -240,11 +275,14 @@ class Rotary {
     const bool yarn = o.rope_type == RopeType::yarn, llama3 = o.rope_type == RopeType::llama3;
     const bool longrope = o.rope_type == RopeType::longrope;
     if (o.factor && o.rope_type == RopeType::none) throw_error("Rotary: a factor, but rope_type is none");
-    if (o.attention_factor && !yarn && !longrope) throw_error("Rotary: attention_factor is of yarn and longrope");
-    if (!yarn && (o.beta_fast != defaults.beta_fast || o.beta_slow != defaults.beta_slow || o.mscale != defaults.mscale ||
-                  o.mscale_all_dim != defaults.mscale_all_dim || o.truncate != defaults.truncate))
+    if (o.attention_factor && !yarn && !longrope)
+      throw_error("Rotary: attention_factor is of yarn and longrope");
+    if (!yarn && (o.beta_fast != defaults.beta_fast || o.beta_slow != defaults.beta_slow ||
+                  o.mscale != defaults.mscale || o.mscale_all_dim != defaults.mscale_all_dim ||
+                  o.truncate != defaults.truncate))
       throw_error("Rotary: beta_fast, beta_slow, mscale, mscale_all_dim and truncate are of yarn");
-    if (!llama3 && (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
+    if (!llama3 &&
+        (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
       throw_error("Rotary: low_freq_factor and high_freq_factor are of llama3");
     if (llama3 && !(o.low_freq_factor < o.high_freq_factor))
       throw_error("Rotary: low_freq_factor is not below high_freq_factor");
@@ -257,9 +295,11 @@ class Rotary {
     if (o.attention_factor) return *o.attention_factor;
     if (*o.factor <= 1) return 1;
     if (o.rope_type == RopeType::longrope)
-      return std::sqrt(1 + std::log(*o.factor) / std::log(static_cast<double>(o.original_max_position_embeddings)));
+      return std::sqrt(1 + std::log(*o.factor) /
+                               std::log(static_cast<double>(o.original_max_position_embeddings)));
     const auto magnitude = [&](double mscale) { return 0.1 * mscale * std::log(*o.factor) + 1; };
-    return o.mscale != 0 && o.mscale_all_dim != 0 ? magnitude(o.mscale) / magnitude(o.mscale_all_dim) : magnitude(1);
+    return o.mscale != 0 && o.mscale_all_dim != 0 ? magnitude(o.mscale) / magnitude(o.mscale_all_dim)
+                                                  : magnitude(1);
   }
   /// Radians per position of each pair for a sequence of this length.
   void frequencies(Index sequence_length, double* out) const {
@@ -271,8 +311,10 @@ class Rotary {
     const bool longer = sequence_length > o.original_max_position_embeddings;
     double theta = o.rope_theta;
     if (o.rope_type == RopeType::dynamic && longer)
-      theta *= std::pow(factor * static_cast<double>(sequence_length) / context - (factor - 1), dim / (dim - 2));
-    // yarn: pairs that turn often keep their frequency, those that turn little are slowed down, with a ramp between.
+      theta *=
+          std::pow(factor * static_cast<double>(sequence_length) / context - (factor - 1), dim / (dim - 2));
+    // yarn: pairs that turn often keep their frequency, those that turn little are slowed down, with a ramp
+    // between.
     const auto pair_of_turns = [&](double turns) {
       return dim * std::log(context / (turns * kTwoPi)) / (2 * std::log(o.rope_theta));
     };
@@ -285,8 +327,11 @@ class Rotary {
       double inverse = std::pow(theta, -2 * static_cast<double>(i) / dim);
       switch (o.rope_type) {
         case RopeType::none:
-        case RopeType::dynamic: break;
-        case RopeType::linear: inverse /= factor; break;
+        case RopeType::dynamic:
+          break;
+        case RopeType::linear:
+          inverse /= factor;
+          break;
         case RopeType::yarn: {
           const double slowed = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
           inverse = inverse / factor * slowed + inverse * (1 - slowed);

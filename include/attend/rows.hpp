@@ -17,10 +17,11 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// [..., width] as rows of `width` elements that follow each other, `stride` elements from one row to the next: implicit
-/// from tensors and views of any rank up to 8 (one axis is one row) and from Eigen's row-major matrices; T may be const.
-/// It refers to their data. The shape stays what it was. Which views are rows is checked by the layer that takes them: the
-/// last axis is contiguous and the leading ones are evenly spaced (0, a broadcast, is a spacing of inputs).
+/// [..., width] as rows of `width` elements that follow each other, `stride` elements from one row to the
+/// next: implicit from tensors and views of any rank up to 8 (one axis is one row) and from Eigen's row-major
+/// matrices; T may be const. It refers to their data. The shape stays what it was. Which views are rows is
+/// checked by the layer that takes them: the last axis is contiguous and the leading ones are evenly spaced
+/// (0, a broadcast, is a spacing of inputs).
 template <class T>
 class Rows {
  public:
@@ -29,8 +30,9 @@ class Rows {
 
   Rows() = default;
   template <class U, int Rank>
-    requires(Rank >= 1 && Rank <= static_cast<int>(kMaxRank) && std::is_convertible_v<U (*)[], T (*)[]>)
-  Rows(const TensorView<U, Rank>& view) : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
+  requires(Rank >= 1 && Rank <= static_cast<int>(kMaxRank) && std::is_convertible_v<U (*)[], T (*)[]>)
+      Rows(const TensorView<U, Rank>& view)
+      : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
     for (std::size_t i = 0; i < rank_; ++i) shape_[i] = view.shape()[i];
     const detail::RowSpacing rows = detail::row_spacing(view.shape(), view.strides());
     count_ = rows.count, stride_ = rows.stride;
@@ -40,18 +42,21 @@ class Rows {
   template <int Rank>
   Rows(Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
   template <int Rank>
-    requires std::is_const_v<T>
-  Rows(const Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
+  requires std::is_const_v<T> Rows(const Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
   template <class Derived>
-    requires std::is_convertible_v<const Derived&, TensorView<T, 2>>
-  Rows(const Eigen::DenseBase<Derived>& m) : Rows(TensorView<T, 2>(m.derived())) {}
+  requires std::is_convertible_v<const Derived&, TensorView<T, 2>> Rows(const Eigen::DenseBase<Derived>& m)
+      : Rows(TensorView<T, 2>(m.derived())) {}
   template <class Derived>
-    requires(!std::is_const_v<T> && std::is_convertible_v<Derived&, TensorView<T, 2>>)
-  Rows(Eigen::DenseBase<Derived>& m) : Rows(TensorView<T, 2>(m.derived())) {}
-  Rows(const Rows<Scalar>& other)
-    requires std::is_const_v<T>
-      : data_(other.data_), count_(other.count_), width_(other.width_), stride_(other.stride_), rank_(other.rank_),
-        fault_(static_cast<Fault>(other.fault_)), shape_(other.shape_) {}
+  requires(!std::is_const_v<T> && std::is_convertible_v<Derived&, TensorView<T, 2>>)
+      Rows(Eigen::DenseBase<Derived>& m)
+      : Rows(TensorView<T, 2>(m.derived())) {}
+  Rows(const Rows<Scalar>& other) requires std::is_const_v<T> : data_(other.data_),
+                                                                count_(other.count_),
+                                                                width_(other.width_),
+                                                                stride_(other.stride_),
+                                                                rank_(other.rank_),
+                                                                fault_(static_cast<Fault>(other.fault_)),
+                                                                shape_(other.shape_) {}
 
   T* data() const { return data_; }
   T* row(Index r) const { return data_ + r * stride_; }
@@ -100,7 +105,8 @@ class Rows {
     fail_shape(std::string(who) + " (output)", to_string(expected), shape());
   }
   [[noreturn]] void fail_rows(const char* who) const {
-    throw_error(who, ": rows of shape ", shape(), " overlap each other: they are ", stride_, " elements apart");
+    throw_error(who, ": rows of shape ", shape(), " overlap each other: they are ", stride_,
+                " elements apart");
   }
   static constexpr const char* kCopy = "; copy it first, by Tensor(view) or attend::copy";
 
@@ -121,8 +127,10 @@ struct Operand {
   if (other == nullptr) throw_error(who, ": elements of ", out, " overlap each other");
   throw_error(who, ": ", out, " overlaps ", other);
 }
-/// Error where `out` shares an element with an operand, or its elements with each other. Views without data share none.
-inline void check_apart(const Context& context, const char* who, const Operand& out, std::initializer_list<Operand> others) {
+/// Error where `out` shares an element with an operand, or its elements with each other. Views without data
+/// share none.
+inline void check_apart(const Context& context, const char* who, const Operand& out,
+                        std::initializer_list<Operand> others) {
   if (context.measuring() || out.layout.data == nullptr) return;
   if (overlaps_itself(out.layout)) fail_overlap(who, out.name, nullptr);
   for (const Operand& other : others)
@@ -136,10 +144,11 @@ void check_in_place(const Context& context, const char* who, const Out& out, con
   if (!same_places(out, x) && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
 }
 
-/// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or apart from it.
+/// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or
+/// apart from it.
 template <class Scalar>
-void check_rows_in_place(const Context& context, const char* who, const Rows<const Scalar>& x, const Rows<Scalar>& out,
-                         Index width) {
+void check_rows_in_place(const Context& context, const char* who, const Rows<const Scalar>& x,
+                         const Rows<Scalar>& out, Index width) {
   x.check_input(who, width);
   out.check_output(who, x.leading(), width);
   check_in_place(context, who, out.view(), x.view());
@@ -154,7 +163,9 @@ void check_assigned(const Context& context, const char* who, const Layer& layer)
     const Index missing = parameter.unassigned_rows();
     if (missing == 0) return;
     const std::string text = std::string(who) + ": parameter " + name + " was never assigned";
-    throw_error(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " + std::to_string(parameter.rows()) + " rows" : text);
+    throw_error(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " +
+                                                 std::to_string(parameter.rows()) + " rows"
+                                           : text);
   });
   throw_error(who, ": the layer was moved from");
 }

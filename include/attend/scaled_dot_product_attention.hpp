@@ -1,4 +1,5 @@
-// softmax(Q Kᵀ · scale) V, streaming over key tiles: memory O(T), never T × T, unless the weights are asked for.
+// softmax(Q Kᵀ · scale) V, streaming over key tiles: memory O(T), never T × T, unless the weights are asked
+// for.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +19,9 @@ TensorView<T, 4> heads(const TensorView<T, 3>& x, Index num_heads) {
   if (num_heads < 1 || x.size(2) % num_heads != 0)
     fail_shape("heads", "[..., a multiple of " + std::to_string(num_heads) + " heads]", x.shape());
   const Index dim = x.size(2) / num_heads;
-  return {x.data(), {x.size(0), num_heads, x.size(1), dim}, {x.stride(0), dim * x.stride(2), x.stride(1), x.stride(2)}};
+  return {x.data(),
+          {x.size(0), num_heads, x.size(1), dim},
+          {x.stride(0), dim * x.stride(2), x.stride(1), x.stride(2)}};
 }
 
 namespace detail {
@@ -52,13 +55,21 @@ void attend(Context& context, const TensorView<const Scalar, 4>& query, const Ke
 }
 
 /// Sizes of a ragged batch, whose tokens are `query_tokens` and `key_tokens` in all.
-inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::span<const Index> key_offsets, Index heads,
-                                   Index query_tokens, Index key_tokens) {
+inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::span<const Index> key_offsets,
+                                   Index heads, Index query_tokens, Index key_tokens) {
   if (query_offsets.size() != key_offsets.size() || query_offsets.empty())
-    fail_shape("scaled_dot_product_attention (key_offsets)", to_string(Shape<1>{static_cast<Index>(query_offsets.size())}),
+    fail_shape("scaled_dot_product_attention (key_offsets)",
+               to_string(Shape<1>{static_cast<Index>(query_offsets.size())}),
                Shape<1>{static_cast<Index>(key_offsets.size())});
-  AttentionSizes sizes{static_cast<Index>(query_offsets.size()) - 1, heads, 0, 0, query_offsets.data(), key_offsets.data(), {}};
-  sizes.queries = longest_sequence("scaled_dot_product_attention (query_offsets)", query_offsets, query_tokens);
+  AttentionSizes sizes{static_cast<Index>(query_offsets.size()) - 1,
+                       heads,
+                       0,
+                       0,
+                       query_offsets.data(),
+                       key_offsets.data(),
+                       {}};
+  sizes.queries =
+      longest_sequence("scaled_dot_product_attention (query_offsets)", query_offsets, query_tokens);
   sizes.keys = longest_sequence("scaled_dot_product_attention (key_offsets)", key_offsets, key_tokens);
   return sizes;
 }
@@ -70,16 +81,19 @@ void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
 
 /// The public functions, for operands that are known to be apart: layers call these on tensors of their own.
 template <class Scalar>
-void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query, TensorView<const Scalar, 4> key,
-                                  TensorView<const Scalar, 4> value, const AttentionOptions<Scalar>& options,
-                                  TensorView<Scalar, 4> out) {
+void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query,
+                                  TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value,
+                                  const AttentionOptions<Scalar>& options, TensorView<Scalar, 4> out) {
   const char* who = "scaled_dot_product_attention";
   const Shape<4>& q = query.shape();
   const Index batch = key.size(0);
   if (batch != q[0] || key.size(3) != q[3])
-    fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}), key.shape());
-  check_shape("scaled_dot_product_attention (value)", Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
-  check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)}, out.shape());
+    fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}),
+               key.shape());
+  check_shape("scaled_dot_product_attention (value)",
+              Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
+  check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)},
+              out.shape());
   for (const auto* view : {&query, &key, &value}) check_contiguous_rows(who, *view);
   check_contiguous_rows(who, out);
   AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
@@ -87,13 +101,15 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
     sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
-  if (options.average_weights.data() != nullptr) throw_error(who, ": average_weights are MultiHeadAttention's");
+  if (options.average_weights.data() != nullptr)
+    throw_error(who, ": average_weights are MultiHeadAttention's");
   if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
   attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
 }
 template <class Scalar>
-void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query, const KVCache<Scalar>& cache,
-                                  const AttentionOptions<Scalar>& options, TensorView<Scalar, 4> out) {
+void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query,
+                                  const KVCache<Scalar>& cache, const AttentionOptions<Scalar>& options,
+                                  TensorView<Scalar, 4> out) {
   const char* who = "scaled_dot_product_attention";
   const KVCacheOptions& o = cache.options();
   check_shape("scaled_dot_product_attention (query, with a cache)",
@@ -102,40 +118,46 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
               Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
   if (!options.query_offsets.empty() || !options.key_offsets.empty())
     throw_error("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
-  if (options.average_weights.data() != nullptr) throw_error(who, ": average_weights are MultiHeadAttention's");
+  if (options.average_weights.data() != nullptr)
+    throw_error(who, ": average_weights are MultiHeadAttention's");
   check_contiguous_rows(who, query);
   check_contiguous_rows(who, out);
   if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
-  const AttentionSizes sizes{query.size(0), query.size(1),  query.size(2), cache.max_length(),
-                             nullptr,       nullptr, cache.lengths().data()};
+  const AttentionSizes sizes{query.size(0), query.size(1), query.size(2),         cache.max_length(),
+                             nullptr,       nullptr,       cache.lengths().data()};
   attend<Scalar>(context, query, {{}, {}, cache.tables()}, sizes, o.num_kv_heads, options, out, &cache);
 }
 }  // namespace detail
 
-/// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A row that
-/// sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out [B, H, Tq, Dv];
-/// any strides over B, H and T. Errors: shapes that don't fit each other; outputs that share an element with an input or
-/// with each other (columns of one buffer do not).
+/// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A
+/// row that sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out
+/// [B, H, Tq, Dv]; any strides over B, H and T. Errors: shapes that don't fit each other; outputs that share
+/// an element with an input or with each other (columns of one buffer do not).
 /// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
 template <class Scalar>
 void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
                                   TensorView<const std::type_identity_t<Scalar>, 4> key,
                                   TensorView<const std::type_identity_t<Scalar>, 4> value,
-                                  const std::type_identity_t<AttentionOptions<Scalar>>& options, TensorView<Scalar, 4> out) {
+                                  const std::type_identity_t<AttentionOptions<Scalar>>& options,
+                                  TensorView<Scalar, 4> out) {
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
-  detail::check_apart(context, who, {"out", out}, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
+  detail::check_apart(context, who, {"out", out},
+                      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
   if (detail::gives_more(options))
-    detail::check_outputs_apart(context, who, options, {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(
+        context, who, options,
+        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value, options, out);
 }
 
-/// The same over the keys and values of a cache, to which those of these queries were appended before if they see
-/// themselves: query i of sequence b has position length(b) - Tq + i, which masks with Corner::bottom_right take.
-/// query [B, H, Tq, D] -> out [B, H, Tq, Dv].
+/// The same over the keys and values of a cache, to which those of these queries were appended before if they
+/// see themselves: query i of sequence b has position length(b) - Tq + i, which masks with
+/// Corner::bottom_right take. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
 template <class Scalar>
 void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
-                                  const KVCache<Scalar>& cache, const std::type_identity_t<AttentionOptions<Scalar>>& options,
+                                  const KVCache<Scalar>& cache,
+                                  const std::type_identity_t<AttentionOptions<Scalar>>& options,
                                   TensorView<Scalar, 4> out) {
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
@@ -147,12 +169,12 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
 
 /// The same as a new tensor.
 template <TensorLike Q, TensorLike K, TensorLike V>
-Tensor<typename Q::Scalar, 4> scaled_dot_product_attention(const Q& query, const K& key, const V& value,
-                                                           const AttentionOptions<typename Q::Scalar>& options = {}) {
+Tensor<typename Q::Scalar, 4> scaled_dot_product_attention(
+    const Q& query, const K& key, const V& value, const AttentionOptions<typename Q::Scalar>& options = {}) {
   const auto q = const_view(query);
   Tensor<typename Q::Scalar, 4> out({q.size(0), q.size(1), q.size(2), const_view(value).size(3)});
-  scaled_dot_product_attention<typename Q::Scalar>(default_context(), q, const_view(key), const_view(value), options,
-                                                   out.view());
+  scaled_dot_product_attention<typename Q::Scalar>(default_context(), q, const_view(key), const_view(value),
+                                                   options, out.view());
   return out;
 }
 

@@ -15,23 +15,28 @@
 namespace attend::inline ATTEND_ABI {
 
 /// A callable (score, batch, head, query, key) -> score, held without heap; applied to the scaled (and soft
-/// capped) score, before the mask. A member `void check(const AttentionSizes&) const` of it, where there is one, is
-/// called before each attention: it fails where the sizes are not those that the callable is for.
+/// capped) score, before the mask. A member `void check(const AttentionSizes&) const` of it, where there is
+/// one, is called before each attention: it fails where the sizes are not those that the callable is for.
 template <class Scalar>
 class ScoreModifier {
  public:
   ScoreModifier() {}  // not = default: {} would set its memory, too
   template <class F>
-    requires(!std::same_as<F, ScoreModifier> && std::is_invocable_r_v<Scalar, const F&, Scalar, Index, Index, Index, Index>)
-  ScoreModifier(F f) : apply_([](const void* object, Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) {
-      const F& modify = *static_cast<const F*>(object);
-      for (Index j = 0; j < 16 && k0 + j < keys; ++j) scores[j] = modify(scores[j], b, h, q, k0 + j);
-    }) {
+  requires(!std::same_as<F, ScoreModifier> &&
+           std::is_invocable_r_v<Scalar, const F&, Scalar, Index, Index, Index, Index>) ScoreModifier(F f)
+      : apply_([](const void* object, Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) {
+          const F& modify = *static_cast<const F*>(object);
+          for (Index j = 0; j < 16 && k0 + j < keys; ++j) scores[j] = modify(scores[j], b, h, q, k0 + j);
+        }) {
     if constexpr (requires(const F& modify, const AttentionSizes& sizes) { modify.check_sizes(sizes); })
-      check_ = [](const void* object, const AttentionSizes& sizes) { static_cast<const F*>(object)->check_sizes(sizes); };
+      check_ = [](const void* object, const AttentionSizes& sizes) {
+        static_cast<const F*>(object)->check_sizes(sizes);
+      };
     static_assert(sizeof(F) <= sizeof(memory_), "what the modifier captures is too large to be held");
-    static_assert(alignof(F) <= alignof(std::max_align_t), "what the modifier captures is aligned too strictly to be held");
-    static_assert(std::is_trivially_copyable_v<F>, "a score modifier captures plain values and pointers only");
+    static_assert(alignof(F) <= alignof(std::max_align_t),
+                  "what the modifier captures is aligned too strictly to be held");
+    static_assert(std::is_trivially_copyable_v<F>,
+                  "a score modifier captures plain values and pointers only");
     ::new (static_cast<void*>(memory_)) F(std::move(f));
   }
   explicit operator bool() const { return apply_ != nullptr; }
@@ -49,8 +54,9 @@ class ScoreModifier {
   void (*check_)(const void*, const AttentionSizes&) = nullptr;
 };
 
-/// Dropout of attention weights, for training alone: {.weight_modifier = dropout<float>(p, keep)}. keep(batch, head,
-/// query, key) -> bool is the caller's generator, true with probability 1 - p, and says the same each time it is asked.
+/// Dropout of attention weights, for training alone: {.weight_modifier = dropout<float>(p, keep)}.
+/// keep(batch, head, query, key) -> bool is the caller's generator, true with probability 1 - p, and says the
+/// same each time it is asked.
 template <class Scalar, class Keep>
 auto dropout(double p, Keep keep) {
   if (!(p >= 0 && p < 1)) throw_error("dropout: p is ", p, ", expected 0 <= p < 1");
@@ -64,7 +70,9 @@ template <class F, class G>
 struct Then {
   F first;
   G second;
-  auto operator()(auto score, Index b, Index h, Index q, Index k) const { return second(first(score, b, h, q, k), b, h, q, k); }
+  auto operator()(auto score, Index b, Index h, Index q, Index k) const {
+    return second(first(score, b, h, q, k), b, h, q, k);
+  }
   void check_sizes(const AttentionSizes& sizes) const {
     const auto check_one = [&](const auto& modify) {
       if constexpr (requires { modify.check_sizes(sizes); }) modify.check_sizes(sizes);

@@ -19,12 +19,12 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
   static_assert(Rank >= 1);
   static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
-  if (axis < -Rank || axis >= Rank)
-    throw_error("softmax: axis ", axis, " of shape ", x.shape());
+  if (axis < -Rank || axis >= Rank) throw_error("softmax: axis ", axis, " of shape ", x.shape());
   check_in_place(context, "softmax", out, x);
   if (x.empty()) return;
   // The axis goes last, and the others before it in their order: row r is the r-th of what is left.
-  for (int a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a) x = x.transpose(a, a + 1), out = out.transpose(a, a + 1);
+  for (int a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a)
+    x = x.transpose(a, a + 1), out = out.transpose(a, a + 1);
   const Index n = x.size(Rank - 1), rows = x.numel() / n;
   const int workers = context.workers(rows, 20.0 * static_cast<double>(x.numel()));
   Frame frame(context.workspace());
@@ -46,16 +46,18 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
 }
 }  // namespace detail
 
-/// out = e^x / sum(e^x) along `axis`, which counts from the end where negative. A row of nothing but -inf gives 0;
-/// NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x, but not overlap it otherwise.
-/// https://pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html
+/// out = e^x / sum(e^x) along `axis`, which counts from the end where negative. A row of nothing but -inf
+/// gives 0; NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x, but not
+/// overlap it otherwise. https://pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html
 template <TensorLike X>
-void softmax(Context& context, const X& x, int axis, std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
+void softmax(Context& context, const X& x, int axis,
+             std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
   detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, false);
 }
 /// Its logarithm, which keeps its digits where the softmax is near 0. A row of nothing but -inf stays so.
 template <TensorLike X>
-void log_softmax(Context& context, const X& x, int axis, std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
+void log_softmax(Context& context, const X& x, int axis,
+                 std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
   detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, true);
 }
 

@@ -1,4 +1,5 @@
-// Tensor (owning, row-major, 64-byte aligned) and TensorView (strided): Eigen maps, spans and lists in and out.
+// Tensor (owning, row-major, 64-byte aligned) and TensorView (strided): Eigen maps, spans and lists in and
+// out.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,8 @@ namespace detail {
 template <class T>
 using RowMajorMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 template <class T>
-using MatrixLike = std::conditional_t<std::is_const_v<T>, const RowMajorMatrix<std::remove_const_t<T>>, RowMajorMatrix<T>>;
+using MatrixLike =
+    std::conditional_t<std::is_const_v<T>, const RowMajorMatrix<std::remove_const_t<T>>, RowMajorMatrix<T>>;
 
 /// Nested initializer lists: NestedList<float, 2> is {{1, 2}, {3, 4}}.
 template <class T, int Rank>
@@ -60,30 +62,33 @@ class TensorView {
   TensorView() = default;
   /// Contiguous data of `shape`.
   TensorView(T* data, const Shape<Rank>& shape)
-      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape), Checked{}) {}
+      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape),
+                   Checked{}) {}
   /// Element (i, j, …) lies at data[i * strides[0] + j * strides[1] + …].
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides)
       : TensorView(data, (check_numel<Rank>(shape), shape), strides, Checked{}) {}
   /// All of a span, seen as `shape`; error where the sizes differ.
   template <class U>
-    requires std::convertible_to<U (*)[], T (*)[]>
-  TensorView(std::span<U> data, const Shape<Rank>& shape) : TensorView(data.data(), shape) {
+  requires std::convertible_to<U (*)[], T (*)[]> TensorView(std::span<U> data, const Shape<Rank>& shape)
+      : TensorView(data.data(), shape) {
     if (static_cast<Index>(data.size()) != numel())
       fail_shape("TensorView", to_string(shape), Shape<1>{static_cast<Index>(data.size())});
   }
   /// A view of const elements from one of mutable elements.
   template <class U>
-    requires(std::is_const_v<T> && std::is_same_v<U, Scalar>)
-  TensorView(const TensorView<U, Rank>& other) : TensorView(other.data(), other.shape(), other.strides(), Checked{}) {}
+  requires(std::is_const_v<T>&& std::is_same_v<U, Scalar>) TensorView(const TensorView<U, Rank>& other)
+      : TensorView(other.data(), other.shape(), other.strides(), Checked{}) {}
   /// A view of an Eigen matrix, map or block that has its elements in memory.
   template <class Derived>
-    requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
-             (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0 && std::is_const_v<T>)
-  TensorView(const Eigen::DenseBase<Derived>& m) : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
+  requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
+           (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0 && std::is_const_v<T>)
+      TensorView(const Eigen::DenseBase<Derived>& m)
+      : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
   template <class Derived>
-    requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
-             (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0 && !std::is_const_v<T>)
-  TensorView(Eigen::DenseBase<Derived>& m) : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
+  requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
+           (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0 && !std::is_const_v<T>)
+      TensorView(Eigen::DenseBase<Derived>& m)
+      : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
 
   T* data() const { return data_; }
   const Shape<Rank>& shape() const { return shape_; }
@@ -107,13 +112,11 @@ class TensorView {
   }
 
   template <std::integral... Indices>
-    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
-  T& operator()(Indices... i) const {
+  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& operator()(Indices... i) const {
     return data_[offset(static_cast<Index>(i)...)];
   }
   template <std::integral... Indices>
-    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
-  T& at(Indices... i) const {
+  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& at(Indices... i) const {
     const Shape<Rank> index{static_cast<Index>(i)...};
     for (std::size_t a = 0; a < index.size(); ++a)
       if (index[a] < 0 || index[a] >= shape_[a])
@@ -121,9 +124,7 @@ class TensorView {
     return (*this)(i...);
   }
   /// Fixes the first index: the view of rank Rank - 1, or the element.
-  decltype(auto) operator[](Index i) const
-    requires(Rank >= 1)
-  {
+  decltype(auto) operator[](Index i) const requires(Rank >= 1) {
     if constexpr (Rank == 1) {
       return data_[i * strides_[0]];
     } else {
@@ -161,14 +162,12 @@ class TensorView {
         unknown = rest > 0 ? numel() / rest : 0;
         break;
       }
-    if (checked_numel(shape) != numel())
-      throw_error("Tensor: cannot reshape ", shape_, " to ", asked);
+    if (checked_numel(shape) != numel()) throw_error("Tensor: cannot reshape ", shape_, " to ", asked);
     return TensorView<T, NewRank>(data_, shape);
   }
-  /// All leading axes as one: [..., N] as [rows, N]. Error where they are not evenly spaced, which needs a copy.
-  TensorView<T, 2> rows() const
-    requires(Rank >= 1)
-  {
+  /// All leading axes as one: [..., N] as [rows, N]. Error where they are not evenly spaced, which needs a
+  /// copy.
+  TensorView<T, 2> rows() const requires(Rank >= 1) {
     const detail::RowSpacing rows = detail::row_spacing(shape_, strides_);
     if (!rows.even)
       throw_error("Tensor: the leading axes of shape ", shape_, " with strides ", strides_,
@@ -177,8 +176,9 @@ class TensorView {
   }
   /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
   template <std::integral... Indices, class = detail::Flags>
-    requires(Rank >= 1 && static_cast<int>(sizeof...(Indices)) == (Rank >= 2 ? Rank - 2 : 0))
-  MatrixMap<T> matrix(Indices... i) const {
+  requires(Rank >= 1 && static_cast<int>(sizeof...(Indices)) ==
+                            (Rank >= 2 ? Rank - 2 : 0)) MatrixMap<T> matrix(Indices... i)
+  const {
     using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
     if constexpr (Rank == 1) {
       return MatrixMap<T>(data_, 1, shape_[0], Strides(shape_[0], strides_[0]));
@@ -223,7 +223,8 @@ class TensorView {
   template <class Derived>
   static Shape<2> eigen_strides(const Eigen::DenseBase<Derived>& m) {
     const Derived& d = m.derived();
-    return Derived::IsRowMajor ? Shape<2>{d.outerStride(), d.innerStride()} : Shape<2>{d.innerStride(), d.outerStride()};
+    return Derived::IsRowMajor ? Shape<2>{d.outerStride(), d.innerStride()}
+                               : Shape<2>{d.innerStride(), d.outerStride()};
   }
   std::size_t check_axis(int axis) const {
     if (axis < 0 || axis >= Rank) throw_error("Tensor: axis ", axis, " of shape ", shape_);
@@ -254,7 +255,9 @@ class Tensor {
   Tensor() noexcept(Rank > 0) : Tensor(Shape<Rank>{}) {}
   explicit Tensor(const Shape<Rank>& shape)
       : data_(static_cast<std::size_t>(checked_numel(shape, sizeof(T)))), shape_(shape) {}
-  Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) { std::fill(data_.begin(), data_.end(), value); }
+  Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) {
+    std::fill(data_.begin(), data_.end(), value);
+  }
   /// Values in row-major order; error where their number is not that of the shape.
   Tensor(const Shape<Rank>& shape, std::span<const T> values) : Tensor(shape) {
     if (values.size() != data_.size())
@@ -276,8 +279,7 @@ class Tensor {
     return result;
   }
   template <class Derived, class = detail::Flags>
-    requires(Rank == 2)
-  explicit Tensor(const Eigen::DenseBase<Derived>& m) : Tensor({m.rows(), m.cols()}) {
+  requires(Rank == 2) explicit Tensor(const Eigen::DenseBase<Derived>& m) : Tensor({m.rows(), m.cols()}) {
     view().matrix() = m.derived();
   }
 
@@ -309,31 +311,41 @@ class Tensor {
   std::span<const T> span() const { return {data_.data(), data_.size()}; }
 
   template <std::integral... Indices>
-    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
-  T& operator()(Indices... i) { return view()(i...); }
+  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& operator()(Indices... i) {
+    return view()(i...);
+  }
   template <std::integral... Indices>
-    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
-  const T& operator()(Indices... i) const { return view()(i...); }
+  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) const T& operator()(Indices... i) const {
+    return view()(i...);
+  }
   template <std::integral... Indices>
-    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
-  T& at(Indices... i) { return view().at(i...); }
+  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& at(Indices... i) {
+    return view().at(i...);
+  }
   template <std::integral... Indices>
-    requires(sizeof...(Indices) == static_cast<std::size_t>(Rank))
-  const T& at(Indices... i) const { return view().at(i...); }
+  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) const T& at(Indices... i) const {
+    return view().at(i...);
+  }
   decltype(auto) operator[](Index i) { return view()[i]; }
   decltype(auto) operator[](Index i) const { return view()[i]; }
   View slice(int axis, Index begin, Index end) { return view().slice(axis, begin, end); }
   ConstView slice(int axis, Index begin, Index end) const { return view().slice(axis, begin, end); }
   template <int NewRank>
-  TensorView<T, NewRank> reshape(const Shape<NewRank>& shape) { return view().template reshape<NewRank>(shape); }
+  TensorView<T, NewRank> reshape(const Shape<NewRank>& shape) {
+    return view().template reshape<NewRank>(shape);
+  }
   template <int NewRank>
   TensorView<const T, NewRank> reshape(const Shape<NewRank>& shape) const {
     return view().template reshape<NewRank>(shape);
   }
   template <std::integral... Indices, class = detail::Flags>
-  auto matrix(Indices... i) { return view().matrix(i...); }
+  auto matrix(Indices... i) {
+    return view().matrix(i...);
+  }
   template <std::integral... Indices, class = detail::Flags>
-  auto matrix(Indices... i) const { return view().matrix(i...); }
+  auto matrix(Indices... i) const {
+    return view().matrix(i...);
+  }
 
  private:
   template <int Level, class List>
@@ -349,7 +361,8 @@ class Tensor {
       data_[next++] = list;
     } else {
       if (static_cast<Index>(list.size()) != shape_[Rank - Level])
-        throw_error("Tensor: lists of different lengths: expected ", shape_[Rank - Level], ", got ", list.size());
+        throw_error("Tensor: lists of different lengths: expected ", shape_[Rank - Level], ", got ",
+                    list.size());
       for (const auto& inner : list) copy_nested<Level - 1>(inner, next);
     }
   }
@@ -374,28 +387,31 @@ void copy_elements(const TensorView<From, Rank>& from, const TensorView<To, Rank
 }
 }  // namespace detail
 
-/// Copies between views of one shape; the scalars may differ. `to` may be `from`; error where they overlap otherwise,
-/// or elements of `to` each other.
+/// Copies between views of one shape; the scalars may differ. `to` may be `from`; error where they overlap
+/// otherwise, or elements of `to` each other.
 template <class From, class To, int Rank>
 void copy(TensorView<From, Rank> from, TensorView<To, Rank> to) {
   check_shape("copy", to.shape(), from.shape());
   if (detail::overlaps_itself(to))
     throw_error("copy: elements of a destination of shape ", to.shape(), " overlap each other");
-  if (!detail::same_places(from, to) && detail::overlap(from, to)) throw_error("copy: source and destination overlap");
+  if (!detail::same_places(from, to) && detail::overlap(from, to))
+    throw_error("copy: source and destination overlap");
   detail::copy_elements(from, to);
 }
 
 /// What a layer accepts as input: a tensor or a view.
 template <class X>
 concept TensorLike = requires(const X& x) {
-  { x.shape() };
+  {x.shape()};
   { X::rank } -> std::convertible_to<int>;
   typename X::Scalar;
 };
 
 /// The read-only view of a tensor or view.
 template <TensorLike X>
-TensorView<const typename X::Scalar, X::rank> const_view(const X& x) { return x; }
+TensorView<const typename X::Scalar, X::rank> const_view(const X& x) {
+  return x;
+}
 
 /// Nested brackets; more than 8 entries along an axis show the first and last 3.
 template <class T, int Rank>
@@ -422,6 +438,8 @@ std::ostream& operator<<(std::ostream& out, const TensorView<T, Rank>& t) {
   }
 }
 template <class T, int Rank>
-std::ostream& operator<<(std::ostream& out, const Tensor<T, Rank>& t) { return out << t.view(); }
+std::ostream& operator<<(std::ostream& out, const Tensor<T, Rank>& t) {
+  return out << t.view();
+}
 
 }  // namespace attend::inline ATTEND_ABI

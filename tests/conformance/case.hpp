@@ -16,7 +16,8 @@ namespace conformance {
 
 namespace fs = std::filesystem;
 
-/// An input or output: `dtype` is the original type, `stored` that of the file, which is empty for an absent one.
+/// An input or output: `dtype` is the original type, `stored` that of the file, which is empty for an absent
+/// one.
 struct Value {
   Index slot = 0;
   std::string name, dtype, stored, file;
@@ -41,7 +42,8 @@ namespace detail {
 inline Index to_index(const std::string& text, const std::string& where) {
   char* end = nullptr;
   const long long n = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0') attend::throw_error(where, ": ", attend::in_quotes(text), " is not an integer");
+  if (text.empty() || *end != '\0')
+    attend::throw_error(where, ": ", attend::in_quotes(text), " is not an integer");
   return static_cast<Index>(n);
 }
 
@@ -93,7 +95,8 @@ inline Case read_text(const fs::path& file) {
         value.shape = to_shape(word(), where);
       }
       (kind == "input" ? c.inputs : c.outputs).push_back(value);
-    } else if (kind != "yardstick" && kind != "upstream" && kind != "grad") {  // these are no part of the operator
+    } else if (kind != "yardstick" && kind != "upstream" &&
+               kind != "grad") {  // these are no part of the operator
       attend::throw_error(where, ": ", attend::in_quotes(kind), " is not known");
     }
   }
@@ -102,7 +105,8 @@ inline Case read_text(const fs::path& file) {
 
 inline Attribute to_attribute(const attend::Json& value) {
   if (value.is_number_integer() || value.is_boolean())
-    return {"int", std::to_string(value.is_boolean() ? static_cast<long long>(value.get<bool>()) : value.get<long long>())};
+    return {"int", std::to_string(value.is_boolean() ? static_cast<long long>(value.get<bool>())
+                                                     : value.get<long long>())};
   if (value.is_number()) return {"float", value.dump()};
   if (value.is_string()) return {"str", value.get<std::string>()};
   if (value.is_array()) return {"list", value.dump()};

@@ -20,15 +20,17 @@ using namespace attend;
 /// Inputs of a folder. Rows are padded on the right, as attention_mask says; padding is not compared.
 struct Inputs {
   SafeTensors expected;
-  Tensor<std::int32_t, 2> ids;      // [B, T]
-  Tensor<std::int32_t, 2> mask;     // [B, T]
-  std::vector<Index> lengths;       // [B]
-  std::vector<std::int32_t> packed; // ids without padding
-  std::vector<Index> offsets{0};    // of each row in them
+  Tensor<std::int32_t, 2> ids;       // [B, T]
+  Tensor<std::int32_t, 2> mask;      // [B, T]
+  std::vector<Index> lengths;        // [B]
+  std::vector<std::int32_t> packed;  // ids without padding
+  std::vector<Index> offsets{0};     // of each row in them
   Tolerance tolerance{};
 
   explicit Inputs(const fs::path& folder)
-      : expected((folder / "expected.safetensors").string()), ids(expected.read<std::int32_t, 2>("input_ids")), mask(ids.shape(), 1) {
+      : expected((folder / "expected.safetensors").string()),
+        ids(expected.read<std::int32_t, 2>("input_ids")),
+        mask(ids.shape(), 1) {
     if (expected.contains("attention_mask")) mask = expected.read<std::int32_t, 2>("attention_mask");
     for (Index b = 0; b < ids.size(0); ++b) {
       Index n = 0;
@@ -45,7 +47,8 @@ struct Inputs {
   /// Compares a [B, T, N] with an expected tensor, rows of padding left out.
   std::string check(const char* name, TensorView<const float, 3> got) const {
     const Tensor<double, 3> want = expected.read<double, 3>(name);
-    if (got.shape() != want.shape()) return std::string(name) + ": expected " + to_string(want.shape()) + ", got " + to_string(got.shape());
+    if (got.shape() != want.shape())
+      return std::string(name) + ": expected " + to_string(want.shape()) + ", got " + to_string(got.shape());
     std::vector<float> some;
     std::vector<double> of;
     for (Index b = 0; b < got.size(0); ++b)
@@ -60,17 +63,21 @@ struct Inputs {
     if (expected.at(name).shape.size() == 2) {
       const Tensor<double, 2> want = expected.read<double, 2>(name);
       const Tensor<float, 2> copy(got);
-      return with_name(name, compare<float>(copy.span(), {want.span().begin(), want.span().end()}, tolerance));
+      return with_name(name,
+                       compare<float>(copy.span(), {want.span().begin(), want.span().end()}, tolerance));
     }
     Tensor<float, 3> padded({ids.size(0), ids.size(1), got.size(1)});
     for (std::size_t b = 0; b < lengths.size(); ++b)
-      copy(got.slice(0, offsets[b], offsets[b + 1]), padded.view()[static_cast<Index>(b)].slice(0, 0, lengths[b]));
+      copy(got.slice(0, offsets[b], offsets[b + 1]),
+           padded.view()[static_cast<Index>(b)].slice(0, 0, lengths[b]));
     return check(name, padded);
   }
   /// Compares generated ids; row 0 of `name` is what comes before, then they.
   std::string check_ids(const char* name, const std::vector<std::int32_t>& got) const {
     const Tensor<std::int32_t, 2> want = expected.read<std::int32_t, 2>(name);
-    return std::equal(got.begin(), got.end(), want.span().begin(), want.span().end()) ? "" : std::string(name) + ": other ids than expected";
+    return std::equal(got.begin(), got.end(), want.span().begin(), want.span().end())
+               ? ""
+               : std::string(name) + ": other ids than expected";
   }
 
  private:
@@ -84,7 +91,9 @@ template <class Generate>
 std::string check_generation(const Inputs& inputs, std::vector<std::int32_t> before, Generate&& generate) {
   for (const auto& [name, beams] : {std::pair{"greedy", 1}, {"beam4", 4}}) {
     if (!inputs.expected.contains(name)) continue;
-    GenerationOptions options{.max_new_tokens = inputs.expected.at(name).shape.at(1) - static_cast<Index>(before.size()), .num_beams = beams};
+    GenerationOptions options{
+        .max_new_tokens = inputs.expected.at(name).shape.at(1) - static_cast<Index>(before.size()),
+        .num_beams = beams};
     options.eos_token_ids = std::vector<std::int32_t>{};
     std::vector<std::int32_t> ids = before;
     const std::vector<std::int32_t> more = generate(options);
@@ -103,7 +112,8 @@ inline std::string run_folder(const fs::path& folder) {
   const std::vector<std::int32_t> first(inputs.ids.data(), inputs.ids.data() + inputs.lengths.at(0));
   if (kind == "decoder") {
     auto model = std::make_shared<const CausalLM<float>>(CausalLM<float>::open(folder));
-    if (std::string problem = inputs.check("logits", model->logits(context, inputs.ids)); !problem.empty()) return problem;
+    if (std::string problem = inputs.check("logits", model->logits(context, inputs.ids)); !problem.empty())
+      return problem;
     return check_generation(inputs, first, [&](const GenerationOptions& options) {
       return Generator(model).generate(context, first, options).ids;
     });
@@ -111,13 +121,15 @@ inline std::string run_folder(const fs::path& folder) {
   if (kind == "seq2seq") {
     const auto model = open_seq2seq<float>(folder);
     const Tensor<float, 3> states = model.encode(context, inputs.ids, inputs.lengths);
-    if (std::string problem = inputs.check("encoder_last_hidden_state", states); !problem.empty()) return problem;
+    if (std::string problem = inputs.check("encoder_last_hidden_state", states); !problem.empty())
+      return problem;
     DecoderCache<float> cache = model.make_cache(context, states, inputs.lengths);
-    const Tensor<float, 3> logits = model.decode(context, inputs.expected.read<std::int32_t, 2>("decoder_input_ids"), cache);
+    const Tensor<float, 3> logits =
+        model.decode(context, inputs.expected.read<std::int32_t, 2>("decoder_input_ids"), cache);
     if (std::string problem = inputs.check("logits", logits); !problem.empty()) return problem;
-    return check_generation(inputs, {model.options().decoder_start_token_id}, [&](const GenerationOptions& options) {
-      return generate(context, model, first, options);
-    });
+    return check_generation(
+        inputs, {model.options().decoder_start_token_id},
+        [&](const GenerationOptions& options) { return generate(context, model, first, options); });
   }
   if (kind != "encoder" && kind != "classifier") throw Skip{"models of kind '" + kind + "' are not run"};
   Tensor<float, 2> states;
@@ -132,7 +144,8 @@ inline std::string run_folder(const fs::path& folder) {
     run(ModernBertModel<float>::open(folder));
   } else {
     const auto model = BertModel<float>::open(folder);
-    if (inputs.expected.contains("logits")) return inputs.check_packed("logits", model.logits(context, inputs.packed, {}, inputs.offsets));
+    if (inputs.expected.contains("logits"))
+      return inputs.check_packed("logits", model.logits(context, inputs.packed, {}, inputs.offsets));
     run(model);
   }
   return inputs.check_packed("last_hidden_state", states);

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/core/file.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/json/json.hpp>
-#include <attend/core/file.hpp>
 
 namespace conformance {
 
@@ -64,7 +64,8 @@ inline Npy read_npy(const std::filesystem::path& path) {
   static_assert(std::endian::native == std::endian::little);
   const std::string file = path.string(), content = attend::read_file(path);
   const std::string_view all = content;
-  if (all.size() < 10 || all.substr(0, 6) != "\x93NUMPY") attend::throw_error(file, ": byte 0: not an npy file");
+  if (all.size() < 10 || all.substr(0, 6) != "\x93NUMPY")
+    attend::throw_error(file, ": byte 0: not an npy file");
   if (all[6] != 1 || all[7] != 0) attend::throw_error(file, ": byte 6: expected version 1.0");
   const std::size_t length = static_cast<std::uint8_t>(all[8]) + 256u * static_cast<std::uint8_t>(all[9]);
   if (length > all.size() - 10) attend::throw_error(file, ": byte 8: a header of ", length, " bytes");
@@ -82,7 +83,8 @@ inline Npy read_npy(const std::filesystem::path& path) {
   for (const Type& type : types)
     if (descr.substr(0, type.descr.size()) == type.descr) npy.dtype = type.name, size = type.size;
   if (size == 0)
-    attend::throw_error(file, ": byte 10: element type ", attend::in_quotes(descr.substr(0, 8)), " is not supported");
+    attend::throw_error(file, ": byte 10: element type ", attend::in_quotes(descr.substr(0, 8)),
+                        " is not supported");
   if (detail::header_value(header, "fortran_order", file).substr(0, 5) != "False")
     attend::throw_error(file, ": byte 10: not in C order");
 
@@ -96,7 +98,8 @@ inline Npy read_npy(const std::filesystem::path& path) {
     }
     Index n = 0;
     const std::size_t begin = i;
-    for (; i < shape.size() && shape[i] >= '0' && shape[i] <= '9' && i - begin < 18; ++i) n = n * 10 + (shape[i] - '0');
+    for (; i < shape.size() && shape[i] >= '0' && shape[i] <= '9' && i - begin < 18; ++i)
+      n = n * 10 + (shape[i] - '0');
     if (i == begin || (i < shape.size() && shape[i] != ','))
       attend::throw_error(file, ": byte 10: a size that is not a number");
     npy.shape.push_back(n);
@@ -104,7 +107,8 @@ inline Npy read_npy(const std::filesystem::path& path) {
   const std::size_t expected = static_cast<std::size_t>(attend::checked_numel(npy.shape, size)) * size;
   const std::string_view data = all.substr(10 + length);
   if (data.size() != expected)
-    attend::throw_error(file, ": byte ", 10 + length, ": expected ", expected, " bytes of data, got ", data.size());
+    attend::throw_error(file, ": byte ", 10 + length, ": expected ", expected, " bytes of data, got ",
+                        data.size());
   npy.bytes.assign(data.begin(), data.end());
   return npy;
 }

@@ -18,8 +18,8 @@ namespace conformance::onnx {
 // TensorProto's numbers of the types that softmax_precision and stash_type name.
 inline constexpr Index kFloat = 1, kFloat16 = 10, kDouble = 11, kBfloat16 = 16;
 
-/// A precision to compute in must be one that S has; S is double where an attribute asks for it. Inputs of 16 bits
-/// are computed in float, which is as good as any of the 16-bit types.
+/// A precision to compute in must be one that S has; S is double where an attribute asks for it. Inputs of 16
+/// bits are computed in float, which is as good as any of the 16-bit types.
 template <class S>
 void check_precision(const Run& run, const std::string& name, Index type) {
   const bool short_inputs = run.any_input_of("float16") || run.any_input_of("bfloat16");
@@ -29,16 +29,18 @@ void check_precision(const Run& run, const std::string& name, Index type) {
 }
 
 inline Index product(const std::vector<Index>& shape, std::size_t begin, std::size_t end) {
-  return std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(begin), shape.begin() + static_cast<std::ptrdiff_t>(end),
-                         Index{1}, std::multiplies<>());
+  return std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(begin),
+                         shape.begin() + static_cast<std::ptrdiff_t>(end), Index{1}, std::multiplies<>());
 }
 inline std::size_t axis_of(Index axis, const std::vector<Index>& shape) {
   const Index rank = static_cast<Index>(shape.size());
-  if (axis < -rank || axis >= rank) attend::throw_error("axis ", axis, " of shape ", attend::to_string(shape));
+  if (axis < -rank || axis >= rank)
+    attend::throw_error("axis ", axis, " of shape ", attend::to_string(shape));
   return static_cast<std::size_t>(axis < 0 ? axis + rank : axis);
 }
 
-// ---- Attention ----------------------------------------------------------------------------------------------------
+// ---- Attention
+// ----------------------------------------------------------------------------------------------------
 
 /// [B, H, T, D], of a 3D input [B, T, H D] as a view.
 template <class T, class A>
@@ -71,7 +73,8 @@ void attention(Run& run) {
   options.scale = run.real("scale");
   options.softcap = run.real("softcap", 0);
   check_precision<S>(run, "softmax_precision", run.integer("softmax_precision", kFloat));
-  if (mode < 0 || mode > 3) throw Skip{"attribute qk_matmul_output_mode " + std::to_string(mode) + " is not known"};
+  if (mode < 0 || mode > 3)
+    throw Skip{"attribute qk_matmul_output_mode " + std::to_string(mode) + " is not known"};
   run.no_more_attributes();
 
   const Array<S> q = run.input<S>(0), k = run.input<S>(1), v = run.input<S>(2);
@@ -82,7 +85,8 @@ void attention(Run& run) {
   if (has_past != run.has_input(5)) attend::throw_error("one of past_key and past_value is missing");
 
   // With a past, its keys and values and then the new ones go through a cache.
-  attend::KVCache<S> cache({.batch = B, .num_kv_heads = G, .head_dim = key.size(3), .value_dim = value.size(3)});
+  attend::KVCache<S> cache(
+      {.batch = B, .num_kv_heads = G, .head_dim = key.size(3), .value_dim = value.size(3)});
   Index past = 0;
   if (has_past) {
     const Array<S> past_key = run.input<S>(4), past_value = run.input<S>(5);
@@ -101,7 +105,8 @@ void attention(Run& run) {
   }
 
   // Query i has position i behind the past; or with lengths, the last query that of the last key that counts.
-  const auto band = run.has_input(6) ? attend::causal(attend::Corner::bottom_right) : attend::causal_from(past);
+  const auto band =
+      run.has_input(6) ? attend::causal(attend::Corner::bottom_right) : attend::causal_from(past);
   const auto seen = [&](auto mask) { return is_causal ? attend::Mask(band & mask) : attend::Mask(mask); };
   if (is_causal) options.mask = band;
   std::optional<Array<S>> additive;
@@ -113,11 +118,14 @@ void attention(Run& run) {
       options.mask = seen(attend::boolean(view));
     } else {  // keys behind its end are masked
       options.mask = seen(attend::visible_if([view](Index b, Index h, Index i, Index j) {
-        return j < view.size(3) && view(view.size(0) == 1 ? 0 : b, view.size(1) == 1 ? 0 : h, view.size(2) == 1 ? 0 : i, j) != 0;
+        return j < view.size(3) &&
+               view(view.size(0) == 1 ? 0 : b, view.size(1) == 1 ? 0 : h, view.size(2) == 1 ? 0 : i, j) != 0;
       }));
-      if (view.size(3) > Tk || (view.size(0) != 1 && view.size(0) != B) || (view.size(1) != 1 && view.size(1) != H) ||
-          (view.size(2) != 1 && view.size(2) != Tq))
-        attend::fail_shape("attn_mask", "a shape that broadcasts to " + attend::to_string(Shape<4>{B, H, Tq, Tk}), view.shape());
+      if (view.size(3) > Tk || (view.size(0) != 1 && view.size(0) != B) ||
+          (view.size(1) != 1 && view.size(1) != H) || (view.size(2) != 1 && view.size(2) != Tq))
+        attend::fail_shape("attn_mask",
+                           "a shape that broadcasts to " + attend::to_string(Shape<4>{B, H, Tq, Tk}),
+                           view.shape());
     }
   } else if (run.has_input(3)) {
     additive.emplace(run.input<S>(3));
@@ -197,12 +205,13 @@ void flex_attention(Run& run) {
   run.no_more_attributes();
   const Array<S> q = run.input<S>(0), k = run.input<S>(1), v = run.input<S>(2);
   run.no_more_inputs();
-  const Tensor<S, 4> y =
-      attend::scaled_dot_product_attention(q.template view<4>(), k.template view<4>(), v.template view<4>(), options);
+  const Tensor<S, 4> y = attend::scaled_dot_product_attention(q.template view<4>(), k.template view<4>(),
+                                                              v.template view<4>(), options);
   run.give<S>(0, {y.shape().begin(), y.shape().end()}, y.span());
 }
 
-// ---- Positions ------------------------------------------------------------------------------------------------------
+// ---- Positions
+// ------------------------------------------------------------------------------------------------------
 
 template <class S>
 void rotary_embedding(Run& run) {
@@ -219,8 +228,8 @@ void rotary_embedding(Run& run) {
   if (run.has_input(3)) {
     const Array<std::int64_t> positions = run.input<std::int64_t>(3);
     run.no_more_inputs();
-    attend::rotate<S>(context, heads, cosine.template view<2>(), sine.template view<2>(), positions.template view<2>(),
-                      interleaved);
+    attend::rotate<S>(context, heads, cosine.template view<2>(), sine.template view<2>(),
+                      positions.template view<2>(), interleaved);
   } else {
     run.no_more_inputs();
     attend::rotate<S>(context, heads, cosine.template view<3>(), sine.template view<3>(), interleaved);
@@ -228,10 +237,11 @@ void rotary_embedding(Run& run) {
   run.give<S>(0, x.shape, x.span());
 }
 
-// ---- Norms ------------------------------------------------------------------------------------------------------------
+// ---- Norms
+// ------------------------------------------------------------------------------------------------------------
 
-/// `values` repeated along the axes of `shape` where it is 1 or has none. Error where it does not fit, and a skip
-/// where it differs from row to row.
+/// `values` repeated along the axes of `shape` where it is 1 or has none. Error where it does not fit, and a
+/// skip where it differs from row to row.
 template <class S>
 std::vector<S> broadcast_parameter(const Array<S>& values, const std::vector<Index>& shape) {
   std::vector<Index> own = values.shape;
@@ -244,7 +254,8 @@ std::vector<S> broadcast_parameter(const Array<S>& values, const std::vector<Ind
   for (std::size_t i = 0; i < result.size(); ++i) {
     Index rest = static_cast<Index>(i), at = 0, stride = 1;
     for (std::size_t a = shape.size(); a-- > 0; rest /= shape[a]) {
-      if (own[a] != 1 && own[a] != shape[a]) attend::fail_shape("scale or bias", attend::to_string(shape), values.shape);
+      if (own[a] != 1 && own[a] != shape[a])
+        attend::fail_shape("scale or bias", attend::to_string(shape), values.shape);
       if (own[a] != 1) at += rest % shape[a] * stride;
       stride *= own[a];
     }
@@ -283,12 +294,14 @@ void norm(Run& run, attend::NormKind kind) {
   run.give<S>(0, x.shape, y.span());
   for (Index slot = 1; slot <= 2; ++slot) {
     if (!run.wants(slot)) continue;
-    if (run.output_name(slot) == "Mean" && kind == attend::NormKind::layer) run.give<S>(slot, reduced, mean.span());
+    if (run.output_name(slot) == "Mean" && kind == attend::NormKind::layer)
+      run.give<S>(slot, reduced, mean.span());
     if (run.output_name(slot) == "InvStdDev") run.give<S>(slot, reduced, inverse_deviation.span());
   }
 }
 
-// ---- Softmax and elementwise functions --------------------------------------------------------------------------------
+// ---- Softmax and elementwise functions
+// --------------------------------------------------------------------------------
 
 template <class S>
 void softmax(Run& run, bool log_of_it) {
@@ -317,7 +330,8 @@ void elementwise(Run& run, attend::Activation activation) {
 template <class S>
 void gelu(Run& run) {
   const std::string approximate = run.text("approximate", "none");
-  if (approximate != "none" && approximate != "tanh") throw Skip{"attribute approximate '" + approximate + "' is not known"};
+  if (approximate != "none" && approximate != "tanh")
+    throw Skip{"attribute approximate '" + approximate + "' is not known"};
   elementwise<S>(run, approximate == "tanh" ? attend::Activation::gelu_tanh : attend::Activation::gelu);
 }
 

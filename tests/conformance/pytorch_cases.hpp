@@ -42,8 +42,8 @@ class Settings {
   std::set<std::string> asked_;
 };
 
-/// Gives every parameter of a stack the values of the file that has its name, the same in every layer. A file that
-/// no parameter takes is an error.
+/// Gives every parameter of a stack the values of the file that has its name, the same in every layer. A file
+/// that no parameter takes is an error.
 template <class S, class Stack>
 void load_parameters(Stack& stack, const fs::path& folder) {
   std::set<fs::path> left_over;
@@ -59,8 +59,8 @@ void load_parameters(Stack& stack, const fs::path& folder) {
     }
     const Npy npy = read_npy(file);
     if (npy.shape != parameter.shape())
-      attend::throw_error(file.string(), ": byte 10: expected ", attend::to_string(parameter.shape()), ", got ",
-                          attend::to_string(npy.shape));
+      attend::throw_error(file.string(), ": byte 10: expected ", attend::to_string(parameter.shape()),
+                          ", got ", attend::to_string(npy.shape));
     std::vector<S> values(static_cast<std::size_t>(npy.numel()));
     npy.copy_to(values.data());
     parameter.assign(0, parameter.rows(), values.data());
@@ -69,8 +69,8 @@ void load_parameters(Stack& stack, const fs::path& folder) {
   if (!left_over.empty()) attend::throw_error(left_over.begin()->string(), ": no parameter has this name");
 }
 
-/// What the masks of one attention come from: a padding mask [B, Tk], true = ignore, and a mask [Tq, Tk], true = not
-/// allowed, or numbers to be added.
+/// What the masks of one attention come from: a padding mask [B, Tk], true = ignore, and a mask [Tq, Tk],
+/// true = not allowed, or numbers to be added.
 template <class S>
 struct Masks {
   std::optional<Array<std::uint8_t>> padding, forbidden;
@@ -80,7 +80,8 @@ struct Masks {
   attend::AttentionOptions<S> options() const {
     attend::AttentionOptions<S> options;
     const auto allowed = [&] {
-      return attend::visible_if([mask = forbidden->template view<2>()](Index, Index, Index q, Index k) { return mask(q, k) == 0; });
+      return attend::visible_if(
+          [mask = forbidden->template view<2>()](Index, Index, Index q, Index k) { return mask(q, k) == 0; });
     };
     const auto not_padding = [&] { return attend::not_padding(padding->template view<2>()); };
     if (padding && forbidden)
@@ -109,13 +110,14 @@ class Inputs {
     return npy;
   }
   template <class S>
-  Masks<S> masks(const std::vector<std::string>& padding_names, const std::vector<std::string>& mask_names, Index B,
-                 Index Tq, Index Tk) {
+  Masks<S> masks(const std::vector<std::string>& padding_names, const std::vector<std::string>& mask_names,
+                 Index B, Index Tq, Index Tk) {
     Masks<S> masks;
     for (const std::string& name : padding_names)
       if (has(name)) {
         const Npy npy = take(name);
-        if (masks.padding || npy.dtype != "bool") throw Skip{"padding mask '" + name + "' is doubled or not boolean"};
+        if (masks.padding || npy.dtype != "bool")
+          throw Skip{"padding mask '" + name + "' is doubled or not boolean"};
         attend::check_shape(name.c_str(), Shape<2>{B, Tk}, npy.shape);
         masks.padding.emplace(npy);
       }
@@ -151,14 +153,17 @@ Tensor<S, 3> batch_first(const Npy& npy, bool sequence_first) {
 template <class S>
 std::string run_stack(Settings& settings, Inputs& inputs, bool is_decoder, bool is_stack) {
   const std::string layout = settings.get<std::string>("layout");
-  if (layout != "seq,batch,dim" && layout != "batch,seq,dim") throw Skip{"layout '" + layout + "' is not supported"};
+  if (layout != "seq,batch,dim" && layout != "batch,seq,dim")
+    throw Skip{"layout '" + layout + "' is not supported"};
   const bool sequence_first = layout == "seq,batch,dim";
   const Index layers = settings.get<Index>("layers", 1);
   const bool final_norm = settings.get<bool>("final_norm_affine_identity", false);
-  if (!is_stack && (layers != 1 || final_norm)) attend::throw_error("a single layer with the options of a stack");
+  if (!is_stack && (layers != 1 || final_norm))
+    attend::throw_error("a single layer with the options of a stack");
   if (settings.get<double>("dropout", 0) != 0) throw Skip{"dropout is not supported"};
   const std::string mask_meaning = settings.get<std::string>("mask_true_means", "ignore this key");
-  if (mask_meaning != "ignore this key") throw Skip{"mask_true_means '" + mask_meaning + "' is not supported"};
+  if (mask_meaning != "ignore this key")
+    throw Skip{"mask_true_means '" + mask_meaning + "' is not supported"};
   attend::DecoderBlockOptions block;
   block.embed_dim = settings.get<Index>("d_model");
   block.num_heads = settings.get<Index>("nhead");
@@ -203,8 +208,10 @@ std::string run_stack(Settings& settings, Inputs& inputs, bool is_decoder, bool 
   attend::check_shape("expected", given.shape(), expected.shape);
   std::vector<double> values(static_cast<std::size_t>(expected.numel()));
   expected.copy_to(values.data());
-  // PyTorch gives NaN where a mask hides every key; here attention gives 0 there, and the layer what follows from it.
-  return compare<S>(given.span(), values, tolerance, [&](Index) { return self.any() || cross.any() ? Nan::finite : Nan::stays; });
+  // PyTorch gives NaN where a mask hides every key; here attention gives 0 there, and the layer what follows
+  // from it.
+  return compare<S>(given.span(), values, tolerance,
+                    [&](Index) { return self.any() || cross.any() ? Nan::finite : Nan::stays; });
 }
 
 /// Runs a case; the return says what is wrong, or nothing. Throws Skip, attend::Error.

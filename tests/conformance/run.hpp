@@ -67,8 +67,9 @@ std::string compare(std::span<const S> got, const std::vector<double>& expected,
   if (bad == 0) return {};
   std::ostringstream text;
   text.precision(9);
-  text << bad << " of " << got.size() << " elements are off, most of all element " << worst << ": expected " << expected[worst]
-       << ", got " << static_cast<double>(got[worst]) << " (" << worst_excess << " tolerances)";
+  text << bad << " of " << got.size() << " elements are off, most of all element " << worst << ": expected "
+       << expected[worst] << ", got " << static_cast<double>(got[worst]) << " (" << worst_excess
+       << " tolerances)";
   return text.str();
 }
 
@@ -85,16 +86,21 @@ struct Array {
   std::vector<Index> shape;
   Tensor<S, 1> values;
 
-  explicit Array(std::vector<Index> s) : shape(std::move(s)), values({attend::checked_numel(shape, sizeof(S))}) {}
+  explicit Array(std::vector<Index> s)
+      : shape(std::move(s)), values({attend::checked_numel(shape, sizeof(S))}) {}
   explicit Array(const Npy& npy) : Array(npy.shape) { npy.copy_to(values.data()); }
 
   int rank() const { return static_cast<int>(shape.size()); }
   std::span<const S> span() const { return values.span(); }
   /// As a view of that rank, which must be its own.
   template <int Rank>
-  TensorView<const S, Rank> view() const { return {values.data(), fixed<Rank>()}; }
+  TensorView<const S, Rank> view() const {
+    return {values.data(), fixed<Rank>()};
+  }
   template <int Rank>
-  TensorView<S, Rank> view() { return {values.data(), fixed<Rank>()}; }
+  TensorView<S, Rank> view() {
+    return {values.data(), fixed<Rank>()};
+  }
 
  private:
   template <int Rank>
@@ -137,10 +143,12 @@ class Run {
     const Attribute* a = attribute(name, "str");
     return a != nullptr ? a->text : otherwise;
   }
-  /// To be called once the operator has asked for all attributes and inputs that it knows, before it computes.
+  /// To be called once the operator has asked for all attributes and inputs that it knows, before it
+  /// computes.
   void no_more_attributes() const {
     for (const auto& [name, attribute] : case_.attributes)
-      if (!asked_attributes_.contains(name)) throw Skip{"attribute " + name + " (" + attribute.type + ") is not supported"};
+      if (!asked_attributes_.contains(name))
+        throw Skip{"attribute " + name + " (" + attribute.type + ") is not supported"};
   }
   void no_more_inputs() const {
     for (const Value& value : case_.inputs)
@@ -166,7 +174,8 @@ class Run {
   const std::string& output_name(Index slot) const { return required(case_.outputs, slot, "output").name; }
   /// Compares what the library gave with what the case expects.
   template <class S>
-  void give(Index slot, const std::vector<Index>& shape, std::span<const S> values, const NanRule& nan_rule = {}) {
+  void give(Index slot, const std::vector<Index>& shape, std::span<const S> values,
+            const NanRule& nan_rule = {}) {
     given_.insert(slot);
     const Value* value = find(case_.outputs, slot);
     if (value == nullptr) return;
@@ -213,8 +222,9 @@ class Run {
     const fs::path file = case_.folder / value.file;
     Npy npy = read_npy(file);
     if (npy.dtype != value.stored || npy.shape != value.shape)
-      attend::throw_error(file.string(), ": byte 10: expected ", value.stored, " ", attend::to_string(value.shape),
-                          ", got ", npy.dtype, " ", attend::to_string(npy.shape));
+      attend::throw_error(file.string(), ": byte 10: expected ", value.stored, " ",
+                          attend::to_string(value.shape), ", got ", npy.dtype, " ",
+                          attend::to_string(npy.shape));
     return npy;
   }
 

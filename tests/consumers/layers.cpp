@@ -1,5 +1,5 @@
-// What a program with attend::attend does, with a result that is known on paper: queries and keys are zero and values
-// are the inputs, so a causal attention gives each position the mean of the inputs up to it.
+// What a program with attend::attend does, with a result that is known on paper: queries and keys are zero
+// and values are the inputs, so a causal attention gives each position the mean of the inputs up to it.
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -10,7 +10,8 @@ int main() {
   attend::MultiHeadAttention<float> attention({.embed_dim = 4, .num_heads = 2});
   attention.parameters([](const std::string& name, auto parameter) {
     std::vector<float> values(static_cast<std::size_t>(parameter.numel()));
-    const std::size_t first_row = name == "in_proj_weight" ? 8 : 0;  // the values' rows follow the queries' and keys'
+    const std::size_t first_row =
+        name == "in_proj_weight" ? 8 : 0;  // the values' rows follow the queries' and keys'
     if (name == "in_proj_weight" || name == "out_proj.weight")
       for (std::size_t i = 0; i < 4; ++i) values[(first_row + i) * 4 + i] = 1;
     parameter.assign(0, parameter.rows(), values.data());

@@ -1,6 +1,6 @@
-// libFuzzer targets for everything that reads files and text, one a program: ATTEND_FUZZ_TARGET names it. Whatever the
-// bytes are, they load or are an attend::Error, ids stay inside the vocabulary, and text comes back. tests/fuzz/run builds
-// and runs them.
+// libFuzzer targets for everything that reads files and text, one a program: ATTEND_FUZZ_TARGET names it.
+// Whatever the bytes are, they load or are an attend::Error, ids stay inside the vocabulary, and text comes
+// back. tests/fuzz/run builds and runs them.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -30,7 +30,8 @@ using text::Tokenizer;
 class MemoryFile {
  public:
   explicit MemoryFile(std::string_view bytes) : file_(::memfd_create("fuzz", 0)) {
-    if (file_ < 0 || ::write(file_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) std::abort();
+    if (file_ < 0 || ::write(file_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+      std::abort();
   }
   ~MemoryFile() { ::close(file_); }
   MemoryFile(const MemoryFile&) = delete;
@@ -51,17 +52,20 @@ void demand(bool holds, const char* what) {
 std::string there_and_back(const Tokenizer& tokenizer, std::string_view given) {
   const std::vector<std::int32_t> ids = tokenizer.encode(given, {.add_special_tokens = false});
   demand(ids.size() <= 4096 + 64 * given.size(), "as many ids as bytes, about");
-  for (std::int32_t id : ids) demand(id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size(), "ids lie inside the vocabulary");
+  for (std::int32_t id : ids)
+    demand(id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size(), "ids lie inside the vocabulary");
   const std::string decoded = tokenizer.decode(ids, {.skip_special_tokens = false});
   demand(text::find_malformed_utf8(decoded) == std::string::npos, "decoded text is UTF-8");
   text::StreamingDecoder stream(tokenizer);
-  for (std::int32_t id : ids) demand(text::find_malformed_utf8(stream.push(id)) == std::string::npos, "pieces are UTF-8");
+  for (std::int32_t id : ids)
+    demand(text::find_malformed_utf8(stream.push(id)) == std::string::npos, "pieces are UTF-8");
   stream.finish();
   return decoded;
 }
 
 void use(const Tokenizer& tokenizer) {
-  for (const char* given : {"", "ab a", "Hello, world!  \t\n [CLS] <s>aa", "\xff\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xcc\x81\xf0\x9f\x98\x80"}) {
+  for (const char* given : {"", "ab a", "Hello, world!  \t\n [CLS] <s>aa",
+                            "\xff\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xcc\x81\xf0\x9f\x98\x80"}) {
     try {
       there_and_back(tokenizer, given);
       tokenizer.encode_pair(given, "b", {.max_length = 8});
@@ -105,7 +109,9 @@ void config(std::string_view bytes) {
   config.finish();
 }
 
-void tokenizer(std::string_view bytes) { use(Tokenizer::from_json(parse_json(bytes, "tokenizer.json"), "tokenizer.json")); }
+void tokenizer(std::string_view bytes) {
+  use(Tokenizer::from_json(parse_json(bytes, "tokenizer.json"), "tokenizer.json"));
+}
 
 /// vocab.json, an empty line, merges.txt.
 void vocab_and_merges(std::string_view bytes) {
@@ -133,38 +139,75 @@ void pieces(std::string_view bytes) {
 void texts(std::string_view bytes) {
   static const Tokenizer byte_level = [] {
     Json vocab = Json::object();
-    for (int byte = 0; byte < 256; ++byte) vocab[text::bytes_to_characters(std::string(1, static_cast<char>(byte)))] = byte;
-    vocab["ab"] = 256, vocab["aab"] = 257, vocab["\xC4\xA0" "a"] = 258;
+    for (int byte = 0; byte < 256; ++byte)
+      vocab[text::bytes_to_characters(std::string(1, static_cast<char>(byte)))] = byte;
+    vocab["ab"] = 256, vocab["aab"] = 257,
+    vocab
+        ["\xC4\xA0"
+         "a"] = 258;
     const Json merges = {"a b", "a ab", "\xC4\xA0 a"};
     return Tokenizer::from_json({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
                                  {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-                                 {"decoder", {{"type", "ByteLevel"}}}}, "byte level");
+                                 {"decoder", {{"type", "ByteLevel"}}}},
+                                "byte level");
   }();
   static const std::vector<Tokenizer> others = [] {
     const Json blank = {{"type", "Metaspace"}, {"replacement", "\xE2\x96\x81"}, {"prepend_scheme", "always"}};
     Json bytes = Json::object(), scored = Json::array();
     bytes["<unk>"] = 0;
     scored.push_back(Json::array({"<unk>", 0.0}));
-    for (int byte = 0; byte < 256; ++byte) bytes[text::byte_token(static_cast<unsigned char>(byte))] = byte + 1;
-    for (const char* token : {"a", "b", "ab", "\xE2\x96\x81", "\xE2\x96\x81" "a", "aba"}) {
+    for (int byte = 0; byte < 256; ++byte)
+      bytes[text::byte_token(static_cast<unsigned char>(byte))] = byte + 1;
+    for (const char* token : {"a", "b", "ab", "\xE2\x96\x81",
+                              "\xE2\x96\x81"
+                              "a",
+                              "aba"}) {
       bytes[token] = bytes.size();
       scored.push_back(Json::array({token, -static_cast<double>(scored.size())}));
     }
     std::vector<Tokenizer> all;
-    all.push_back(Tokenizer::from_json({{"model", {{"type", "BPE"}, {"vocab", bytes}, {"merges", {"a b", "ab a", "\xE2\x96\x81 a"}},
-                                                   {"unk_token", "<unk>"}, {"fuse_unk", true}, {"byte_fallback", true}}},
-                                        {"normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "Prepend"}, {"prepend", "\xE2\x96\x81"}},
-                                          {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\xE2\x96\x81"}}}}}},
-                                        {"added_tokens", Json::array({{{"id", 0}, {"content", "<unk>"}}, {{"id", 300}, {"content", "<x>"}, {"lstrip", true}, {"single_word", true}}})},
-                                        {"decoder", {{"type", "Sequence"}, {"decoders", {{{"type", "Replace"}, {"pattern", {{"String", "\xE2\x96\x81"}}}, {"content", " "}},
-                                          {{"type", "ByteFallback"}}, {{"type", "Fuse"}}, {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}}, "pieces"));
+    all.push_back(Tokenizer::from_json(
+        {{"model",
+          {{"type", "BPE"},
+           {"vocab", bytes},
+           {"merges", {"a b", "ab a", "\xE2\x96\x81 a"}},
+           {"unk_token", "<unk>"},
+           {"fuse_unk", true},
+           {"byte_fallback", true}}},
+         {"normalizer",
+          {{"type", "Sequence"},
+           {"normalizers",
+            {{{"type", "Prepend"}, {"prepend", "\xE2\x96\x81"}},
+             {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\xE2\x96\x81"}}}}}},
+         {"added_tokens",
+          Json::array({{{"id", 0}, {"content", "<unk>"}},
+                       {{"id", 300}, {"content", "<x>"}, {"lstrip", true}, {"single_word", true}}})},
+         {"decoder",
+          {{"type", "Sequence"},
+           {"decoders",
+            {{{"type", "Replace"}, {"pattern", {{"String", "\xE2\x96\x81"}}}, {"content", " "}},
+             {{"type", "ByteFallback"}},
+             {{"type", "Fuse"}},
+             {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}},
+        "pieces"));
     all.push_back(Tokenizer::from_json({{"model", {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", scored}}},
-                                        {"normalizer", {{"type", "NFKC"}}}, {"pre_tokenizer", blank}, {"decoder", blank}}, "unigram"));
-    all.push_back(Tokenizer::from_json({{"model", {{"type", "WordPiece"}, {"unk_token", "[UNK]"}, {"vocab", {{"[UNK]", 0}, {"a", 1}, {"##b", 2}, {"##ab", 3}, {".", 4}}}}},
-                                        {"normalizer", {{"type", "BertNormalizer"}}}, {"pre_tokenizer", {{"type", "BertPreTokenizer"}}}, {"decoder", {{"type", "WordPiece"}}}}, "words"));
+                                        {"normalizer", {{"type", "NFKC"}}},
+                                        {"pre_tokenizer", blank},
+                                        {"decoder", blank}},
+                                       "unigram"));
+    all.push_back(
+        Tokenizer::from_json({{"model",
+                               {{"type", "WordPiece"},
+                                {"unk_token", "[UNK]"},
+                                {"vocab", {{"[UNK]", 0}, {"a", 1}, {"##b", 2}, {"##ab", 3}, {".", 4}}}}},
+                              {"normalizer", {{"type", "BertNormalizer"}}},
+                              {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                              {"decoder", {{"type", "WordPiece"}}}},
+                             "words"));
     return all;
   }();
-  demand(there_and_back(byte_level, bytes) == text::to_valid_utf8(bytes), "byte-level BPE gives the text back");
+  demand(there_and_back(byte_level, bytes) == text::to_valid_utf8(bytes),
+         "byte-level BPE gives the text back");
   for (const Tokenizer& tokenizer : others) there_and_back(tokenizer, bytes);
 }
 

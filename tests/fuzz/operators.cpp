@@ -1,4 +1,5 @@
-// libFuzzer: attention over tensors and caches of random shapes, strides, masks and threads, against reference/.
+// libFuzzer: attention over tensors and caches of random shapes, strides, masks and threads, against
+// reference/.
 //
 // The bytes are a program. A call of attention has to give the bits of reference/exact.hpp, or to leave by an
 // attend::Error; a cache is held against a plain list of its tokens after each of its operations.
@@ -75,15 +76,25 @@ struct Operand {
 Mask random_mask(Input& in, Index queries, Index keys, std::vector<Index>& lengths, Index batch) {
   constexpr Index kMost = std::numeric_limits<Index>::max();
   switch (in.between(0, 9)) {
-    case 0: return {};
-    case 1: return causal();
-    case 2: return causal(Corner::bottom_right);
-    case 3: return causal_from(in.chance() ? in.between(0, keys) : kMost - in.between(0, 3));
-    case 4: return sliding_window(in.between(0, 40), in.between(0, 40) - 1, in.chance() ? Corner::bottom_right : Corner::top_left);
-    case 5: return sliding_window(in.between(0, 3), kMost - in.between(0, 3));
-    case 6: return causal(Corner::bottom_right) | prefix(in.between(0, keys));
-    case 7: return Mask([](Index b, Index h, Index q, Index k) { return (b * 5 + h * 3 + q * 7 + k) % 3 != 0; });
-    case 8: return Mask(causal(Corner::bottom_right)) & Mask(sliding_window(in.between(0, queries + 1), -1));
+    case 0:
+      return {};
+    case 1:
+      return causal();
+    case 2:
+      return causal(Corner::bottom_right);
+    case 3:
+      return causal_from(in.chance() ? in.between(0, keys) : kMost - in.between(0, 3));
+    case 4:
+      return sliding_window(in.between(0, 40), in.between(0, 40) - 1,
+                            in.chance() ? Corner::bottom_right : Corner::top_left);
+    case 5:
+      return sliding_window(in.between(0, 3), kMost - in.between(0, 3));
+    case 6:
+      return causal(Corner::bottom_right) | prefix(in.between(0, keys));
+    case 7:
+      return Mask([](Index b, Index h, Index q, Index k) { return (b * 5 + h * 3 + q * 7 + k) % 3 != 0; });
+    case 8:
+      return Mask(causal(Corner::bottom_right)) & Mask(sliding_window(in.between(0, queries + 1), -1));
     default:
       lengths.resize(static_cast<std::size_t>(batch));
       for (Index& n : lengths) n = in.between(0, keys);
@@ -111,8 +122,9 @@ struct Call {
 };
 
 /// The bits of one batch of a call by reference/, whose keys are the first `keys` of those given.
-void compare(const char* what, const AttentionOptions<float>& options, const AttentionSizes& sizes, Index b, TensorView<const float, 4> query,
-             TensorView<const float, 4> key, TensorView<const float, 4> value, TensorView<const float, 4> out) {
+void compare(const char* what, const AttentionOptions<float>& options, const AttentionSizes& sizes, Index b,
+             TensorView<const float, 4> query, TensorView<const float, 4> key,
+             TensorView<const float, 4> value, TensorView<const float, 4> out) {
   Mask mask = options.mask;
   mask.bind(sizes);
   reference::AttentionOptions<float> o;
@@ -130,8 +142,9 @@ void compare(const char* what, const AttentionOptions<float>& options, const Att
       for (Index d = 0; d < out.size(3); ++d) {
         const float a = out(0, h, q, d), e = expected.output(0, h, q, d);
         if (std::memcmp(&a, &e, sizeof a) != 0)
-          found(std::string(what) + ": row " + std::to_string(q) + " of head " + std::to_string(h) + " of batch " + std::to_string(b) +
-                " of " + to_string(query.shape()) + " on " + to_string(key.shape()) + ": " + std::to_string(a) + ", expected " + std::to_string(e));
+          found(std::string(what) + ": row " + std::to_string(q) + " of head " + std::to_string(h) +
+                " of batch " + std::to_string(b) + " of " + to_string(query.shape()) + " on " +
+                to_string(key.shape()) + ": " + std::to_string(a) + ", expected " + std::to_string(e));
       }
 }
 
@@ -141,17 +154,22 @@ Context& context_of(Index threads) {
 }
 
 void tensors(Input& in) {
-  const Index B = in.between(0, 3), G = in.between(1, 2), H = G * in.between(1, 3), D = in.between(1, 20), Dv = in.between(1, 20);
+  const Index B = in.between(0, 3), G = in.between(1, 2), H = G * in.between(1, 3), D = in.between(1, 20),
+              Dv = in.between(1, 20);
   const Index Tq = in.chance() ? in.between(0, 8) : in.between(0, 100);
   const Index Tk = in.chance() ? in.between(0, 40) : in.chance() ? in.between(90, 200) : in.between(0, 3300);
   if (B * H * Tq * Tk > 400000) return;  // the reference is slow
-  Operand q(in, {B, H, Tq, D}, true, 1), k(in, {B, G, Tk, D}, true, 2), v(in, {B, G, Tk, Dv}, true, 3), out(in, {B, H, Tq, Dv}, false, 4);
+  Operand q(in, {B, H, Tq, D}, true, 1), k(in, {B, G, Tk, D}, true, 2), v(in, {B, G, Tk, Dv}, true, 3),
+      out(in, {B, H, Tq, Dv}, false, 4);
   const Call call(in, B, Tq, Tk, false);
-  scaled_dot_product_attention<float>(context_of(in.between(0, 2)), q.view, k.view, v.view, call.options, out.view);
-  const AttentionSizes sizes{B, H, Tq, Tk, nullptr, nullptr, call.key_lengths.empty() ? nullptr : call.key_lengths.data()};
+  scaled_dot_product_attention<float>(context_of(in.between(0, 2)), q.view, k.view, v.view, call.options,
+                                      out.view);
+  const AttentionSizes sizes{
+      B, H, Tq, Tk, nullptr, nullptr, call.key_lengths.empty() ? nullptr : call.key_lengths.data()};
   for (Index b = 0; b < B; ++b) {
     const Index n = sizes.key_count(b);
-    compare("tensors", call.options, sizes, b, q.view.slice(0, b, b + 1), k.view.slice(0, b, b + 1).slice(2, 0, n), v.view.slice(0, b, b + 1).slice(2, 0, n),
+    compare("tensors", call.options, sizes, b, q.view.slice(0, b, b + 1),
+            k.view.slice(0, b, b + 1).slice(2, 0, n), v.view.slice(0, b, b + 1).slice(2, 0, n),
             out.view.slice(0, b, b + 1));
   }
 }
@@ -165,7 +183,9 @@ struct CacheModel {
 class Caches {
  public:
   explicit Caches(Input& in) : in_(in), G_(in.between(1, 2)), D_(in.between(1, 18)), Dv_(in.between(1, 18)) {
-    all_.push_back({KVCache<float>({.batch = in.between(1, 3), .num_kv_heads = G_, .head_dim = D_, .value_dim = Dv_}), {}});
+    all_.push_back(
+        {KVCache<float>({.batch = in.between(1, 3), .num_kv_heads = G_, .head_dim = D_, .value_dim = Dv_}),
+         {}});
     all_[0].tokens.resize(static_cast<std::size_t>(all_[0].cache.batch()));
   }
   void run() {
@@ -185,8 +205,13 @@ class Caches {
     const bool inside = b >= 0 && b < m.cache.batch();
     auto* own = inside ? &m.tokens[static_cast<std::size_t>(b)] : nullptr;
     switch (in_.between(0, 9)) {
-      case 0: case 1: append(m, b, in_.between(1, 4)); break;
-      case 2: append(m, b, in_.between(80, 230)); break;
+      case 0:
+      case 1:
+        append(m, b, in_.between(1, 4));
+        break;
+      case 2:
+        append(m, b, in_.between(80, 230));
+        break;
       case 3: {
         const Index n = in_.between(-1, inside ? static_cast<Index>(own->size()) + 1 : 1);
         m.cache.truncate(b, n);
@@ -217,9 +242,12 @@ class Caches {
           m = all_[static_cast<std::size_t>(in_.between(0, 3))];
         }
         break;
-      case 7: m.cache.reserve(in_.between(-1, 300)); break;
+      case 7:
+        m.cache.reserve(in_.between(-1, 300));
+        break;
       case 8: {
-        CacheModel& other = all_[static_cast<std::size_t>(in_.between(0, static_cast<Index>(all_.size()) - 1))];
+        CacheModel& other =
+            all_[static_cast<std::size_t>(in_.between(0, static_cast<Index>(all_.size()) - 1))];
         if (m.tokens.size() > 5) break;
         const Index from = in_.between(0, other.cache.batch() - 1);
         m.cache.fork(other.cache, from);
@@ -227,7 +255,8 @@ class Caches {
         m.tokens.push_back(copy);
         break;
       }
-      default: attend_to(m);
+      default:
+        attend_to(m);
     }
   }
   void append(CacheModel& m, Index b, Index n) {
@@ -249,34 +278,40 @@ class Caches {
     }
   }
   void check(const CacheModel& m) const {
-    if (m.cache.batch() != static_cast<Index>(m.tokens.size())) found("a cache of another number of sequences");
+    if (m.cache.batch() != static_cast<Index>(m.tokens.size()))
+      found("a cache of another number of sequences");
     std::vector<float> key(static_cast<std::size_t>(D_)), value(static_cast<std::size_t>(Dv_));
     Tensor<float, 3> k({G_, 1, D_}), v({G_, 1, Dv_});
     for (std::size_t b = 0; b < m.tokens.size(); ++b) {
-      if (m.cache.length(static_cast<Index>(b)) != static_cast<Index>(m.tokens[b].size())) found("a sequence of another length");
+      if (m.cache.length(static_cast<Index>(b)) != static_cast<Index>(m.tokens[b].size()))
+        found("a sequence of another length");
       for (std::size_t t = 0; t < m.tokens[b].size(); t += t % 7 == 0 ? 1 : 5) {
         fill(m.tokens[b][t], 0, k, v);
         for (Index g = 0; g < G_; ++g) {
           m.cache.read(static_cast<Index>(b), g, static_cast<Index>(t), key, value);
-          if (std::memcmp(key.data(), k[g].data(), key.size() * 4) != 0 || std::memcmp(value.data(), v[g].data(), value.size() * 4) != 0)
-            found("token " + std::to_string(t) + " of sequence " + std::to_string(b) + " reads something else");
+          if (std::memcmp(key.data(), k[g].data(), key.size() * 4) != 0 ||
+              std::memcmp(value.data(), v[g].data(), value.size() * 4) != 0)
+            found("token " + std::to_string(t) + " of sequence " + std::to_string(b) +
+                  " reads something else");
         }
       }
     }
   }
   void attend_to(const CacheModel& m) {
-    const Index B = m.cache.batch(), H = G_ * in_.between(1, 3), Tq = in_.between(0, 5), Tk = m.cache.max_length();
+    const Index B = m.cache.batch(), H = G_ * in_.between(1, 3), Tq = in_.between(0, 5),
+                Tk = m.cache.max_length();
     Operand q(in_, {B, H, Tq, D_}, true, 5), out(in_, {B, H, Tq, Dv_}, false, 6);
     const Call call(in_, B, Tq, Tk, true);
-    scaled_dot_product_attention<float>(context_of(in_.between(0, 2)), q.view, m.cache, call.options, out.view);
+    scaled_dot_product_attention<float>(context_of(in_.between(0, 2)), q.view, m.cache, call.options,
+                                        out.view);
     const AttentionSizes sizes{B, H, Tq, Tk, nullptr, nullptr, m.cache.lengths().data()};
     for (Index b = 0; b < B; ++b) {
       const auto& own = m.tokens[static_cast<std::size_t>(b)];
       const Index n = static_cast<Index>(own.size());
       Tensor<float, 3> key({G_, n, D_}), value({G_, n, Dv_});
       for (Index t = 0; t < n; ++t) fill(own[static_cast<std::size_t>(t)], t, key, value);
-      compare("cache", call.options, sizes, b, q.view.slice(0, b, b + 1), key.reshape<4>({1, G_, n, D_}), value.reshape<4>({1, G_, n, Dv_}),
-              out.view.slice(0, b, b + 1));
+      compare("cache", call.options, sizes, b, q.view.slice(0, b, b + 1), key.reshape<4>({1, G_, n, D_}),
+              value.reshape<4>({1, G_, n, Dv_}), out.view.slice(0, b, b + 1));
     }
   }
 

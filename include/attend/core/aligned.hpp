@@ -49,9 +49,10 @@ struct AlignedAllocator {
   static constexpr std::size_t alignment = alignof(T) > kAlignment ? alignof(T) : kAlignment;
 };
 
-/// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.) Numbers
-/// come zeroed from the operating system where they are many: memory that is never written is never there. 2 MB and
-/// more start on a border of 2 MB and ask for huge pages, from which what does not fit a cache is read faster.
+/// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.)
+/// Numbers come zeroed from the operating system where they are many: memory that is never written is never
+/// there. 2 MB and more start on a border of 2 MB and ask for huge pages, from which what does not fit a
+/// cache is read faster.
 template <class T>
 class AlignedArray {
   static constexpr bool kNumbers = std::is_arithmetic_v<T>;
@@ -67,9 +68,11 @@ class AlignedArray {
     size_ = other.size_;
   }
   AlignedArray(AlignedArray&& other) noexcept
-      : block_(std::exchange(other.block_, nullptr)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  // Two, not one that takes a value and is noexcept: the implicit assignment of what holds an array would then be
-  // noexcept, too, and end the program where the copy finds no memory.
+      : block_(std::exchange(other.block_, nullptr)),
+        data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
+  // Two, not one that takes a value and is noexcept: the implicit assignment of what holds an array would
+  // then be noexcept, too, and end the program where the copy finds no memory.
   AlignedArray& operator=(const AlignedArray& other) { return *this = AlignedArray(other); }
   AlignedArray& operator=(AlignedArray&& other) noexcept {
     AlignedArray moved(std::move(other));
@@ -108,7 +111,8 @@ class AlignedArray {
     std::size_t room = bytes;
     data_ = static_cast<T*>(std::align(alignment, size * sizeof(T), first, room));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (huge) madvise(data_, size * sizeof(T), MADV_HUGEPAGE);  // where the system has none, ordinary pages do
+    if (huge)
+      madvise(data_, size * sizeof(T), MADV_HUGEPAGE);  // where the system has none, ordinary pages do
 #endif
   }
 

@@ -1,27 +1,27 @@
 // The macros that a program may set, and what follows from them. All files of a program set the same.
 #pragma once
 
-/// Whether `float` takes the kernels. Compilers without vector extensions take Eigen's products, as does a program that
-/// defines ATTEND_NO_KERNELS.
+/// Whether `float` takes the kernels. Compilers without vector extensions take Eigen's products, as does a
+/// program that defines ATTEND_NO_KERNELS.
 #if defined(__GNUC__) && !defined(ATTEND_NO_KERNELS)
 #define ATTEND_HAS_KERNELS 1
 #else
 #define ATTEND_HAS_KERNELS 0
 #endif
 
-/// Whether the kernels are those of one ISA alone (ATTEND_ONLY_BASELINE, _AVX2 or _AVX512), which takes a third of the
-/// time to compile; a lesser processor is an error at the first use.
+/// Whether the kernels are those of one ISA alone (ATTEND_ONLY_BASELINE, _AVX2 or _AVX512), which takes a
+/// third of the time to compile; a lesser processor is an error at the first use.
 #if defined(ATTEND_ONLY_BASELINE) || defined(ATTEND_ONLY_AVX2) || defined(ATTEND_ONLY_AVX512)
 #define ATTEND_ONLY 1
 #else
 #define ATTEND_ONLY 0
 #endif
 
-/// The inline namespace of all names: whether errors are exceptions, which kernels there are, and whether they are compiled
-/// apart: with ATTEND_COMPILED they come from the one unit that also defines ATTEND_IMPLEMENTATION. Units of a program that
-/// differ in it share nothing, where the linker would keep one of two functions of the same name, and a catch of Error
-/// would become an abort; that a layer does not pass between them is an error of linking. Other flags do not matter
-/// (core/flags.hpp).
+/// The inline namespace of all names: whether errors are exceptions, which kernels there are, and whether
+/// they are compiled apart: with ATTEND_COMPILED they come from the one unit that also defines
+/// ATTEND_IMPLEMENTATION. Units of a program that differ in it share nothing, where the linker would keep one
+/// of two functions of the same name, and a catch of Error would become an abort; that a layer does not pass
+/// between them is an error of linking. Other flags do not matter (core/flags.hpp).
 #if defined(__cpp_exceptions)
 #define ATTEND_ABI_ERRORS v0_exceptions
 #else

@@ -22,10 +22,11 @@ struct ContextOptions {
   Executor executor = {};
 };
 
-/// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not: a second thread
-/// that comes while a call has workspace or threads of it gets an Error. What callables of a call throw (masks, modifiers, the executor) reaches
-/// the caller once all threads have left the call; the context can be used again at once.
-/// The outputs' bits depend neither on the number of threads nor on what ran before.
+/// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not: a
+/// second thread that comes while a call has workspace or threads of it gets an Error. What callables of a
+/// call throw (masks, modifiers, the executor) reaches the caller once all threads have left the call; the
+/// context can be used again at once. The outputs' bits depend neither on the number of threads nor on what
+/// ran before.
 class Context {
  public:
   Context() = default;
@@ -52,17 +53,18 @@ class Context {
   /// In a run of `measure`: no tensor may be touched.
   bool measuring() const { return workspace_.measuring_; }
 
-  /// How many workers `parallel` would take for so many items of so many operations in all, in units of a product's:
-  /// what runs shorter than a few microseconds stays on the calling thread.
+  /// How many workers `parallel` would take for so many items of so many operations in all, in units of a
+  /// product's: what runs shorter than a few microseconds stays on the calling thread.
   int workers(Index items, double operations) const {
     if (threads_ == 1 || items < 1 || operations < kWorthAThread) return 1;
     return static_cast<int>(items < threads_ ? items : threads_);
   }
 
-  /// Calls item(i, worker) once for each i in [0, items), on up to `workers` threads at once (no more than threads(), no
-  /// less than one), each with a number below `workers` of its own. Items write to places of their own, so their order
-  /// does not matter. After an exception the items that have not begun are left out. An item may use this context where
-  /// that has one thread; with more it is an Error, on whichever thread the item runs.
+  /// Calls item(i, worker) once for each i in [0, items), on up to `workers` threads at once (no more than
+  /// threads(), no less than one), each with a number below `workers` of its own. Items write to places of
+  /// their own, so their order does not matter. After an exception the items that have not begun are left
+  /// out. An item may use this context where that has one thread; with more it is an Error, on whichever
+  /// thread the item runs.
   template <class Item>
   void parallel(Index items, int workers, Item&& item) {
     if (workspace_.measuring_) return;
@@ -77,18 +79,20 @@ class Context {
     const Workspace::Visit visit(workspace_, true);
     workers = (std::min)(workers, threads_);
     if (workers <= 1) return alone();
-    // Each worker has a range of its own, so that from one call to the next it finds its rows in its cache, and then
-    // helps the others.
+    // Each worker has a range of its own, so that from one call to the next it finds its rows in its cache,
+    // and then helps the others.
     const Index each = items / workers, longer = items % workers;
     const auto first = [&](Index worker) { return each * worker + (std::min)(worker, longer); };
-    for (Index w = 0; w < workers; ++w) next_[static_cast<std::size_t>(w)].item.store(first(w), std::memory_order_relaxed);
+    for (Index w = 0; w < workers; ++w)
+      next_[static_cast<std::size_t>(w)].item.store(first(w), std::memory_order_relaxed);
     const auto body = [&](Index worker) {
       FloatEnvironment environment;
       LeaveOut rest{next_};
       for (Index k = 0; k < workers; ++k) {
         const Index owner = (worker + k) % workers, end = first(owner + 1);
         std::atomic<Index>& next = next_[static_cast<std::size_t>(owner)].item;
-        for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < end;) item(i, static_cast<int>(worker));
+        for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < end;)
+          item(i, static_cast<int>(worker));
       }
       rest.done = true;
     };
@@ -98,7 +102,8 @@ class Context {
       executor_->run(workers, body);
   }
 
-  /// Bytes of workspace that f(context) takes, found by a run in which no kernel runs and no tensor is touched.
+  /// Bytes of workspace that f(context) takes, found by a run in which no kernel runs and no tensor is
+  /// touched.
   template <class F>
   static std::size_t measure(int threads, F&& f) {
     Context context;
@@ -110,7 +115,8 @@ class Context {
 
  private:
   friend Context& default_context();
-  static constexpr double kWorthAThread = 3e5;  // 3 µs of one AVX-512 core; no product of a tiny model (E 64, T 8)
+  static constexpr double kWorthAThread =
+      3e5;  // 3 µs of one AVX-512 core; no product of a tiny model (E 64, T 8)
 
   struct alignas(64) Next {
     std::atomic<Index> item{0};
@@ -146,8 +152,8 @@ class Context {
   Workspace workspace_;
 };
 
-/// The context of calls that name none: one thread, a workspace per calling thread. Destructors of statics and
-/// thread_locals may use it, too: it outlives them, and after the thread's end keeps no memory.
+/// The context of calls that name none: one thread, a workspace per calling thread. Destructors of statics
+/// and thread_locals may use it, too: it outlives them, and after the thread's end keeps no memory.
 inline Context& default_context() {
   alignas(Context) static thread_local std::byte memory[sizeof(Context)];
   static thread_local Context* context = nullptr;  // never destroyed

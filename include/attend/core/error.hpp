@@ -85,7 +85,8 @@ template <class... Parts>
 }
 }  // namespace detail
 
-/// Throws an Error of the parts one after the other: text, numbers and shapes. Out of line, so that checks are small.
+/// Throws an Error of the parts one after the other: text, numbers and shapes. Out of line, so that checks
+/// are small.
 template <class... Parts>
 [[noreturn]] void throw_error(const Parts&... parts) {
   detail::throw_parts(detail::message_part(parts)...);

@@ -32,23 +32,26 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// A regular file, open for reading from its begin to its end. Folders, pipes and devices are errors, and are not
-/// waited for.
+/// A regular file, open for reading from its begin to its end. Folders, pipes and devices are errors, and are
+/// not waited for.
 class InputFile {
  public:
   explicit InputFile(const std::filesystem::path& path) : path_(path.string()) {
 #if ATTEND_HAS_MMAP
-    file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for somebody to write
+    file_ =
+        ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for somebody to write
     if (file_ < 0) throw_error(path_, ": cannot open: ", std::strerror(errno));
     struct stat status {};
-    if (::fstat(file_, &status) != 0) fail_and_close("cannot read its size: " + std::string(std::strerror(errno)));
+    if (::fstat(file_, &status) != 0)
+      fail_and_close("cannot read its size: " + std::string(std::strerror(errno)));
     if (!S_ISREG(status.st_mode)) fail_and_close("not a regular file");
     if (static_cast<std::uintmax_t>(status.st_size) > (std::numeric_limits<std::ptrdiff_t>::max)())
       fail_and_close("larger than the address space");
     size_ = static_cast<std::size_t>(status.st_size);
 #else
     std::error_code ignored;
-    if (!std::filesystem::is_regular_file(path, ignored)) throw_error(path_, ": cannot open, or not a regular file");
+    if (!std::filesystem::is_regular_file(path, ignored))
+      throw_error(path_, ": cannot open, or not a regular file");
     file_.open(path, std::ios::binary | std::ios::ate);
     const std::streamoff end = file_ ? static_cast<std::streamoff>(file_.tellg()) : -1;
     if (end < 0 || static_cast<std::uintmax_t>(end) > (std::numeric_limits<std::ptrdiff_t>::max)())
@@ -125,12 +128,13 @@ class MappedFile {
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-  /// Gives back the memory of [begin, begin + count); a later read fetches it again. So does one of its neighbours: the
-  /// system maps up to a huge page around a byte that is read, so whole huge pages go.
+  /// Gives back the memory of [begin, begin + count); a later read fetches it again. So does one of its
+  /// neighbours: the system maps up to a huge page around a byte that is read, so whole huge pages go.
   void release(const std::byte* begin, std::size_t count) const {
 #if ATTEND_HAS_MMAP
     constexpr std::uintptr_t kReach = std::uintptr_t{2} << 20;
-    const auto data = reinterpret_cast<std::uintptr_t>(data_), first = reinterpret_cast<std::uintptr_t>(begin);
+    const auto data = reinterpret_cast<std::uintptr_t>(data_),
+               first = reinterpret_cast<std::uintptr_t>(begin);
     const std::uintptr_t from = (std::max)(first / kReach * kReach, data);
     const std::uintptr_t to = (std::min)((first + count + kReach - 1) / kReach * kReach, data + size_);
     if (count > 0) ::madvise(const_cast<std::byte*>(data_) + (from - data), to - from, MADV_DONTNEED);
@@ -181,8 +185,8 @@ inline std::string read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-/// Calls f(line, offset) for each line of a file, without its end ("\n") and without holding all of the file in memory;
-/// offset is that of the line in the file.
+/// Calls f(line, offset) for each line of a file, without its end ("\n") and without holding all of the file
+/// in memory; offset is that of the line in the file.
 template <class F>
 void for_each_line(const std::filesystem::path& path, F&& f) {
   InputFile file(path);

@@ -1,6 +1,7 @@
-// ATTEND_FLAGS: an inline namespace that names the compile flags on which source depends, by #if, by the sizes of blocks,
-// or because it is Eigen's. What lies in it, compiled in two files with different flags, stays two functions, where the
-// linker would keep one of them for both. No type of the public interface does: a Linear<float> passes between the files.
+// ATTEND_FLAGS: an inline namespace that names the compile flags on which source depends, by #if, by the
+// sizes of blocks, or because it is Eigen's. What lies in it, compiled in two files with different flags,
+// stays two functions, where the linker would keep one of them for both. No type of the public interface
+// does: a Linear<float> passes between the files.
 #pragma once
 
 #include <attend/core/config.hpp>
@@ -41,10 +42,11 @@
 #endif
 #define ATTEND_FLAGS_JOIN(a, b, c, d) a##b##c##d
 #define ATTEND_FLAGS_EXPAND(a, b, c, d) ATTEND_FLAGS_JOIN(a, b, c, d)
-#define ATTEND_FLAGS ATTEND_FLAGS_EXPAND(ATTEND_FLAGS_SIMD, ATTEND_FLAGS_FMA, ATTEND_FLAGS_MATH, ATTEND_FLAGS_EIGEN)
+#define ATTEND_FLAGS \
+  ATTEND_FLAGS_EXPAND(ATTEND_FLAGS_SIMD, ATTEND_FLAGS_FMA, ATTEND_FLAGS_MATH, ATTEND_FLAGS_EIGEN)
 
 namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS {
-/// Makes a member of a type that is not in ATTEND_FLAGS another function for each set of flags, as a template argument
-/// that nobody gives.
+/// Makes a member of a type that is not in ATTEND_FLAGS another function for each set of flags, as a template
+/// argument that nobody gives.
 struct Flags;
 }  // namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS

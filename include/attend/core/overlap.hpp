@@ -1,4 +1,5 @@
-// Where the elements of a view lie: whether its rows are evenly spaced, and whether two views share an element.
+// Where the elements of a view lie: whether its rows are evenly spaced, and whether two views share an
+// element.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +14,8 @@
 
 namespace attend::inline ATTEND_ABI::detail {
 
-/// The leading axes of a view as one: `count` rows that begin `stride` elements apart. Axes of size 1 take no part,
-/// and a stride of 0 (a broadcast) is a spacing like any other.
+/// The leading axes of a view as one: `count` rows that begin `stride` elements apart. Axes of size 1 take no
+/// part, and a stride of 0 (a broadcast) is a spacing like any other.
 struct RowSpacing {
   Index count = 1;
   Index stride = 0;
@@ -35,8 +36,8 @@ inline RowSpacing row_spacing(std::span<const Index> shape, std::span<const Inde
   return rows;
 }
 
-/// The memory of a view, for the time of a check. The bytes [begin, end) reach from its first element to its last; they are
-/// none of a view without elements or data.
+/// The memory of a view, for the time of a check. The bytes [begin, end) reach from its first element to its
+/// last; they are none of a view without elements or data.
 struct Layout {
   static constexpr std::size_t kMostAxes = 16;
 
@@ -47,10 +48,13 @@ struct Layout {
   bool in_order = true;  // each axis steps over all that those behind it reach, as it mostly is
 
   template <class View>
-    requires(requires(const View& v) { v.strides(); })
-  Layout(const View& view)
-      : data(view.data()), shape(view.shape()), strides(view.strides()), element(sizeof(typename View::Element)),
-        begin(reinterpret_cast<std::intptr_t>(data)), end(begin) {
+  requires(requires(const View& v) { v.strides(); }) Layout(const View& view)
+      : data(view.data()),
+        shape(view.shape()),
+        strides(view.strides()),
+        element(sizeof(typename View::Element)),
+        begin(reinterpret_cast<std::intptr_t>(data)),
+        end(begin) {
     static_assert(View::rank <= static_cast<int>(kMostAxes));
     if (data == nullptr) return;
     Index low = 0, high = 0;  // of the elements that were met so far
@@ -83,7 +87,8 @@ struct SortedAxes {
   }
 };
 
-/// Whether an element of the view is another one of it, too: an axis steps by less than those inside it reach.
+/// Whether an element of the view is another one of it, too: an axis steps by less than those inside it
+/// reach.
 inline bool has_short_steps(const Layout& view) {
   const SortedAxes axes(view);
   Index reach = view.element;
@@ -93,10 +98,12 @@ inline bool has_short_steps(const Layout& view) {
   }
   return false;
 }
-inline bool overlaps_itself(const Layout& view) { return !view.in_order && view.begin < view.end && has_short_steps(view); }
+inline bool overlaps_itself(const Layout& view) {
+  return !view.in_order && view.begin < view.end && has_short_steps(view);
+}
 
-/// Rows of `width` bytes that begin `stride` bytes apart: exactly the memory of a view whose axes merge into such rows
-/// (columns of a buffer, heads of such columns), else all of its range.
+/// Rows of `width` bytes that begin `stride` bytes apart: exactly the memory of a view whose axes merge into
+/// such rows (columns of a buffer, heads of such columns), else all of its range.
 struct ByteRows {
   std::intptr_t begin;
   Index count = 1, stride = 0, width;
@@ -119,7 +126,8 @@ struct ByteRows {
 /// Whether low < k * stride < high for a k in [first, last]. stride >= 0.
 inline bool multiple_between(Index first, Index last, Index stride, Index low, Index high) {
   if (stride == 0) return low < 0 && 0 < high && first <= last;
-  const Index above = low >= 0 ? low / stride + 1 : -((-low + stride - 1) / stride) + 1;  // the least k beyond low
+  const Index above =
+      low >= 0 ? low / stride + 1 : -((-low + stride - 1) / stride) + 1;  // the least k beyond low
   const Index k = first > above ? first : above;
   return k <= last && k * stride < high;
 }
@@ -128,13 +136,15 @@ inline bool multiple_between(Index first, Index last, Index stride, Index low, I
 inline bool rows_overlap(const Layout& a, const Layout& b) {
   ByteRows few(a), many(b);
   if (few.count > many.count) std::swap(few, many);
-  // Rows [f, f + v) and [m, m + w) meet where f - m - w < 0 < f - m + v. Row j of `many` begins j strides behind m; where
-  // `few` has the same stride, only how much j is ahead of its row's number matters.
+  // Rows [f, f + v) and [m, m + w) meet where f - m - w < 0 < f - m + v. Row j of `many` begins j strides
+  // behind m; where `few` has the same stride, only how much j is ahead of its row's number matters.
   const Index apart = static_cast<Index>(few.begin - many.begin);
   if (few.stride == many.stride)
-    return multiple_between(1 - few.count, many.count - 1, many.stride, apart - many.width, apart + few.width);
+    return multiple_between(1 - few.count, many.count - 1, many.stride, apart - many.width,
+                            apart + few.width);
   for (Index i = 0; i < few.count; ++i)
-    if (multiple_between(0, many.count - 1, many.stride, apart + i * few.stride - many.width, apart + i * few.stride + few.width))
+    if (multiple_between(0, many.count - 1, many.stride, apart + i * few.stride - many.width,
+                         apart + i * few.stride + few.width))
       return true;
   return false;
 }

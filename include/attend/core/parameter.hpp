@@ -11,8 +11,8 @@
 namespace attend::inline ATTEND_ABI {
 
 namespace detail {
-/// Which rows of a parameter were given values, in any order and number of pieces. What is made without rows, or moved
-/// from, belongs to no parameter and never was.
+/// Which rows of a parameter were given values, in any order and number of pieces. What is made without rows,
+/// or moved from, belongs to no parameter and never was.
 class Assigned {
  public:
   Assigned() = default;
@@ -52,9 +52,9 @@ class Assigned {
 };
 }  // namespace detail
 
-/// One parameter of a layer, wherever and however the layer keeps it (a weight may be packed for the kernels).
-/// Data goes in and out as rows of the state dict's row-major layout: row i is the slice at first index i, of
-/// `row_size()` elements. A whole second copy never exists, and a file is read in pieces.
+/// One parameter of a layer, wherever and however the layer keeps it (a weight may be packed for the
+/// kernels). Data goes in and out as rows of the state dict's row-major layout: row i is the slice at first
+/// index i, of `row_size()` elements. A whole second copy never exists, and a file is read in pieces.
 template <class Scalar>
 class Parameter {
  public:
@@ -76,7 +76,8 @@ class Parameter {
     for (std::size_t i = 1; i < shape_.size(); ++i) n *= shape_[i];
     return n;
   }
-  /// How many rows have no value yet. A parameter that has a value from the start, as a norm's, has none such.
+  /// How many rows have no value yet. A parameter that has a value from the start, as a norm's, has none
+  /// such.
   Index unassigned_rows() const { return given_ == nullptr ? 0 : given_->missing(); }
   /// Sets rows [begin, end) from (end - begin) * row_size() elements.
   void assign(Index begin, Index end, const Scalar* values) {

@@ -30,7 +30,8 @@ inline Index checked_numel(std::span<const Index> shape, std::size_t element_siz
       continue;
     }
     if ((product | size) >= kSurelyFits &&
-        product > (std::numeric_limits<Index>::max)() / static_cast<Index>(element_size > 0 ? element_size : 1) / size)
+        product > (std::numeric_limits<Index>::max)() /
+                      static_cast<Index>(element_size > 0 ? element_size : 1) / size)
       throw_error("Tensor: shape ", shape, " has more elements than memory can hold");
     product *= size;
   }
@@ -71,7 +72,8 @@ constexpr Index saturating_sub(Index a, Index b) {
 }  // namespace detail
 
 /// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
-[[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected, std::span<const Index> got) {
+[[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected,
+                                    std::span<const Index> got) {
   throw_error(who, ": expected ", expected, ", got ", got);
 }
 
@@ -86,9 +88,9 @@ inline void check_size(const char* who, const char* option, Index size) {
   if (size < 1) throw_error(who, ": ", option, " is ", size, ", expected 1 or more");
 }
 /// Error of an option that is not in [0, most].
-inline void check_count(const char* who, const char* option, Index count, Index most = (std::numeric_limits<Index>::max)()) {
-  if (count < 0 || count > most)
-    throw_error(who, ": ", option, " is ", count, ", expected 0 to ", most);
+inline void check_count(const char* who, const char* option, Index count,
+                        Index most = (std::numeric_limits<Index>::max)()) {
+  if (count < 0 || count > most) throw_error(who, ": ", option, " is ", count, ", expected 0 to ", most);
 }
 /// Error of an option that is no number between `least` and 1e38, which float holds too.
 inline void check_number(const char* who, const char* option, double value, double least) {

@@ -30,9 +30,9 @@ template <class R, class... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
-  FunctionRef(F&& f)
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))), call_([](void* object, Args... args) -> R {
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>) FunctionRef(F&& f)
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
+        call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
         }) {}
   R operator()(Args... args) const { return call_(object_, args...); }
@@ -42,8 +42,9 @@ class FunctionRef<R(Args...)> {
   R (*call_)(void*, Args...);
 };
 
-/// The caller's own threads: runs task(0) … task(n - 1), each once, in any order and on any threads, and returns when
-/// all are done. No task throws; what the executor itself throws reaches the caller of the layer.
+/// The caller's own threads: runs task(0) … task(n - 1), each once, in any order and on any threads, and
+/// returns when all are done. No task throws; what the executor itself throws reaches the caller of the
+/// layer.
 using Executor = std::function<void(Index n, FunctionRef<void(Index)> task)>;
 
 inline namespace ATTEND_FLAGS {
@@ -149,8 +150,8 @@ class ThreadPool {
   }
   ~ThreadPool() { stop(); }
 
-  /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a worker to
-  /// wake up: what no worker took, the caller does. Error where it runs already.
+  /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a
+  /// worker to wake up: what no worker took, the caller does. Error where it runs already.
   void run(Index n, FunctionRef<void(Index)> task) {
     if (n < 0 || n > (std::numeric_limits<std::uint32_t>::max)()) throw_error("ThreadPool: ", n, " tasks");
     if (running_.exchange(true, std::memory_order_acquire))
@@ -172,8 +173,8 @@ class ThreadPool {
   }
 
  private:
-  // The high half of state_ counts rounds, the low half is the number of tasks that are still to be taken: one
-  // compare-and-swap takes a task of this very round, so task_ and count_ can't change under a taker.
+  // The high half of state_ counts rounds, the low half is the number of tasks that are still to be taken:
+  // one compare-and-swap takes a task of this very round, so task_ and count_ can't change under a taker.
   bool take_one() {
     std::uint64_t state = state_.load(std::memory_order_acquire);
     while ((state & 0xffffffffu) != 0) {
@@ -202,7 +203,8 @@ class ThreadPool {
         idle_since = Clock::now();
         continue;
       }
-      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i) detail::spin_pause();
+      for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i)
+        detail::spin_pause();
       if (Clock::now() - idle_since < std::chrono::microseconds(100)) continue;
       const std::uint32_t call = calls_.load(std::memory_order_seq_cst);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
@@ -228,11 +230,12 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-/// Tasks on the caller's own threads. Holds the executor to its word: whatever it does, no task runs twice or after `run`
-/// has returned, and what it does wrong is an Error.
+/// Tasks on the caller's own threads. Holds the executor to its word: whatever it does, no task runs twice or
+/// after `run` has returned, and what it does wrong is an Error.
 class ExecutorTasks {
  public:
-  ExecutorTasks(Executor executor, int most) : executor_(std::move(executor)), taken_(static_cast<std::size_t>(most)) {
+  ExecutorTasks(Executor executor, int most)
+      : executor_(std::move(executor)), taken_(static_cast<std::size_t>(most)) {
     for (std::atomic<bool>& taken : taken_) taken.store(true, std::memory_order_relaxed);
   }
   ExecutorTasks(const ExecutorTasks&) = delete;
@@ -250,14 +253,14 @@ class ExecutorTasks {
       if (!taken_[static_cast<std::size_t>(i)].exchange(true, std::memory_order_acq_rel)) --begun;
     while (finished_.load(std::memory_order_acquire) < begun) std::this_thread::yield();
     first_exception_.rethrow();
-    if (begun < n)
-      throw_error("Context: the executor returned after ", begun, " of ", n, " tasks");
+    if (begun < n) throw_error("Context: the executor returned after ", begun, " of ", n, " tasks");
     if (wrong_.load(std::memory_order_relaxed))
       throw_error("Context: the executor ran a task twice, or one that it was not given");
   }
   /// What the executor calls.
   void operator()(Index i) {
-    if (i < 0 || i >= static_cast<Index>(taken_.size()) || taken_[static_cast<std::size_t>(i)].exchange(true, std::memory_order_acq_rel)) {
+    if (i < 0 || i >= static_cast<Index>(taken_.size()) ||
+        taken_[static_cast<std::size_t>(i)].exchange(true, std::memory_order_acq_rel)) {
       wrong_.store(true, std::memory_order_relaxed);
       return;
     }

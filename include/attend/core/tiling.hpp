@@ -1,4 +1,5 @@
-// The fixed sizes on which the bits of float attention and of row sums depend: kernels and reference share them.
+// The fixed sizes on which the bits of float attention and of row sums depend: kernels and reference share
+// them.
 #pragma once
 
 #include <attend/core/shape.hpp>
@@ -13,8 +14,8 @@ inline constexpr Index kSpanTiles = 16;
 inline constexpr Index kLanes = 16;
 
 /// Where keys and values lie in a page, which is a tile of one key/value head as the kernels take it: keys as
-/// [2][D][48], then values as [ceil(Dv / 64)][96][64], whose last group has but the columns of Dv rounded up to 16.
-/// So few rows, as in decoding, read a page from its first byte to its last.
+/// [2][D][48], then values as [ceil(Dv / 64)][96][64], whose last group has but the columns of Dv rounded up
+/// to 16. So few rows, as in decoding, read a page from its first byte to its last.
 struct PageLayout {
   Index head_dim = 0, value_stride = 0;  // value_stride: Dv rounded up to 16
 

@@ -21,9 +21,10 @@ namespace attend::inline ATTEND_ABI {
 template <class T, int Rank>
 class TensorView;
 
-/// A stack of blocks on 64-byte borders. What does not fit is taken from the heap for the moment, and once the
-/// stack is empty again it is made as large as the most that was ever in use: a repeated call allocates nothing.
-/// It serves one thread at a time: a second one that comes while a frame is open, or items run, gets an Error.
+/// A stack of blocks on 64-byte borders. What does not fit is taken from the heap for the moment, and once
+/// the stack is empty again it is made as large as the most that was ever in use: a repeated call allocates
+/// nothing. It serves one thread at a time: a second one that comes while a frame is open, or items run, gets
+/// an Error.
 class Workspace {
  public:
   Workspace() = default;
@@ -42,15 +43,16 @@ class Workspace {
   friend class Frame;
   friend class Context;
 
-  /// Being inside. The same thread may come in again, but not from an item of a context of several threads, of which
-  /// other threads run items at the same time.
+  /// Being inside. The same thread may come in again, but not from an item of a context of several threads,
+  /// of which other threads run items at the same time.
   class Visit {
    public:
     explicit Visit(Workspace& workspace, bool several_threads = false) : workspace_(workspace) {
       const void* const me = this_thread();
       const void* nobody = nullptr;
       if (workspace.owner_.load(std::memory_order_relaxed) != me) {
-        if (!workspace.owner_.compare_exchange_strong(nobody, me, std::memory_order_acquire, std::memory_order_relaxed))
+        if (!workspace.owner_.compare_exchange_strong(nobody, me, std::memory_order_acquire,
+                                                      std::memory_order_relaxed))
           fail_in_use();
       } else if (workspace.several_threads_) {
         fail_in_use();
@@ -68,13 +70,16 @@ class Workspace {
    private:
     Workspace& workspace_;
   };
-  /// Error where another thread is inside. For what uses nothing of the workspace: the look alone is cheaper than a visit.
+  /// Error where another thread is inside. For what uses nothing of the workspace: the look alone is cheaper
+  /// than a visit.
   void look() const {
     const void* const owner = owner_.load(std::memory_order_relaxed);
     if (owner != nullptr && owner != this_thread()) fail_in_use();
   }
   [[noreturn]] static void fail_in_use() {
-    throw_error("Context: in use already, by another thread or by the call that this one is made from; it serves one call at a time");
+    throw_error(
+        "Context: in use already, by another thread or by the call that this one is made from; it serves one "
+        "call at a time");
   }
   /// An address that no other thread has at the same time.
   static const void* this_thread() {
@@ -172,15 +177,16 @@ class Frame {
   /// Room for the values of a tensor, or for n, of a trivial type, with arbitrary contents.
   template <class T>
   T* take(std::span<const Index> shape) {
-    return static_cast<T*>(workspace_.take(static_cast<std::size_t>(checked_numel(shape, sizeof(T))) * sizeof(T)));
+    return static_cast<T*>(
+        workspace_.take(static_cast<std::size_t>(checked_numel(shape, sizeof(T))) * sizeof(T)));
   }
   template <class T>
   T* take(Index n) {
     return take<T>(std::span<const Index>(&n, 1));
   }
 
-  /// A tensor of any scalar that lives as long as the frame: of arbitrary contents where the scalar is trivial, else of
-  /// value-initialised ones. Null in a run of `measure`.
+  /// A tensor of any scalar that lives as long as the frame: of arbitrary contents where the scalar is
+  /// trivial, else of value-initialised ones. Null in a run of `measure`.
   template <class T, std::size_t Rank>
   TensorView<T, static_cast<int>(Rank)> tensor(const std::array<Index, Rank>& shape) {
     static_assert(alignof(T) <= kAlignment);
@@ -191,7 +197,8 @@ class Frame {
       const Index n = checked_numel(shape, sizeof(T));
       if (data != nullptr) std::uninitialized_value_construct_n(data, n);
       if (destroyed && data != nullptr)
-        values_ = ::new (values) Values{data, n, [](const Values& v) { std::destroy_n(static_cast<T*>(v.data), v.size); }, values_};
+        values_ = ::new (values) Values{
+            data, n, [](const Values& v) { std::destroy_n(static_cast<T*>(v.data), v.size); }, values_};
     }
     return {data, shape};
   }

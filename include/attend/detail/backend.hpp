@@ -1,5 +1,5 @@
-// Backend<Scalar>: the arithmetic of the layers. The primary template is Eigen and std, for any scalar, and the readable
-// one; Backend<float> calls the kernels, where there are any.
+// Backend<Scalar>: the arithmetic of the layers. The primary template is Eigen and std, for any scalar, and
+// the readable one; Backend<float> calls the kernels, where there are any.
 #pragma once
 
 #include <algorithm>
@@ -26,17 +26,25 @@ Scalar activate(Activation activation, const Scalar& x) {
   using std::erf, std::exp, std::tanh;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
-    case Activation::relu: return x < Scalar(0) ? Scalar(0) : x;
-    case Activation::gelu: return Scalar(0.5) * x * (Scalar(1) + erf(x * Scalar(0.70710678118654752440)));
+    case Activation::relu:
+      return x < Scalar(0) ? Scalar(0) : x;
+    case Activation::gelu:
+      return Scalar(0.5) * x * (Scalar(1) + erf(x * Scalar(0.70710678118654752440)));
     case Activation::gelu_tanh:
       return Scalar(0.5) * x *
              (Scalar(1) + tanh(Scalar(0.79788456080286535588) * (x + Scalar(0.044715) * x * x * x)));
-    case Activation::silu: return x * sigmoid(x);
-    case Activation::sigmoid: return sigmoid(x);
-    case Activation::tanh: return tanh(x);
-    case Activation::exp: return exp(x);
-    case Activation::erf: return erf(x);
-    case Activation::identity: break;
+    case Activation::silu:
+      return x * sigmoid(x);
+    case Activation::sigmoid:
+      return sigmoid(x);
+    case Activation::tanh:
+      return tanh(x);
+    case Activation::exp:
+      return exp(x);
+    case Activation::erf:
+      return erf(x);
+    case Activation::identity:
+      break;
   }
   return x;
 }
@@ -46,9 +54,9 @@ namespace detail {
 /// out = activation(x Wᵀ + bias + residual); `out` overlaps no other operand. Rows are contiguous.
 template <class Scalar>
 struct ProductCall {
-  TensorView<const Scalar, 2> x = {};         // [rows, K]
-  const Scalar* weight = nullptr;             // [N, K] in panels of Backend::kPanel rows: [ceil(N / panel)][K][panel]
-  const Scalar* bias = nullptr;               // [N] up to the end of its last panel, or null
+  TensorView<const Scalar, 2> x = {};  // [rows, K]
+  const Scalar* weight = nullptr;  // [N, K] in panels of Backend::kPanel rows: [ceil(N / panel)][K][panel]
+  const Scalar* bias = nullptr;    // [N] up to the end of its last panel, or null
   TensorView<const Scalar, 2> residual = {};  // [rows, N], or empty
   Activation activation = Activation::identity;
   TensorView<Scalar, 2> out = {};  // [rows, N]
@@ -73,7 +81,8 @@ struct Backend {
 
   static void product(Context& context, const ProductCall<Scalar>& call) {
     const Index rows = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
-    const int workers = context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
+    const int workers =
+        context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
     const Index share = (N + workers - 1) / workers;
     context.parallel((N + share - 1) / share, workers, [&](Index item, int) {
       const Index begin = item * share, end = (std::min)(N, begin + share);
@@ -99,8 +108,8 @@ struct Backend {
   }
 
   /// One row; y may be x, weight and bias may be null. statistics: mean and 1 / sqrt(variance + eps).
-  static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y, Index n,
-                         Scalar* statistics) {
+  static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y,
+                         Index n, Scalar* statistics) {
     const Scalar count(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
     Scalar centre(0), rest(0);
     for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
@@ -111,7 +120,8 @@ struct Backend {
     statistics[0] = centre + rest;
   }
   /// The same; statistic: 1 / sqrt(mean(x²) + eps).
-  static void rms_norm(const Scalar* x, const Scalar* weight, double eps, Scalar* y, Index n, Scalar* statistic) {
+  static void rms_norm(const Scalar* x, const Scalar* weight, double eps, Scalar* y, Index n,
+                       Scalar* statistic) {
     normalize(x, Scalar(0), Scalar(0), weight, nullptr, eps, y, n, statistic);
   }
 
@@ -143,10 +153,11 @@ struct Backend {
     }
   }
 
-  /// A checked call, and what its options ask for beside the output. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
-  static void attention(Context& context, const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
-                        const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query,
-                        const TensorView<Scalar, 4>& out) {
+  /// A checked call, and what its options ask for beside the output. query [B, H, Tq, D] -> out [B, H, Tq,
+  /// Dv].
+  static void attention(Context& context, const AttentionCall<Scalar>& call,
+                        const AttentionOptions<Scalar>& options, const KeyValueSource<Scalar>& source,
+                        const TensorView<const Scalar, 4>& query, const TensorView<Scalar, 4>& out) {
     const AttentionSizes& sizes = call.sizes;
     const Index blocks = (sizes.queries + 47) / 48, items = sizes.batch * sizes.heads * blocks;
     const GenericAttention<Scalar> generic{call, options, source, query, out};
@@ -158,8 +169,9 @@ struct Backend {
   }
   /// The weights of queries [q0, q0 + n) of one head, n <= 48, into w [n, Tk].
   static void attention_weights(const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
-                                const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query, Index b,
-                                Index h, Index q0, Index n, Scalar* w, Scalar* /*scratch*/) {
+                                const KeyValueSource<Scalar>& source,
+                                const TensorView<const Scalar, 4>& query, Index b, Index h, Index q0, Index n,
+                                Scalar* w, Scalar* /*scratch*/) {
     AttentionOptions<Scalar> inner = options;
     const Shape<4> shape{call.sizes.batch, call.sizes.heads, call.sizes.queries, call.sizes.keys};
     inner.weights = TensorView<Scalar, 4>(w - q0 * shape[3], shape, {0, 0, shape[3], 1});
@@ -171,8 +183,8 @@ struct Backend {
 
  private:
   /// y = (x - centre - rest) / sqrt(variance + eps) · weight + bias. The mean is centre + rest.
-  static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight, const Scalar* bias,
-                        double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
+  static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight,
+                        const Scalar* bias, double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
     using std::sqrt;
     Scalar squares(0);
     for (Index i = 0; i < n; ++i) squares = squares + (x[i] - centre) * (x[i] - centre);
@@ -206,9 +218,10 @@ struct Backend<float> {
     p.bias = call.bias;
     p.residual = call.residual.data(), p.ldr = call.residual.stride(0);
     p.activation = call.activation;
-    const int workers = context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
-    // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several threads an
-    // eighth of a thread's share of them: even, so that no thread waits for long.
+    const int workers =
+        context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
+    // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several
+    // threads an eighth of a thread's share of them: even, so that no thread waits for long.
     const Index panels = (N + 15) / 16, row_blocks = (rows + 95) / 96;
     const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
     const Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
@@ -223,8 +236,8 @@ struct Backend<float> {
     kernel::kernels().activate(activation, x, y, n);
   }
   static void multiply(const float* x, float* y, Index n) { kernel::kernels().multiply(x, y, n); }
-  static void layer_norm(const float* x, const float* weight, const float* bias, double eps, float* y, Index n,
-                         float* statistics) {
+  static void layer_norm(const float* x, const float* weight, const float* bias, double eps, float* y,
+                         Index n, float* statistics) {
     kernel::kernels().layer_norm(x, weight, bias, static_cast<float>(eps), y, n, statistics);
   }
   static void rms_norm(const float* x, const float* weight, double eps, float* y, Index n, float* statistic) {
@@ -235,9 +248,9 @@ struct Backend<float> {
     kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
   }
 
-  static void attention(Context& context, const AttentionCall<float>& call, const AttentionOptions<float>& options,
-                        const KeyValueSource<float>& source, const TensorView<const float, 4>& query,
-                        const TensorView<float, 4>& out) {
+  static void attention(Context& context, const AttentionCall<float>& call,
+                        const AttentionOptions<float>& options, const KeyValueSource<float>& source,
+                        const TensorView<const float, 4>& query, const TensorView<float, 4>& out) {
     for (const TensorView<float, 4>* square : {&options.weights, &options.scores})
       if (square->data() != nullptr && square->size(3) > 1 && square->stride(3) != 1)
         throw_error("scaled_dot_product_attention: the last axis of weights and scores must be contiguous");
@@ -246,23 +259,27 @@ struct Backend<float> {
     const kernel::Attention t = kernel_call(call, options, source, query, out);
     kernel::run_attention(context, t, call.sizes.batch, kernel_heads(options.weights));
     if (options.scores.data() != nullptr)
-      kernel::run_scores(context, at_stage(t, options.scores_stage), call.sizes.batch, kernel_heads(options.scores));
+      kernel::run_scores(context, at_stage(t, options.scores_stage), call.sizes.batch,
+                         kernel_heads(options.scores));
   }
   static void attention_weights(const AttentionCall<float>& call, const AttentionOptions<float>& options,
-                                const KeyValueSource<float>& source, const TensorView<const float, 4>& query, Index b,
-                                Index h, Index q0, Index n, float* w, float* scratch) {
+                                const KeyValueSource<float>& source, const TensorView<const float, 4>& query,
+                                Index b, Index h, Index q0, Index n, float* w, float* scratch) {
     const Index keys = call.sizes.keys;
     const kernel::Kernels& kernels = kernel::kernels();
     // Values take no part: of width 0 they are neither read nor written.
-    const TensorView<float, 4> no_output(nullptr, {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
+    const TensorView<float, 4> no_output(nullptr,
+                                         {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
     const kernel::Attention t = kernel_call(call, options, source, query, no_output);
-    const kernel::QueryRows rows{.batch = b, .kv_head = h / (t.heads / t.kv_heads), .head = h, .heads = 1, .query = q0, .queries = n};
+    const kernel::QueryRows rows{
+        .batch = b, .kv_head = h / (t.heads / t.kv_heads), .head = h, .heads = 1, .query = q0, .queries = n};
     const auto total = kernel::AttentionState::at(scratch);
     const auto next = kernel::AttentionState::at(scratch + kernel::AttentionState::floats(0));
     float* memory = scratch + 2 * kernel::AttentionState::floats(0);
     bool seen = false;
     for (Index span = 0; span * kSpanTiles * kKeyTile < keys; ++span) {
-      if (kernels.attention_span(t, rows, span, seen ? next : total, memory) == kernel::SpanResult::nothing) continue;
+      if (kernels.attention_span(t, rows, span, seen ? next : total, memory) == kernel::SpanResult::nothing)
+        continue;
       if (seen) kernels.attention_merge(t, rows, total, next);
       seen = true;
     }

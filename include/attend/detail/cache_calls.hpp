@@ -21,9 +21,11 @@ struct CacheGroup {
     std::vector<CachedSequence<Scalar>> copies;
     copies.reserve(caches.size());
     for (std::size_t i = 0; i < caches.size(); ++i) copies.push_back(caches[i].copy_of(others[i], b));
-    for (std::size_t i = 0; i < caches.size(); ++i) caches[i].add(std::move(copies[i]), others[i].lengths_[static_cast<std::size_t>(b)]);
+    for (std::size_t i = 0; i < caches.size(); ++i)
+      caches[i].add(std::move(copies[i]), others[i].lengths_[static_cast<std::size_t>(b)]);
   }
-  static void reorder(std::initializer_list<std::span<KVCache<Scalar>>> groups, std::span<const Index> parents) {
+  static void reorder(std::initializer_list<std::span<KVCache<Scalar>>> groups,
+                      std::span<const Index> parents) {
     std::vector<KVCache<Scalar>> next;
     for (const std::span<KVCache<Scalar>> caches : groups)
       for (const KVCache<Scalar>& cache : caches) next.push_back(cache.reordered(parents));
@@ -33,19 +35,22 @@ struct CacheGroup {
   }
 };
 
-/// A call that appends the same number of tokens, once, to each of some caches. What it has appended when it ends
-/// without `keep`, by an error, is taken back; so is what a run of `measure` has counted.
+/// A call that appends the same number of tokens, once, to each of some caches. What it has appended when it
+/// ends without `keep`, by an error, is taken back; so is what a run of `measure` has counted.
 template <class Scalar>
 class Appending {
  public:
   /// Error where the caches do not have the same sequences.
-  Appending(const char* who, std::span<KVCache<Scalar>> caches, bool measuring) : caches_(caches), measuring_(measuring) {
+  Appending(const char* who, std::span<KVCache<Scalar>> caches, bool measuring)
+      : caches_(caches), measuring_(measuring) {
     for (const KVCache<Scalar>& cache : caches_)
-      if (!std::equal(cache.lengths_.begin(), cache.lengths_.end(), caches_[0].lengths_.begin(), caches_[0].lengths_.end()))
+      if (!std::equal(cache.lengths_.begin(), cache.lengths_.end(), caches_[0].lengths_.begin(),
+                      caches_[0].lengths_.end()))
         throw_error(who, ": the caches of its layers have different lengths");
     if (!caches_.empty()) start_ = length_of(caches_[0]);
   }
-  Appending(const char* who, KVCache<Scalar>& cache, bool measuring) : Appending(who, std::span(&cache, 1), measuring) {}
+  Appending(const char* who, KVCache<Scalar>& cache, bool measuring)
+      : Appending(who, std::span(&cache, 1), measuring) {}
   Appending(const Appending&) = delete;
   Appending& operator=(const Appending&) = delete;
   ~Appending() {
@@ -60,7 +65,8 @@ class Appending {
       }
     }
   }
-  /// In a run of `measure`, where nothing is written: the lengths as if so many tokens were appended to all caches.
+  /// In a run of `measure`, where nothing is written: the lengths as if so many tokens were appended to all
+  /// caches.
   void count(Index tokens) {
     if (!measuring_) return;
     for (KVCache<Scalar>& cache : caches_)
@@ -71,7 +77,9 @@ class Appending {
   }
 
  private:
-  static Index length_of(const KVCache<Scalar>& cache) { return cache.lengths_.empty() ? 0 : cache.lengths_[0]; }
+  static Index length_of(const KVCache<Scalar>& cache) {
+    return cache.lengths_.empty() ? 0 : cache.lengths_[0];
+  }
 
   std::span<KVCache<Scalar>> caches_;
   bool measuring_;

@@ -43,8 +43,8 @@ class PagePool {
   }
 
   Index spare() const { return spare_; }
-  /// Adds so many pages, or more: twice as many as there are, so that much memory is in large pieces, but then no more
-  /// than 16 MB at once.
+  /// Adds so many pages, or more: twice as many as there are, so that much memory is in large pieces, but
+  /// then no more than 16 MB at once.
   void make(Index count, Index scalars, bool more = true) {
     const Index most = (Index{16} << 20) / std::max<Index>(1, scalars * static_cast<Index>(sizeof(Scalar)));
     if (more) count = (std::max)(count, (std::min)(made_, most));
@@ -80,8 +80,8 @@ template <class Scalar>
 struct CachedSequence {
   std::vector<Page<Scalar>*> pages;  // null where released
   std::vector<const Scalar*> data;   // of each page, as attention reads them: null where evicted
-  /// Pages [0, evicted) are behind the window, those before `released` given back. The others wait for the next call
-  /// that appends, so that what appended last can be taken back.
+  /// Pages [0, evicted) are behind the window, those before `released` given back. The others wait for the
+  /// next call that appends, so that what appended last can be taken back.
   Index evicted = 0, released = 0;
 
   CachedSequence() = default;
@@ -109,7 +109,8 @@ struct CachedSequence {
   const Scalar*& at(Index i) { return data[static_cast<std::size_t>(i)]; }
 };
 
-/// Room for n elements, at least twice as many as before: a row of calls copies each element a few times at most.
+/// Room for n elements, at least twice as many as before: a row of calls copies each element a few times at
+/// most.
 template <class T>
 void make_room(std::vector<T>& elements, std::size_t n) {
   if (n > elements.capacity()) elements.reserve((std::max)(n, 2 * elements.capacity()));

@@ -37,14 +37,17 @@ struct GenericAttention {
     const TensorView<const Scalar, 4>& x = of_keys ? source.key : source.value;
     const Index* offsets = call.sizes.key_offsets;
     const Index batch = offsets != nullptr ? 0 : b, begin = offsets != nullptr ? offsets[b] : 0;
-    return MatrixMap<const Scalar>(x.data() + batch * x.stride(0) + g * x.stride(1) + (begin + first) * x.stride(2), count,
-                                   x.size(3), Strides(x.stride(2), x.stride(3)));
+    return MatrixMap<const Scalar>(
+        x.data() + batch * x.stride(0) + g * x.stride(1) + (begin + first) * x.stride(2), count, x.size(3),
+        Strides(x.stride(2), x.stride(3)));
   }
 
   static constexpr Scalar none() { return -std::numeric_limits<Scalar>::infinity(); }
 
-  /// Scores of one row and tile, brought to a stage; -inf where masked. The return says whether any is visible.
-  bool finish_scores(Scalar* scores, Index count, ScoreStage stage, Index b, Index h, Index q, Index first) const {
+  /// Scores of one row and tile, brought to a stage; -inf where masked. The return says whether any is
+  /// visible.
+  bool finish_scores(Scalar* scores, Index count, ScoreStage stage, Index b, Index h, Index q,
+                     Index first) const {
     using std::tanh;
     for (Index k = 0; k < count; ++k) {
       scores[k] = scores[k] * Scalar(call.scale);
@@ -56,7 +59,8 @@ struct GenericAttention {
     const Extent e = call.mask.row(b, h, q, first, first + count);
     bool any = false;
     for (Index k = 0; k < count; ++k) {
-      const bool visible = first + k >= e.begin && first + k < e.end && (e.full || call.mask(b, h, q, first + k));
+      const bool visible =
+          first + k >= e.begin && first + k < e.end && (e.full || call.mask(b, h, q, first + k));
       if (!visible) scores[k] = none();
       any = any || visible;
     }
@@ -71,7 +75,8 @@ struct GenericAttention {
     const Index begin = sizes.query_offsets != nullptr ? sizes.query_offsets[b] : 0;
     const auto queries = query.matrix(batch, h).middleRows(begin + q0, n);
     Matrix output = Matrix::Zero(n, out.size(3));
-    std::vector<Scalar> maximum(static_cast<std::size_t>(n), none()), sum(static_cast<std::size_t>(n), Scalar(0));
+    std::vector<Scalar> maximum(static_cast<std::size_t>(n), none()),
+        sum(static_cast<std::size_t>(n), Scalar(0));
 
     for (Index first = 0; first < keys; first += kKeyTile) {
       const Index count = (std::min)(kKeyTile, keys - first);
@@ -123,7 +128,8 @@ struct GenericAttention {
           options.weight_modifier(&w, b, h, q0 + r, k, k + 1);
         }
       }
-      if (options.scores.data() != nullptr) give_scores(options.scores[b][h][q0 + r], options.scores_stage, b, h, q0 + r);
+      if (options.scores.data() != nullptr)
+        give_scores(options.scores[b][h][q0 + r], options.scores_stage, b, h, q0 + r);
     }
   }
 

@@ -14,7 +14,8 @@ kernel::Heads<T> kernel_heads(const TensorView<T, 4>& x) {
 
 /// Refers to `call`, `options` and `source`.
 inline kernel::Attention kernel_call(const AttentionCall<float>& call, const AttentionOptions<float>& options,
-                                     const KeyValueSource<float>& source, const TensorView<const float, 4>& query,
+                                     const KeyValueSource<float>& source,
+                                     const TensorView<const float, 4>& query,
                                      const TensorView<float, 4>& out) {
   constexpr double kLog2E = 1.4426950408889634074;
   kernel::Attention t;
@@ -33,11 +34,13 @@ inline kernel::Attention kernel_call(const AttentionCall<float>& call, const Att
   t.softcap = static_cast<float>(options.softcap);
   t.mask = call.mask.functions();
   if (call.modifies())
-    t.modifier = {&call, [](const void* object, float* scores, Index b, Index h, Index q, Index k0, Index keys) {
+    t.modifier = {&call,
+                  [](const void* object, float* scores, Index b, Index h, Index q, Index k0, Index keys) {
                     static_cast<const AttentionCall<float>*>(object)->modify(scores, b, h, q, k0, keys);
                   }};
   if (options.weight_modifier)
-    t.weight_modifier = {&options.weight_modifier, [](const void* object, float* weights, Index b, Index h, Index q, Index k0, Index keys) {
+    t.weight_modifier = {&options.weight_modifier, [](const void* object, float* weights, Index b, Index h,
+                                                      Index q, Index k0, Index keys) {
                            (*static_cast<const ScoreModifier<float>*>(object))(weights, b, h, q, k0, keys);
                          }};
   t.sinks = options.sinks.empty() ? nullptr : options.sinks.data();

@@ -63,11 +63,12 @@ class Config {
     if (!value.is_object()) detail::fail_json_type(where(key), "an object", value);
     std::shared_ptr<Node>& child = node_->children[key];
     if (child == nullptr)  // it shares the file's memory
-      child = std::make_shared<Node>(
-          Node{node_->file, node_->path + key + ".", std::shared_ptr<const Json>(node_->value, &value), {}, {}});
+      child = std::make_shared<Node>(Node{
+          node_->file, node_->path + key + ".", std::shared_ptr<const Json>(node_->value, &value), {}, {}});
     return Config(child);
   }
-  /// The value of a key as it stands in the file, for as long as this or a copy lives. Error where it is missing.
+  /// The value of a key as it stands in the file, for as long as this or a copy lives. Error where it is
+  /// missing.
   const Json& at(const std::string& key) const {
     node_->read.insert(key);
     const Json* found = find(key);
@@ -112,7 +113,8 @@ class Config {
         if (!unknown.ends_with("...")) unknown += ", ...";
         return;
       }
-      unknown += (unknown.empty() ? "" : ", ") + in_quotes(node.path + key) + " " + detail::json_excerpt(value);
+      unknown +=
+          (unknown.empty() ? "" : ", ") + in_quotes(node.path + key) + " " + detail::json_excerpt(value);
     }
     for (const auto& [key, child] : node.children) collect(*child, unknown);
   }

@@ -98,7 +98,8 @@ class NameMap {
         : pattern(std::move(its_pattern)), source{.names = {std::move(name)}} {}
     Rule(std::string its_pattern, std::initializer_list<std::string> names)
         : pattern(std::move(its_pattern)), source{.names = names} {}
-    Rule(std::string its_pattern, Source its_source) : pattern(std::move(its_pattern)), source(std::move(its_source)) {}
+    Rule(std::string its_pattern, Source its_source)
+        : pattern(std::move(its_pattern)), source(std::move(its_source)) {}
 
     std::string pattern;
     Source source;

@@ -17,12 +17,12 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/core/file.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/json/json.hpp>
-#include <attend/core/file.hpp>
 #include <attend/io/safetensors_header.hpp>
 #include <attend/io/safetensors_writer.hpp>
+#include <attend/json/json.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -144,7 +144,8 @@ class SafeTensors {
   /// The same of rows [begin, end).
   void release_rows(const Entry& entry, Index begin, Index end) const {
     const std::size_t row = entry.rows() > 0 ? entry.size / static_cast<std::size_t>(entry.rows()) : 0;
-    entry.file->release(entry.data + static_cast<std::size_t>(begin) * row, static_cast<std::size_t>(end - begin) * row);
+    entry.file->release(entry.data + static_cast<std::size_t>(begin) * row,
+                        static_cast<std::size_t>(end - begin) * row);
   }
 
  private:
@@ -196,12 +197,14 @@ class SafeTensors {
     if (map == json->end() || !map->is_object()) throw_error(state_->path, ": has no object 'weight_map'");
     std::map<std::string, std::set<std::string>> shards;
     for (const auto& [name, shard] : map->get_ref<const Json::object_t&>()) {
-      if (!shard.is_string()) throw_error(state_->path, ": the shard of ", in_quotes(name), " is not a string");
+      if (!shard.is_string())
+        throw_error(state_->path, ": the shard of ", in_quotes(name), " is not a string");
       shards[shard.get<std::string>()].insert(name);
     }
     for (const auto& [shard, names] : shards) {
       if (shard.empty() || shard == "." || shard == ".." || shard.find_first_of("/\\:") != std::string::npos)
-        throw_error(state_->path, ": shard ", in_quotes(shard), " is not the name of a file in the same folder");
+        throw_error(state_->path, ": shard ", in_quotes(shard),
+                    " is not the name of a file in the same folder");
       const std::filesystem::path path = index_path.parent_path() / shard;
       std::error_code ignored;
       if (!std::filesystem::exists(path, ignored))

@@ -17,10 +17,10 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/core/file.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
 #include <attend/json/json.hpp>
-#include <attend/core/file.hpp>
 
 namespace attend::inline ATTEND_ABI::detail {
 
@@ -115,7 +115,8 @@ class SafeTensorsHeaderReader final : public JsonReader {
     leave();
     if (depth() == 1 && !in_metadata_) {
       for (const char* key : {"dtype", "shape", "data_offsets"})
-        if (std::find(seen_.begin(), seen_.end(), key) == seen_.end()) fail_here("tensor " + in_quotes(tensor_.name) + ": has no " + key);
+        if (std::find(seen_.begin(), seen_.end(), key) == seen_.end())
+          fail_here("tensor " + in_quotes(tensor_.name) + ": has no " + key);
       header_.tensors.push_back(std::move(tensor_));
       tensor_ = {};
     }
@@ -140,9 +141,11 @@ class SafeTensorsHeaderReader final : public JsonReader {
       tensor_.name = name;
       tensor_.header_offset = consumed();
     } else if (depth() == 2) {
-      if (in_metadata_ ? header_.metadata.contains(name) : std::find(seen_.begin(), seen_.end(), name) != seen_.end())
+      if (in_metadata_ ? header_.metadata.contains(name)
+                       : std::find(seen_.begin(), seen_.end(), name) != seen_.end())
         fail_here("duplicate key " + in_quotes(name) + " in " + in_quotes(tensor_.name));
-      if (!in_metadata_ && seen_.size() == kMaxAxes) fail_here("tensor " + in_quotes(tensor_.name) + ": too many fields");
+      if (!in_metadata_ && seen_.size() == kMaxAxes)
+        fail_here("tensor " + in_quotes(tensor_.name) + ": too many fields");
       if (!in_metadata_) seen_.push_back(name);
       field_ = name == "dtype"          ? Field::dtype
                : name == "shape"        ? Field::shape
@@ -194,7 +197,8 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
     fail_at(0, "header of " + std::to_string(length) + " bytes, more than 100000000");
   if (length > bytes.size() - 8)
     fail_at(0, "header of " + std::to_string(length) + " bytes in a file of " + std::to_string(bytes.size()));
-  const std::string_view text = std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).substr(8, length);
+  const std::string_view text =
+      std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).substr(8, length);
   if (text.empty() || text[0] != '{') fail_at(8, "the header does not begin with '{'");
 
   SafeTensorsHeader header;
@@ -205,8 +209,10 @@ inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
     return std::tie(a.name, a.header_offset) < std::tie(b.name, b.header_offset);
   });
-  const auto twice = std::adjacent_find(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name == b.name; });
-  if (twice != tensors.end()) fail_at(8 + std::next(twice)->header_offset, "duplicate name " + in_quotes(twice->name));
+  const auto twice = std::adjacent_find(tensors.begin(), tensors.end(),
+                                        [](const auto& a, const auto& b) { return a.name == b.name; });
+  if (twice != tensors.end())
+    fail_at(8 + std::next(twice)->header_offset, "duplicate name " + in_quotes(twice->name));
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });

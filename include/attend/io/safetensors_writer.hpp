@@ -147,7 +147,8 @@ struct NamedTensor {
   std::vector<Index> shape;
   std::span<const std::byte> bytes;
 
-  NamedTensor(std::string its_name, DType its_dtype, std::vector<Index> its_shape, std::span<const std::byte> its_bytes)
+  NamedTensor(std::string its_name, DType its_dtype, std::vector<Index> its_shape,
+              std::span<const std::byte> its_bytes)
       : name(std::move(its_name)), dtype(its_dtype), shape(std::move(its_shape)), bytes(its_bytes) {}
   template <class T, int Rank>
   NamedTensor(std::string its_name, const Tensor<T, Rank>& tensor)

@@ -78,7 +78,8 @@ class LoadPlanner {
     }
     if (plan.source.names.empty())
       missing_.push_back("a source of " + in_quotes(name) + " " + to_string(shape));
-    if (plan.entries.size() == plan.source.names.size() && !plan.entries.empty()) check_entry(plan, name, shape);
+    if (plan.entries.size() == plan.source.names.size() && !plan.entries.empty())
+      check_entry(plan, name, shape);
     return plan;
   }
 

@@ -1,5 +1,5 @@
-// Fields of JSON objects by name and type. Whatever a file says wrong, its error begins with the place and goes on in the
-// same words: "config.json: 'rope_scaling.factor' expected a number, got true".
+// Fields of JSON objects by name and type. Whatever a file says wrong, its error begins with the place and
+// goes on in the same words: "config.json: 'rope_scaling.factor' expected a number, got true".
 #pragma once
 
 #include <cmath>
@@ -32,8 +32,8 @@ inline std::string json_excerpt(const Json& value) {
   throw_error(where, " expected ", expected, ", got ", json_excerpt(got));
 }
 
-/// A bool, integer, floating-point number, std::string, container of these, or Json (anything). Error where the value
-/// is of another type (1 is no bool, 1.0 no integer; an integer is a number) or beyond T's range.
+/// A bool, integer, floating-point number, std::string, container of these, or Json (anything). Error where
+/// the value is of another type (1 is no bool, 1.0 no integer; an integer is a number) or beyond T's range.
 template <class T>
 T json_as(const Json& value, const std::string& where) {
   if constexpr (std::same_as<T, Json>) {
@@ -74,14 +74,16 @@ inline std::optional<std::uint64_t> natural_number(const Json& value) {
 /// An integer in [0, 2^31), which is what ids and counts of a file are.
 inline std::int32_t json_natural(const Json& value, const std::string& where) {
   const std::optional<std::uint64_t> number = natural_number(value);
-  if (!number || !std::in_range<std::int32_t>(*number)) fail_json_type(where, "an integer from 0 to 2^31 - 1", value);
+  if (!number || !std::in_range<std::int32_t>(*number))
+    fail_json_type(where, "an integer from 0 to 2^31 - 1", value);
   return static_cast<std::int32_t>(*number);
 }
 
 }  // namespace detail
 
-/// One object inside a JSON file, with its place in words ("tokenizer.json.normalizer[0]"). It refers to the value, and
-/// fails, with that place, on a field that is missing, of the wrong type, or unknown. A null counts as absent.
+/// One object inside a JSON file, with its place in words ("tokenizer.json.normalizer[0]"). It refers to the
+/// value, and fails, with that place, on a field that is missing, of the wrong type, or unknown. A null
+/// counts as absent.
 class JsonObject {
  public:
   JsonObject(const Json& value, std::string where) : value_(&value), where_(std::move(where)) {
@@ -100,7 +102,9 @@ class JsonObject {
     if (found == nullptr) throw_error(where(name), " is missing");
     return *found;
   }
-  std::string string(std::string_view name) const { return detail::json_as<std::string>(at(name), where(name)); }
+  std::string string(std::string_view name) const {
+    return detail::json_as<std::string>(at(name), where(name));
+  }
   std::string string(std::string_view name, std::string otherwise) const {
     return has(name) ? string(name) : std::move(otherwise);
   }
@@ -114,14 +118,17 @@ class JsonObject {
     if (!value.is_array()) detail::fail_json_type(where(name), "a list", value);
     return value;
   }
-  JsonObject object(std::string_view name) const { return JsonObject(at(name), where_ + "." + std::string(name)); }
+  JsonObject object(std::string_view name) const {
+    return JsonObject(at(name), where_ + "." + std::string(name));
+  }
   JsonObject element(std::string_view name, std::size_t i) const {
     const Json& list = array(name);
     if (i >= list.size()) throw_error(where(name), " has no element ", i);
     return JsonObject(list[i], where_ + "." + std::string(name) + "[" + std::to_string(i) + "]");
   }
 
-  /// Fails if there is a field besides "type" and these: one that we don't know might change what is computed.
+  /// Fails if there is a field besides "type" and these: one that we don't know might change what is
+  /// computed.
   void allow(std::initializer_list<std::string_view> names) const {
     for (const auto& [key, unused] : value_->get_ref<const Json::object_t&>()) {
       bool known = key == "type";

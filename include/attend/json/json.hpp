@@ -1,5 +1,5 @@
-// JSON as untrusted files need it: bounded depth and memory, no duplicate keys, nothing behind the value, and errors with
-// file and byte offset. Every JSON file of the library is read here.
+// JSON as untrusted files need it: bounded depth and memory, no duplicate keys, nothing behind the value, and
+// errors with file and byte offset. Every JSON file of the library is read here.
 #pragma once
 
 #include <cstddef>
@@ -109,8 +109,8 @@ class JsonReader : public nlohmann::json_sax<Json> {
   int depth_ = 0;
 };
 
-/// Empties a value from the inside. Json's own destructor takes memory to unwind nested values: as much again as they
-/// have, at a place where running out of it ends the program.
+/// Empties a value from the inside. Json's own destructor takes memory to unwind nested values: as much again
+/// as they have, at a place where running out of it ends the program.
 inline void dismantle(Json& value) noexcept {
   if (value.is_array()) {
     Json::array_t& array = value.get_ref<Json::array_t&>();
@@ -152,8 +152,8 @@ class JsonDocument final : public JsonReader {
   Json* place(Json value) {
     if (open_.empty()) return &(root_ = std::move(value));
     if (!open_.back()->is_array()) return &(*slot_ = std::move(value));
-    // Only the innermost array grows, so the pointers to those around it stay good. By doubling it would need more than
-    // 32 bytes for a byte of "[{},{},...".
+    // Only the innermost array grows, so the pointers to those around it stay good. By doubling it would need
+    // more than 32 bytes for a byte of "[{},{},...".
     Json::array_t& array = open_.back()->get_ref<Json::array_t&>();
     if (array.size() == array.capacity()) array.reserve(array.size() + array.size() / 4 + 1);
     return &array.emplace_back(std::move(value));
@@ -180,7 +180,8 @@ class JsonDocument final : public JsonReader {
 
 }  // namespace detail
 
-/// Parses one JSON value; `source` names the file in errors. It takes less than 32 bytes of memory for a byte of text.
+/// Parses one JSON value; `source` names the file in errors. It takes less than 32 bytes of memory for a byte
+/// of text.
 inline Json parse_json(std::string_view text, const std::string& source) {
   detail::JsonDocument document(source, text, 0);
   document.read();

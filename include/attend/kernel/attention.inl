@@ -1,8 +1,8 @@
 // Streaming attention: for up to 48 query rows, one key tile after the other with a running maximum and sum.
 //
-// The bits of a row depend on its own query, keys and values alone: keys go in tiles counted from position 0 and
-// spans of tiles, whatever the rows beside it, and a key that a row doesn't see takes part in no sum of it.
-// reference/exact.hpp is the same order of operations as plain loops.
+// The bits of a row depend on its own query, keys and values alone: keys go in tiles counted from position 0
+// and spans of tiles, whatever the rows beside it, and a key that a row doesn't see takes part in no sum of
+// it. reference/exact.hpp is the same order of operations as plain loops.
 
 /// The values of a tile: of a page, or as they lie.
 struct Values {
@@ -24,7 +24,8 @@ ATTEND_INLINE void write_row(const float* output, vf factor, float* out, Index w
     store_block(out + d, scaled(load(output + d), factor), static_cast<int>(width - d < 16 ? width - d : 16));
 }
 
-/// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the output.
+/// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the
+/// output.
 struct ValuesOp {
   const float* weights;  // [48][96]
   Values values;
@@ -33,7 +34,8 @@ struct ValuesOp {
   const float* alpha;  // [48], or null: the output starts from 0
   Index begin, end;
   const float* ahead;  // wanted next, as much as the values
-  const float* factor = nullptr;  // [48], or null: `output` is the caller's, of `width` columns, and gets the products
+  const float* factor =
+      nullptr;  // [48], or null: `output` is the caller's, of `width` columns, and gets the products
   Index width = 0;
 
   template <int MR, int NV>
@@ -49,14 +51,15 @@ struct ValuesOp {
       }
     }
     const Index at = values.at(begin, p);
-    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values.data + at, 16, values.row(p), end - begin,
-               (r == 0 ? ahead : values.data) + at);
+    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values.data + at, 16, values.row(p),
+               end - begin, (r == 0 ? ahead : values.data) + at);
     if (factor != nullptr) {
       const Index left = width - (p + NV - 1) * 16;
       const int tail = static_cast<int>(left < 16 ? left : 16);
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
         const vf f = set1(factor[r + i]);
-        ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) store(o + i * stride + j * 16, scaled(sums.at[i][j], f));
+        ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j)
+            store(o + i * stride + j * 16, scaled(sums.at[i][j], f));
         store_block(o + i * stride + (NV - 1) * 16, scaled(sums.at[i][NV - 1], f), tail);
       }
       return;
@@ -89,8 +92,8 @@ ATTEND_NOINLINE bool finite(const Values& values, Index begin, Index end, Index 
 }
 
 /// The output of a tile where not every row sees every key of [sight.begin, sight.end).
-ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, ValuesOp op, Index first, Index keys,
-                                   const Sight& sight, AttentionState state) {
+ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, ValuesOp op, Index first,
+                                   Index keys, const Sight& sight, AttentionState state) {
   const Index panels = t.value_stride() / 16;
   constexpr Index kBlock = ATTEND_SIMD == 512 ? 12 : 6;
   for (Index r0 = 0; r0 < rows.count(); r0 += kBlock) {
@@ -140,11 +143,13 @@ ATTEND_INLINE bool inverse_sums(const float* maximum, AttentionState state, Inde
   return all;
 }
 
-/// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the scores. True
-/// where the output, the caller's, is finished: of rows that see this tile `alone`, and nothing but their output wanted.
-ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* scores, const float* tile_maximum,
-                              const Values& values, Index first, Index keys, const Sight& sight, AttentionState state,
-                              bool start, bool alone, const float* ahead) {
+/// Weights, sums and output of one tile, whose scores and maxima lie ready; writes the weights over the
+/// scores. True where the output, the caller's, is finished: of rows that see this tile `alone`, and nothing
+/// but their output wanted.
+ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* scores,
+                              const float* tile_maximum, const Values& values, Index first, Index keys,
+                              const Sight& sight, AttentionState state, bool start, bool alone,
+                              const float* ahead) {
   alignas(64) float alpha[kQueryRows];
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
@@ -190,7 +195,7 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
     if (modifier.apply != nullptr)
       for (Index p = p0; p < p1; ++p)
         modifier.apply(modifier.object, s + p * 16, rows.batch, rows.head + r / rows.queries,
-                                rows.query + r % rows.queries, first + p * 16, first + keys);
+                       rows.query + r % rows.queries, first + p * 16, first + keys);
     if (!start) sum = fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum);
     store(state.lanes + r * kLanes, sum);
   }
@@ -210,8 +215,8 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
   return op.factor != nullptr;
 }
 
-ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& rows, Index span, AttentionState state,
-                                    float* scratch) {
+ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& rows, Index span,
+                                          AttentionState state, float* scratch) {
   float* scores = scratch;
   Index query_stride;
   const float* query = gather_queries(t, rows, scratch + kQueryRows * kKeyTile, query_stride);
@@ -228,7 +233,8 @@ ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& r
     const Index last = tile_end * kKeyTile < keys_of_batch ? tile_end * kKeyTile : keys_of_batch;
     Index begin = last, end = 0;
     for (Index g = 0; g < rows.heads; ++g) {
-      const Extent e = t.mask.block(t.mask.object, b, rows.head + g, rows.query, rows.query + rows.queries, tile * kKeyTile, last);
+      const Extent e = t.mask.block(t.mask.object, b, rows.head + g, rows.query, rows.query + rows.queries,
+                                    tile * kKeyTile, last);
       if (e.begin >= e.end) continue;
       if (e.begin < begin) begin = e.begin;
       if (e.end > end) end = e.end;
@@ -245,7 +251,8 @@ ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& r
     const float* page = page_of(t, rows, tile, scratch);
     if (page == nullptr) continue;
     const bool last = first + kKeyTile >= keys_of_batch;
-    const float* next = t.pages == nullptr ? nullptr : t.pages[b][last ? 0 : tile + 1];  // last: of the next head
+    const float* next =
+        t.pages == nullptr ? nullptr : t.pages[b][last ? 0 : tile + 1];  // last: of the next head
     next = next != nullptr ? next + (kv_head + last) * t.page().floats() : page;
     Values values{page + t.page().value(0, 0), t.page(), 0};
     if (t.values_in_place) {
@@ -330,15 +337,17 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
         inverse = 1.0f / sum;
       }
       total.lanes[r * kLanes] = inverse;  // what attention_weights multiplies by
-      if (none)  // the state may hold anything
+      if (none)                           // the state may hold anything
         for (Index d = 0; d < t.value_dim; ++d) out[d] = 0.0f;
       else
         write_row(output, set1(inverse), out, t.value_dim);
       if (log_sum_exp != nullptr) {
-        const Index batch = t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
+        const Index batch =
+            t.query_offsets != nullptr ? 0 : rows.batch;  // ragged: one sequence of all tokens
         const Index row = (batch * t.heads + h) * t.log_sum_exp_queries + begin + rows.query + i;
-        log_sum_exp[row] = none ? kNone
-                                : static_cast<float>(__builtin_fma(static_cast<double>(maxima[r]), natural, log_of(sum)));
+        log_sum_exp[row] =
+            none ? kNone
+                 : static_cast<float>(__builtin_fma(static_cast<double>(maxima[r]), natural, log_of(sum)));
       }
     }
   }
@@ -355,7 +364,8 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
   for (Index first = 0; first < t.keys; first += kKeyTile) {
     const Index width = t.keys - first < kKeyTile ? t.keys - first : kKeyTile;
     const Index left = t.key_count(rows.batch) - first, keys = left < width ? left : width;
-    const float* page = keys > 0 && look(t, rows, first, keys, sight) ? page_of(t, rows, first / kKeyTile, scratch) : nullptr;
+    const float* page =
+        keys > 0 && look(t, rows, first, keys, sight) ? page_of(t, rows, first / kKeyTile, scratch) : nullptr;
     if (page != nullptr)
       tile_scores(t, rows, query, query_stride, page, first, keys, sight, scores, tile_maximum);
     for (Index r = 0; r < rows.count(); ++r) {
@@ -367,11 +377,13 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
       for (Index p = e.begin / 16; p * 16 < e.end; ++p) {
         vf v = load(scores + r * kKeyTile + p * 16);
         if (total != nullptr)
-          v = mul(softmax_exp(sub(v, set1(total->maximum[r])), exponent, lowest), set1(total->lanes[r * kLanes]));
+          v = mul(softmax_exp(sub(v, set1(total->maximum[r])), exponent, lowest),
+                  set1(total->lanes[r * kLanes]));
         store_n(w + p * 16, v, static_cast<int>(width - p * 16 < 16 ? width - p * 16 : 16));
         if (total != nullptr && t.weight_modifier.apply != nullptr)
-          t.weight_modifier.apply(t.weight_modifier.object, w + p * 16, rows.batch, rows.head + r / rows.queries,
-                                  rows.query + r % rows.queries, first + p * 16, first + keys);
+          t.weight_modifier.apply(t.weight_modifier.object, w + p * 16, rows.batch,
+                                  rows.head + r / rows.queries, rows.query + r % rows.queries, first + p * 16,
+                                  first + keys);
       }
     }
   }
@@ -393,11 +405,12 @@ ATTEND_INLINE float sum_of_magnitudes(const float* x, const float* y, Index n, I
   return reduce_sum(lanes) + ((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-/// Of where there is one key and nothing but masks touches its score: the softmax of one finite score is 1, and the
-/// output the value. False, with nothing written, where a score may not be finite: no partial sum of q · k is greater
-/// than the sum of magnitudes.
+/// Of where there is one key and nothing but masks touches its score: the softmax of one finite score is 1,
+/// and the output the value. False, with nothing written, where a score may not be finite: no partial sum of
+/// q · k is greater than the sum of magnitudes.
 ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_head) {
-  const Index D = t.head_dim, group = t.heads / t.kv_heads, queries = t.query_count(b), begin = t.query_begin(b);
+  const Index D = t.head_dim, group = t.heads / t.kv_heads, queries = t.query_count(b),
+              begin = t.query_begin(b);
   const bool paged = t.pages != nullptr;
   if (t.key_count(b) != 1) return false;  // one without keys has no pages
   const float* page = paged ? t.pages[b][0] : nullptr;
@@ -406,7 +419,8 @@ ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_hea
   const float* key = paged ? page + t.page().key(0, 0) : t.key.at(b, kv_head, t.key_begin(b));
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)
     for (Index q = 0; q < queries; ++q)
-      if (!(sum_of_magnitudes(t.query.at(b, h, begin + q), key, D, paged ? PageLayout::kKeys : 1) < 1e37f)) return false;
+      if (!(sum_of_magnitudes(t.query.at(b, h, begin + q), key, D, paged ? PageLayout::kKeys : 1) < 1e37f))
+        return false;
   const Values values = paged ? Values{page + t.page().value(0, 0), t.page(), 0}
                               : Values{t.value.at(b, kv_head, t.key_begin(b)), {}, t.value.token};
   for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)
@@ -417,7 +431,9 @@ ATTEND_NOINLINE bool attention_one_key(const Attention& t, Index b, Index kv_hea
       float* out = t.out.at(b, h, begin + q);
       for (Index d = 0; d < t.value_dim; d += 16) {
         const int n = static_cast<int>(t.value_dim - d < 16 ? t.value_dim - d : 16);
-        store_block(out + d, seen ? scaled(load_block(values.data + values.at(0, d / 16), n), set1(1.0f)) : set1(0.0f), n);
+        store_block(out + d,
+                    seen ? scaled(load_block(values.data + values.at(0, d / 16), n), set1(1.0f)) : set1(0.0f),
+                    n);
       }
     }
   return true;

@@ -21,8 +21,8 @@ ATTEND_NOINLINE bool look(const Attention& t, const QueryRows& rows, Index first
   sight.begin = keys;
   sight.end = 0;
   for (Index g = 0; g < rows.heads; ++g) {
-    const Extent extent = t.mask.block(t.mask.object, rows.batch, rows.head + g, rows.query, rows.query + rows.queries,
-                                       first, first + keys);
+    const Extent extent = t.mask.block(t.mask.object, rows.batch, rows.head + g, rows.query,
+                                       rows.query + rows.queries, first, first + keys);
     if (extent.begin >= extent.end) {
       sight.all = sight.all && rows.heads == 1;
       continue;
@@ -61,8 +61,8 @@ ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
   return all;
 }
 
-/// f over the 16 lanes of each of up to 16 rows, lane r of the result being that of row r, in the tree of reduce_sum:
-/// lane j with lane j + 8, then + 4, + 2, + 1. Lanes of the result from `rows` on are arbitrary.
+/// f over the 16 lanes of each of up to 16 rows, lane r of the result being that of row r, in the tree of
+/// reduce_sum: lane j with lane j + 8, then + 4, + 2, + 1. Lanes of the result from `rows` on are arbitrary.
 template <class F>
 ATTEND_INLINE vf reduce_rows(const float* lanes, Index rows, F f) {
   vf x[16];
@@ -72,7 +72,8 @@ ATTEND_INLINE vf reduce_rows(const float* lanes, Index rows, F f) {
   ATTEND_UNROLL for (int i = 0; i < 16; ++i) x[i] = load(lanes + i * 16);
   ATTEND_UNROLL for (int i = 0; i < 8; ++i) {
     const __m512 a = (__m512)x[i / 4 * 8 + i % 4].r[0], b = (__m512)x[i / 4 * 8 + i % 4 + 4].r[0];
-    x[i / 4 * 8 + i % 4] = f(vf{{(freg)_mm512_shuffle_f32x4(a, b, 0x44)}}, vf{{(freg)_mm512_shuffle_f32x4(a, b, 0xee)}});
+    x[i / 4 * 8 + i % 4] =
+        f(vf{{(freg)_mm512_shuffle_f32x4(a, b, 0x44)}}, vf{{(freg)_mm512_shuffle_f32x4(a, b, 0xee)}});
   }
   ATTEND_UNROLL for (int i = 0; i < 4; ++i) {
     const __m512 a = (__m512)x[i].r[0], b = (__m512)x[i + 8].r[0];
@@ -101,14 +102,14 @@ struct Total {
   ATTEND_INLINE vf operator()(vf a, vf b) const { return add(a, b); }
 };
 
-/// scores[r][16 p …] = q_r · k over whole panels of 16 keys, and where `maximum` is not null, the greatest of each
-/// row so far, in 16 lanes.
+/// scores[r][16 p …] = q_r · k over whole panels of 16 keys, and where `maximum` is not null, the greatest of
+/// each row so far, in 16 lanes.
 struct ScoresOp {
   const float* query;
   Index query_stride;
   const float* keys;  // [2][D][48]
   Index head_dim;
-  float* scores;  // [48][96]
+  float* scores;   // [48][96]
   float* maximum;  // [48][16]
   Index first_panel;
   const float* ahead;  // wanted next, as much as the keys
@@ -143,8 +144,8 @@ ATTEND_INLINE void sweep_scores(const ScoresOp& op, Index r0, Index r1, Index p0
 }
 
 /// Scale, softcap and modifier on one row's panels, where they are not folded into the exponent.
-ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q, Index first, Index keys, Index p0,
-                                   Index p1, float* scores) {
+ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q, Index first, Index keys,
+                                   Index p0, Index p1, float* scores) {
   const vf scale = set1(t.scale), cap = set1(t.softcap);
   for (Index p = p0; p < p1; ++p) {
     vf s = mul(load(scores + p * 16), scale);
@@ -156,8 +157,8 @@ ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q
 }
 
 /// Bits of the 16 keys from panel p on that a row sees.
-ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b, Index h, Index q, Index first,
-                                    Index keys, Index p) {
+ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b, Index h, Index q,
+                                    Index first, Index keys, Index p) {
   const Index low = e.begin - p * 16, high = e.end - p * 16;
   unsigned bits = 0xffffu;
   if (high < 16) bits = high <= 0 ? 0 : (1u << high) - 1u;
@@ -168,13 +169,19 @@ ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b
 
 /// The scores of a tile as the softmax takes them: -inf where a row doesn't see the key. Row r is valid, and
 /// masked, in the panels of the keys it sees, which `maximum` [48] is the greatest of (-inf: it sees none).
-ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, const float* query, Index query_stride,
-                                 const float* page, Index first, Index keys, const Sight& sight, float* scores,
-                                 float* maximum) {
+ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, const float* query,
+                                 Index query_stride, const float* page, Index first, Index keys,
+                                 const Sight& sight, float* scores, float* maximum) {
   alignas(64) float lanes[kQueryRows * 16];
   // Whole panels, nothing to do to a score: the maximum is taken while the scores are in registers.
   const bool plain = sight.all && t.folded && sight.begin % 16 == 0 && sight.end % 16 == 0;
-  const ScoresOp op{query, query_stride, page, t.head_dim, scores, plain ? lanes : nullptr, sight.begin / 16,
+  const ScoresOp op{query,
+                    query_stride,
+                    page,
+                    t.head_dim,
+                    scores,
+                    plain ? lanes : nullptr,
+                    sight.begin / 16,
                     page + (t.values_in_place ? 0 : t.page().value(0, 0))};
   if (sight.all) {
     sweep_scores(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
@@ -231,10 +238,12 @@ ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index
       for (Index j = 0; j < 16 && (p + 1) * 16 + j < keys; ++j)
         for (Index d = 0; d < D; d += 16) __builtin_prefetch(from + (16 + j) * t.key.token + d);
     Index d = 0;
-    for (; d + 16 <= D; d += 16) transpose_16x16(from + d, t.key.token, rows, to + d * layout.kKeys, layout.kKeys);
+    for (; d + 16 <= D; d += 16)
+      transpose_16x16(from + d, t.key.token, rows, to + d * layout.kKeys, layout.kKeys);
     if (d < D) {
       alignas(64) float rest[256], columns[256];
-      for (int j = 0; j < rows; ++j) store(rest + j * 16, load_n(from + j * t.key.token + d, static_cast<int>(D - d)));
+      for (int j = 0; j < rows; ++j)
+        store(rest + j * 16, load_n(from + j * t.key.token + d, static_cast<int>(D - d)));
       transpose_16x16(rest, 16, rows, columns, 16);
       for (Index i = 0; d < D; ++i, ++d) store(to + d * layout.kKeys, load(columns + i * 16));
     }
@@ -249,7 +258,8 @@ ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index
 }
 
 /// Queries in rows of one stride: as they lie where they are of one head, else gathered into scratch.
-ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& rows, float* scratch, Index& stride) {
+ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& rows, float* scratch,
+                                          Index& stride) {
   const float* query = t.query.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
   stride = rows.heads == 1 ? t.query.token : t.query.head;
   if (rows.heads == 1 || rows.queries == 1) return query;

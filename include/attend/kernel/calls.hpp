@@ -29,7 +29,7 @@ struct Product {
   float* c = nullptr;  // [M, N], rows ldc apart
   Index ldc = 0;
   Index n = 0;
-  const float* bias = nullptr;  // [ceil(N / 16) * 16] or null
+  const float* bias = nullptr;      // [ceil(N / 16) * 16] or null
   const float* residual = nullptr;  // [M, N], rows ldr apart, or null
   Index ldr = 0;
   Activation activation = Activation::identity;
@@ -72,27 +72,27 @@ struct Attention {
   Heads<const float> query, key, value;  // [B, H, Tq, D], [B, H_kv, Tk, D], [B, H_kv, Tk, Dv]
   Heads<float> out;                      // [B, H, Tq, Dv]
   Index heads = 0, kv_heads = 0, head_dim = 0, value_dim = 0;
-  /// Tokens, or null: then all batches have `queries` and `keys`. Ragged: batch b is tokens [offset[b], offset[b + 1])
-  /// of one sequence of all, and the stride over batches is 0.
+  /// Tokens, or null: then all batches have `queries` and `keys`. Ragged: batch b is tokens [offset[b],
+  /// offset[b + 1]) of one sequence of all, and the stride over batches is 0.
   Index queries = 0, keys = 0;
   const Index* query_offsets = nullptr;
   const Index* key_offsets = nullptr;
   const Index* key_counts = nullptr;  // of each batch, where it is less than `keys`
-  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of it: those
-  /// keys are not seen. Without pages, keys and values are packed on the way.
+  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of
+  /// it: those keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
   /// Nothing but the output is wanted, and nobody joins states: one tile may write the output by itself.
   bool output_alone = false;
   bool values_in_place = false;  // V is read as it lies, also where keys are packed
 
-  float scale = 1;    // multiplies the products where they are not `folded`
+  float scale = 1;     // multiplies the products where they are not `folded`
   bool folded = true;  // nothing but masks touches the scores, so the scale is part of `exponent`
   float exponent = 1;  // p = 2^((score - maximum) * exponent)
   float softcap = 0;   // 0: none
   MaskFunctions mask;
   ModifierFunctions modifier;
   ModifierFunctions weight_modifier;  // of the weights, once they are summed: dropout
-  const float* sinks = nullptr;  // [H]: a further score in each row's sum, of a key without value
+  const float* sinks = nullptr;       // [H]: a further score in each row's sum, of a key without value
 
   float* log_sum_exp = nullptr;  // [B, H, log_sum_exp_queries] or null
   Index log_sum_exp_queries = 0;
@@ -105,18 +105,22 @@ struct Attention {
   }
   Index key_begin(Index b) const { return key_offsets != nullptr ? key_offsets[b] : 0; }
   Index key_count(Index b) const {
-    return key_counts != nullptr ? key_counts[b] : key_offsets != nullptr ? key_offsets[b + 1] - key_offsets[b] : keys;
+    return key_counts != nullptr    ? key_counts[b]
+           : key_offsets != nullptr ? key_offsets[b + 1] - key_offsets[b]
+                                    : keys;
   }
 };
 
-/// Up to kQueryRows rows that share a key/value head: queries [query, query + queries) of each of `heads` heads.
+/// Up to kQueryRows rows that share a key/value head: queries [query, query + queries) of each of `heads`
+/// heads.
 struct QueryRows {
   Index batch = 0, kv_head = 0, head = 0, heads = 1, query = 0, queries = 0;
   Index count() const { return heads * queries; }
 };
 inline constexpr Index kQueryRows = 48;
 
-/// The running softmax of kQueryRows rows: maximum [48], lanes of the sum [48][16], output [48][value_stride].
+/// The running softmax of kQueryRows rows: maximum [48], lanes of the sum [48][16], output
+/// [48][value_stride].
 struct AttentionState {
   float* maximum;
   float* lanes;
@@ -146,16 +150,18 @@ struct Kernels {
   /// Packs one tile of a key/value head into a page.
   void (*pack_page)(const Attention&, Index b, Index kv_head, Index tile, float* page);
   /// One span of keys for some rows, from nothing into `state`.
-  SpanResult (*attention_span)(const Attention&, const QueryRows&, Index span, AttentionState state, float* scratch);
+  SpanResult (*attention_span)(const Attention&, const QueryRows&, Index span, AttentionState state,
+                               float* scratch);
   /// Joins the next span's state to the total.
   void (*attention_merge)(const Attention&, const QueryRows&, AttentionState total, AttentionState next);
   /// Divides by the sum and writes output and log-sum-exp.
   void (*attention_finish)(const Attention&, const QueryRows&, AttentionState total);
-  /// After attention_finish, whose total it takes: the weights of the rows over all keys; with a null total the
-  /// scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
+  /// After attention_finish, whose total it takes: the weights of the rows over all keys; with a null total
+  /// the scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
   void (*attention_weights)(const Attention&, const QueryRows&, const AttentionState* total, Heads<float> out,
                             float* scratch);
-  /// All rows of a key/value head that has one key; false, with nothing written, where the rows need the above.
+  /// All rows of a key/value head that has one key; false, with nothing written, where the rows need the
+  /// above.
   bool (*attention_one_key)(const Attention&, Index b, Index kv_head);
   /// One row, or where `log` the logarithm of it.
   void (*softmax)(const float* x, float* y, Index n, bool log);

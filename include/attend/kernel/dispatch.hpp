@@ -18,8 +18,8 @@
 namespace attend::inline ATTEND_ABI {
 namespace kernel {
 
-/// Of each ISA, or null where the program was compiled without it. Compiled apart (ATTEND_COMPILED), the unit that defines
-/// ATTEND_IMPLEMENTATION has them for all.
+/// Of each ISA, or null where the program was compiled without it. Compiled apart (ATTEND_COMPILED), the unit
+/// that defines ATTEND_IMPLEMENTATION has them for all.
 #if defined(ATTEND_COMPILED)
 extern const Kernels* const tables[3];
 #if defined(ATTEND_IMPLEMENTATION)
@@ -45,8 +45,8 @@ inline bool runs(Isa isa) {
   return true;
 }
 
-/// The best that the machine runs, or what the environment variable ATTEND_ISA names (baseline, avx2, avx512),
-/// as far as the machine runs it.
+/// The best that the machine runs, or what the environment variable ATTEND_ISA names (baseline, avx2,
+/// avx512), as far as the machine runs it.
 inline Isa default_isa() {
   const char* name = std::getenv("ATTEND_ISA");
   std::optional<Isa> best;

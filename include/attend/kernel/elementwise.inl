@@ -40,14 +40,22 @@ ATTEND_NOINLINE void activate(Activation activation, const float* x, float* y, I
       if (x != y)
         for (Index i = 0; i < n; ++i) y[i] = x[i];
       return;
-    case Activation::relu: return map_row<ApplyRelu>(x, y, n);
-    case Activation::gelu: return map_row<ApplyGelu>(x, y, n);
-    case Activation::gelu_tanh: return map_row<ApplyGeluTanh>(x, y, n);
-    case Activation::silu: return map_row<ApplySilu>(x, y, n);
-    case Activation::sigmoid: return map_row<ApplySigmoid>(x, y, n);
-    case Activation::tanh: return map_row<ApplyTanh>(x, y, n);
-    case Activation::exp: return map_row<ApplyExp>(x, y, n);
-    case Activation::erf: return map_row<ApplyErf>(x, y, n);
+    case Activation::relu:
+      return map_row<ApplyRelu>(x, y, n);
+    case Activation::gelu:
+      return map_row<ApplyGelu>(x, y, n);
+    case Activation::gelu_tanh:
+      return map_row<ApplyGeluTanh>(x, y, n);
+    case Activation::silu:
+      return map_row<ApplySilu>(x, y, n);
+    case Activation::sigmoid:
+      return map_row<ApplySigmoid>(x, y, n);
+    case Activation::tanh:
+      return map_row<ApplyTanh>(x, y, n);
+    case Activation::exp:
+      return map_row<ApplyExp>(x, y, n);
+    case Activation::erf:
+      return map_row<ApplyErf>(x, y, n);
   }
 }
 
@@ -58,12 +66,12 @@ ATTEND_NOINLINE void multiply(const float* x, float* y, Index n) {
   for (; i < n; ++i) y[i] *= x[i];
 }
 
-/// One row of LayerNorm (see norm.hpp): sums in 16 lanes, lane j over elements j, j + 16, …. A sum of numbers far from 0
-/// has an error that is large beside their differences. So distances from the first element are summed, which are all 0
-/// where the row is constant; distances from the mean that this gives are small, and their own mean corrects it.
-/// `statistics` takes mean and 1 / standard deviation, where not null.
-ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, Index n,
-                                float* statistics) {
+/// One row of LayerNorm (see norm.hpp): sums in 16 lanes, lane j over elements j, j + 16, …. A sum of numbers
+/// far from 0 has an error that is large beside their differences. So distances from the first element are
+/// summed, which are all 0 where the row is constant; distances from the mean that this gives are small, and
+/// their own mean corrects it. `statistics` takes mean and 1 / standard deviation, where not null.
+ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y,
+                                Index n, float* statistics) {
   const Index whole = n / 16 * 16;
   const int tail = static_cast<int>(n - whole);
   const vm in_row = from_bits((1u << tail) - 1u);
@@ -110,7 +118,8 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
 }
 
 /// One row of RMSNorm: y = x / sqrt(mean(x²) + eps) * weight.
-ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, float* y, Index n, float* statistics) {
+ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, float* y, Index n,
+                              float* statistics) {
   const Index whole = n / 16 * 16;
   const int tail = static_cast<int>(n - whole);
   vf lanes = set1(0.0f);
@@ -145,8 +154,8 @@ ATTEND_INLINE void store_block(float* p, vf v, int n) {
     store_n(p, v, n);
 }
 
-/// Rotates `pairs` pairs of x in place: (a, b) -> (a c - b s, b c + a s). Pair i is elements i and pairs + i, or
-/// where `interleaved` 2 i and 2 i + 1.
+/// Rotates `pairs` pairs of x in place: (a, b) -> (a c - b s, b c + a s). Pair i is elements i and pairs + i,
+/// or where `interleaved` 2 i and 2 i + 1.
 ATTEND_NOINLINE void rotate(float* x, const float* cosine, const float* sine, Index pairs, bool interleaved) {
   for (Index i = 0; i < pairs; i += 16) {
     const int m = static_cast<int>(pairs - i < 16 ? pairs - i : 16);
@@ -157,7 +166,8 @@ ATTEND_NOINLINE void rotate(float* x, const float* cosine, const float* sine, In
       for (int j = 0; j < m; ++j) lanes[0][j] = x[2 * (i + j)], lanes[1][j] = x[2 * (i + j) + 1];
       first = lanes[0], second = lanes[1];
     }
-    const vf a = load_block(first, m), b = load_block(second, m), c = load_block(cosine + i, m), s = load_block(sine + i, m);
+    const vf a = load_block(first, m), b = load_block(second, m), c = load_block(cosine + i, m),
+             s = load_block(sine + i, m);
     store_block(first, fma(a, c, sub(set1(0.0f), mul(b, s))), m);
     store_block(second, fma(b, c, mul(a, s)), m);
     if (interleaved)

@@ -1,16 +1,25 @@
 // Products: C[M, N] = A[M, K] · B[K, N], every element one chain of FMAs over k from 0 up.
 //
 // B lies in panels of 16 columns: element (k, 16 p + j) at b[p * panel + k * row + j]. A packed weight has
-// panel = 16 K, row = 16; the rows of V in attention, as they lie, have panel = 16, row = their stride. Blocks of
-// MR rows × NV panels keep their sums in registers: that block is all of the tuning.
+// panel = 16 K, row = 16; the rows of V in attention, as they lie, have panel = 16, row = their stride.
+// Blocks of MR rows × NV panels keep their sums in registers: that block is all of the tuning.
 
 /// Rows of a block of NV panels: as many sums as registers hold, beside NV of B and one of A.
 template <int NV>
-constexpr int kRows = ATTEND_SIMD == 512   ? (NV <= 2 ? 12 : NV == 3 ? 8 : NV == 4 ? 6 : NV <= 6 ? 4 : 2)
-                      : ATTEND_SIMD == 256 ? (NV == 1 ? 6 : NV == 2 ? 3 : 1)
-                      : kWideRegisterFile  ? (NV == 1 ? 6 : NV == 2 ? 3 : 1)
+constexpr int kRows = ATTEND_SIMD == 512   ? (NV <= 2   ? 12
+                                              : NV == 3 ? 8
+                                              : NV == 4 ? 6
+                                              : NV <= 6 ? 4
+                                                        : 2)
+                      : ATTEND_SIMD == 256 ? (NV == 1   ? 6
+                                              : NV == 2 ? 3
+                                                        : 1)
+                      : kWideRegisterFile  ? (NV == 1   ? 6
+                                              : NV == 2 ? 3
+                                                        : 1)
                                            : (NV == 1 ? 2 : 1);
-/// Panels of a block when there are many rows, and when there are at most two (then B is read once, from memory).
+/// Panels of a block when there are many rows, and when there are at most two (then B is read once, from
+/// memory).
 constexpr int kPanels = ATTEND_SIMD == 512 ? 3 : 1;
 constexpr int kPanelsFewRows = ATTEND_SIMD >= 256 ? 4 : 3;
 
@@ -26,8 +35,8 @@ ATTEND_INLINE void set_zero(Sums<MR, NV>& sums) {
   }
 }
 
-/// sums[i][16 j …] += a[i] * b[16 j …] for one k; the lines of `ahead` that lie as b's do are fetched into the L2
-/// cache, but for one row, which the machine's own prefetching serves better.
+/// sums[i][16 j …] += a[i] * b[16 j …] for one k; the lines of `ahead` that lie as b's do are fetched into
+/// the L2 cache, but for one row, which the machine's own prefetching serves better.
 template <int MR, int NV>
 ATTEND_INLINE void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
                                   const float* ahead) {
@@ -44,13 +53,13 @@ ATTEND_INLINE void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda,
 
 /// sums[i][16 j …] += a[i][k] * b[k][16 j …] for k = 0 … depth - 1, in this order.
 template <int MR, int NV>
-ATTEND_INLINE void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel, Index row,
-                              Index depth, const float* ahead) {
+ATTEND_INLINE void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
+                              Index row, Index depth, const float* ahead) {
   if constexpr (MR <= 4) {  // b comes from memory, and each load has the same stride as b: caches see that
     for (Index k = 0; k < depth; ++k) accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
   } else {
-    ATTEND_UNROLL_BY(4) for (Index k = 0; k < depth; ++k)
-        accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
+    ATTEND_UNROLL_BY(4)
+    for (Index k = 0; k < depth; ++k) accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
   }
 }
 
@@ -98,7 +107,8 @@ struct ProductOp {
   ATTEND_NOINLINE void run(Index m, Index p) const {
     Sums<MR, NV> sums;
     float* c = t.c + m * t.ldc + p * 16;
-    const int tail = static_cast<int>(t.n - (p + NV - 1) * 16 < 16 ? t.n - (p + NV - 1) * 16 : 16);  // of the last panel
+    const int tail =
+        static_cast<int>(t.n - (p + NV - 1) * 16 < 16 ? t.n - (p + NV - 1) * 16 : 16);  // of the last panel
     if (k0 == 0) {
       set_zero(sums);
     } else {
@@ -119,8 +129,8 @@ struct ProductOp {
       if (t.residual != nullptr) {
         const float* residual = t.residual + m * t.ldr + p * 16;
         ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-          ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j)
-            sums.at[i][j] = add(sums.at[i][j], load(residual + i * t.ldr + j * 16));
+          ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] =
+              add(sums.at[i][j], load(residual + i * t.ldr + j * 16));
           sums.at[i][NV - 1] = add(sums.at[i][NV - 1], load_n(residual + i * t.ldr + (NV - 1) * 16, tail));
         }
       }
@@ -137,9 +147,9 @@ struct ProductOp {
   }
 };
 
-/// Rows [m0, m1) × panels [p0, p1) of a product. 1024 of k at a time keep a block's part of A near the L1 cache; the next
-/// of k reload the sums and go on with the same chain, 12 panels at a time, so that the sums come from the L2 cache.
-/// One block of rows reads its B but once, as one stream.
+/// Rows [m0, m1) × panels [p0, p1) of a product. 1024 of k at a time keep a block's part of A near the L1
+/// cache; the next of k reload the sums and go on with the same chain, 12 panels at a time, so that the sums
+/// come from the L2 cache. One block of rows reads its B but once, as one stream.
 ATTEND_NOINLINE void product(const Product& t, Index m0, Index m1, Index p0, Index p1) {
   const Index depth = m1 - m0 <= kRows<1> ? t.k : 1024;
   const Index width = t.k <= depth ? p1 - p0 : 12;

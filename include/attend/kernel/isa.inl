@@ -1,11 +1,15 @@
 // Everything of one ISA: dispatch.hpp includes this once per target region, inside its namespace.
-#include <attend/kernel/simd.inl>
-#include <attend/kernel/math.inl>
+// clang-format off: each needs those before it
+#include <attend/kernel/attention.inl>
+#include <attend/kernel/attention_scores.inl>
 #include <attend/kernel/elementwise.inl>
 #include <attend/kernel/gemm.inl>
-#include <attend/kernel/attention_scores.inl>
-#include <attend/kernel/attention.inl>
+#include <attend/kernel/math.inl>
+#include <attend/kernel/simd.inl>
 #include <attend/kernel/softmax.inl>
+// clang-format on
 
-inline constexpr Kernels table = {product,        activate,        multiply,         layer_norm,       rms_norm, pack_page,
-                                  attention_span, attention_merge, attention_finish, attention_weights, attention_one_key, softmax, rotate};
+inline constexpr Kernels table = {
+    product,           activate,       multiply,        layer_norm,       rms_norm,
+    pack_page,         attention_span, attention_merge, attention_finish, attention_weights,
+    attention_one_key, softmax,        rotate};

@@ -3,8 +3,8 @@
 // copy. Every multiply-add is an explicit fma and no other product feeds an addition, so all machines with
 // FMA give the same bits under any compiler flag.
 //
-// Largest errors over every float, by tests/math_exhaustive.cpp, in ulp of the result (1 ulp is the last place of
-// the exact value rounded to float). "or" means whichever is larger.
+// Largest errors over every float, by tests/math_exhaustive.cpp, in ulp of the result (1 ulp is the last
+// place of the exact value rounded to float). "or" means whichever is larger.
 //
 //                  with FMA               without FMA (SSE2)          what
 //   exp2           0.88                   1.08                        2^x
@@ -17,8 +17,8 @@
 //   gelu_tanh      4, or 5e-8             4, or 6e-8
 //   softmax_exp    1.95, or 2^-126        3, or 5e-8                  2^(y c), y <= 0 < c
 //
-// Where x >= 0, silu is within 1.6, gelu 3.8 and gelu_tanh 1.9 ulp; below 0 the exponentials of the latter two lose
-// digits as they fall. softmax_exp without FMA is 45 ulp off far down, since y c is rounded there.
+// Where x >= 0, silu is within 1.6, gelu 3.8 and gelu_tanh 1.9 ulp; below 0 the exponentials of the latter
+// two lose digits as they fall. softmax_exp without FMA is 45 ulp off far down, since y c is rounded there.
 //
 // All take every float: subnormal arguments and results are not flushed, NaN gives NaN (its sign and payload
 // are unspecified), and at -inf gelu, gelu_tanh and silu give their limit -0 (PyTorch gives NaN there).
@@ -28,8 +28,8 @@
 //
 // Of the vocabulary this file asks that min(a, b) and max(a, b) are b when either is NaN, as minps and maxps.
 
-// Adding such a constant to |v| < 2^22 rounds v to an integer n in the low bits of the sum. Their last nine are
-// n + bias, so that shifted left by 23 they are the float 2^n for bias 127 (0 for n = -127).
+// Adding such a constant to |v| < 2^22 rounds v to an integer n in the low bits of the sum. Their last nine
+// are n + bias, so that shifted left by 23 they are the float 2^n for bias 127 (0 for n = -127).
 inline constexpr float kRoundBias127 = 0x1.8p23f + 127.0f;
 inline constexpr float kRoundBias254 = 0x1.8p23f + 254.0f;
 
@@ -137,9 +137,9 @@ ATTEND_INLINE vf erf(vf x) {
   return copysign(exp_minus_one(fma(r, u, u)), x);
 }
 
-/// The hyperbolic tangent: an odd polynomial below 0.55, else 1 - 2 / (e^(2|x|) + 1), at least 1/2, which hides
-/// the errors of the quotient. From |x| = 10 on it is 1 in float. The one formula m / (m + 2) in
-/// m = e^(2|x|) - 1 is a quarter shorter, but 2.4 ulp off: three roundings, each at its worst.
+/// The hyperbolic tangent: an odd polynomial below 0.55, else 1 - 2 / (e^(2|x|) + 1), at least 1/2, which
+/// hides the errors of the quotient. From |x| = 10 on it is 1 in float. The one formula m / (m + 2) in m =
+/// e^(2|x|) - 1 is a quarter shorter, but 2.4 ulp off: three roundings, each at its worst.
 ATTEND_INLINE vf tanh(vf x) {
   const vf a = min_of(set1(10.0f), abs(x));
   const vf square = mul(a, a);
@@ -189,7 +189,8 @@ ATTEND_INLINE vf gelu(vf x) {
   return fma(u, phi, max_of(as_float(set1i(INT32_MIN)), x));
 }
 
-/// x / 2 (1 + tanh(v)) with v = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2 v) with a power of two for e^-2|v|.
+/// x / 2 (1 + tanh(v)) with v = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2 v) with a power of two for
+/// e^-2|v|.
 ATTEND_INLINE vf gelu_tanh(vf x) {
   const vf u = max_of(set1(-11.0f), minus_abs(x));
   const vf k = fma(mul(u, u), set1(0x1.a5a7d0p-4f), set1(0x1.26aec2p+1f));

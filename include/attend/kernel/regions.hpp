@@ -1,8 +1,8 @@
 // The kernels themselves, compiled once per ISA whatever the program's flags are.
 //
 // Each ISA is a region: `#pragma GCC target` or `#pragma clang attribute` around the same .inl files in a
-// namespace of its own, inside the one that names the unit's flags. Under GCC a region is optimised even in a debug
-// build, and fast-math and contraction are off in it on both compilers, since the bits are a promise.
+// namespace of its own, inside the one that names the unit's flags. Under GCC a region is optimised even in a
+// debug build, and fast-math and contraction are off in it on both compilers, since the bits are a promise.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,9 @@
 #include <arm_neon.h>
 #endif
 
-// GCC's sanitizers take minutes for the kernels, and watch every register that goes through an inlined function: a
-// program that is built with them leaves the kernels out, unless it defines ATTEND_SANITIZE_KERNELS.
+// GCC's sanitizers take minutes for the kernels, and watch every register that goes through an inlined
+// function: a program that is built with them leaves the kernels out, unless it defines
+// ATTEND_SANITIZE_KERNELS.
 #if defined(__clang__) || defined(ATTEND_SANITIZE_KERNELS)
 #define ATTEND_UNWATCHED
 #else
@@ -42,7 +43,8 @@
 #define ATTEND_WIDE_BASELINE false
 #endif
 
-// Casts are the vocabulary of vector types and of intrinsics, and types are one for one ISA and two for another.
+// Casts are the vocabulary of vector types and of intrinsics, and types are one for one ISA and two for
+// another.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wold-style-cast"
 #if !defined(__clang__)
@@ -133,9 +135,9 @@ constexpr bool kWideRegisterFile = true;
 
 namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS {
 
-/// The kernels of an ISA, or null where the program was compiled without them. (A unit that is compiled by other flags has
-/// kernels of its own, to the same bits: those of baseline depend on flags, and a compiler adds the unit's instructions
-/// to those of a region.)
+/// The kernels of an ISA, or null where the program was compiled without them. (A unit that is compiled by
+/// other flags has kernels of its own, to the same bits: those of baseline depend on flags, and a compiler
+/// adds the unit's instructions to those of a region.)
 constexpr const Kernels* defined_table(Isa isa) {
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
   if (isa == Isa::avx512) return &avx512::table;

@@ -10,9 +10,9 @@
 #if ATTEND_HAS_KERNELS
 namespace attend::inline ATTEND_ABI::kernel {
 
-/// Runs a float call whose operands are set in `t`. Work is split over (batch, key/value head, rows), for few rows
-/// and many keys also over spans; never over a sum.
-/// `weights`, where its data is not null, takes the attention weights.
+/// Runs a float call whose operands are set in `t`. Work is split over (batch, key/value head, rows), for few
+/// rows and many keys also over spans; never over a sum. `weights`, where its data is not null, takes the
+/// attention weights.
 inline void run_attention(Context& context, Attention t, Index batch, Heads<float> weights = {}) {
   const Kernels& kernels = kernel::kernels();
   const Index group = t.heads / t.kv_heads, tiles = (t.keys + kKeyTile - 1) / kKeyTile;
@@ -30,7 +30,8 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   t.values_in_place = !cached && t.value_dim % 16 == 0 && (blocks == 1 || t.keys <= 512);
 
   const Index state_floats = AttentionState::floats(t.value_stride());
-  const bool by_span = spans > 1 && context.threads() > 1 && batch * t.kv_heads * blocks < 2 * context.threads();
+  const bool by_span =
+      spans > 1 && context.threads() > 1 && batch * t.kv_heads * blocks < 2 * context.threads();
   // By span the output is written by the pass that joins the states, so each span has to leave one.
   t.output_alone = !by_span && t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr;
   const int workers = context.workers(batch * t.kv_heads * blocks * (by_span ? spans : 1), operations);
@@ -40,8 +41,12 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
 
   const auto rows_of_block = [&](Index b, Index kv_head, Index block) {
     const Index g = block / query_blocks * block_heads, q = block % query_blocks * kQueryRows;
-    return QueryRows{b, kv_head, kv_head * group + g, (std::min)(block_heads, group - g), q,
-                             (std::min)(block_queries, t.query_count(b) - q)};
+    return QueryRows{b,
+                     kv_head,
+                     kv_head * group + g,
+                     (std::min)(block_heads, group - g),
+                     q,
+                     (std::min)(block_queries, t.query_count(b) - q)};
   };
   const auto finish = [&](const QueryRows& rows, AttentionState total, bool seen, float* memory) {
     if (!seen) std::fill_n(total.maximum, kQueryRows, -std::numeric_limits<float>::infinity());
@@ -73,11 +78,14 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       const Index unit = item / spans, block = unit % blocks, head = unit / blocks;
       const QueryRows rows = rows_of_block(head / t.kv_heads, head % t.kv_heads, block);
       float* memory = scratch + worker * scratch_floats + 2 * state_floats;
-      seen[item] = rows.queries > 0 && kernels.attention_span(t, rows, item % spans, AttentionState::at(states + item * state_floats),
-                                                              memory) == SpanResult::state;
+      seen[item] =
+          rows.queries > 0 &&
+          kernels.attention_span(t, rows, item % spans, AttentionState::at(states + item * state_floats),
+                                 memory) == SpanResult::state;
     });
     context.parallel(units, workers, [&](Index unit, int worker) {
-      const QueryRows rows = rows_of_block(unit / blocks / t.kv_heads, unit / blocks % t.kv_heads, unit % blocks);
+      const QueryRows rows =
+          rows_of_block(unit / blocks / t.kv_heads, unit / blocks % t.kv_heads, unit % blocks);
       if (rows.queries <= 0) return;
       Index first = unit * spans;
       const Index end = first + spans;
@@ -89,7 +97,8 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
     });
     return;
   }
-  const bool one_key = t.keys == 1 && blocks == 1 && t.folded && t.output_alone && t.weight_modifier.apply == nullptr;
+  const bool one_key =
+      t.keys == 1 && blocks == 1 && t.folded && t.output_alone && t.weight_modifier.apply == nullptr;
   if (cached || blocks == 1) {
     context.parallel(batch * t.kv_heads * blocks, workers, [&](Index item, int worker) {
       const Index head = item / blocks;
@@ -98,8 +107,8 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
     });
     return;
   }
-  // Pack keys (and values) once for all blocks of rows, for as many heads at a time as a cache holds: a few heads
-  // of one batch, or several whole batches.
+  // Pack keys (and values) once for all blocks of rows, for as many heads at a time as a cache holds: a few
+  // heads of one batch, or several whole batches.
   const Index tile_floats = t.page().floats(), head_bytes = std::max<Index>(1, tiles * tile_floats * 4);
   const Index budget = std::max<Index>(context.threads(), context.threads() * (512 << 10) / head_bytes);
   const Index head_step = (std::min)(budget, t.kv_heads);
@@ -109,22 +118,26 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   const float* const** tables = frame.take<const float* const*>(batch);
   for (Index b0 = 0; b0 < batch; b0 += batch_step)
     for (Index g0 = 0; g0 < t.kv_heads; g0 += head_step) {
-      const Index batches = (std::min)(batch_step, batch - b0), heads = (std::min)(head_step, t.kv_heads - g0);
+      const Index batches = (std::min)(batch_step, batch - b0),
+                  heads = (std::min)(head_step, t.kv_heads - g0);
       context.parallel(batches * heads * tiles, workers, [&](Index item, int) {
         const Index tile = item % tiles, g = item / tiles % heads, i = item / tiles / heads;
         if (tile * kKeyTile < t.key_count(b0 + i))
-          kernels.pack_page(t, b0 + i, g0 + g, tile, packed + ((i * tiles + tile) * head_step + g) * tile_floats);
+          kernels.pack_page(t, b0 + i, g0 + g, tile,
+                            packed + ((i * tiles + tile) * head_step + g) * tile_floats);
       });
       context.parallel(1, 1, [&](Index, int) {
         for (Index i = 0; i < batches; ++i) {
           for (Index tile = 0; tile < tiles; ++tile)
-            pages[i * tiles + tile] = packed + (i * tiles + tile) * head_step * tile_floats - g0 * tile_floats;
+            pages[i * tiles + tile] =
+                packed + (i * tiles + tile) * head_step * tile_floats - g0 * tile_floats;
           tables[b0 + i] = pages + i * tiles;
         }
       });
       t.pages = tables;
       context.parallel(batches * heads * blocks, workers, [&](Index item, int worker) {
-        const Index block = blocks - 1 - item % blocks, head = item / blocks;  // causal: the longest rows first
+        const Index block = blocks - 1 - item % blocks,
+                    head = item / blocks;  // causal: the longest rows first
         attend_block(b0 + head / heads, g0 + head % heads, block, worker);
       });
       t.pages = nullptr;
@@ -133,14 +146,16 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
 
 /// The scores of a call, -inf where masked, into out.
 inline void run_scores(Context& context, const Attention& t, Index batch, Heads<float> out) {
-  const Index blocks = (t.queries + kQueryRows - 1) / kQueryRows, scratch_floats = attention_scratch_floats(t);
+  const Index blocks = (t.queries + kQueryRows - 1) / kQueryRows,
+              scratch_floats = attention_scratch_floats(t);
   const int workers = context.workers(batch * t.heads * blocks, 1e9);
   Frame frame(context.workspace());
   float* scratch = frame.take<float>(workers * scratch_floats);
   context.parallel(batch * t.heads * blocks, workers, [&](Index item, int worker) {
     const Index q = item % blocks * kQueryRows, h = item / blocks % t.heads, b = item / blocks / t.heads;
-    kernels().attention_weights(t, {b, h / (t.heads / t.kv_heads), h, 1, q, (std::min)(kQueryRows, t.queries - q)}, nullptr, out,
-                                scratch + worker * scratch_floats);
+    kernels().attention_weights(
+        t, {b, h / (t.heads / t.kv_heads), h, 1, q, (std::min)(kQueryRows, t.queries - q)}, nullptr, out,
+        scratch + worker * scratch_floats);
   });
 }
 

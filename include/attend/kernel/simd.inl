@@ -1,7 +1,7 @@
 // The SIMD vocabulary: 16 floats (vf), 16 int32 (vi) and 16 truth values (vm) on every ISA, in as many native
 // registers as that takes. Included once per ISA by dispatch.hpp, inside its target region and namespace,
-// with ATTEND_SIMD = 512, 256 or 128 (bits of a register). Add, subtract and multiply are vector operators, not
-// intrinsics: clang folds the latter under the caller's -Ofast.
+// with ATTEND_SIMD = 512, 256 or 128 (bits of a register). Add, subtract and multiply are vector operators,
+// not intrinsics: clang folds the latter under the caller's -Ofast.
 
 constexpr int kRegs = 512 / ATTEND_SIMD;
 constexpr int kWidth = 16 / kRegs;
@@ -53,12 +53,14 @@ ATTEND_INLINE vf load(const float* p) {
   ATTEND_UNROLL ATTEND_EACH v.r[i] = *(const freg_unaligned*)(p + i * kWidth);
   return v;
 }
-ATTEND_INLINE void store(float* p, vf v) { ATTEND_UNROLL ATTEND_EACH *(freg_unaligned*)(p + i * kWidth) = v.r[i]; }
+ATTEND_INLINE void store(float* p, vf v) {
+  ATTEND_UNROLL ATTEND_EACH*(freg_unaligned*)(p + i * kWidth) = v.r[i];
+}
 
-#define ATTEND_BINARY(name, type, expression) \
-  ATTEND_INLINE type name(type a, type b) {   \
+#define ATTEND_BINARY(name, type, expression)      \
+  ATTEND_INLINE type name(type a, type b) {        \
     ATTEND_UNROLL ATTEND_EACH a.r[i] = expression; \
-    return a;                                 \
+    return a;                                      \
   }
 ATTEND_BINARY(add, vf, a.r[i] + b.r[i])
 ATTEND_BINARY(sub, vf, a.r[i] - b.r[i])
@@ -87,8 +89,10 @@ ATTEND_BINARY(min_of, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] 
 
 /// a * b + c, rounded once where the machine has FMA.
 ATTEND_INLINE freg fma_reg(freg a, freg b, freg c) {
-#if ATTEND_SIMD == 512 && defined(__clang__)  // builtins, since the header's functions carry the caller's fast-math
-  return (freg)__builtin_ia32_vfmaddps512_mask((__v16sf)a, (__v16sf)b, (__v16sf)c, (__mmask16)-1, _MM_FROUND_CUR_DIRECTION);
+#if ATTEND_SIMD == 512 && \
+    defined(__clang__)  // builtins, since the header's functions carry the caller's fast-math
+  return (freg)__builtin_ia32_vfmaddps512_mask((__v16sf)a, (__v16sf)b, (__v16sf)c, (__mmask16)-1,
+                                               _MM_FROUND_CUR_DIRECTION);
 #elif ATTEND_SIMD == 256 && defined(__clang__)
   return (freg)__builtin_ia32_vfmaddps256((__v8sf)a, (__v8sf)b, (__v8sf)c);
 #elif ATTEND_SIMD == 512
@@ -110,8 +114,8 @@ ATTEND_INLINE vf fnma(vf a, vf b, vf c) {
   ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(-a.r[i], b.r[i], c.r[i]);
   return c;
 }
-/// v itself, as a product that feeds an addition: under the caller's -Ofast clang would make one multiply-add of the
-/// two, whatever the region says.
+/// v itself, as a product that feeds an addition: under the caller's -Ofast clang would make one multiply-add
+/// of the two, whatever the region says.
 ATTEND_INLINE vf opaque(vf v) {
 #if defined(__x86_64__) && ATTEND_SIMD == 512
   ATTEND_UNROLL ATTEND_EACH asm("" : "+v"(v.r[i]));
@@ -122,8 +126,8 @@ ATTEND_INLINE vf opaque(vf v) {
 #endif
   return v;
 }
-/// Correctly rounded. An instruction by name: clang makes an estimate of a square root under the caller's -Ofast,
-/// whatever the region says.
+/// Correctly rounded. An instruction by name: clang makes an estimate of a square root under the caller's
+/// -Ofast, whatever the region says.
 ATTEND_INLINE float square_root(float x) {
 #if defined(__x86_64__) && ATTEND_SIMD > 128
   asm("vsqrtss %1, %1, %0" : "=x"(x) : "x"(x));
@@ -183,11 +187,11 @@ ATTEND_INLINE vf select(vm m, vf a, vf b) {
 ATTEND_INLINE vm from_bits(unsigned bits) { return (vm)bits; }
 ATTEND_INLINE bool any(vm m) { return m != 0; }
 #else
-#define ATTEND_COMPARE(name, type, expression) \
-  ATTEND_INLINE vm name(type a, type b) {      \
-    vm m;                                      \
+#define ATTEND_COMPARE(name, type, expression)             \
+  ATTEND_INLINE vm name(type a, type b) {                  \
+    vm m;                                                  \
     ATTEND_UNROLL ATTEND_EACH m.r[i] = (ireg)(expression); \
-    return m;                                  \
+    return m;                                              \
   }
 ATTEND_COMPARE(lt, vf, a.r[i] < b.r[i])
 ATTEND_COMPARE(le, vf, a.r[i] <= b.r[i])
@@ -277,15 +281,17 @@ ATTEND_INLINE void store_n(float* p, vf v, int n) {
 typedef float half_t __attribute__((vector_size(32)));
 typedef float quad_t __attribute__((vector_size(16)));
 #if ATTEND_SIMD == 512
-#define ATTEND_TO_QUADS(v)                                                     \
-  const __m256 low = _mm512_castps512_ps256((__m512)v.r[0]);                   \
+#define ATTEND_TO_QUADS(v)                                                                           \
+  const __m256 low = _mm512_castps512_ps256((__m512)v.r[0]);                                         \
   const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd((__m512)v.r[0]), 1)); \
   const quad_t q0 = (quad_t)_mm256_castps256_ps128(low), q1 = (quad_t)_mm256_extractf128_ps(low, 1); \
   const quad_t q2 = (quad_t)_mm256_castps256_ps128(high), q3 = (quad_t)_mm256_extractf128_ps(high, 1);
 #elif ATTEND_SIMD == 256
-#define ATTEND_TO_QUADS(v)                                                                                     \
-  const quad_t q0 = (quad_t)_mm256_castps256_ps128((__m256)v.r[0]), q1 = (quad_t)_mm256_extractf128_ps((__m256)v.r[0], 1); \
-  const quad_t q2 = (quad_t)_mm256_castps256_ps128((__m256)v.r[1]), q3 = (quad_t)_mm256_extractf128_ps((__m256)v.r[1], 1);
+#define ATTEND_TO_QUADS(v)                                            \
+  const quad_t q0 = (quad_t)_mm256_castps256_ps128((__m256)v.r[0]),   \
+               q1 = (quad_t)_mm256_extractf128_ps((__m256)v.r[0], 1); \
+  const quad_t q2 = (quad_t)_mm256_castps256_ps128((__m256)v.r[1]),   \
+               q3 = (quad_t)_mm256_extractf128_ps((__m256)v.r[1], 1);
 #else
 #define ATTEND_TO_QUADS(v) const quad_t q0 = v.r[0], q1 = v.r[1], q2 = v.r[2], q3 = v.r[3];
 #endif
@@ -318,21 +324,28 @@ ATTEND_INLINE float reduce_max(vf v) {
 ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst, ptrdiff_t row) {
 #if ATTEND_SIMD == 512
   __m512 t[16], u[16];
-  ATTEND_UNROLL for (int i = 0; i < 16; ++i) t[i] = i < rows ? (__m512)load(src + i * stride).r[0] : _mm512_setzero_ps();
+  ATTEND_UNROLL for (int i = 0; i < 16; ++i) t[i] =
+      i < rows ? (__m512)load(src + i * stride).r[0] : _mm512_setzero_ps();
   ATTEND_UNROLL for (int i = 0; i < 8; ++i) {
     u[2 * i] = _mm512_unpacklo_ps(t[2 * i], t[2 * i + 1]);
     u[2 * i + 1] = _mm512_unpackhi_ps(t[2 * i], t[2 * i + 1]);
   }
   // t[4 q + c]: rows 4 q … 4 q + 3, columns c + 4 L in 128-bit lane L
   ATTEND_UNROLL for (int q = 0; q < 4; ++q) {
-    t[4 * q + 0] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(u[4 * q]), _mm512_castps_pd(u[4 * q + 2])));
-    t[4 * q + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(u[4 * q]), _mm512_castps_pd(u[4 * q + 2])));
-    t[4 * q + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(u[4 * q + 1]), _mm512_castps_pd(u[4 * q + 3])));
-    t[4 * q + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(u[4 * q + 1]), _mm512_castps_pd(u[4 * q + 3])));
+    t[4 * q + 0] =
+        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(u[4 * q]), _mm512_castps_pd(u[4 * q + 2])));
+    t[4 * q + 1] =
+        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(u[4 * q]), _mm512_castps_pd(u[4 * q + 2])));
+    t[4 * q + 2] =
+        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(u[4 * q + 1]), _mm512_castps_pd(u[4 * q + 3])));
+    t[4 * q + 3] =
+        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(u[4 * q + 1]), _mm512_castps_pd(u[4 * q + 3])));
   }
   ATTEND_UNROLL for (int c = 0; c < 4; ++c) {
-    const __m512 a = _mm512_shuffle_f32x4(t[c], t[4 + c], 0x88), b = _mm512_shuffle_f32x4(t[c], t[4 + c], 0xdd);
-    const __m512 e = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0x88), f = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0xdd);
+    const __m512 a = _mm512_shuffle_f32x4(t[c], t[4 + c], 0x88),
+                 b = _mm512_shuffle_f32x4(t[c], t[4 + c], 0xdd);
+    const __m512 e = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0x88),
+                 f = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0xdd);
     _mm512_storeu_ps(dst + row * c, _mm512_shuffle_f32x4(a, e, 0x88));
     _mm512_storeu_ps(dst + row * (4 + c), _mm512_shuffle_f32x4(b, f, 0x88));
     _mm512_storeu_ps(dst + row * (8 + c), _mm512_shuffle_f32x4(a, e, 0xdd));
@@ -342,8 +355,8 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
   for (int j = 0; j < 16; j += 8) {
     for (int d = 0; d < 16; d += 8) {
       __m256 t[8], u[8];
-      ATTEND_UNROLL for (int i = 0; i < 8; ++i)
-        t[i] = j + i < rows ? _mm256_loadu_ps(src + (j + i) * stride + d) : _mm256_setzero_ps();
+      ATTEND_UNROLL for (int i = 0; i < 8; ++i) t[i] =
+          j + i < rows ? _mm256_loadu_ps(src + (j + i) * stride + d) : _mm256_setzero_ps();
       ATTEND_UNROLL for (int i = 0; i < 4; ++i) {
         u[2 * i] = _mm256_unpacklo_ps(t[2 * i], t[2 * i + 1]);
         u[2 * i + 1] = _mm256_unpackhi_ps(t[2 * i], t[2 * i + 1]);
@@ -364,14 +377,16 @@ ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows,
   for (int j = 0; j < 16; j += 4)
     for (int d = 0; d < 16; d += 4) {
       if (j >= rows) {
-        ATTEND_UNROLL for (int i = 0; i < 4; ++i) *(freg_unaligned*)(dst + row * (d + i) + j) = freg{};
+        ATTEND_UNROLL for (int i = 0; i < 4; ++i) * (freg_unaligned*)(dst + row * (d + i) + j) = freg{};
         continue;
       }
       freg t[4];
-      ATTEND_UNROLL for (int i = 0; i < 4; ++i)
-        t[i] = j + i < rows ? *(const freg_unaligned*)(src + (j + i) * stride + d) : freg{};
-      const freg a = __builtin_shufflevector(t[0], t[1], 0, 4, 1, 5), b = __builtin_shufflevector(t[2], t[3], 0, 4, 1, 5);
-      const freg c = __builtin_shufflevector(t[0], t[1], 2, 6, 3, 7), e = __builtin_shufflevector(t[2], t[3], 2, 6, 3, 7);
+      ATTEND_UNROLL for (int i = 0; i < 4; ++i) t[i] =
+          j + i < rows ? *(const freg_unaligned*)(src + (j + i) * stride + d) : freg{};
+      const freg a = __builtin_shufflevector(t[0], t[1], 0, 4, 1, 5),
+                 b = __builtin_shufflevector(t[2], t[3], 0, 4, 1, 5);
+      const freg c = __builtin_shufflevector(t[0], t[1], 2, 6, 3, 7),
+                 e = __builtin_shufflevector(t[2], t[3], 2, 6, 3, 7);
       float* to = dst + d * row + j;
       *(freg_unaligned*)to = __builtin_shufflevector(a, b, 0, 1, 4, 5);
       *(freg_unaligned*)(to + row) = __builtin_shufflevector(a, b, 2, 3, 6, 7);

@@ -1,4 +1,5 @@
-// Softmax of rows: the greatest element, the sum of the exponentials in 16 lanes, and one division for each element.
+// Softmax of rows: the greatest element, the sum of the exponentials in 16 lanes, and one division for each
+// element.
 
 /// The greatest element; NaN does not count, and -inf where nothing does.
 ATTEND_INLINE float greatest(const float* x, Index n) {
@@ -11,8 +12,8 @@ ATTEND_INLINE float greatest(const float* x, Index n) {
   return reduce_max(best);
 }
 
-/// y = e^x / sum(e^x), or where `log` its logarithm; n elements, y may be x. A row of nothing but -inf becomes 0,
-/// with `log` -inf. NaN or +inf anywhere makes the row NaN.
+/// y = e^x / sum(e^x), or where `log` its logarithm; n elements, y may be x. A row of nothing but -inf
+/// becomes 0, with `log` -inf. NaN or +inf anywhere makes the row NaN.
 ATTEND_NOINLINE void softmax(const float* x, float* y, Index n, bool log) {
   const float maximum = greatest(x, n);
   const vf shift = set1(maximum == -__builtin_inff() ? 0.0f : maximum);  // -inf - -inf would be NaN

@@ -25,8 +25,10 @@ struct BeamCandidate {
   std::size_t beam;
   std::int32_t id;
 };
-/// The best `count` continuations of all beams, best first; of equal ones the earlier beam, then the smaller id.
-inline std::vector<BeamCandidate> best_continuations(std::span<const Hypothesis> beams, TensorView<float, 2> log_probabilities,
+/// The best `count` continuations of all beams, best first; of equal ones the earlier beam, then the smaller
+/// id.
+inline std::vector<BeamCandidate> best_continuations(std::span<const Hypothesis> beams,
+                                                     TensorView<float, 2> log_probabilities,
                                                      std::size_t count) {
   std::vector<BeamCandidate> best;
   const auto better = [](const BeamCandidate& a, const BeamCandidate& b) { return a.score > b.score; };
@@ -44,15 +46,20 @@ inline std::vector<BeamCandidate> best_continuations(std::span<const Hypothesis>
 }  // namespace detail
 
 /// The best num_beams continuations of a prompt, best first. `logits` [1, V] are those after the prompt;
-/// advance(parents, ids) makes running beam i what beam parents[i] was, followed by ids[i], and gives the logits
-/// [beams, V] after it. Both are overwritten. Beams run, finish and end the search as in Hugging Face's generate.
+/// advance(parents, ids) makes running beam i what beam parents[i] was, followed by ids[i], and gives the
+/// logits [beams, V] after it. Both are overwritten. Beams run, finish and end the search as in Hugging
+/// Face's generate.
 template <class Advance>
-std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& options, std::span<const std::int32_t> eos_token_ids,
-                                    std::span<const std::int32_t> prompt, TensorView<float, 2> logits, Advance&& advance) {
+std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& options,
+                                    std::span<const std::int32_t> eos_token_ids,
+                                    std::span<const std::int32_t> prompt, TensorView<float, 2> logits,
+                                    Advance&& advance) {
   check_options(options);
   const std::size_t beams = static_cast<std::size_t>(options.num_beams);
   const std::size_t candidates = beams * std::max<std::size_t>(2, 1 + eos_token_ids.size());
-  const auto per_length = [&](Index length) { return std::pow(static_cast<double>(length), options.length_penalty); };
+  const auto per_length = [&](Index length) {
+    return std::pow(static_cast<double>(length), options.length_penalty);
+  };
   std::vector<Hypothesis> running(1), finished;
   std::vector<Index> parents;
   std::vector<std::int32_t> ids;
@@ -71,7 +78,8 @@ std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& o
     if (best.empty()) throw_error("generate: no token has a logit above -inf");
     for (std::size_t rank = 0; rank < best.size(); ++rank) {
       const auto& [score, beam, id] = best[rank];
-      Hypothesis longer{running[beam].ids, score, std::find(eos_token_ids.begin(), eos_token_ids.end(), id) != eos_token_ids.end()};
+      Hypothesis longer{running[beam].ids, score,
+                        std::find(eos_token_ids.begin(), eos_token_ids.end(), id) != eos_token_ids.end()};
       longer.ids.push_back(id);
       if (!longer.ended && length < options.max_new_tokens) {
         if (next.size() == beams) continue;
@@ -80,9 +88,10 @@ std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& o
         ids.push_back(id);
       } else if (rank < beams) {  // further candidates are there to keep enough beams running
         longer.score /= per_length(length);
-        finished.insert(std::upper_bound(finished.begin(), finished.end(), longer,
-                                         [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; }),
-                        std::move(longer));
+        finished.insert(
+            std::upper_bound(finished.begin(), finished.end(), longer,
+                             [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; }),
+            std::move(longer));
         if (finished.size() > beams) finished.pop_back();
       }
     }

@@ -14,9 +14,9 @@
 namespace attend::inline ATTEND_ABI {
 
 /// Tokens of several texts lie one after the other, without padding. Parameters: embeddings.{word,position,
-/// token_type}_embeddings.weight, embeddings.LayerNorm.*, encoder.layers.N.* as in EncoderBlock; of a sequence classifier
-/// dense.*, classifier.*; of a token classifier classifier.*; of a masked language model transform.*, head_norm.* and
-/// decoder.bias: its packed weight is the table of words.
+/// token_type}_embeddings.weight, embeddings.LayerNorm.*, encoder.layers.N.* as in EncoderBlock; of a
+/// sequence classifier dense.*, classifier.*; of a token classifier classifier.*; of a masked language model
+/// transform.*, head_norm.* and decoder.bias: its packed weight is the table of words.
 template <class Scalar>
 class BertModel {
  public:
@@ -24,7 +24,8 @@ class BertModel {
   explicit BertModel(const BertOptions& o)
       : options_(checked(o)),
         position_({o.max_position_embeddings, o.hidden_size}),
-        token_type_(o.type_vocab_size > 0 ? Embedding<Scalar>({o.type_vocab_size, o.hidden_size}) : Embedding<Scalar>()),
+        token_type_(o.type_vocab_size > 0 ? Embedding<Scalar>({o.type_vocab_size, o.hidden_size})
+                                          : Embedding<Scalar>()),
         norm_({o.hidden_size, o.layer_norm_eps, NormKind::layer, true, true}),
         encoder_({.block = {.embed_dim = o.hidden_size,
                             .num_heads = o.num_attention_heads,
@@ -46,7 +47,8 @@ class BertModel {
       classifier_ = Linear<Scalar>({.in_features = E, .out_features = o.num_labels});
   }
 
-  /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without its head.
+  /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without
+  /// its head.
   static BertModel open(const std::filesystem::path& folder, bool base_only = false) {
     const Config config(folder / "config.json");
     BertFamily family = read_bert_family(config);
@@ -59,10 +61,17 @@ class BertModel {
     const BertOptions& o = family.options;
     const Index E = o.hidden_size;
     check_sizes(folder / "config.json", file,
-                {{o.vocab_size, E}, {o.max_position_embeddings, E}, {o.type_vocab_size, E}, {o.num_hidden_layers, E},
-                 {o.num_hidden_layers * E, E}, {o.num_hidden_layers, o.intermediate_size},
+                {{o.vocab_size, E},
+                 {o.max_position_embeddings, E},
+                 {o.type_vocab_size, E},
+                 {o.num_hidden_layers, E},
+                 {o.num_hidden_layers * E, E},
+                 {o.num_hidden_layers, o.intermediate_size},
                  {o.num_hidden_layers * o.intermediate_size, E},
-                 {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification ? o.num_labels : 0, E}});
+                 {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification
+                      ? o.num_labels
+                      : 0,
+                  E}});
     BertModel model = make_as_config_says(folder / "config.json", [&] { return BertModel(o); });
     load(model, file, "", {.ignore = family.leftovers, .names = family.names});
     return model;
@@ -71,7 +80,8 @@ class BertModel {
   const BertOptions& options() const { return options_; }
   /// Tokens that a text can have.
   Index max_length() const {
-    return options_.max_position_embeddings - (options_.positions_after_padding ? options_.pad_token_id + 1 : 0);
+    return options_.max_position_embeddings -
+           (options_.positions_after_padding ? options_.pad_token_id + 1 : 0);
   }
 
   template <class Visitor>
@@ -79,7 +89,8 @@ class BertModel {
     const bool masked = options_.head == BertHead::masked_lm;
     if (masked) {
       decoder_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
-        visit(name == "weight" ? "embeddings.word_embeddings.weight" : "decoder." + name, std::move(parameter));
+        visit(name == "weight" ? "embeddings.word_embeddings.weight" : "decoder." + name,
+              std::move(parameter));
       });
       dense_.parameters(prefixed("transform", visit));
       head_norm_.parameters(prefixed("head_norm", visit));
@@ -87,7 +98,8 @@ class BertModel {
       word_.parameters(prefixed("embeddings.word_embeddings", visit));
     }
     position_.parameters(prefixed("embeddings.position_embeddings", visit));
-    if (options_.type_vocab_size > 0) token_type_.parameters(prefixed("embeddings.token_type_embeddings", visit));
+    if (options_.type_vocab_size > 0)
+      token_type_.parameters(prefixed("embeddings.token_type_embeddings", visit));
     norm_.parameters(prefixed("embeddings.LayerNorm", visit));
     encoder_.parameters(prefixed("encoder", visit));
     if (options_.head == BertHead::sequence_classification) dense_.parameters(prefixed("dense", visit));
@@ -97,15 +109,18 @@ class BertModel {
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
-    const bool masked = options_.head == BertHead::masked_lm, sequence = options_.head == BertHead::sequence_classification;
+    const bool masked = options_.head == BertHead::masked_lm,
+               sequence = options_.head == BertHead::sequence_classification;
     const bool words = masked ? decoder_.assigned() : word_.assigned();
     const bool types = options_.type_vocab_size == 0 || token_type_.assigned();
-    const bool classes = !(sequence || options_.head == BertHead::token_classification) || classifier_.assigned();
-    return words && position_.assigned() && types && encoder_.assigned() && (!(masked || sequence) || dense_.assigned()) && classes;
+    const bool classes =
+        !(sequence || options_.head == BertHead::token_classification) || classifier_.assigned();
+    return words && position_.assigned() && types && encoder_.assigned() &&
+           (!(masked || sequence) || dense_.assigned()) && classes;
   }
 
-  /// Hidden states of the last layer. Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty: all 0)
-  /// [tokens] -> out [tokens, E].
+  /// Hidden states of the last layer. Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty:
+  /// all 0) [tokens] -> out [tokens, E].
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
                std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size());
@@ -113,7 +128,8 @@ class BertModel {
     Rows<Scalar>(out).check_output("BertModel", Shape<1>{tokens}, options_.hidden_size);
     detail::longest_sequence("BertModel (offsets)", offsets, tokens);
     if (!type_ids.empty() && type_ids.size() != ids.size())
-      fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}), Shape<1>{static_cast<Index>(type_ids.size())});
+      fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}),
+                 Shape<1>{static_cast<Index>(type_ids.size())});
     Frame frame(context.workspace());
     const std::span<std::int32_t> numbers(frame.take<std::int32_t>(tokens), ids.size());
     const auto add = [&](const Embedding<Scalar>& embedding, std::span<const std::int32_t> of, bool to_sum) {
@@ -134,10 +150,10 @@ class BertModel {
     encoder_.forward(context, x, {.query_offsets = offsets, .key_offsets = offsets}, x);
   }
 
-  /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token classifier,
-  /// [tokens, vocab_size] of a masked language model.
-  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
-                           std::span<const Index> offsets) const {
+  /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token
+  /// classifier, [tokens, vocab_size] of a masked language model.
+  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids,
+                           std::span<const std::int32_t> type_ids, std::span<const Index> offsets) const {
     Tensor<Scalar, 2> states({static_cast<Index>(ids.size()), options_.hidden_size});
     forward(context, ids, type_ids, offsets, states);
     if (options_.head == BertHead::none) throw_error("BertModel: a base model has no logits");
@@ -171,11 +187,14 @@ class BertModel {
     check_count(who, "num_hidden_layers", o.num_hidden_layers, kMostLayers);
     check_size(who, "num_attention_heads", o.num_attention_heads);
     check_size(who, "intermediate_size", o.intermediate_size);
-    if (o.head == BertHead::sequence_classification || o.head == BertHead::token_classification) check_size(who, "num_labels", o.num_labels);
-    if (o.positions_after_padding) check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
+    if (o.head == BertHead::sequence_classification || o.head == BertHead::token_classification)
+      check_size(who, "num_labels", o.num_labels);
+    if (o.positions_after_padding)
+      check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
     return o;
   }
-  void embed_by_decoder(Context& context, std::span<const std::int32_t> ids, TensorView<Scalar, 2> out) const {
+  void embed_by_decoder(Context& context, std::span<const std::int32_t> ids,
+                        TensorView<Scalar, 2> out) const {
     if (context.measuring()) return;
     for (std::size_t t = 0; t < ids.size(); ++t) {
       if (ids[t] < 0 || ids[t] >= options_.vocab_size)
@@ -183,11 +202,15 @@ class BertModel {
       decoder_.weight().copy_to(ids[t], ids[t] + 1, &out(static_cast<Index>(t), 0));
     }
   }
-  void count_positions(std::span<const std::int32_t> ids, std::span<const Index> offsets, std::span<std::int32_t> positions) const {
+  void count_positions(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                       std::span<std::int32_t> positions) const {
     for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
       std::int32_t next = options_.positions_after_padding ? options_.pad_token_id + 1 : 0;
-      for (std::size_t t = static_cast<std::size_t>(offsets[b]); t < static_cast<std::size_t>(offsets[b + 1]); ++t)
-        positions[t] = options_.positions_after_padding && ids[t] == options_.pad_token_id ? options_.pad_token_id : next++;
+      for (std::size_t t = static_cast<std::size_t>(offsets[b]); t < static_cast<std::size_t>(offsets[b + 1]);
+           ++t)
+        positions[t] = options_.positions_after_padding && ids[t] == options_.pad_token_id
+                           ? options_.pad_token_id
+                           : next++;
     }
   }
 

@@ -41,14 +41,15 @@ struct BertLayerNames {
 };
 inline std::vector<NameMap::Rule> bert_layer_rules(const std::string& layer, const BertLayerNames& n) {
   const std::string ours = "encoder.layers.*.";
-  return {{ours + "self_attn.in_proj_*", {layer + n.query + ".*", layer + n.key + ".*", layer + n.value + ".*"}},
-          {ours + "self_attn.out_proj.*", {layer + n.output + ".*"}},
-          {ours + "linear1.*", {layer + n.linear1 + ".*"}},
-          {ours + "linear2.*", {layer + n.linear2 + ".*"}},
-          {ours + "norm1.weight", {layer + n.norm1 + ".(weight|gamma)"}},
-          {ours + "norm1.bias", {layer + n.norm1 + ".(bias|beta)"}},
-          {ours + "norm2.weight", {layer + n.norm2 + ".(weight|gamma)"}},
-          {ours + "norm2.bias", {layer + n.norm2 + ".(bias|beta)"}}};
+  return {
+      {ours + "self_attn.in_proj_*", {layer + n.query + ".*", layer + n.key + ".*", layer + n.value + ".*"}},
+      {ours + "self_attn.out_proj.*", {layer + n.output + ".*"}},
+      {ours + "linear1.*", {layer + n.linear1 + ".*"}},
+      {ours + "linear2.*", {layer + n.linear2 + ".*"}},
+      {ours + "norm1.weight", {layer + n.norm1 + ".(weight|gamma)"}},
+      {ours + "norm1.bias", {layer + n.norm1 + ".(bias|beta)"}},
+      {ours + "norm2.weight", {layer + n.norm2 + ".(weight|gamma)"}},
+      {ours + "norm2.bias", {layer + n.norm2 + ".(bias|beta)"}}};
 }
 
 inline BertHead read_bert_head(const Config& config) {
@@ -86,15 +87,16 @@ inline BertFamily read_bert_family(const Config& config) {
   if (config.has("pad_token_id")) o.pad_token_id = config.get<std::int32_t>("pad_token_id");
   o.positions_after_padding = roberta;
   if (roberta && (o.pad_token_id < 0 || o.pad_token_id >= o.max_position_embeddings - 1))
-    throw_error(config.file(), ": 'pad_token_id' ", o.pad_token_id, " leaves none of ", o.max_position_embeddings,
-                " positions");
+    throw_error(config.file(), ": 'pad_token_id' ", o.pad_token_id, " leaves none of ",
+                o.max_position_embeddings, " positions");
   if (distil) o.pooler_act = Activation::relu;
   config.allow("position_embedding_type", "absolute", nullptr);
   config.allow("is_decoder", false);
   config.allow("add_cross_attention", false);
   config.allow("sinusoidal_pos_embds", false, true);  // says how the table was made; it is in the file
-  config.ignore({"dropout", "qa_dropout", "seq_classif_dropout", "pooler_fc_size", "pooler_num_attention_heads",
-                 "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"});
+  config.ignore({"dropout", "qa_dropout", "seq_classif_dropout", "pooler_fc_size",
+                 "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
+                 "pooler_type"});
   ignore_bookkeeping(config);
 
   const std::string base = distil ? "(distilbert.|)" : roberta ? "(roberta.|)" : "(bert.|)";
@@ -102,25 +104,47 @@ inline BertFamily read_bert_family(const Config& config) {
       {"embeddings.LayerNorm.weight", {base + "embeddings.LayerNorm.(weight|gamma)"}},
       {"embeddings.LayerNorm.bias", {base + "embeddings.LayerNorm.(bias|beta)"}},
       {"embeddings.*.weight", {base + "embeddings.*.weight"}}};
-  const auto layers = distil ? detail::bert_layer_rules(base + "transformer.layer.*.",
-                                                        {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
-                                                         "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"})
-                             : detail::bert_layer_rules(base + "encoder.layer.*.",
-                                                        {"attention.self.query", "attention.self.key", "attention.self.value",
-                                                         "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense",
-                                                         "output.dense", "output.LayerNorm"});
+  const auto layers =
+      distil ? detail::bert_layer_rules(
+                   base + "transformer.layer.*.",
+                   {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
+                    "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"})
+             : detail::bert_layer_rules(base + "encoder.layer.*.",
+                                        {"attention.self.query", "attention.self.key", "attention.self.value",
+                                         "attention.output.dense", "attention.output.LayerNorm",
+                                         "intermediate.dense", "output.dense", "output.LayerNorm"});
   rules.insert(rules.end(), layers.begin(), layers.end());
-  // heads: sequence classifier dense.*, classifier.*; masked language model transform.*, head_norm.*, decoder.bias
-  const auto add = [&](const std::string& ours, const std::string& theirs) { rules.push_back({ours, {theirs}}); };
+  // heads: sequence classifier dense.*, classifier.*; masked language model transform.*, head_norm.*,
+  // decoder.bias
+  const auto add = [&](const std::string& ours, const std::string& theirs) {
+    rules.push_back({ours, {theirs}});
+  };
   add("dense.*", distil ? "pre_classifier.*" : roberta ? "classifier.dense.*" : base + "pooler.dense.*");
-  add("classifier.*", roberta && o.head == BertHead::sequence_classification ? "classifier.out_proj.*" : "classifier.*");
-  add("transform.*", distil ? "vocab_transform.*" : roberta ? "lm_head.dense.*" : "cls.predictions.transform.dense.*");
-  add("head_norm.weight", distil ? "vocab_layer_norm.weight" : roberta ? "lm_head.layer_norm.weight" : "cls.predictions.transform.LayerNorm.(weight|gamma)");
-  add("head_norm.bias", distil ? "vocab_layer_norm.bias" : roberta ? "lm_head.layer_norm.bias" : "cls.predictions.transform.LayerNorm.(bias|beta)");
+  add("classifier.*",
+      roberta && o.head == BertHead::sequence_classification ? "classifier.out_proj.*" : "classifier.*");
+  add("transform.*", distil    ? "vocab_transform.*"
+                     : roberta ? "lm_head.dense.*"
+                               : "cls.predictions.transform.dense.*");
+  add("head_norm.weight", distil    ? "vocab_layer_norm.weight"
+                          : roberta ? "lm_head.layer_norm.weight"
+                                    : "cls.predictions.transform.LayerNorm.(weight|gamma)");
+  add("head_norm.bias", distil    ? "vocab_layer_norm.bias"
+                        : roberta ? "lm_head.layer_norm.bias"
+                                  : "cls.predictions.transform.LayerNorm.(bias|beta)");
   add("decoder.bias", distil ? "vocab_projector.bias" : roberta ? "lm_head.bias" : "cls.predictions.bias");
   for (NameMap::Rule& rule : rules) family.names.add(std::move(rule));
-  family.leftovers = {"position_ids", "pooler.dense.*", "cls.*", "cls.predictions.decoder.*", "cls.seq_relationship.*", "cls.predictions.*",
-                      "cls.predictions.transform.*.*", "lm_head.*", "lm_head.*.*", "vocab_projector.*", "vocab_transform.*", "vocab_layer_norm.*"};
+  family.leftovers = {"position_ids",
+                      "pooler.dense.*",
+                      "cls.*",
+                      "cls.predictions.decoder.*",
+                      "cls.seq_relationship.*",
+                      "cls.predictions.*",
+                      "cls.predictions.transform.*.*",
+                      "lm_head.*",
+                      "lm_head.*.*",
+                      "vocab_projector.*",
+                      "vocab_transform.*",
+                      "vocab_layer_norm.*"};
   if (o.head != BertHead::sequence_classification && o.head != BertHead::token_classification)
     family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
   return family;

@@ -1,4 +1,5 @@
-// CausalLM: decoder-only language models (GPT-2, Llama, Mistral, Qwen, Gemma 2, GPT-NeoX, BLOOM), see causal_families.hpp.
+// CausalLM: decoder-only language models (GPT-2, Llama, Mistral, Qwen, Gemma 2, GPT-NeoX, BLOOM), see
+// causal_families.hpp.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +38,8 @@ class CausalCache {
   /// Adds sequence b of another cache of the same model, sharing its memory.
   void fork(const CausalCache& other, Index b) {
     if (layers_.size() != other.layers_.size())
-      throw_error("CausalCache: fork of a cache of ", other.layers_.size(), " layers, expected ", layers_.size());
+      throw_error("CausalCache: fork of a cache of ", other.layers_.size(), " layers, expected ",
+                  layers_.size());
     static_cast<void>(other.length(b));  // there is such a sequence
     detail::CacheGroup<Scalar>::fork(layers_, other.layers_, b);
   }
@@ -46,8 +48,8 @@ class CausalCache {
     for (Index parent : parents) static_cast<void>(length(parent));
     detail::CacheGroup<Scalar>::reorder({layers_}, parents);
   }
-  /// Forgets all but the first `length` tokens of sequence b, or all of them where a sliding window has let go of
-  /// what the next token would have to see. Returns how many are left.
+  /// Forgets all but the first `length` tokens of sequence b, or all of them where a sliding window has let
+  /// go of what the next token would have to see. Returns how many are left.
   Index rewind(Index b, Index length) {
     static_cast<void>(this->length(b));
     for (const KVCache<Scalar>& layer : layers_)
@@ -60,15 +62,16 @@ class CausalCache {
   std::vector<KVCache<Scalar>> layers_;
 };
 
-/// Parameters: embed_tokens.weight [V, E], embed_positions.weight, embed_norm.*, layers.N.* as in CausalBlock, norm.*,
-/// lm_head.weight [V, E]. With tie_word_embeddings there is no lm_head.weight: the packed weight of the head is also
-/// the table of embeddings.
+/// Parameters: embed_tokens.weight [V, E], embed_positions.weight, embed_norm.*, layers.N.* as in
+/// CausalBlock, norm.*, lm_head.weight [V, E]. With tie_word_embeddings there is no lm_head.weight: the
+/// packed weight of the head is also the table of embeddings.
 template <class Scalar>
 class CausalLM {
  public:
   CausalLM() = default;
   explicit CausalLM(const CausalLMOptions& o)
-      : options_(checked(o)), lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
+      : options_(checked(o)),
+        lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
     if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
     if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
     std::shared_ptr<const Rotary<Scalar>> rotary;
@@ -83,21 +86,29 @@ class CausalLM {
     norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm});
   }
 
-  /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if there is one.
+  /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
+  /// there is one.
   static CausalLM open(const std::filesystem::path& folder) {
     const Config config(folder / "config.json");
     CausalFamily family = read_causal_family(config);
     const std::filesystem::path generation = folder / "generation_config.json";
     if (std::error_code ignored; std::filesystem::exists(generation, ignored))
       // What ends a text of an instructed model stands here; other settings are the caller's.
-      if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty()) family.options.eos_token_ids = std::move(ids);
+      if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty())
+        family.options.eos_token_ids = std::move(ids);
     const SafeTensors file = SafeTensors::open_folder(folder);
     const CausalLMOptions& o = family.options;
     const CausalBlockOptions& b = o.blocks[0];
     const Index layers = static_cast<Index>(o.blocks.size()), E = o.embed_dim;
     check_sizes(folder / "config.json", file,
-                {{o.vocab_size, E}, {b.dim_feedforward, E}, {b.head_dim, E}, {b.num_heads, b.head_dim}, {b.num_kv_heads, b.head_dim},
-                 {b.num_heads * b.head_dim, E}, {layers, b.dim_feedforward}, {layers * b.dim_feedforward, E},
+                {{o.vocab_size, E},
+                 {b.dim_feedforward, E},
+                 {b.head_dim, E},
+                 {b.num_heads, b.head_dim},
+                 {b.num_kv_heads, b.head_dim},
+                 {b.num_heads * b.head_dim, E},
+                 {layers, b.dim_feedforward},
+                 {layers * b.dim_feedforward, E},
                  {o.learned_positions ? o.max_position_embeddings : 0, E}});
     CausalLM model = make_as_config_says(folder / "config.json", [&] { return CausalLM(family.options); });
     load(model, file, "", {.ignore = family.leftovers, .names = family.names});
@@ -124,8 +135,10 @@ class CausalLM {
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
-    return (options_.tie_word_embeddings || embed_tokens_.assigned()) && (!options_.learned_positions || embed_positions_.assigned()) &&
-           std::all_of(layers_.begin(), layers_.end(), [](const CausalBlock<Scalar>& layer) { return layer.assigned(); }) &&
+    return (options_.tie_word_embeddings || embed_tokens_.assigned()) &&
+           (!options_.learned_positions || embed_positions_.assigned()) &&
+           std::all_of(layers_.begin(), layers_.end(),
+                       [](const CausalBlock<Scalar>& layer) { return layer.assigned(); }) &&
            lm_head_.assigned();
   }
 
@@ -135,11 +148,11 @@ class CausalLM {
     return CausalCache<Scalar>(std::move(layers));
   }
 
-  /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each,
-  /// or [B, 1, V] of the one that follows the last. Long inputs run in pieces, to the same bits, which bounds the
-  /// workspace. Errors: an id out of the vocabulary, more tokens than max_length(): all before anything is computed. A
-  /// call that fails later keeps the pieces that were done: cache.length(b) says how many tokens are there, and all
-  /// layers have as many.
+  /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that
+  /// follows each, or [B, 1, V] of the one that follows the last. Long inputs run in pieces, to the same
+  /// bits, which bounds the workspace. Errors: an id out of the vocabulary, more tokens than max_length():
+  /// all before anything is computed. A call that fails later keeps the pieces that were done:
+  /// cache.length(b) says how many tokens are there, and all layers have as many.
   void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
                TensorView<Scalar, 3> logits) const {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
@@ -151,7 +164,8 @@ class CausalLM {
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
     detail::check_assigned(context, "CausalLM", *this);
-    if (logits.size(2) > 1 && logits.stride(2) != 1) throw_error("CausalLM (logits): the last axis must be contiguous");
+    if (logits.size(2) > 1 && logits.stride(2) != 1)
+      throw_error("CausalLM (logits): the last axis must be contiguous");
     detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
@@ -194,7 +208,8 @@ class CausalLM {
         throw_error("CausalLM: a block of embed_dim ", block.embed_dim, ", expected ", o.embed_dim);
     return o;
   }
-  void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache) const {
+  void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids,
+                    const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
     ids.for_each([&](std::int32_t id) {
       if (id < 0 || id >= options_.vocab_size)
@@ -234,8 +249,10 @@ class CausalLM {
     norm_.forward(context, states, normed);
     lm_head_.forward(context, normed, logits);
     if (options_.logit_softcap <= 0) return;
-    const Scalar cap = static_cast<Scalar>(options_.logit_softcap), inverse = static_cast<Scalar>(1 / options_.logit_softcap);
-    context.parallel(logits.size(0), context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
+    const Scalar cap = static_cast<Scalar>(options_.logit_softcap),
+                 inverse = static_cast<Scalar>(1 / options_.logit_softcap);
+    context.parallel(logits.size(0),
+                     context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
                      [&](Index r, int) {
                        Scalar* row = &logits(r, 0);
                        const Index V = logits.size(1);

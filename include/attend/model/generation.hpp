@@ -16,8 +16,8 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Why a text ended: max_new_tokens or the model's context was reached; an end token came; the callback or a stop text
-/// ended it.
+/// Why a text ended: max_new_tokens or the model's context was reached; an end token came; the callback or a
+/// stop text ended it.
 enum class FinishReason { length, eos, stopped };
 
 struct Generation {
@@ -30,31 +30,35 @@ struct Generation {
 /// Called with each new token of prompt number `prompt`, the end token included; false ends that text.
 using TokenCallback = std::function<bool(Index prompt, std::int32_t id)>;
 
-/// A conversation with a model, which any number of generators share. What a call's prompt has in common with the
-/// tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the same to the bit.
+/// A conversation with a model, which any number of generators share. What a call's prompt has in common with
+/// the tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the
+/// same to the bit.
 class Generator {
  public:
   explicit Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)) {
     if (model_ == nullptr) throw_error("Generator: no model");
     cache_ = model_->make_cache(1);
   }
-  explicit Generator(CausalLM<float> model) : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
+  explicit Generator(CausalLM<float> model)
+      : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
 
   const CausalLM<float>& model() const { return *model_; }
   /// Tokens whose keys and values are there.
   std::span<const std::int32_t> cached() const { return ids_; }
 
   /// Continues one prompt. Errors: an empty prompt, one longer than the model's context, an unknown id.
-  Generation generate(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options = {},
-                      const TokenCallback& callback = {}) {
+  Generation generate(Context& context, std::span<const std::int32_t> prompt,
+                      const GenerationOptions& options = {}, const TokenCallback& callback = {}) {
     const std::vector<std::int32_t> copy(prompt.begin(), prompt.end());
     return std::move(generate(context, std::span(&copy, 1), options, callback)[0]);
   }
 
-  /// Continues prompts of any lengths, which then run as one batch. A prompt's result depends on its own tokens and its
-  /// number alone (which picks its random numbers). With beam search the callback is called when a prompt is done.
+  /// Continues prompts of any lengths, which then run as one batch. A prompt's result depends on its own
+  /// tokens and its number alone (which picks its random numbers). With beam search the callback is called
+  /// when a prompt is done.
   std::vector<Generation> generate(Context& context, std::span<const std::vector<std::int32_t>> prompts,
-                                   const GenerationOptions& options = {}, const TokenCallback& callback = {}) {
+                                   const GenerationOptions& options = {},
+                                   const TokenCallback& callback = {}) {
     check_model();
     check_options(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
@@ -71,12 +75,14 @@ class Generator {
       }
       return results;
     }
-    const std::vector<std::int32_t>& eos = options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids;
+    const std::vector<std::int32_t>& eos =
+        options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids;
     std::vector<Sequence> live;
     const Index V = model_->options().vocab_size;
-    logits_.resize(static_cast<std::size_t>(checked_numel(Shape<2>{static_cast<Index>(prompts.size()), V}, sizeof(float))));
-    // One prompt runs in the generator's own cache, so that the next call finds its tokens; several run in a cache of
-    // their own, which takes over the pages of each.
+    logits_.resize(static_cast<std::size_t>(
+        checked_numel(Shape<2>{static_cast<Index>(prompts.size()), V}, sizeof(float))));
+    // One prompt runs in the generator's own cache, so that the next call finds its tokens; several run in a
+    // cache of their own, which takes over the pages of each.
     CausalCache<float> batch = model_->make_cache(0);
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       if (room(prompts[i].size(), options) == 0) continue;
@@ -119,7 +125,8 @@ class Generator {
   }
 
   /// All hypotheses of a beam search, best first.
-  std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options) {
+  std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
+                                const GenerationOptions& options) {
     check_model();
     check_options(options);
     check_prompt(prompt);
@@ -135,7 +142,8 @@ class Generator {
     Sampler sampler;
   };
 
-  /// However a call ends, ids_ are the tokens that are cached, of a long prompt that failed those of its first pieces.
+  /// However a call ends, ids_ are the tokens that are cached, of a long prompt that failed those of its
+  /// first pieces.
   struct AsCached {
     Generator& generator;
     ~AsCached() { generator.ids_.resize(static_cast<std::size_t>(generator.cache_.length(0))); }
@@ -177,7 +185,8 @@ class Generator {
     return {logits_.data() + i * V, V};
   }
 
-  /// Brings the own cache to the prompt; logits [V] of what follows it. Returns how many tokens were there already.
+  /// Brings the own cache to the prompt; logits [V] of what follows it. Returns how many tokens were there
+  /// already.
   Index prefill(Context& context, std::span<const std::int32_t> prompt, float* logits) {
     const auto [mine, theirs] = std::mismatch(ids_.begin(), ids_.end(), prompt.begin(), prompt.end() - 1);
     const Index kept = cache_.rewind(0, mine - ids_.begin());
@@ -186,7 +195,8 @@ class Generator {
     const Index V = model_->options().vocab_size;
     ids_.insert(ids_.end(), rest.begin(), rest.end());
     const AsCached as_cached{*this};
-    model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_, {logits, {1, 1, V}});
+    model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_,
+                    {logits, {1, 1, V}});
     return kept;
   }
   /// One more token of each sequence of a cache; their logits go to the first rows.
@@ -195,8 +205,8 @@ class Generator {
     model_->forward(context, {ids.data(), {n, 1}}, cache, {logits_.data(), {n, 1, V}});
   }
 
-  std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options,
-                                Index* reused) {
+  std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
+                                const GenerationOptions& options, Index* reused) {
     GenerationOptions bounded = options;
     bounded.max_new_tokens = room(prompt.size(), options);
     const Index V = model_->options().vocab_size;
@@ -210,10 +220,12 @@ class Generator {
       advance(context, cache, ids);
       return TensorView<float, 2>(logits_.data(), {static_cast<Index>(ids.size()), V});
     };
-    return beam_search(context, bounded, options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids, prompt,
-                       TensorView<float, 2>(logits_.data(), {1, V}), go_on);
+    return beam_search(context, bounded,
+                       options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids,
+                       prompt, TensorView<float, 2>(logits_.data(), {1, V}), go_on);
   }
-  Generation search(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options) {
+  Generation search(Context& context, std::span<const std::int32_t> prompt,
+                    const GenerationOptions& options) {
     Generation result;
     Hypothesis best = std::move(beams(context, prompt, options, &result.reused)[0]);
     result.ids = std::move(best.ids);

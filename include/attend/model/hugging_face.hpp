@@ -21,23 +21,73 @@ namespace attend::inline ATTEND_ABI {
 /// Marks keys of config.json as read that say nothing of the arithmetic: names, dropout and initialisation of
 /// training, defaults for generation, and what old files of every family carry.
 inline void ignore_bookkeeping(const Config& config) {
-  config.ignore({"_name_or_path", "_commit_hash", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version",
-                 "attn_implementation", "_attn_implementation_autoset", "_flash_attn_2_enabled", "transformers.js_config",
-                 "unsloth_version", "use_bfloat16", "torchscript",
-                 "tf_legacy_loss", "chunk_size_feed_forward", "return_dict", "output_hidden_states", "output_attentions",
-                 "output_past", "use_cache", "gradient_checkpointing", "language", "license", "model_max_length"});
-  config.ignore({"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task", "task_specific_params",
-                 "classifier_dropout", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
-                 "summary_use_proj"});
+  config.ignore({"_name_or_path",
+                 "_commit_hash",
+                 "architectures",
+                 "auto_map",
+                 "dtype",
+                 "torch_dtype",
+                 "transformers_version",
+                 "attn_implementation",
+                 "_attn_implementation_autoset",
+                 "_flash_attn_2_enabled",
+                 "transformers.js_config",
+                 "unsloth_version",
+                 "use_bfloat16",
+                 "torchscript",
+                 "tf_legacy_loss",
+                 "chunk_size_feed_forward",
+                 "return_dict",
+                 "output_hidden_states",
+                 "output_attentions",
+                 "output_past",
+                 "use_cache",
+                 "gradient_checkpointing",
+                 "language",
+                 "license",
+                 "model_max_length"});
+  config.ignore({"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task",
+                 "task_specific_params", "classifier_dropout", "summary_activation", "summary_first_dropout",
+                 "summary_proj_to_labels", "summary_type", "summary_use_proj"});
   config.ignore({"attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "hidden_dropout",
-                 "activation_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "initializer_range", "directionality"});
-  config.ignore({"bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
-                 "mask_token_id", "tokenizer_class", "prefix", "tie_word_embeddings", "max_length", "min_length", "do_sample",
-                 "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
-                 "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
-                 "bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id",
-                 "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
-                 "begin_suppress_tokens", "cache_implementation"});
+                 "activation_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "initializer_range",
+                 "directionality"});
+  config.ignore({"bos_token_id",
+                 "eos_token_id",
+                 "pad_token_id",
+                 "unk_token_id",
+                 "sep_token_id",
+                 "cls_token_id",
+                 "mask_token_id",
+                 "tokenizer_class",
+                 "prefix",
+                 "tie_word_embeddings",
+                 "max_length",
+                 "min_length",
+                 "do_sample",
+                 "early_stopping",
+                 "num_beams",
+                 "num_beam_groups",
+                 "diversity_penalty",
+                 "temperature",
+                 "top_k",
+                 "top_p",
+                 "typical_p",
+                 "repetition_penalty",
+                 "length_penalty",
+                 "no_repeat_ngram_size",
+                 "encoder_no_repeat_ngram_size",
+                 "bad_words_ids",
+                 "num_return_sequences",
+                 "output_scores",
+                 "return_dict_in_generate",
+                 "forced_bos_token_id",
+                 "forced_eos_token_id",
+                 "remove_invalid_values",
+                 "exponential_decay_length_penalty",
+                 "suppress_tokens",
+                 "begin_suppress_tokens",
+                 "cache_implementation"});
   config.allow("pruned_heads", Json::object());
   config.allow("tie_encoder_decoder", false);
   config.allow("cross_attention_hidden_size", nullptr);
@@ -90,7 +140,8 @@ inline double get_epsilon(const Config& config, const char* key, double otherwis
   return epsilon;
 }
 
-/// Before memory is taken for what config.json says: the file must hold at least each of these tables, {rows, columns}.
+/// Before memory is taken for what config.json says: the file must hold at least each of these tables, {rows,
+/// columns}.
 inline void check_sizes(const std::filesystem::path& config, const SafeTensors& file,
                         std::initializer_list<std::pair<Index, Index>> tables) {
   Index stored = 0;
@@ -100,7 +151,8 @@ inline void check_sizes(const std::filesystem::path& config, const SafeTensors& 
       throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
 }
 
-/// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the config.
+/// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the
+/// config.
 template <class Make>
 auto make_as_config_says([[maybe_unused]] const std::filesystem::path& config, Make&& make) {
 #if defined(__cpp_exceptions)
@@ -118,8 +170,8 @@ auto make_as_config_says([[maybe_unused]] const std::filesystem::path& config, M
 
 /// The name of an activation; error that names the key where it is none.
 inline Activation get_activation(const Config& config, const char* key, const char* otherwise) {
-  config.allow(key, nullptr, "relu", "gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_tanh", "gelu_pytorch_tanh", "silu",
-               "swish", "sigmoid", "tanh", "linear");
+  config.allow(key, nullptr, "relu", "gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_tanh",
+               "gelu_pytorch_tanh", "silu", "swish", "sigmoid", "tanh", "linear");
   return activation_from_string(config.get<std::string>(key, otherwise));
 }
 
@@ -140,7 +192,8 @@ inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
   // What the type does not read is not an error of a file: transformers passes it by.
   const bool yarn = o.rope_type == RopeType::yarn, longrope = o.rope_type == RopeType::longrope;
   if (rope.has("factor") && o.rope_type != RopeType::none) o.factor = rope.get<double>("factor");
-  if (rope.has("attention_factor") && (yarn || longrope)) o.attention_factor = rope.get<double>("attention_factor");
+  if (rope.has("attention_factor") && (yarn || longrope))
+    o.attention_factor = rope.get<double>("attention_factor");
   if (yarn) {
     o.beta_fast = rope.get<double>("beta_fast", o.beta_fast);
     o.beta_slow = rope.get<double>("beta_slow", o.beta_slow);
@@ -156,16 +209,18 @@ inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
     o.short_factor = rope.get<std::vector<double>>("short_factor", o.short_factor);
     o.long_factor = rope.get<std::vector<double>>("long_factor", o.long_factor);
   }
-  rope.ignore({"factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", "low_freq_factor",
-               "high_freq_factor", "short_factor", "long_factor"});
+  rope.ignore({"factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
+               "low_freq_factor", "high_freq_factor", "short_factor", "long_factor"});
 }
 
-/// Rotary settings of a model, in new files under rope_parameters, in old ones rope_theta and rope_scaling (GPT-NeoX:
-/// rotary_emb_base and rotary_pct) beside max_position_embeddings. What the file does not say stays as in `o`.
+/// Rotary settings of a model, in new files under rope_parameters, in old ones rope_theta and rope_scaling
+/// (GPT-NeoX: rotary_emb_base and rotary_pct) beside max_position_embeddings. What the file does not say
+/// stays as in `o`.
 inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) {
   o.max_position_embeddings = config.get<Index>("max_position_embeddings", o.max_position_embeddings);
   o.rope_theta = get_any<double>(config, {"rope_theta", "rotary_emb_base"}, o.rope_theta);
-  o.partial_rotary_factor = get_any<double>(config, {"partial_rotary_factor", "rotary_pct"}, o.partial_rotary_factor);
+  o.partial_rotary_factor =
+      get_any<double>(config, {"partial_rotary_factor", "rotary_pct"}, o.partial_rotary_factor);
   o.original_max_position_embeddings =
       config.get<Index>("original_max_position_embeddings", o.original_max_position_embeddings);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {

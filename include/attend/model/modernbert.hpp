@@ -52,7 +52,8 @@ inline ModernBertOptions read_modernbert_options(const Config& config) {
       o.local.push_back(type == "sliding_attention");
     }
   }
-  if (config.has("num_hidden_layers") && config.get<Index>("num_hidden_layers") != static_cast<Index>(o.local.size()))
+  if (config.has("num_hidden_layers") &&
+      config.get<Index>("num_hidden_layers") != static_cast<Index>(o.local.size()))
     throw_error(config.file(), ": ", o.local.size(), " layer_types, but num_hidden_layers is ",
                 config.get<Index>("num_hidden_layers"));
   const Index positions = get_size(config, {"max_position_embeddings"}, 8192);
@@ -69,15 +70,16 @@ inline ModernBertOptions read_modernbert_options(const Config& config) {
     }
     rotary->table_positions = std::min<Index>(rotary->table_positions, positions);
   }
-  config.ignore({"initializer_cutoff_factor", "embedding_dropout", "mlp_dropout", "classifier_activation", "classifier_bias",
-                 "classifier_pooling", "decoder_bias", "deterministic_flash_attn", "reference_compile", "repad_logits_with_grad",
-                 "sparse_pred_ignore_index", "sparse_prediction", "position_embedding_type", "layer_norm_eps", "local_rope_theta"});
+  config.ignore({"initializer_cutoff_factor", "embedding_dropout", "mlp_dropout", "classifier_activation",
+                 "classifier_bias", "classifier_pooling", "decoder_bias", "deterministic_flash_attn",
+                 "reference_compile", "repad_logits_with_grad", "sparse_pred_ignore_index",
+                 "sparse_prediction", "position_embedding_type", "layer_norm_eps", "local_rope_theta"});
   ignore_bookkeeping(config);
   return o;
 }
 
-/// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.{attn_norm (not of layer 0), mlp_norm}.*,
-/// layers.N.attn.* as in MultiHeadAttention, layers.N.mlp.* as in FeedForward, final_norm.*.
+/// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.{attn_norm (not of layer 0),
+/// mlp_norm}.*, layers.N.attn.* as in MultiHeadAttention, layers.N.mlp.* as in FeedForward, final_norm.*.
 template <class Scalar>
 class ModernBertModel {
  public:
@@ -87,12 +89,15 @@ class ModernBertModel {
     const ModernBertOptions& o = options_;
     const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
     embedding_norm_ = final_norm_ = Norm<Scalar>(norm);
-    const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary), local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
+    const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary),
+               local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
     layers_.reserve(o.local.size());
     for (bool is_local : o.local) {
-      layers_.push_back({Norm<Scalar>(norm), Norm<Scalar>(norm),
-                         MultiHeadAttention<Scalar>({.embed_dim = o.hidden_size, .num_heads = o.num_attention_heads, .bias = o.attention_bias}),
-                         FeedForward<Scalar>({o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias})});
+      layers_.push_back(
+          {Norm<Scalar>(norm), Norm<Scalar>(norm),
+           MultiHeadAttention<Scalar>(
+               {.embed_dim = o.hidden_size, .num_heads = o.num_attention_heads, .bias = o.attention_bias}),
+           FeedForward<Scalar>({o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias})});
       layers_.back().attention.set_rotary(is_local ? local : global);
     }
   }
@@ -103,9 +108,13 @@ class ModernBertModel {
     config.finish();
     const SafeTensors file = SafeTensors::open_folder(folder);
     const Index layers = static_cast<Index>(options.local.size()), E = options.hidden_size;
-    check_sizes(folder / "config.json", file, {{options.vocab_size, E}, {layers * E, E}, {layers, options.intermediate_size},
-                                               {layers * options.intermediate_size, E}});
-    ModernBertModel model = make_as_config_says(folder / "config.json", [&] { return ModernBertModel(options); });
+    check_sizes(folder / "config.json", file,
+                {{options.vocab_size, E},
+                 {layers * E, E},
+                 {layers, options.intermediate_size},
+                 {layers * options.intermediate_size, E}});
+    ModernBertModel model =
+        make_as_config_says(folder / "config.json", [&] { return ModernBertModel(options); });
     NameMap names{{"layers.*.attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
                   {"layers.*.attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
                   {"layers.*.mlp.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
@@ -141,7 +150,8 @@ class ModernBertModel {
   }
 
   /// Text b is tokens [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, E].
-  void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
+  void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets,
+               TensorView<Scalar, 2> out) const {
     const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
     detail::check_assigned(context, "ModernBertModel", *this);
     Rows<Scalar>(out).check_output("ModernBertModel", Shape<1>{tokens}, E);
@@ -149,13 +159,15 @@ class ModernBertModel {
     embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
     if (out.empty()) return;
     Frame frame(context.workspace());
-    const TensorView<Scalar, 3> normed = frame.tensor<Scalar>({1, tokens, E}), sum = frame.tensor<Scalar>({1, tokens, E});
+    const TensorView<Scalar, 3> normed = frame.tensor<Scalar>({1, tokens, E}),
+                                sum = frame.tensor<Scalar>({1, tokens, E});
     const TensorView<Scalar, 3> x(out.data(), {1, tokens, E}, {0, out.stride(0), 1});
     embedding_norm_.forward(context, x, x);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
       AttentionOptions<Scalar> attention{.query_offsets = offsets, .key_offsets = offsets};
-      if (options_.local[i]) attention.mask = sliding_window(options_.local_attention / 2, options_.local_attention / 2);
+      if (options_.local[i])
+        attention.mask = sliding_window(options_.local_attention / 2, options_.local_attention / 2);
       if (i > 0) layer.attn_norm.forward(context, x, normed);
       layer.attention.forward(context, i > 0 ? normed : x, attention, sum, Epilogue<Scalar>{{}, x});
       layer.mlp_norm.forward(context, sum, normed);

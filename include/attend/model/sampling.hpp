@@ -1,4 +1,5 @@
-// Choosing the next token: what generation may be told, and a sampler whose draws are the same on every machine.
+// Choosing the next token: what generation may be told, and a sampler whose draws are the same on every
+// machine.
 #pragma once
 
 #include <algorithm>
@@ -17,12 +18,12 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Changes the logits of the next token in place. `ids` are those so far, the prompt's included; an -inf forbids a
-/// token. In beam search the values are log-probabilities.
+/// Changes the logits of the next token in place. `ids` are those so far, the prompt's included; an -inf
+/// forbids a token. In beam search the values are log-probabilities.
 using LogitsProcessor = std::function<void(std::span<const std::int32_t> ids, std::span<float> logits)>;
 
-/// When beam search with all its hypotheses finished ends: `yes` at once; `no` when the best running beam, at its
-/// present length, is behind them; `never` when it would be behind at any length.
+/// When beam search with all its hypotheses finished ends: `yes` at once; `no` when the best running beam, at
+/// its present length, is behind them; `never` when it would be behind at any length.
 enum class EarlyStopping { no, yes, never };
 
 /// Named as in Hugging Face's generation_config.json.
@@ -32,9 +33,10 @@ struct GenerationOptions {
   Index top_k = 0;         // only the k likeliest; 0: all
   double top_p = 1;        // only the likeliest that together reach this probability
   double min_p = 0;        // only those of at least this share of the likeliest one's probability
-  double repetition_penalty = 1;  // divides a positive logit of a token that was there before, multiplies a negative one
+  double repetition_penalty =
+      1;  // divides a positive logit of a token that was there before, multiplies a negative one
   std::uint64_t seed = 0;
-  Index num_beams = 1;  // more than 1: beam search
+  Index num_beams = 1;        // more than 1: beam search
   double length_penalty = 1;  // a hypothesis scores its log-probability / length^length_penalty
   EarlyStopping early_stopping = EarlyStopping::no;
   std::optional<std::vector<std::int32_t>> eos_token_ids = {};  // that end a text; default: the model's
@@ -80,8 +82,8 @@ class Random {
 };
 
 namespace detail {
-/// A token and its logit as one number, larger for a larger logit, and of equal ones for the smaller id. NaN comes
-/// last. Integers, so that no compiler flag changes an order.
+/// A token and its logit as one number, larger for a larger logit, and of equal ones for the smaller id. NaN
+/// comes last. Integers, so that no compiler flag changes an order.
 inline std::uint64_t ranked(float logit, std::size_t id) {
   std::uint32_t bits = std::bit_cast<std::uint32_t>(logit);
   if (bits == 0x80000000u) bits = 0;  // -0 is 0
@@ -89,8 +91,11 @@ inline std::uint64_t ranked(float logit, std::size_t id) {
   const std::uint32_t order = nan ? 0 : (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
   return std::uint64_t{order} << 32 | static_cast<std::uint32_t>(~id);
 }
-inline std::int32_t id_of(std::uint64_t rank) { return static_cast<std::int32_t>(~static_cast<std::uint32_t>(rank)); }
-inline constexpr std::uint64_t kNothing = std::uint64_t{0x007fffff} << 32 | 0xffffffff;  // -inf and NaN are not above
+inline std::int32_t id_of(std::uint64_t rank) {
+  return static_cast<std::int32_t>(~static_cast<std::uint32_t>(rank));
+}
+inline constexpr std::uint64_t kNothing =
+    std::uint64_t{0x007fffff} << 32 | 0xffffffff;  // -inf and NaN are not above
 
 /// repetition_penalty, then the caller's processors.
 inline void process(const GenerationOptions& o, std::span<const std::int32_t> ids, std::span<float> logits) {
@@ -98,7 +103,8 @@ inline void process(const GenerationOptions& o, std::span<const std::int32_t> id
     std::vector<std::int32_t> seen(ids.begin(), ids.end());
     std::sort(seen.begin(), seen.end());
     seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    const float penalty = static_cast<float>(o.repetition_penalty), relief = static_cast<float>(1 / o.repetition_penalty);
+    const float penalty = static_cast<float>(o.repetition_penalty),
+                relief = static_cast<float>(1 / o.repetition_penalty);
     for (std::int32_t id : seen)
       if (id >= 0 && static_cast<std::size_t>(id) < logits.size()) {
         float& logit = logits[static_cast<std::size_t>(id)];
@@ -109,8 +115,9 @@ inline void process(const GenerationOptions& o, std::span<const std::int32_t> id
 }
 }  // namespace detail
 
-/// Chooses tokens of one sequence. Probabilities come from the library's softmax and are drawn from as integers: the
-/// same logits, seed and stream give the same tokens on every machine and with any flags and number of threads.
+/// Chooses tokens of one sequence. Probabilities come from the library's softmax and are drawn from as
+/// integers: the same logits, seed and stream give the same tokens on every machine and with any flags and
+/// number of threads.
 class Sampler {
  public:
   /// The options must outlive the sampler.
@@ -131,7 +138,8 @@ class Sampler {
 
     candidates_.clear();
     for (std::size_t i = 0; i < logits.size(); ++i)
-      if (const std::uint64_t rank = detail::ranked(logits[i], i); rank > detail::kNothing) candidates_.push_back({rank, 0});
+      if (const std::uint64_t rank = detail::ranked(logits[i], i); rank > detail::kNothing)
+        candidates_.push_back({rank, 0});
     if (o.top_k > 0 && static_cast<std::size_t>(o.top_k) < candidates_.size()) {
       const auto end = candidates_.begin() + static_cast<std::ptrdiff_t>(o.top_k);
       std::nth_element(candidates_.begin(), end, candidates_.end(), std::greater<>());
@@ -176,7 +184,8 @@ class Sampler {
   void keep_likeliest() {
     std::uint64_t total = 0, most = 0, sum = 0;
     for (const Candidate& c : candidates_) total += c.weight, most = (std::max)(most, c.weight);
-    const double enough = options_->top_p * static_cast<double>(total), least = options_->min_p * static_cast<double>(most);
+    const double enough = options_->top_p * static_cast<double>(total),
+                 least = options_->min_p * static_cast<double>(most);
     std::make_heap(candidates_.begin(), candidates_.end());
     auto end = candidates_.end();
     while (end != candidates_.begin()) {

@@ -13,8 +13,8 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// A folder as sentence-transformers writes it (all-MiniLM-L6-v2 and its kind): config.json, model.safetensors,
-/// vocab.txt or tokenizer.json.
+/// A folder as sentence-transformers writes it (all-MiniLM-L6-v2 and its kind): config.json,
+/// model.safetensors, vocab.txt or tokenizer.json.
 class SentenceEncoder {
  public:
   /// Tokens that run together; the products are as fast with more.
@@ -26,8 +26,8 @@ class SentenceEncoder {
     SentenceEncoder encoder{text::Tokenizer::open(folder), BertModel<float>::open(folder, true)};
     const BertOptions& o = encoder.model_.options();
     if (static_cast<Index>(encoder.tokenizer_.vocab_size()) > o.vocab_size)
-      throw_error(folder.string(), ": the tokenizer has ", encoder.tokenizer_.vocab_size(), " tokens, the model ",
-                  o.vocab_size);
+      throw_error(folder.string(), ": the tokenizer has ", encoder.tokenizer_.vocab_size(),
+                  " tokens, the model ", o.vocab_size);
     encoder.max_length_ = (std::min)(max_length, encoder.model_.max_length());
     return encoder;
   }
@@ -38,8 +38,8 @@ class SentenceEncoder {
     return tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(max_length_)});
   }
 
-  /// Vectors of unit length, [texts, embedding_dim]. Texts run without padding in groups of at most kGroup tokens, which
-  /// bounds the workspace (30 MB for MiniLM); a text's vector does not depend on the others.
+  /// Vectors of unit length, [texts, embedding_dim]. Texts run without padding in groups of at most kGroup
+  /// tokens, which bounds the workspace (30 MB for MiniLM); a text's vector does not depend on the others.
   Tensor<float, 2> encode(Context& context, std::span<const std::string> texts) const {
     Tensor<float, 2> out({static_cast<Index>(texts.size()), embedding_dim()});
     std::vector<std::int32_t> ids;
@@ -68,10 +68,14 @@ class SentenceEncoder {
     detail::longest_sequence("SentenceEncoder (offsets)", offsets, static_cast<Index>(ids.size()));
     check_shape("SentenceEncoder (output)", Shape<2>{static_cast<Index>(offsets.size()) - 1, E}, out.shape());
     Frame frame(context.workspace());
-    const TensorView<float, 2> states(frame.take<float>(static_cast<Index>(ids.size()) * E), {static_cast<Index>(ids.size()), E});
+    const TensorView<float, 2> states(frame.take<float>(static_cast<Index>(ids.size()) * E),
+                                      {static_cast<Index>(ids.size()), E});
     model_.forward(context, ids, {}, offsets, states);
     context.parallel(1, 1, [&](Index, int) {
-      for (Index b = 0; b < out.size(0); ++b) mean_of_unit_length(states.slice(0, offsets[static_cast<std::size_t>(b)], offsets[static_cast<std::size_t>(b) + 1]), out[b]);
+      for (Index b = 0; b < out.size(0); ++b)
+        mean_of_unit_length(
+            states.slice(0, offsets[static_cast<std::size_t>(b)], offsets[static_cast<std::size_t>(b) + 1]),
+            out[b]);
     });
   }
 
@@ -89,7 +93,6 @@ class SentenceEncoder {
     const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
     for (Index e = 0; e < E; ++e) out[e] = static_cast<float>(static_cast<double>(out[e]) * scale);
   }
-
 
   SentenceEncoder(text::Tokenizer tokenizer, BertModel<float> model)
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)) {}

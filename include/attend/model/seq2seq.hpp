@@ -25,8 +25,8 @@ struct Seq2SeqOptions {
   bool shared_embeddings = false;  // one table for source and target
   bool tied_output = false;        // the output layer's weight is the target's table
   bool output_bias = false;
-  bool logits_bias = false;        // final_logits_bias [1, V] of Marian and BART
-  double output_scale = 1;         // of the decoder's states before the output layer (T5)
+  bool logits_bias = false;                    // final_logits_bias [1, V] of Marian and BART
+  double output_scale = 1;                     // of the decoder's states before the output layer (T5)
   std::optional<double> attention_scale = {};  // 1 / sqrt(head_dim) where not given
 
   PositionKind positions = PositionKind::none;
@@ -39,9 +39,10 @@ struct Seq2SeqOptions {
   std::vector<std::int32_t> eos_token_ids = {};
 };
 
-/// Parameters: source_embedding.weight and target_embedding.weight (the second alone where shared), output.weight (not
-/// where tied), output.bias, final_logits_bias, encoder.* and decoder.* as in Encoder and Decoder, and of each side
-/// encoder_positions.weight, encoder_embedding_norm.*, encoder_relative_bias.weight, …, as far as the options have them.
+/// Parameters: source_embedding.weight and target_embedding.weight (the second alone where shared),
+/// output.weight (not where tied), output.bias, final_logits_bias, encoder.* and decoder.* as in Encoder and
+/// Decoder, and of each side encoder_positions.weight, encoder_embedding_norm.*,
+/// encoder_relative_bias.weight, …, as far as the options have them.
 template <class Scalar>
 class Seq2Seq {
  public:
@@ -50,14 +51,19 @@ class Seq2Seq {
       : options_(checked(o)),
         encoder_(o.encoder),
         decoder_(o.decoder),
-        output_({.in_features = o.decoder.block.embed_dim, .out_features = o.target_vocab_size, .bias = o.output_bias}) {
+        output_({.in_features = o.decoder.block.embed_dim,
+                 .out_features = o.target_vocab_size,
+                 .bias = o.output_bias}) {
     const Index E = o.encoder.block.embed_dim;
     if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E});
     if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E});
     if (o.logits_bias) logits_bias_ = Tensor<Scalar, 2>({1, o.target_vocab_size});
     for (Side* side : {&source_, &target_}) {
-      if (o.positions == PositionKind::learned) side->positions = Embedding<Scalar>({detail::saturating_add(o.max_position_embeddings, o.position_offset), E});
-      if (o.embedding_norm) side->norm = Norm<Scalar>({E, o.encoder.block.layer_norm_eps, NormKind::layer, true, true});
+      if (o.positions == PositionKind::learned)
+        side->positions =
+            Embedding<Scalar>({detail::saturating_add(o.max_position_embeddings, o.position_offset), E});
+      if (o.embedding_norm)
+        side->norm = Norm<Scalar>({E, o.encoder.block.layer_norm_eps, NormKind::layer, true, true});
     }
     if (o.positions == PositionKind::relative) {
       RelativeBiasOptions relative = o.relative;
@@ -74,22 +80,27 @@ class Seq2Seq {
     if (!options_.shared_embeddings) source_embedding_.parameters(prefixed("source_embedding", visit));
     if (!options_.tied_output) target_embedding_.parameters(prefixed("target_embedding", visit));
     output_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
-      visit((options_.tied_output && name == "weight" ? "target_embedding." : "output.") + name, std::move(parameter));
+      visit((options_.tied_output && name == "weight" ? "target_embedding." : "output.") + name,
+            std::move(parameter));
     });
-    if (options_.logits_bias) visit("final_logits_bias", Parameter<Scalar>({1, options_.target_vocab_size}, logits_bias_.data()));
+    if (options_.logits_bias)
+      visit("final_logits_bias", Parameter<Scalar>({1, options_.target_vocab_size}, logits_bias_.data()));
     for (Side* side : {&source_, &target_}) {
       const std::string name = side == &source_ ? "encoder" : "decoder";
-      if (options_.positions == PositionKind::learned) side->positions.parameters(prefixed(name + "_positions", visit));
-      if (options_.positions == PositionKind::relative) side->relative.parameters(prefixed(name + "_relative_bias", visit));
+      if (options_.positions == PositionKind::learned)
+        side->positions.parameters(prefixed(name + "_positions", visit));
+      if (options_.positions == PositionKind::relative)
+        side->relative.parameters(prefixed(name + "_relative_bias", visit));
       if (options_.embedding_norm) side->norm.parameters(prefixed(name + "_embedding_norm", visit));
     }
     encoder_.parameters(prefixed("encoder", visit));
     decoder_.parameters(prefixed("decoder", visit));
   }
 
-  /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none where
-  /// lengths is empty) -> [B, S, E]; rows of padding mean nothing.
-  Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths = {}) const {
+  /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none
+  /// where lengths is empty) -> [B, S, E]; rows of padding mean nothing.
+  Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids,
+                           std::span<const Index> lengths = {}) const {
     Tensor<Scalar, 3> x({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
     embed(context, source_, options_.shared_embeddings, ids, 0, x);
     AttentionOptions<Scalar> attention{.scale = options_.attention_scale, .key_lengths = lengths};
@@ -98,12 +109,14 @@ class Seq2Seq {
     return x;
   }
   /// A cache for decoding from encoded states.
-  DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states, std::span<const Index> lengths = {}) const {
+  DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states,
+                                  std::span<const Index> lengths = {}) const {
     return decoder_.make_cache(context, states, lengths);
   }
-  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A call that fails
-  /// leaves the cache as it was.
-  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache) const {
+  /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A
+  /// call that fails leaves the cache as it was.
+  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
+                           DecoderCache<Scalar>& cache) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
     detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
@@ -132,9 +145,11 @@ class Seq2Seq {
       throw_error("Seq2Seq: decoder.block.embed_dim is ", o.decoder.block.embed_dim, ", expected ",
                   o.encoder.block.embed_dim, " as of the encoder");
     if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size)
-      throw_error("Seq2Seq: shared embeddings of ", o.source_vocab_size, " and ", o.target_vocab_size, " tokens");
+      throw_error("Seq2Seq: shared embeddings of ", o.source_vocab_size, " and ", o.target_vocab_size,
+                  " tokens");
     check_count(who, "max_position_embeddings", o.max_position_embeddings);
-    if (o.positions == PositionKind::learned) check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.positions == PositionKind::learned)
+      check_size(who, "max_position_embeddings", o.max_position_embeddings);
     check_count(who, "position_offset", o.position_offset);
     check_number(who, "embedding_scale", o.embedding_scale, -1e38);
     check_number(who, "output_scale", o.output_scale, -1e38);
@@ -148,8 +163,8 @@ class Seq2Seq {
   };
 
   /// out = norm(scale * embedding + position), of tokens at positions from `start` on.
-  void embed(Context& context, const Side& side, bool by_target_table, TensorView<const std::int32_t, 2> ids, Index start,
-             TensorView<Scalar, 3> out) const {
+  void embed(Context& context, const Side& side, bool by_target_table, TensorView<const std::int32_t, 2> ids,
+             Index start, TensorView<Scalar, 3> out) const {
     const Index B = ids.size(0), T = ids.size(1), E = out.size(2);
     if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
       throw_error("Seq2Seq: ", start + T, " tokens, the model takes ", options_.max_position_embeddings);
@@ -174,7 +189,8 @@ class Seq2Seq {
     }
     TensorView<const Scalar, 2> rows = positions;
     if (options_.positions == PositionKind::learned)
-      rows = side.positions.weight().slice(0, start + options_.position_offset, start + options_.position_offset + T);
+      rows = side.positions.weight().slice(0, start + options_.position_offset,
+                                           start + options_.position_offset + T);
     for (Index b = 0; b < B; ++b)
       for (Index t = 0; t < T; ++t)
         for (Index e = 0; e < E; ++e) {

@@ -1,4 +1,5 @@
-// What config.json and the checkpoints of encoder-decoder families say: T5, Marian, BART, and attend's own form.
+// What config.json and the checkpoints of encoder-decoder families say: T5, Marian, BART, and attend's own
+// form.
 #pragma once
 
 #include <cmath>
@@ -27,7 +28,8 @@ inline void set_blocks(Seq2SeqOptions& o, const EncoderBlockOptions& block) {
   DecoderBlockOptions& d = o.decoder.block;
   d.embed_dim = block.embed_dim, d.num_heads = block.num_heads, d.head_dim = block.head_dim;
   d.dim_feedforward = block.dim_feedforward, d.activation = block.activation, d.gated = block.gated;
-  d.norm_first = block.norm_first, d.norm = block.norm, d.layer_norm_eps = block.layer_norm_eps, d.bias = block.bias;
+  d.norm_first = block.norm_first, d.norm = block.norm, d.layer_norm_eps = block.layer_norm_eps,
+  d.bias = block.bias;
 }
 
 inline std::int32_t get_id(const Config& config, const char* key, std::int32_t otherwise) {
@@ -57,50 +59,59 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   o.source_vocab_size = o.target_vocab_size = get_size(config, {"vocab_size"});
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
-  if (config.get<bool>("scale_decoder_outputs", o.tied_output)) o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
+  if (config.get<bool>("scale_decoder_outputs", o.tied_output))
+    o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
   o.relative = {o.encoder.block.num_heads, get_size(config, {"relative_attention_num_buckets"}, 32),
                 get_size(config, {"relative_attention_max_distance"}, 128), true};
   o.decoder_start_token_id = get_id(config, "decoder_start_token_id", get_id(config, "pad_token_id", 0));
   o.eos_token_ids = get_ids(config, "eos_token_id");
-  config.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor", "n_positions"});  // the first two follow from feed_forward_proj
+  config.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor",
+                 "n_positions"});  // the first two follow from feed_forward_proj
 
   const std::string encoder = "encoder.block.*.layer.", decoder = "decoder.block.*.layer.";
   const auto projections = [](const std::string& layer) {
     return Source{.names = {layer + ".q.weight", layer + ".k.weight", layer + ".v.weight"}};
   };
   const auto first = [&](const std::string& layer) {
-    return gated ? Source{.names = {layer + ".wi_0.weight", layer + ".wi_1.weight"}} : Source{.names = {layer + ".wi.weight"}};
+    return gated ? Source{.names = {layer + ".wi_0.weight", layer + ".wi_1.weight"}}
+                 : Source{.names = {layer + ".wi.weight"}};
   };
-  family.names = NameMap{{"target_embedding.weight", {o.tied_output ? "(shared|decoder.embed_tokens|lm_head).weight" : "(shared|decoder.embed_tokens).weight"}},
-                         {"output.weight", {"lm_head.weight"}},
-                         {"encoder_relative_bias.weight", {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
-                         {"decoder_relative_bias.weight", {"decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
-                         {"encoder.layers.*.self_attn.in_proj_weight", projections(encoder + "0.SelfAttention")},
-                         {"encoder.layers.*.self_attn.out_proj.weight", {encoder + "0.SelfAttention.o.weight"}},
-                         {"encoder.layers.*.norm1.weight", {encoder + "0.layer_norm.weight"}},
-                         {"encoder.layers.*.linear1.weight", first(encoder + "1.DenseReluDense")},
-                         {"encoder.layers.*.linear2.weight", {encoder + "1.DenseReluDense.wo.weight"}},
-                         {"encoder.layers.*.norm2.weight", {encoder + "1.layer_norm.weight"}},
-                         {"encoder.norm.weight", {"encoder.final_layer_norm.weight"}},
-                         {"decoder.layers.*.self_attn.in_proj_weight", projections(decoder + "0.SelfAttention")},
-                         {"decoder.layers.*.self_attn.out_proj.weight", {decoder + "0.SelfAttention.o.weight"}},
-                         {"decoder.layers.*.norm1.weight", {decoder + "0.layer_norm.weight"}},
-                         {"decoder.layers.*.multihead_attn.in_proj_weight", projections(decoder + "1.EncDecAttention")},
-                         {"decoder.layers.*.multihead_attn.out_proj.weight", {decoder + "1.EncDecAttention.o.weight"}},
-                         {"decoder.layers.*.norm2.weight", {decoder + "1.layer_norm.weight"}},
-                         {"decoder.layers.*.linear1.weight", first(decoder + "2.DenseReluDense")},
-                         {"decoder.layers.*.linear2.weight", {decoder + "2.DenseReluDense.wo.weight"}},
-                         {"decoder.layers.*.norm3.weight", {decoder + "2.layer_norm.weight"}},
-                         {"decoder.norm.weight", {"decoder.final_layer_norm.weight"}}};
+  family.names =
+      NameMap{{"target_embedding.weight",
+               {o.tied_output ? "(shared|decoder.embed_tokens|lm_head).weight"
+                              : "(shared|decoder.embed_tokens).weight"}},
+              {"output.weight", {"lm_head.weight"}},
+              {"encoder_relative_bias.weight",
+               {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
+              {"decoder_relative_bias.weight",
+               {"decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
+              {"encoder.layers.*.self_attn.in_proj_weight", projections(encoder + "0.SelfAttention")},
+              {"encoder.layers.*.self_attn.out_proj.weight", {encoder + "0.SelfAttention.o.weight"}},
+              {"encoder.layers.*.norm1.weight", {encoder + "0.layer_norm.weight"}},
+              {"encoder.layers.*.linear1.weight", first(encoder + "1.DenseReluDense")},
+              {"encoder.layers.*.linear2.weight", {encoder + "1.DenseReluDense.wo.weight"}},
+              {"encoder.layers.*.norm2.weight", {encoder + "1.layer_norm.weight"}},
+              {"encoder.norm.weight", {"encoder.final_layer_norm.weight"}},
+              {"decoder.layers.*.self_attn.in_proj_weight", projections(decoder + "0.SelfAttention")},
+              {"decoder.layers.*.self_attn.out_proj.weight", {decoder + "0.SelfAttention.o.weight"}},
+              {"decoder.layers.*.norm1.weight", {decoder + "0.layer_norm.weight"}},
+              {"decoder.layers.*.multihead_attn.in_proj_weight", projections(decoder + "1.EncDecAttention")},
+              {"decoder.layers.*.multihead_attn.out_proj.weight", {decoder + "1.EncDecAttention.o.weight"}},
+              {"decoder.layers.*.norm2.weight", {decoder + "1.layer_norm.weight"}},
+              {"decoder.layers.*.linear1.weight", first(decoder + "2.DenseReluDense")},
+              {"decoder.layers.*.linear2.weight", {decoder + "2.DenseReluDense.wo.weight"}},
+              {"decoder.layers.*.norm3.weight", {decoder + "2.layer_norm.weight"}},
+              {"decoder.norm.weight", {"decoder.final_layer_norm.weight"}}};
   family.leftovers = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "shared.weight",
                       "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"};
   if (o.tied_output) family.leftovers.push_back("lm_head.weight");
   return family;
 }
 
-/// BART (arXiv:1910.13461) and Marian (arXiv:1804.00344), which differ in positions and the norm of embeddings.
+/// BART (arXiv:1910.13461) and Marian (arXiv:1804.00344), which differ in positions and the norm of
+/// embeddings.
 inline Seq2SeqFamily read_bart(const Config& config, bool marian) {
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
@@ -123,7 +134,8 @@ inline Seq2SeqFamily read_bart(const Config& config, bool marian) {
   o.shared_embeddings = config.get<bool>("share_encoder_decoder_embeddings", true);
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
   o.logits_bias = true;
-  if (config.get<bool>("scale_embedding", false)) o.embedding_scale = std::sqrt(static_cast<double>(embed_dim));
+  if (config.get<bool>("scale_embedding", false))
+    o.embedding_scale = std::sqrt(static_cast<double>(embed_dim));
   o.embedding_norm = !marian;
   o.positions = marian ? PositionKind::sinusoidal : PositionKind::learned;
   o.sinusoidal = {SinusoidalOptions::Layout::halves, 10000, 0};
@@ -131,45 +143,51 @@ inline Seq2SeqFamily read_bart(const Config& config, bool marian) {
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 1024);
   o.decoder_start_token_id = get_id(config, "decoder_start_token_id", 0);
   o.eos_token_ids = get_ids(config, "eos_token_id");
-  config.ignore({"dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std", "num_hidden_layers", "num_attention_heads", "classif_dropout",
-                 "force_bos_token_to_be_generated", "extra_pos_embeddings", "mask_token"});
+  config.ignore({"dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std", "num_hidden_layers",
+                 "num_attention_heads", "classif_dropout", "force_bos_token_to_be_generated",
+                 "extra_pos_embeddings", "mask_token"});
 
-  const std::string base = "(model.|)", encoder = base + "encoder.layers.*.", decoder = base + "decoder.layers.*.";
+  const std::string base = "(model.|)", encoder = base + "encoder.layers.*.",
+                    decoder = base + "decoder.layers.*.";
   const auto projections = [](const std::string& attention) {
     return Source{.names = {attention + ".q_proj.*", attention + ".k_proj.*", attention + ".v_proj.*"}};
   };
   const std::string own_tables = "(model.shared|shared|model.decoder.embed_tokens|decoder.embed_tokens";
-  family.names = NameMap{{"target_embedding.weight", {o.shared_embeddings ? own_tables + (o.tied_output ? "|lm_head).weight" : ").weight")
-                                                                          : base + "decoder.embed_tokens.weight"}},
-                         {"source_embedding.weight", {base + "encoder.embed_tokens.weight"}},
-                         {"output.weight", {"lm_head.weight"}},
-                         {"encoder_positions.weight", {base + "encoder.embed_positions.weight"}},
-                         {"decoder_positions.weight", {base + "decoder.embed_positions.weight"}},
-                         {"encoder_embedding_norm.*", {base + "encoder.layernorm_embedding.*"}},
-                         {"decoder_embedding_norm.*", {base + "decoder.layernorm_embedding.*"}},
-                         {"encoder.layers.*.self_attn.in_proj_*", projections(encoder + "self_attn")},
-                         {"encoder.layers.*.self_attn.out_proj.*", {encoder + "self_attn.out_proj.*"}},
-                         {"encoder.layers.*.linear1.*", {encoder + "fc1.*"}},
-                         {"encoder.layers.*.linear2.*", {encoder + "fc2.*"}},
-                         {"encoder.layers.*.norm1.*", {encoder + "self_attn_layer_norm.*"}},
-                         {"encoder.layers.*.norm2.*", {encoder + "final_layer_norm.*"}},
-                         {"decoder.layers.*.self_attn.in_proj_*", projections(decoder + "self_attn")},
-                         {"decoder.layers.*.self_attn.out_proj.*", {decoder + "self_attn.out_proj.*"}},
-                         {"decoder.layers.*.multihead_attn.in_proj_*", projections(decoder + "encoder_attn")},
-                         {"decoder.layers.*.multihead_attn.out_proj.*", {decoder + "encoder_attn.out_proj.*"}},
-                         {"decoder.layers.*.linear1.*", {decoder + "fc1.*"}},
-                         {"decoder.layers.*.linear2.*", {decoder + "fc2.*"}},
-                         {"decoder.layers.*.norm1.*", {decoder + "self_attn_layer_norm.*"}},
-                         {"decoder.layers.*.norm2.*", {decoder + "encoder_attn_layer_norm.*"}},
-                         {"decoder.layers.*.norm3.*", {decoder + "final_layer_norm.*"}}};
+  family.names =
+      NameMap{{"target_embedding.weight",
+               {o.shared_embeddings ? own_tables + (o.tied_output ? "|lm_head).weight" : ").weight")
+                                    : base + "decoder.embed_tokens.weight"}},
+              {"source_embedding.weight", {base + "encoder.embed_tokens.weight"}},
+              {"output.weight", {"lm_head.weight"}},
+              {"encoder_positions.weight", {base + "encoder.embed_positions.weight"}},
+              {"decoder_positions.weight", {base + "decoder.embed_positions.weight"}},
+              {"encoder_embedding_norm.*", {base + "encoder.layernorm_embedding.*"}},
+              {"decoder_embedding_norm.*", {base + "decoder.layernorm_embedding.*"}},
+              {"encoder.layers.*.self_attn.in_proj_*", projections(encoder + "self_attn")},
+              {"encoder.layers.*.self_attn.out_proj.*", {encoder + "self_attn.out_proj.*"}},
+              {"encoder.layers.*.linear1.*", {encoder + "fc1.*"}},
+              {"encoder.layers.*.linear2.*", {encoder + "fc2.*"}},
+              {"encoder.layers.*.norm1.*", {encoder + "self_attn_layer_norm.*"}},
+              {"encoder.layers.*.norm2.*", {encoder + "final_layer_norm.*"}},
+              {"decoder.layers.*.self_attn.in_proj_*", projections(decoder + "self_attn")},
+              {"decoder.layers.*.self_attn.out_proj.*", {decoder + "self_attn.out_proj.*"}},
+              {"decoder.layers.*.multihead_attn.in_proj_*", projections(decoder + "encoder_attn")},
+              {"decoder.layers.*.multihead_attn.out_proj.*", {decoder + "encoder_attn.out_proj.*"}},
+              {"decoder.layers.*.linear1.*", {decoder + "fc1.*"}},
+              {"decoder.layers.*.linear2.*", {decoder + "fc2.*"}},
+              {"decoder.layers.*.norm1.*", {decoder + "self_attn_layer_norm.*"}},
+              {"decoder.layers.*.norm2.*", {decoder + "encoder_attn_layer_norm.*"}},
+              {"decoder.layers.*.norm3.*", {decoder + "final_layer_norm.*"}}};
   family.leftovers = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "shared.weight"};
   if (o.tied_output) family.leftovers.push_back("lm_head.weight");
-  if (marian) family.leftovers.insert(family.leftovers.end(), {"encoder.embed_positions.weight", "decoder.embed_positions.weight"});
+  if (marian)
+    family.leftovers.insert(family.leftovers.end(),
+                            {"encoder.embed_positions.weight", "decoder.embed_positions.weight"});
   return family;
 }
 
-/// attend's own form: the options by the names that the library uses, parameters by those of torch.nn.Transformer.
-/// Vocabulary sizes are those of the tokenizer's files.
+/// attend's own form: the options by the names that the library uses, parameters by those of
+/// torch.nn.Transformer. Vocabulary sizes are those of the tokenizer's files.
 inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, Index target_vocab_size) {
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
@@ -195,11 +213,15 @@ inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, 
     const Config positions = config.object("positions");
     positions.allow("kind", "sinusoidal", "learned", "none");
     const std::string kind = positions.get<std::string>("kind");
-    o.positions = kind == "sinusoidal" ? PositionKind::sinusoidal : kind == "learned" ? PositionKind::learned : PositionKind::none;
+    o.positions = kind == "sinusoidal" ? PositionKind::sinusoidal
+                  : kind == "learned"  ? PositionKind::learned
+                                       : PositionKind::none;
     using Layout = SinusoidalOptions::Layout;
     positions.allow("layout", "interleaved", "halves", "sin_cos_halves");
     const std::string layout = positions.get<std::string>("layout", "interleaved");
-    o.sinusoidal = {layout == "interleaved" ? Layout::interleaved : layout == "halves" ? Layout::halves : Layout::halves_inclusive,
+    o.sinusoidal = {layout == "interleaved" ? Layout::interleaved
+                    : layout == "halves"    ? Layout::halves
+                                            : Layout::halves_inclusive,
                     positions.get<double>("max_timescale", 10000), positions.get<Index>("first", 0)};
     if (!(o.sinusoidal.max_timescale > 0))
       throw_error(positions.file(), ": 'positions.max_timescale' is ", o.sinusoidal.max_timescale);
@@ -218,29 +240,44 @@ Seq2Seq<Scalar> load_seq2seq(const std::filesystem::path& folder, const Seq2SeqF
   const std::filesystem::path config = folder / "config.json";
   const Seq2SeqOptions& o = family.options;
   const Index E = o.encoder.block.embed_dim;
-  check_sizes(config, file, {{o.source_vocab_size, E}, {o.target_vocab_size, E},
-                             {o.positions == PositionKind::learned ? o.max_position_embeddings : 0, E},
-                             {o.positions == PositionKind::relative ? o.relative.relative_attention_num_buckets : 0, o.relative.num_heads}});
+  check_sizes(config, file,
+              {{o.source_vocab_size, E},
+               {o.target_vocab_size, E},
+               {o.positions == PositionKind::learned ? o.max_position_embeddings : 0, E},
+               {o.positions == PositionKind::relative ? o.relative.relative_attention_num_buckets : 0,
+                o.relative.num_heads}});
   const auto check_layers = [&](Index layers, Index heads, Index head_dim, Index feed_forward) {
-    check_sizes(config, file, {{layers, E}, {layers, feed_forward}, {layers * feed_forward, E}, {heads, head_dim}, {heads * head_dim, E}, {layers * E, E}});
+    check_sizes(config, file,
+                {{layers, E},
+                 {layers, feed_forward},
+                 {layers * feed_forward, E},
+                 {heads, head_dim},
+                 {heads * head_dim, E},
+                 {layers * E, E}});
   };
-  check_layers(o.encoder.num_layers, o.encoder.block.num_heads, o.encoder.block.head_dim, o.encoder.block.dim_feedforward);
-  check_layers(o.decoder.num_layers, o.decoder.block.num_heads, o.decoder.block.head_dim, o.decoder.block.dim_feedforward);
+  check_layers(o.encoder.num_layers, o.encoder.block.num_heads, o.encoder.block.head_dim,
+               o.encoder.block.dim_feedforward);
+  check_layers(o.decoder.num_layers, o.decoder.block.num_heads, o.decoder.block.head_dim,
+               o.decoder.block.dim_feedforward);
   Seq2Seq<Scalar> model = make_as_config_says(config, [&] { return Seq2Seq<Scalar>(o); });
   load(model, file, "", {.ignore = family.leftovers, .names = family.names});
   return model;
 }
 
-/// Reads the config of a Hugging Face encoder-decoder folder; error for a model_type or a setting it does not know.
+/// Reads the config of a Hugging Face encoder-decoder folder; error for a model_type or a setting it does not
+/// know.
 inline Seq2SeqFamily read_seq2seq_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type");
   config.allow("is_encoder_decoder", true);
   config.allow("is_decoder", false);
   ignore_bookkeeping(config);
   Seq2SeqFamily family;
-  if (type == "t5" || type == "mt5") family = detail::read_t5(config);
-  else if (type == "marian" || type == "bart") family = detail::read_bart(config, type == "marian");
-  else throw_error(config.file(), ": model_type '", type, "' is not an encoder-decoder that is supported");
+  if (type == "t5" || type == "mt5")
+    family = detail::read_t5(config);
+  else if (type == "marian" || type == "bart")
+    family = detail::read_bart(config, type == "marian");
+  else
+    throw_error(config.file(), ": model_type '", type, "' is not an encoder-decoder that is supported");
   config.finish();
   return family;
 }

@@ -17,7 +17,8 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Text that comes in pieces, until one of some stop texts is complete; what might be the beginning of one waits.
+/// Text that comes in pieces, until one of some stop texts is complete; what might be the beginning of one
+/// waits.
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops = {}) : stops_(std::move(stops)) {
@@ -33,7 +34,8 @@ class StopFilter {
     // The one that is complete first counts, so that the pieces make no difference.
     std::size_t end = held_.size(), complete = std::string::npos;
     for (const std::string& stop : stops_)
-      if (const std::size_t at = held_.find(stop); at != std::string::npos && std::pair(at + stop.size(), at) < std::pair(complete, end))
+      if (const std::size_t at = held_.find(stop);
+          at != std::string::npos && std::pair(at + stop.size(), at) < std::pair(complete, end))
         end = at, complete = at + stop.size();
     stopped_ = complete != std::string::npos;
     if (!stopped_) {
@@ -87,7 +89,8 @@ class TextGenerator {
   /// Ids with the tokenizer's special tokens. An empty text is the start token alone.
   std::vector<std::int32_t> encode(std::string_view prompt) const {
     std::vector<std::int32_t> ids = tokenizer_.encode(prompt);
-    if (ids.empty() && generator_.model().options().bos_token_id) ids.push_back(*generator_.model().options().bos_token_id);
+    if (ids.empty() && generator_.model().options().bos_token_id)
+      ids.push_back(*generator_.model().options().bos_token_id);
     if (ids.empty()) throw_error("generate: the prompt is empty, and the model has no start token");
     return ids;
   }
@@ -101,7 +104,8 @@ class TextGenerator {
   }
   /// All prompts as one batch.
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts,
-                                       const GenerationOptions& options = {}, const TextCallback& callback = {}) {
+                                       const GenerationOptions& options = {},
+                                       const TextCallback& callback = {}) {
     std::vector<TextGeneration> results(prompts.size());
     std::vector<std::vector<std::int32_t>> ids;
     std::vector<Stream> streams;

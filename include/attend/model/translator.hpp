@@ -17,20 +17,24 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Target ids for one source, without the start token, with the end token if one came: `prefix` first, then what follows
-/// it, greedily or by beam search as the options say.
+/// Target ids for one source, without the start token, with the end token if one came: `prefix` first, then
+/// what follows it, greedily or by beam search as the options say.
 template <class Scalar>
-std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& model, std::span<const std::int32_t> source,
-                                   const GenerationOptions& options, std::span<const std::int32_t> prefix = {}) {
+std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& model,
+                                   std::span<const std::int32_t> source, const GenerationOptions& options,
+                                   std::span<const std::int32_t> prefix = {}) {
   static_assert(std::is_same_v<Scalar, float>, "logits processors and beam search work on float");
   check_options(options);
-  if (options.temperature > 0) throw_error("generate: an encoder-decoder is decoded greedily or by beams, not sampled");
+  if (options.temperature > 0)
+    throw_error("generate: an encoder-decoder is decoded greedily or by beams, not sampled");
   const std::vector<std::int32_t> eos = options.eos_token_ids.value_or(model.options().eos_token_ids);
-  const Tensor<float, 3> states = model.encode(context, {source.data(), {1, static_cast<Index>(source.size())}});
+  const Tensor<float, 3> states =
+      model.encode(context, {source.data(), {1, static_cast<Index>(source.size())}});
   DecoderCache<float> cache = model.make_cache(context, states);
   std::vector<std::int32_t> ids{model.options().decoder_start_token_id};
   ids.insert(ids.end(), prefix.begin(), prefix.end());
-  const auto step = [&](std::span<const std::int32_t> next, Index sequences) {  // logits after the last token of each
+  const auto step = [&](std::span<const std::int32_t> next,
+                        Index sequences) {  // logits after the last token of each
     const Index T = static_cast<Index>(next.size()) / sequences;
     const Tensor<float, 3> all = model.decode(context, {next.data(), {sequences, T}}, cache);
     Tensor<float, 2> last({sequences, all.size(2)});
@@ -40,17 +44,19 @@ std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& mode
   Tensor<float, 2> logits = step(ids, 1);
   std::vector<std::int32_t> result(prefix.begin(), prefix.end());
   if (options.num_beams > 1) {
-    const auto found = beam_search(context, options, eos, ids, logits.view(), [&](std::span<const Index> parents, std::span<const std::int32_t> next) {
-      cache.reorder(parents);
-      logits = step(next, static_cast<Index>(parents.size()));
-      return logits.view();
-    });
+    const auto found = beam_search(context, options, eos, ids, logits.view(),
+                                   [&](std::span<const Index> parents, std::span<const std::int32_t> next) {
+                                     cache.reorder(parents);
+                                     logits = step(next, static_cast<Index>(parents.size()));
+                                     return logits.view();
+                                   });
     result.insert(result.end(), found.front().ids.begin(), found.front().ids.end());
     return result;
   }
   for (Index n = 0; n < options.max_new_tokens; ++n) {
     detail::process(options, ids, logits.span());
-    const std::int32_t id = static_cast<std::int32_t>(std::max_element(logits.span().begin(), logits.span().end()) - logits.span().begin());
+    const std::int32_t id = static_cast<std::int32_t>(
+        std::max_element(logits.span().begin(), logits.span().end()) - logits.span().begin());
     result.push_back(id);
     ids.push_back(id);
     if (std::find(eos.begin(), eos.end(), id) != eos.end()) break;
@@ -59,7 +65,8 @@ std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& mode
   return result;
 }
 
-/// Texts cut into the entries of a vocabulary, the longest that fits first: characters, and names such as <unk>.
+/// Texts cut into the entries of a vocabulary, the longest that fits first: characters, and names such as
+/// <unk>.
 class CharacterVocabulary {
  public:
   CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
@@ -112,9 +119,10 @@ class Translator {
     if (config.get<std::string>("model_type") != "attend") {
       translator.model_ = open_seq2seq<float>(folder);
       translator.tokenizer_ = text::Tokenizer::open(folder);
-      if (static_cast<Index>(translator.tokenizer_->vocab_size()) > translator.model_.options().source_vocab_size)
-        throw_error(folder.string(), ": the tokenizer has ", translator.tokenizer_->vocab_size(), " tokens, the model ",
-                    translator.model_.options().source_vocab_size);
+      if (static_cast<Index>(translator.tokenizer_->vocab_size()) >
+          translator.model_.options().source_vocab_size)
+        throw_error(folder.string(), ": the tokenizer has ", translator.tokenizer_->vocab_size(),
+                    " tokens, the model ", translator.model_.options().source_vocab_size);
       return translator;
     }
     const Config tokenizer = config.object("tokenizer");
@@ -125,9 +133,12 @@ class Translator {
     translator.source_.emplace(folder / tokenizer.get<std::string>("source_vocabulary"), unknown);
     translator.target_.emplace(target_file, unknown);
     if (!source_end.empty()) translator.source_end_ = translator.source_->at(source_end, "source_end");
-    Seq2SeqFamily family = detail::read_native(config, translator.source_->size(), translator.target_->size());
-    family.options.decoder_start_token_id = translator.target_->at(tokenizer.get<std::string>("target_start"), target_file.string());
-    family.options.eos_token_ids = {translator.target_->at(tokenizer.get<std::string>("target_end"), target_file.string())};
+    Seq2SeqFamily family =
+        detail::read_native(config, translator.source_->size(), translator.target_->size());
+    family.options.decoder_start_token_id =
+        translator.target_->at(tokenizer.get<std::string>("target_start"), target_file.string());
+    family.options.eos_token_ids = {
+        translator.target_->at(tokenizer.get<std::string>("target_end"), target_file.string())};
     config.finish();
     translator.model_ = load_seq2seq<float>(folder, family);
     return translator;
@@ -136,7 +147,8 @@ class Translator {
   const Seq2Seq<float>& model() const { return model_; }
 
   /// The translation of one text; it begins with `prefix`.
-  std::string translate(Context& context, std::string_view line, const GenerationOptions& options, std::string_view prefix = {}) const {
+  std::string translate(Context& context, std::string_view line, const GenerationOptions& options,
+                        std::string_view prefix = {}) const {
     for (const std::string_view given : {line, prefix})
       if (const std::size_t at = text::find_malformed_utf8(given); at < given.size())
         throw_error("translate: the text is not UTF-8 at byte ", at);
@@ -144,13 +156,15 @@ class Translator {
     if (source_end_) source.push_back(*source_end_);
     if (source.empty()) return {};
     const std::vector<std::int32_t> forced = prefix.empty() ? std::vector<std::int32_t>{}
-                                             : target_      ? target_->encode(prefix)
-                                                            : tokenizer_->encode(prefix, {.add_special_tokens = false});
+                                             : target_
+                                                 ? target_->encode(prefix)
+                                                 : tokenizer_->encode(prefix, {.add_special_tokens = false});
     std::vector<std::int32_t> ids = generate(context, model_, source, options, forced);
     const auto& eos = model_.options().eos_token_ids;
     if (!ids.empty() && std::find(eos.begin(), eos.end(), ids.back()) != eos.end()) ids.pop_back();
     if (!target_) {
-      std::erase_if(ids, [&](std::int32_t id) { return !tokenizer_->contains(id); });  // tables are often padded
+      std::erase_if(ids,
+                    [&](std::int32_t id) { return !tokenizer_->contains(id); });  // tables are often padded
       return tokenizer_->decode(ids, {.skip_special_tokens = true});
     }
     std::string result;

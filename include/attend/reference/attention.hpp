@@ -1,4 +1,5 @@
-// Attention as plain loops over (batch, head, query, key): the specification of masks, grouped heads and weights.
+// Attention as plain loops over (batch, head, query, key): the specification of masks, grouped heads and
+// weights.
 #pragma once
 
 #include <limits>
@@ -9,8 +10,9 @@
 
 namespace attend::inline ATTEND_ABI::reference {
 
-/// What happens to the score of one (query, key) pair, in this order: times scale; softcap * tanh(· / softcap);
-/// modifier; plus additive_mask; mask. A key that ends at -inf is not there: its value is never looked at.
+/// What happens to the score of one (query, key) pair, in this order: times scale; softcap * tanh(· /
+/// softcap); modifier; plus additive_mask; mask. A key that ends at -inf is not there: its value is never
+/// looked at.
 template <class S = double>
 struct AttentionOptions {
   std::optional<S> scale = {};  // 1 / sqrt(D)
@@ -23,15 +25,15 @@ struct AttentionOptions {
 
 template <class S = double>
 struct AttentionResult {
-  Tensor<S, 4> output;         // [B, H, Tq, Dv]
-  Tensor<S, 4> weights;        // [B, H, Tq, Tk]
-  Tensor<S, 3> log_sum_exp;    // [B, H, Tq], of the scores (and the sink)
+  Tensor<S, 4> output;       // [B, H, Tq, Dv]
+  Tensor<S, 4> weights;      // [B, H, Tq, Tk]
+  Tensor<S, 3> log_sum_exp;  // [B, H, Tq], of the scores (and the sink)
 };
 
 /// The final score of one pair, from the product of query and key.
 template <class S, class Tanh>
-S attention_score(S product, const AttentionOptions<S>& options, S scale, Tanh&& tanh_of, Index b, Index h, Index q,
-                  Index k) {
+S attention_score(S product, const AttentionOptions<S>& options, S scale, Tanh&& tanh_of, Index b, Index h,
+                  Index q, Index k) {
   const S masked = -std::numeric_limits<S>::infinity();
   if (options.mask && !options.mask(b, h, q, k)) return masked;
   // fma(x, y, -0) is the rounded product, also where a compiler would fuse it with the addition that follows.
@@ -53,8 +55,9 @@ S attention_scale(const AttentionOptions<S>& options, Index head_dim) {
 /// query [B, H, Tq, D], key [B, Hkv, Tk, D], value [B, Hkv, Tk, Dv]; query head h reads key/value head
 /// h / (H / Hkv). A query that sees no key gives output 0, weights 0, log-sum-exp -inf.
 template <class S = double>
-AttentionResult<S> scaled_dot_product_attention(View<S, 4> query, View<S, 4> key, View<S, 4> value,
-                                                const AttentionOptions<std::type_identity_t<S>>& options = {}) {
+AttentionResult<S> scaled_dot_product_attention(
+    View<S, 4> query, View<S, 4> key, View<S, 4> value,
+    const AttentionOptions<std::type_identity_t<S>>& options = {}) {
   const Index B = query.size(0), H = query.size(1), Tq = query.size(2), D = query.size(3);
   const Index Tk = key.size(2), Dv = value.size(3);
   const S scale = attention_scale(options, D), none = -std::numeric_limits<S>::infinity();
@@ -109,7 +112,8 @@ struct MultiHeadAttention {
   Linear<S> query = {}, key = {}, value = {}, output = {};
   Index num_heads = 1, num_kv_heads = 1;
 
-  /// From PyTorch's parameters: in_proj_weight [(H + 2 H_kv) D, E] is query, key and value one below the other.
+  /// From PyTorch's parameters: in_proj_weight [(H + 2 H_kv) D, E] is query, key and value one below the
+  /// other.
   static MultiHeadAttention from_in_proj(View<S, 2> in_proj_weight, View<S, 1> in_proj_bias, Linear<S> output,
                                          Index num_heads, Index num_kv_heads) {
     MultiHeadAttention layer{.output = output, .num_heads = num_heads, .num_kv_heads = num_kv_heads};

@@ -16,7 +16,8 @@ struct Norm {
 /// x [B, T, E].
 template <class S = double>
 Tensor<S, 3> layer_norm(View<S, 3> x, const Norm<std::type_identity_t<S>>& norm) {
-  return Tensor<S, 3>(x.shape(), layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps).span());
+  return Tensor<S, 3>(x.shape(),
+                      layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps).span());
 }
 
 template <class S = double>
@@ -65,7 +66,8 @@ struct DecoderBlock : EncoderBlock<S> {
 };
 
 template <class S = double>
-Tensor<S, 3> decoder_block(View<S, 3> x, View<S, 3> memory, const DecoderBlock<std::type_identity_t<S>>& block,
+Tensor<S, 3> decoder_block(View<S, 3> x, View<S, 3> memory,
+                           const DecoderBlock<std::type_identity_t<S>>& block,
                            const AttentionOptions<std::type_identity_t<S>>& options = {},
                            const AttentionOptions<std::type_identity_t<S>>& memory_options = {}) {
   Tensor<S, 3> y(x);

@@ -55,9 +55,11 @@ inline Tensor<float, 2> layer_norm(View<float, 2> x, View<float, 1> weight, View
   const float size = static_cast<float>(x.size(1));
   for (Index n = 0; n < x.size(0); ++n) {
     const float first = x(n, 0);
-    const float centre = first + row_sum(x[n], [first](float lane, float v) { return lane + (v - first); }) / size;
+    const float centre =
+        first + row_sum(x[n], [first](float lane, float v) { return lane + (v - first); }) / size;
     const float rest = row_sum(x[n], [centre](float lane, float v) { return lane + (v - centre); }) / size;
-    const float squares = row_sum(x[n], [centre](float lane, float v) { return std::fma(v - centre, v - centre, lane); });
+    const float squares =
+        row_sum(x[n], [centre](float lane, float v) { return std::fma(v - centre, v - centre, lane); });
     const float variance = std::fma(-rest, rest, squares / size);
     const float inverse = 1.0f / std::sqrt((variance < 0 ? 0.0f : variance) + eps);
     for (Index e = 0; e < x.size(1); ++e) {
@@ -145,8 +147,8 @@ struct AttentionResult {
 };
 
 /// As reference::scaled_dot_product_attention, but streaming over key tiles, and without weights.
-/// Weights are 2^((score - maximum) c). Where nothing but a mask touches the scores and the scale is positive, the
-/// scale is folded into c and the scores stay plain products. A sink comes last.
+/// Weights are 2^((score - maximum) c). Where nothing but a mask touches the scores and the scale is
+/// positive, the scale is folded into c and the scores stay plain products. A sink comes last.
 inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<float, 4> key,
                                                     View<float, 4> value,
                                                     const AttentionOptions<float>& options = {}) {
@@ -197,8 +199,8 @@ inline AttentionResult scaled_dot_product_attention(View<float, 4> query, View<f
           result.output(b, h, q, d) = out == 0 ? 0.0f : out;  // never -0
         }
         const double natural = static_cast<double>(c) / log2e;  // the scale, or 1
-        result.log_sum_exp(b, h, q) =
-            static_cast<float>(std::fma(static_cast<double>(maximum), natural, std::log(static_cast<double>(sum))));
+        result.log_sum_exp(b, h, q) = static_cast<float>(
+            std::fma(static_cast<double>(maximum), natural, std::log(static_cast<double>(sum))));
       }
   return result;
 }

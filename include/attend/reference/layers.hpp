@@ -88,19 +88,31 @@ Tensor<S, 2> rms_norm(View<S, 2> x, View<S, 1> weight = {}, S eps = S(1e-5)) {
 }
 
 template <class S>
-S relu(S x) { return x < 0 ? S(0) : x; }  // NaN stays NaN
+S relu(S x) {
+  return x < 0 ? S(0) : x;
+}  // NaN stays NaN
 template <class S>
-S tanh(S x) { return std::tanh(x); }
+S tanh(S x) {
+  return std::tanh(x);
+}
 template <class S>
-S sigmoid(S x) { return 1 / (1 + std::exp(-x)); }
+S sigmoid(S x) {
+  return 1 / (1 + std::exp(-x));
+}
 /// x * factor(x) for a factor that goes to 0 at -inf faster than 1 / x.
 template <class S>
-S times(S x, S factor) { return x == -std::numeric_limits<S>::infinity() ? -S(0) : x * factor; }
+S times(S x, S factor) {
+  return x == -std::numeric_limits<S>::infinity() ? -S(0) : x * factor;
+}
 template <class S>
-S silu(S x) { return times(x, sigmoid(x)); }
+S silu(S x) {
+  return times(x, sigmoid(x));
+}
 /// x Φ(x). Φ is taken from erfc, which keeps its digits where x is far below 0.
 template <class S>
-S gelu(S x) { return times(x, std::erfc(-x / std::sqrt(S(2))) / 2); }
+S gelu(S x) {
+  return times(x, std::erfc(-x / std::sqrt(S(2))) / 2);
+}
 /// PyTorch's approximate="tanh", with 1 + tanh(u) written as 2 sigmoid(2 u), which keeps its digits below 0.
 template <class S>
 S gelu_tanh(S x) {

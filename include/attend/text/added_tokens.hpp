@@ -43,7 +43,8 @@ class AddedTokens {
     for (std::size_t i = 0; i < count; ++i) {
       const Part part = root.element("added_tokens", i);
       part.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
-      add(read(part), part.integer("id"), id_limit(model.size() + count), model, normalizer, [&] { return part.where(); });
+      add(read(part), part.integer("id"), id_limit(model.size() + count), model, normalizer,
+          [&] { return part.where(); });
     }
     finish();
   }
@@ -56,26 +57,31 @@ class AddedTokens {
   /// Ids below it are believed: as in Vocabulary::from_json.
   static std::size_t id_limit(std::size_t tokens) { return 4 * tokens + (1u << 16); }
 
-  /// Adds a token; one that the model has must have the model's id. `model` is its vocabulary, where() names the token in
-  /// errors. finish() comes behind the last.
+  /// Adds a token; one that the model has must have the model's id. `model` is its vocabulary, where() names
+  /// the token in errors. finish() comes behind the last.
   template <class Where>
-  void add(AddedToken token, std::int32_t id, std::size_t limit, const Vocabulary& model, const Normalizer& normalizer,
-           Where&& where) {
+  void add(AddedToken token, std::int32_t id, std::size_t limit, const Vocabulary& model,
+           const Normalizer& normalizer, Where&& where) {
     const auto model_id = model.id(token.content);
-    if (id < 0 || static_cast<std::size_t>(id) >= limit) throw_error(where(), ": the id ", id, " is too large");
+    if (id < 0 || static_cast<std::size_t>(id) >= limit)
+      throw_error(where(), ": the id ", id, " is too large");
     if (model_id ? *model_id != id : model.contains(id))
       throw_error(where(), ": \"", token.content, "\" has the id ", id, ", but the model has ",
-                  (model_id ? "it at " + std::to_string(*model_id) : "\"" + std::string(model.token(id)) + "\" there"));
+                  (model_id ? "it at " + std::to_string(*model_id)
+                            : "\"" + std::string(model.token(id)) + "\" there"));
     const auto [known, is_new] = tokens_.try_emplace(id, token);
     if (!is_new && known->second.content == token.content) return;  // said twice
     if (!is_new || !ids_.emplace(token.content, id).second)
       throw_error(where(), ": the token or its id is given twice");
-    if (!token.normalized || !normalizer) return (token.normalized ? normalized_ : raw_).add(token.content, id);
-    // A file of many tokens and steps is done in reasonable time and memory because no token is longer than a real one,
-    // nor grows much.
+    if (!token.normalized || !normalizer)
+      return (token.normalized ? normalized_ : raw_).add(token.content, id);
+    // A file of many tokens and steps is done in reasonable time and memory because no token is longer than a
+    // real one, nor grows much.
     if (++normalized_count_ * normalizer.patterns() > 30'000)
-      throw_error(where(), ": too many added tokens for a normalizer of ", normalizer.patterns(), " patterns");
-    if (token.content.size() > 4096) throw_error(where(), ": a normalized token of ", token.content.size(), " bytes");
+      throw_error(where(), ": too many added tokens for a normalizer of ", normalizer.patterns(),
+                  " patterns");
+    if (token.content.size() > 4096)
+      throw_error(where(), ": a normalized token of ", token.content.size(), " bytes");
     normalized_.add(normalizer(token.content, 64 + 8 * token.content.size()), id);
   }
   void finish() {

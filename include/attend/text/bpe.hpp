@@ -57,10 +57,13 @@ class BpeModel {
   /// From a vocabulary and GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
   BpeModel(Vocabulary vocabulary, Options options, const std::filesystem::path& merges)
       : BpeModel(std::move(vocabulary), std::move(options), count_merges(merges)) {
-    for_each_merge(merges, [&](std::string_view left, std::string_view right) { add_merge(left, right, merges.string()); });
+    for_each_merge(merges, [&](std::string_view left, std::string_view right) {
+      add_merge(left, right, merges.string());
+    });
   }
 
-  /// The next merge. Of a pair that was there before, this rank counts. Fails if a part or the result is no token.
+  /// The next merge. Of a pair that was there before, this rank counts. Fails if a part or the result is no
+  /// token.
   void add_merge(std::string_view left, std::string_view right, const std::string& where) {
     const auto id = [&](std::string_view token) {
       const auto found = vocabulary_.id(token);
@@ -84,7 +87,8 @@ class BpeModel {
   /// The merges of GPT-2's `merges.txt`.
   static Merges read_merges(const std::filesystem::path& path) {
     Merges merges;
-    for_each_merge(path, [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
+    for_each_merge(path,
+                   [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
     return merges;
   }
 
@@ -137,7 +141,8 @@ class BpeModel {
       ++number;
       if (line.ends_with('\r')) line.remove_suffix(1);
       if (line.starts_with("#version") || line.empty()) return;
-      const auto [left, right] = split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
+      const auto [left, right] =
+          split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
       f(left, right);
     });
   }
@@ -187,7 +192,8 @@ class BpeModel {
 
   // Where the rank of a pair is, or would go: an open hash table, as in Vocabulary.
   std::size_t find_slot(std::int32_t left, std::int32_t right) const {
-    std::uint64_t hash = std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+    std::uint64_t hash =
+        std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
     hash = (hash ^ hash >> 31) * 0x9E3779B97F4A7C15u;
     std::size_t slot = (hash >> 32) * table_.size() >> 32;
     for (; table_[slot] != no_rank; slot = slot + 1 == table_.size() ? 0 : slot + 1) {

@@ -1,4 +1,5 @@
-// Reading the files of a tokenizer: bytes, UTF-8 text, lines, and fields of JSON with errors that name the place.
+// Reading the files of a tokenizer: bytes, UTF-8 text, lines, and fields of JSON with errors that name the
+// place.
 #pragma once
 
 #include <cstddef>

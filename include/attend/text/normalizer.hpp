@@ -23,9 +23,11 @@
 
 namespace attend::inline ATTEND_ABI::text {
 
-/// Bytes that the steps of a tokenizer may grow a text to: 36 times "a" -> "aa" would never end. Unicode's own forms reach
-/// 11 bytes for one.
-inline std::size_t growth_limit(std::size_t size) { return 4096 + 64 * (std::min)(size, (std::numeric_limits<std::size_t>::max)() / 128); }
+/// Bytes that the steps of a tokenizer may grow a text to: 36 times "a" -> "aa" would never end. Unicode's
+/// own forms reach 11 bytes for one.
+inline std::size_t growth_limit(std::size_t size) {
+  return 4096 + 64 * (std::min)(size, (std::numeric_limits<std::size_t>::max)() / 128);
+}
 
 /// From UTF-8 to UTF-8. An empty one is the identity.
 class Normalizer {
@@ -33,8 +35,8 @@ class Normalizer {
   Normalizer() = default;
   /// f(text, limit), or f(text) where the result is never much longer than the text.
   template <class F>
-    requires(!std::same_as<std::remove_cvref_t<F>, Normalizer>)
-  Normalizer(F f, std::size_t patterns = 0) : patterns_(patterns) {
+  requires(!std::same_as<std::remove_cvref_t<F>, Normalizer>) Normalizer(F f, std::size_t patterns = 0)
+      : patterns_(patterns) {
     if constexpr (std::invocable<const F&, std::string, std::size_t>)
       step_ = std::move(f);
     else
@@ -67,8 +69,8 @@ class Normalizer {
 
 namespace detail {
 
-/// Bounds recursion, time and memory on a hostile file: a Sequence (whose steps are in `list`) may be 16 deep and have 64
-/// steps in all.
+/// Bounds recursion, time and memory on a hostile file: a Sequence (whose steps are in `list`) may be 16 deep
+/// and have 64 steps in all.
 inline void check_steps(const Part& root, const char* list) {
   constexpr std::size_t max_steps = 64;
   constexpr int max_nesting = 16;
@@ -80,7 +82,8 @@ inline void check_steps(const Part& root, const char* list) {
     if (!step->is_object()) continue;
     const auto steps = step->find(list);
     if (steps == step->end() || !steps->is_array()) continue;
-    if (count + open.size() + steps->size() > max_steps) root.error("more than " + std::to_string(max_steps) + " steps");
+    if (count + open.size() + steps->size() > max_steps)
+      root.error("more than " + std::to_string(max_steps) + " steps");
     for (const Json& inner : *steps) open.emplace_back(&inner, depth + 1);
   }
 }
@@ -304,9 +307,8 @@ inline Normalizer read_normalizer_step(const Part& part) {
     part.allow({"precompiled_charsmap"});
     std::string map = decode_base64(part.string("precompiled_charsmap", ""), part.where());
     if (map.empty()) return [](std::string text) { return text; };
-    return [shared = std::make_shared<const CharacterMap>(std::move(map), part.where())](std::string text, std::size_t limit) {
-      return (*shared)(text, limit);
-    };
+    return [shared = std::make_shared<const CharacterMap>(std::move(map), part.where())](
+               std::string text, std::size_t limit) { return (*shared)(text, limit); };
   }
   part.error("unknown normalizer \"" + type + '"');
 }

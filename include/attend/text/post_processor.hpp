@@ -46,7 +46,8 @@ inline std::vector<Template::Item> read_template(const Part& part, const char* n
       const Json& ids = special.array("ids");
       if (out.size() + ids.size() > 1000) part.error("\"" + std::string(name) + "\" has more than 1000 ids");
       for (const Json& value : ids)
-        out.push_back({-1, attend::detail::json_natural(value, special.where("ids")), token.integer("type_id")});
+        out.push_back(
+            {-1, attend::detail::json_natural(value, special.where("ids")), token.integer("type_id")});
     }
   }
   for (int i = 0; i < sequences; ++i)

@@ -236,7 +236,7 @@ inline PreTokenizer read_pre_tokenizer_step(const Part& part) {
   if (type == "Split") {
     part.allow({"pattern", "behavior", "invert"});
     return cut([pattern = Pattern(part.object("pattern"))](std::string_view text,
-                                                         auto&& f) { pattern.for_each_match(text, f); },
+                                                           auto&& f) { pattern.for_each_match(text, f); },
                read_separator(part), part.boolean("invert", false));
   }
   part.error("unknown pre-tokenizer \"" + type + '"');

@@ -29,7 +29,8 @@ class PrefixIndex {
     if (key.empty()) return;  // it would match everywhere
     if (key.size() > (std::numeric_limits<std::uint32_t>::max)() - bytes_.size())
       throw_error("PrefixIndex: more than 4 GB of strings");
-    entries_.push_back({static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(key.size()), value});
+    entries_.push_back(
+        {static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(key.size()), value});
     bytes_.append(key);
   }
   /// Of equal strings the first counts.
@@ -41,9 +42,10 @@ class PrefixIndex {
     const auto same = [&](const Entry& a, const Entry& b) { return key(a) == key(b); };
     entries_.erase(std::unique(entries_.begin(), entries_.end(), same), entries_.end());
     for (std::size_t c = 0; c <= 256; ++c)
-      starts_[c] = static_cast<std::size_t>(
-          std::partition_point(entries_.begin(), entries_.end(), [&](const Entry& e) { return byte(e, 0) < c; }) -
-          entries_.begin());
+      starts_[c] =
+          static_cast<std::size_t>(std::partition_point(entries_.begin(), entries_.end(),
+                                                        [&](const Entry& e) { return byte(e, 0) < c; }) -
+                                   entries_.begin());
   }
 
   bool empty() const { return entries_.empty(); }
@@ -73,7 +75,9 @@ class PrefixIndex {
     std::int32_t value;
   };
   std::string_view key(const Entry& e) const { return std::string_view(bytes_).substr(e.begin, e.size); }
-  unsigned char byte(const Entry& e, std::size_t i) const { return static_cast<unsigned char>(bytes_[e.begin + i]); }
+  unsigned char byte(const Entry& e, std::size_t i) const {
+    return static_cast<unsigned char>(bytes_[e.begin + i]);
+  }
 
   std::string bytes_;
   std::vector<Entry> entries_;

@@ -40,7 +40,8 @@ class Regex {
     // "(ab){9}{9}{9}{9}" becomes 40 KB. Real patterns stay below a hundredth of that.
     std::size_t size = 0;
     pcre2_pattern_info_8(code_.get(), PCRE2_INFO_SIZE, &size);
-    if (size > 4096 + 32 * pattern.size()) throw_error(where_, ": pattern ", pattern, " becomes ", size, " bytes");
+    if (size > 4096 + 32 * pattern.size())
+      throw_error(where_, ": pattern ", pattern, " becomes ", size, " bytes");
     pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);  // without it matching is slower, that is all
   }
 
@@ -54,7 +55,8 @@ class Regex {
         pcre2_match_context_create_8(nullptr), pcre2_match_context_free_8);
     if (!data || !context) throw_error(where_, ": out of memory");
     // Real patterns take a few steps for a byte, at worst where a run of white space is given back.
-    pcre2_set_match_limit_8(context.get(), static_cast<std::uint32_t>(std::min<std::size_t>(1000 + 100 * text.size(), 10'000'000)));
+    pcre2_set_match_limit_8(context.get(), static_cast<std::uint32_t>(
+                                               std::min<std::size_t>(1000 + 100 * text.size(), 10'000'000)));
     pcre2_set_heap_limit_8(context.get(), 256 * 1024);  // KiB
     const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data() ? text.data() : "");
     for (std::size_t at = 0; at <= text.size();) {

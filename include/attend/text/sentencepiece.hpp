@@ -39,24 +39,27 @@ struct SentencePiece {
 
 namespace detail {
 
-/// What the library takes on trust: that pieces hold no NUL, and that the trie of its map of characters, which it walks
-/// without looking at its end, leads nowhere else.
+/// What the library takes on trust: that pieces hold no NUL, and that the trie of its map of characters,
+/// which it walks without looking at its end, leads nowhere else.
 class SentencePieceCheck {
  public:
   SentencePieceCheck(std::string_view bytes, const std::filesystem::path& path) : path_(path) {
     for_each_field(bytes, [&](std::uint64_t field, std::string_view value) {
-      if (field == 1) for_each_field(value, [&](std::uint64_t inner, std::string_view text) {
-        if (inner == 1 && text.find('\0') != std::string_view::npos) give_up("a piece with a NUL byte");
-      });
-      if (field == 3 || field == 5) for_each_field(value, [&](std::uint64_t inner, std::string_view map) {
-        if (inner == 2 && !map.empty()) check_map(map);
-      });
+      if (field == 1)
+        for_each_field(value, [&](std::uint64_t inner, std::string_view text) {
+          if (inner == 1 && text.find('\0') != std::string_view::npos) give_up("a piece with a NUL byte");
+        });
+      if (field == 3 || field == 5)
+        for_each_field(value, [&](std::uint64_t inner, std::string_view map) {
+          if (inner == 2 && !map.empty()) check_map(map);
+        });
     });
   }
 
  private:
-  [[noreturn]] void give_up(const char* what) const { throw_error(path_.string(), ": not a SentencePiece model: ",
-                                                                  what); }
+  [[noreturn]] void give_up(const char* what) const {
+    throw_error(path_.string(), ": not a SentencePiece model: ", what);
+  }
 
   std::uint64_t varint(std::string_view& rest) const {
     std::uint64_t value = 0;
@@ -88,7 +91,8 @@ class SentencePieceCheck {
   void check_map(std::string_view map) const {
     const auto word = [&](std::size_t at) {
       std::uint32_t out = 0;
-      for (std::size_t i = 0; i < 4; ++i) out |= std::uint32_t{static_cast<unsigned char>(map[at + i])} << (8 * i);
+      for (std::size_t i = 0; i < 4; ++i)
+        out |= std::uint32_t{static_cast<unsigned char>(map[at + i])} << (8 * i);
       return out;
     };
     const std::size_t size = map.size() < 4 ? 0 : word(0), units = size / 4;
@@ -100,7 +104,8 @@ class SentencePieceCheck {
       if (u >> 31) continue;  // a value
       const std::size_t next = i ^ (std::size_t{u >> 10} << ((u & 0x200) >> 6));
       if ((next | 0xFF) >= units) give_up("its map of characters leads out of itself");
-      if ((u >> 8 & 1) && (unit(next) & 0x7FFFFFFFu) >= replacements) give_up("its map of characters leads out of itself");
+      if ((u >> 8 & 1) && (unit(next) & 0x7FFFFFFFu) >= replacements)
+        give_up("its map of characters leads out of itself");
     }
     if (map.back() != '\0') give_up("its map of characters has no end");
   }
@@ -147,7 +152,8 @@ class SentencePieceModel {
     if (!status.ok()) throw_error("SentencePiece: ", status.ToString());
     for (const std::string& piece : pieces) {
       const auto id = vocabulary_.id(piece);
-      if (!id && !unk_) throw_error("SentencePiece: \"", piece, "\" is unknown, and there is no unknown token");
+      if (!id && !unk_)
+        throw_error("SentencePiece: \"", piece, "\" is unknown, and there is no unknown token");
       ids.push_back(id ? *id : *unk_);
     }
   }
@@ -179,7 +185,8 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
   const auto named = [&](int id) { return id < 0 ? std::nullopt : vocabulary->id(processor->IdToPiece(id)); };
   const auto bos = named(processor->bos_id()), eos = named(processor->eos_id()),
              unk = named(processor->unk_id());
-  const Decoder decode = [decoder, two_files = decoder != processor](std::vector<std::string>& tokens, DecodeWindow& window) {
+  const Decoder decode = [decoder, two_files = decoder != processor](std::vector<std::string>& tokens,
+                                                                     DecodeWindow& window) {
     // The bytes of a character that is not complete yet wait; the library would write U+FFFD for each.
     std::string tail;
     for (std::size_t i = tokens.size(); window.open && i > window.context && tail.size() < 4; --i) {
@@ -214,8 +221,11 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
 inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
                                         std::optional<Vocabulary> = std::nullopt,
                                         const std::filesystem::path& = {}) {
-  throw_error(path.string(),
-              ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or " "build " "with -DATTEND_WITH_SENTENCEPIECE and -lsentencepiece; or convert the model to a tokenizer.json");
+  throw_error(
+      path.string(),
+      ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or "
+      "build "
+      "with -DATTEND_WITH_SENTENCEPIECE and -lsentencepiece; or convert the model to a tokenizer.json");
 }
 
 #endif

@@ -31,7 +31,8 @@ class WordLevelModel {
     auto id = vocabulary_.id(word);
     if (!id) id = vocabulary_.id(unk_token_);
     if (!id)
-      throw_error("WordLevel: the word \"", word.substr(0, 64), "\" is unknown, and so is \"", unk_token_, '"');
+      throw_error("WordLevel: the word \"", word.substr(0, 64), "\" is unknown, and so is \"", unk_token_,
+                  '"');
     ids.push_back(*id);
   }
 
@@ -78,11 +79,13 @@ inline BpeModel read_bpe_model(const Part& part) {
   options.ignore_merges = part.boolean("ignore_merges", false);
   const Json& merges = part.array("merges");
   const std::string where = part.where() + ".merges";
-  BpeModel model(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options), merges.size());
+  BpeModel model(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options),
+                 merges.size());
   std::size_t i = 0;
   for (const Json& merge : merges) {
     if (merge.is_string()) {
-      const auto [left, right] = BpeModel::split_merge(text_of(merge), [&] { return where + "[" + std::to_string(i) + "]"; });
+      const auto [left, right] =
+          BpeModel::split_merge(text_of(merge), [&] { return where + "[" + std::to_string(i) + "]"; });
       model.add_merge(left, right, where);
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       model.add_merge(text_of(merge[0]), text_of(merge[1]), where);

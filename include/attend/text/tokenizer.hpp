@@ -76,7 +76,8 @@ class Tokenizer {
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
   static Tokenizer from_vocab_and_merges(const std::filesystem::path& vocab,
                                          const std::filesystem::path& merges) {
-    return from_old(detail::describe_bpe(vocab, merges, {}), vocab.string() + " and " + merges.filename().string());
+    return from_old(detail::describe_bpe(vocab, merges, {}),
+                    vocab.string() + " and " + merges.filename().string());
   }
 
   /// From the contents of a tokenizer.json; `where` names it in errors.
@@ -216,7 +217,8 @@ class Tokenizer {
     std::size_t special = 0;
     for (const Template::Item& item : items) special += options.add_special_tokens && item.sequence < 0;
     if (*options.max_length < special)
-      throw_error("Tokenizer: max_length ", *options.max_length, " is less than the ", special, " special tokens");
+      throw_error("Tokenizer: max_length ", *options.max_length, " is less than the ", special,
+                  " special tokens");
     const std::size_t room = *options.max_length - special, total = a.size() + (b ? b->size() : 0);
     if (total <= room) return;
     if (!b) return a.resize(room);
@@ -224,7 +226,8 @@ class Tokenizer {
       auto& target = options.truncation == Truncation::only_first ? a : *b;
       const std::size_t excess = total - room;
       if (target.size() <= excess)
-        throw_error("Tokenizer: the text to truncate has ", target.size(), " ids, and ", excess, " would have to go");
+        throw_error("Tokenizer: the text to truncate has ", target.size(), " ids, and ", excess,
+                    " would have to go");
       return target.resize(target.size() - excess);
     }
     // The longer text gives way until both are equal; then each gets half, the second one id more if odd.

@@ -104,8 +104,7 @@ class UnigramModel {
       if (ids.size() == before + run.size()) return;
       ids.resize(before);
     }
-    if (!unk_id_)
-      throw_error("Unigram: \"", run.substr(0, 64), "\" is unknown, and there is no unk_id");
+    if (!unk_id_) throw_error("Unigram: \"", run.substr(0, 64), "\" is unknown, and there is no unk_id");
     ids.push_back(*unk_id_);
   }
 

@@ -18,15 +18,17 @@
 
 namespace attend::inline ATTEND_ABI::text {
 
-/// It keeps the tokens one behind the other, each after its length; of an id only where its token begins; and of a
-/// token only its id, in an open hash table. So a file of short lines takes little more memory than the file.
+/// It keeps the tokens one behind the other, each after its length; of an id only where its token begins; and
+/// of a token only its id, in an open hash table. So a file of short lines takes little more memory than the
+/// file.
 class Vocabulary {
  public:
   /// One token a line, its id the number of the line from 0 (BERT's `vocab.txt`). White space at the end of
   /// a line is no part of the token; of equal tokens the last counts.
   static Vocabulary from_lines(const std::filesystem::path& path) {
     const auto for_each_token = [&](auto&& f) {
-      for_each_text_line(path, [&](std::string_view line) { f(line.substr(0, line.find_last_not_of(" \t\r") + 1)); });
+      for_each_text_line(
+          path, [&](std::string_view line) { f(line.substr(0, line.find_last_not_of(" \t\r") + 1)); });
     };
     std::size_t count = 0, bytes = 0;
     for_each_token([&](std::string_view token) {
@@ -41,7 +43,8 @@ class Vocabulary {
     for_each_token([&](std::string_view token) {
       const auto id = static_cast<std::int32_t>(out.begins_.size());
       const std::size_t slot = out.slot_for(token);
-      out.begins_.push_back(out.table_[slot] == none ? out.store(token, path.string()) : out.begin_of(out.table_[slot]));
+      out.begins_.push_back(out.table_[slot] == none ? out.store(token, path.string())
+                                                     : out.begin_of(out.table_[slot]));
       out.take(slot, id);
     });
     return out;
@@ -82,7 +85,8 @@ class Vocabulary {
     const std::size_t slot = slot_for(token);
     if (table_[slot] != none) throw_error(where, ": token \"", token, "\" has two ids");
     const std::uint32_t begin = store(token, where);
-    if (static_cast<std::size_t>(id) >= begins_.size()) begins_.resize(static_cast<std::size_t>(id) + 1, unused);
+    if (static_cast<std::size_t>(id) >= begins_.size())
+      begins_.resize(static_cast<std::size_t>(id) + 1, unused);
     begins_[static_cast<std::size_t>(id)] = begin;
     take(slot, id);
   }
@@ -102,8 +106,7 @@ class Vocabulary {
 
   /// Fails on an id that no token has. The text lives as long as the vocabulary.
   std::string_view token(std::int32_t id) const {
-    if (!contains(id))
-      throw_error("no token has the id ", id, " (the vocabulary ends before ", size(), ")");
+    if (!contains(id)) throw_error("no token has the id ", id, " (the vocabulary ends before ", size(), ")");
     return stored(begin_of(id));
   }
 

@@ -36,8 +36,8 @@ class FolderConfig {
 
   Part part() const { return Part(*config_, where_); }
 
-  /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type of
-  /// config.json, class) that fits, or nothing.
+  /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type
+  /// of config.json, class) that fits, or nothing.
   std::string tokenizer_class(
       std::initializer_list<std::pair<std::string_view, std::string_view>> of_models) const {
     std::string name = part().string("tokenizer_class", model_part().string("tokenizer_class", ""));
@@ -71,9 +71,11 @@ class FolderConfig {
                            const std::vector<std::pair<std::string, std::int32_t>>& more = {}) const {
     AddedTokens out;
     const Json none = Json::object();
-    const Part listed = part().has("added_tokens_decoder") ? part().object("added_tokens_decoder") : Part(none, where_);
+    const Part listed =
+        part().has("added_tokens_decoder") ? part().object("added_tokens_decoder") : Part(none, where_);
     const Part plain(*added_, where_ + "'s added_tokens.json");
-    const std::size_t limit = AddedTokens::id_limit(model.size() + listed.json().size() + added_->size() + more.size());
+    const std::size_t limit =
+        AddedTokens::id_limit(model.size() + listed.json().size() + added_->size() + more.size());
     for (const auto& [key, value] : listed.json().get_ref<const Json::object_t&>()) {
       if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
         listed.error("\"" + key + "\" is not an id");
@@ -85,15 +87,16 @@ class FolderConfig {
     }
     const auto add = [&](const std::string& content, std::int32_t id, bool special, bool lstrip) {
       if (out.id(content) >= 0) return;
-      out.add({.content = content, .special = special, .lstrip = lstrip, .normalized = !special}, id, limit, model, normalizer,
-              [&] { return where_; });
+      out.add({.content = content, .special = special, .lstrip = lstrip, .normalized = !special}, id, limit,
+              model, normalizer, [&] { return where_; });
     };
     for (const auto& [content, lstrip] : specials) {
       if (const auto id = model.id(content)) add(content, *id, true, lstrip);
       if (plain.has(content)) add(content, plain.integer(content), true, lstrip);
     }
     for (const auto& [content, id] : more) add(content, id, true, false);
-    for (const auto& [content, value] : added_->get_ref<const Json::object_t&>()) add(content, plain.integer(content), false, false);
+    for (const auto& [content, value] : added_->get_ref<const Json::object_t&>())
+      add(content, plain.integer(content), false, false);
     out.finish();
     return out;
   }
@@ -114,25 +117,28 @@ class FolderConfig {
   std::string where_;
 };
 
-/// What stands for a tokenizer.json: the model itself, the other parts as a tokenizer.json would have them, and the added
-/// tokens, which need both.
+/// What stands for a tokenizer.json: the model itself, the other parts as a tokenizer.json would have them,
+/// and the added tokens, which need both.
 struct OldTokenizer {
   SubwordModel model;
   Json parts;
   FolderConfig config;
   FolderConfig::Specials specials;
-  std::optional<std::string> end_of_text = std::nullopt;  // comes behind the last id where no token is added otherwise
+  std::optional<std::string> end_of_text =
+      std::nullopt;  // comes behind the last id where no token is added otherwise
 
   AddedTokens added_tokens(const Normalizer& normalizer) const {
     const Vocabulary& vocabulary = model.vocabulary();
     AddedTokens out = config.added_tokens(vocabulary, normalizer, specials);
     if (!out.empty() || !end_of_text) return out;
-    return config.added_tokens(vocabulary, normalizer, {}, {{*end_of_text, static_cast<std::int32_t>(vocabulary.size())}});
+    return config.added_tokens(vocabulary, normalizer, {},
+                               {{*end_of_text, static_cast<std::int32_t>(vocabulary.size())}});
   }
 };
 
 /// BERT's vocab.txt; the folder (or none) says whether it is lower case.
-inline OldTokenizer describe_wordpiece(const std::filesystem::path& path, const std::filesystem::path& folder) {
+inline OldTokenizer describe_wordpiece(const std::filesystem::path& path,
+                                       const std::filesystem::path& folder) {
   const FolderConfig config(folder);
   const std::string unk = config.token("unk_token", "[UNK]"), cls = config.token("cls_token", "[CLS]"),
                     sep = config.token("sep_token", "[SEP]"), pad = config.token("pad_token", "[PAD]"),
@@ -148,14 +154,19 @@ inline OldTokenizer describe_wordpiece(const std::filesystem::path& path, const 
     parts["normalizer"]["strip_accents"] = config.part().boolean("strip_accents", false);
   const auto cls_id = model.vocabulary().id(cls), sep_id = model.vocabulary().id(sep);
   if (cls_id && sep_id)
-    parts["post_processor"] = {
-        {"type", "BertProcessing"}, {"cls", Json::array({cls, *cls_id})}, {"sep", Json::array({sep, *sep_id})}};
-  return {std::move(model), std::move(parts), config, {{pad, false}, {unk, false}, {cls, false}, {sep, false}, {mask, false}}};
+    parts["post_processor"] = {{"type", "BertProcessing"},
+                               {"cls", Json::array({cls, *cls_id})},
+                               {"sep", Json::array({sep, *sep_id})}};
+  return {std::move(model),
+          std::move(parts),
+          config,
+          {{pad, false}, {unk, false}, {cls, false}, {sep, false}, {mask, false}}};
 }
 
 /// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
 /// vocabulary with <s>, </s> and <mask> is RoBERTa's.
-inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path, const std::filesystem::path& merges_path,
+inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path,
+                                 const std::filesystem::path& merges_path,
                                  const std::filesystem::path& folder) {
   const FolderConfig config(folder);
   SubwordModel model(BpeModel(Vocabulary::from_json(vocab_path), BpeModel::Options(), merges_path));
@@ -184,8 +195,9 @@ inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path, const 
     const std::string cls = config.token("cls_token", "<s>"), sep = config.token("sep_token", "</s>");
     const auto cls_id = vocabulary.id(cls), sep_id = vocabulary.id(sep);
     if (!cls_id || !sep_id) throw_error(vocab_path.string(), ": no ", cls, " or no ", sep);
-    parts["post_processor"] = {
-        {"type", "RobertaProcessing"}, {"cls", Json::array({cls, *cls_id})}, {"sep", Json::array({sep, *sep_id})}};
+    parts["post_processor"] = {{"type", "RobertaProcessing"},
+                               {"cls", Json::array({cls, *cls_id})},
+                               {"sep", Json::array({sep, *sep_id})}};
     specials = {{cls, false},
                 {config.token("pad_token", "<pad>"), false},
                 {sep, false},
@@ -216,8 +228,8 @@ struct SentencePieceFolder {
   std::uint64_t extra_ids = 0;  // T5's <extra_id_0>, … behind the pieces, the first one last
 };
 
-/// Marian's source.spm, target.spm and vocab.json; or tokenizer.model, spiece.model, sentencepiece.model. Which of
-/// them have a start or an end token is not in these files, but in the tokenizer's class.
+/// Marian's source.spm, target.spm and vocab.json; or tokenizer.model, spiece.model, sentencepiece.model.
+/// Which of them have a start or an end token is not in these files, but in the tokenizer's class.
 inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folder) {
   std::error_code ignored;
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, ignored); };
@@ -225,7 +237,8 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
     for (const char* name : {"target.spm", "vocab.json"})
       if (!has(name)) throw_error((folder / name).string(), ": is missing beside source.spm");
     if (has("target_vocab.json"))
-      throw_error((folder / "target_vocab.json").string(), ": a vocabulary of the target's own is not supported");
+      throw_error((folder / "target_vocab.json").string(),
+                  ": a vocabulary of the target's own is not supported");
     return {folder / "source.spm", folder / "target.spm", folder / "vocab.json", false, true};
   }
   for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.model"}) {
@@ -250,13 +263,15 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
                 : (kind == "T5Tokenizer" ? 100 : 0)};
   }
   if (has("vocab.json")) throw_error((folder / "merges.txt").string(), ": is missing beside vocab.json");
-  throw_error(folder.string(), ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
+  throw_error(folder.string(),
+              ": no tokenizer.json, vocab.txt, vocab.json with merges.txt, or SentencePiece model");
 }
 
-/// The added tokens of such a folder: the file's control symbols and unknown token, which are found in a text as they
-/// are in a tokenizer.json, T5's extra ids, Marian's target languages (>>fra<<), and what the folder's files list.
-inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folder, const SentencePieceFolder& files,
-                                              const SentencePiece& file) {
+/// The added tokens of such a folder: the file's control symbols and unknown token, which are found in a text
+/// as they are in a tokenizer.json, T5's extra ids, Marian's target languages (>>fra<<), and what the
+/// folder's files list.
+inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folder,
+                                              const SentencePieceFolder& files, const SentencePiece& file) {
   const FolderConfig config(folder);
   const Vocabulary& vocabulary = file.model.vocabulary();
   FolderConfig::Specials specials;
@@ -267,13 +282,16 @@ inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folde
   if (const auto pad = vocabulary.id(config.token("pad_token", "<pad>"))) add_known(*pad);
   if (!files.vocabulary.empty())
     for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary.size()); ++id)
-      if (vocabulary.contains(id) && vocabulary.token(id).starts_with(">>") && vocabulary.token(id).ends_with("<<")) add_known(id);
+      if (vocabulary.contains(id) && vocabulary.token(id).starts_with(">>") &&
+          vocabulary.token(id).ends_with("<<"))
+        add_known(id);
   // A model with fewer rows has no use for them.
   std::vector<std::pair<std::string, std::int32_t>> more;
   const std::size_t pieces = vocabulary.size(), extra = static_cast<std::size_t>(files.extra_ids);
   if (extra < 10000 && (config.model_vocab_size() == 0 || pieces + extra <= config.model_vocab_size()))
     for (std::size_t i = 0; i < extra; ++i)
-      more.emplace_back("<extra_id_" + std::to_string(i) + ">", static_cast<std::int32_t>(pieces + extra - 1 - i));
+      more.emplace_back("<extra_id_" + std::to_string(i) + ">",
+                        static_cast<std::int32_t>(pieces + extra - 1 - i));
   return config.added_tokens(vocabulary, {}, specials, more);
 }
 

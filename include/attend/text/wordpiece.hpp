@@ -124,8 +124,8 @@ class WordPieceModel {
  private:
   std::int32_t unknown(std::string_view word) const {
     if (!unknown_)
-      throw_error("WordPiece: the word \"", word.substr(0, 64), "\" is unknown, and so is \"", options_.unk_token,
-                  "\"");
+      throw_error("WordPiece: the word \"", word.substr(0, 64), "\" is unknown, and so is \"",
+                  options_.unk_token, "\"");
     return *unknown_;
   }
 

@@ -26,7 +26,8 @@ void check_death(const char* what, const char* expected, F f) {
   close(ends[1]);
   std::string text;
   char buffer[512];
-  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(n));
   close(ends[0]);
   int status = 0;
   waitpid(child, &status, 0);
@@ -50,10 +51,12 @@ int main() {
   });
   const Tensor<float, 3> y = attention(Tensor<float, 3>({1, 3, 8}, 1.0f), {.mask = causal()});
   // values of 8 / 4 + 1 / 4, of which 8 / 4 and 1 / 4 again
-  if (!(std::abs(y(0, 2, 7) - 4.75f) < 1e-5f)) ++failures, std::printf("attention gives %g\n", static_cast<double>(y(0, 2, 7)));
+  if (!(std::abs(y(0, 2, 7) - 4.75f) < 1e-5f))
+    ++failures, std::printf("attention gives %g\n", static_cast<double>(y(0, 2, 7)));
 
-  check_death("shape", "Linear: expected [..., 3], got [2, 4]",
-              [] { Linear<float>({.in_features = 3, .out_features = 2})(Tensor<float, 2>({2, 4})); });
+  check_death("shape", "Linear: expected [..., 3], got [2, 4]", [] {
+    Linear<float>({.in_features = 3, .out_features = 2})(Tensor<float, 2>({2, 4}));
+  });
   check_death("slice", "Tensor: slice [1, 9]", [] { Tensor<float, 1>({4}).slice(0, 1, 9); });
   check_death("threads", "Context: expected at least 1 thread", [] { Context(0); });
   check_death("missing file", "missing.safetensors", [] { SafeTensors("missing.safetensors"); });
@@ -62,10 +65,12 @@ int main() {
   check_death("config type", "hidden_size", [] {
     (void)Config(file("typed.json", "{\"hidden_size\": \"many\"}")).get<Index>("hidden_size");
   });
-  check_death("vocabulary", "here", [] { (void)text::Vocabulary::from_json(text::parse_json("{\"one\": -1}", "here"), "here"); });
+  check_death("vocabulary", "here",
+              [] { (void)text::Vocabulary::from_json(text::parse_json("{\"one\": -1}", "here"), "here"); });
   check_death("JSON", "here", [] { (void)text::parse_json("{\"one\": ", "here"); });
   check_death("pattern", "here", [] { text::Regex("(", "here"); });
-  check_death("tokenizer", "tokenizer.json", [] { (void)text::Tokenizer::open(file("tokenizer.json", "[1, 2")); });
+  check_death("tokenizer", "tokenizer.json",
+              [] { (void)text::Tokenizer::open(file("tokenizer.json", "[1, 2")); });
   if (failures == 0) std::puts("no exceptions: ok");
   return failures;
 }

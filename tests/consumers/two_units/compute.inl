@@ -8,7 +8,8 @@
 namespace {
 template <class Scalar>
 attend::Tensor<Scalar, 3> attend_to_itself() {
-  // Numbers from integers, exact whatever the flags: a sum of products here would be contracted in one unit only.
+  // Numbers from integers, exact whatever the flags: a sum of products here would be contracted in one unit
+  // only.
   std::uint32_t state = 1;
   const auto fill = [&state](Scalar* values, attend::Index n) {
     for (attend::Index i = 0; i < n; ++i) {
@@ -36,7 +37,8 @@ std::vector<std::uint32_t> COMPUTE() {
 }
 
 /// A layer and a tensor that the other unit made.
-std::vector<std::uint32_t> COMPUTE_WITH(const attend::Linear<float>& linear, const attend::Tensor<float, 2>& x) {
+std::vector<std::uint32_t> COMPUTE_WITH(const attend::Linear<float>& linear,
+                                        const attend::Tensor<float, 2>& x) {
   std::vector<std::uint32_t> bits;
   const attend::Tensor<float, 2> y = linear(x);
   for (const float value : y.span()) bits.push_back(std::bit_cast<std::uint32_t>(value));

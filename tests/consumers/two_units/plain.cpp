@@ -8,7 +8,8 @@
 #include <cstdio>
 
 std::vector<std::uint32_t> compute_native();
-std::vector<std::uint32_t> compute_with_native(const attend::Linear<float>& linear, const attend::Tensor<float, 2>& x);
+std::vector<std::uint32_t> compute_with_native(const attend::Linear<float>& linear,
+                                               const attend::Tensor<float, 2>& x);
 std::vector<double> compute_double_native();
 
 int main() {
@@ -39,7 +40,8 @@ int main() {
   if (plain_double.size() != plain.size() || native_double.size() != plain.size()) return 2;
   for (std::size_t i = 0; i < plain.size(); ++i) {
     if (!(std::abs(plain_double[i] - native_double[i]) <= 1e-12 * std::abs(plain_double[i]))) return 3;
-    if (!(std::abs(plain_double[i] - std::bit_cast<float>(plain[i])) <= 1e-4 * std::abs(plain_double[i]))) return 4;
+    if (!(std::abs(plain_double[i] - std::bit_cast<float>(plain[i])) <= 1e-4 * std::abs(plain_double[i])))
+      return 4;
   }
   std::printf("two units: %zu equal values, %g first\n", plain.size(), plain_double[0]);
 }
