@@ -1,11 +1,12 @@
 // Everything of one ISA: dispatch.hpp includes this once per target region, inside its namespace.
-// clang-format off: each needs those before it
-#include <attend/kernel/attention.inl>
-#include <attend/kernel/attention_scores.inl>
+// Each needs those before it.
+// clang-format off
+#include <attend/kernel/simd.inl>
+#include <attend/kernel/math.inl>
 #include <attend/kernel/elementwise.inl>
 #include <attend/kernel/gemm.inl>
-#include <attend/kernel/math.inl>
-#include <attend/kernel/simd.inl>
+#include <attend/kernel/attention_scores.inl>
+#include <attend/kernel/attention.inl>
 #include <attend/kernel/softmax.inl>
 // clang-format on
 
