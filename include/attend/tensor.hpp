@@ -287,8 +287,10 @@ class Tensor {
   /// What is moved from is as if it had just been made.
   Tensor(Tensor&& other) noexcept(Rank > 0) : Tensor() { swap(other); }
   /// What fails on the way changes nothing.
-  Tensor& operator=(Tensor other) noexcept {
-    swap(other);
+  Tensor& operator=(const Tensor& other) { return *this = Tensor(other); }
+  Tensor& operator=(Tensor&& other) noexcept(Rank > 0) {
+    Tensor moved(std::move(other));
+    swap(moved);
     return *this;
   }
   void swap(Tensor& other) noexcept {
