@@ -359,14 +359,77 @@ const char* const kTokenizer = R"({
   "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
             "fuse_unk": false, "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120ab": 4, "<end>": 5}, "merges": ["a b", "\u0120 ab"]}})";
 
-// nlohmann's destructor of a value allocates (a stack of what is inside), and ends the program where that
-// fails.
-TEST(AllocationFailure, DISABLED_OfTokenizerFiles) {
+// nlohmann's destructor of a value takes memory (a stack of what is inside), and ends the program where there
+// is none: no value of the library comes to it with anything inside.
+TEST(AllocationFailure, OfTokenizerFiles) {
   const TemporaryFile file("tokenizer.json");
   std::ofstream(file.path()) << kTokenizer;
   fail_each("a tokenizer", nothing, [&](int) {
     const text::Tokenizer tokenizer = text::Tokenizer::open(file.path());
     return tokenizer.decode(tokenizer.encode("AB ab<end>ba"));
+  });
+  for (const char* bad :
+       {R"({"model": {"vocab": [1, 2, {"a": [3]}]})", R"({"version": [["2.0"]], "model": {"a": 1}})"}) {
+    std::ofstream(file.path(), std::ios::trunc) << bad;
+    fail_each("a tokenizer that is none", nothing, [&](int) {
+      try {
+        text::Tokenizer::open(file.path());
+      } catch (const Error& error) {
+        return std::string(error.what());
+      }
+      return std::string();
+    });
+  }
+}
+
+/// Writes files into a folder of their own.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() { std::filesystem::create_directories(path_); }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  void write(const char* name, const char* text) const { std::ofstream(path_ / name) << text; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_ = std::filesystem::temp_directory_path() / "attend_allocation_failure_folder";
+};
+
+TEST(AllocationFailure, OfOldTokenizerFolders) {
+  const auto use = [](const TemporaryFolder& folder) {
+    fail_each("a folder", nothing, [&](int) {
+      const text::Tokenizer tokenizer = text::Tokenizer::open(folder.path());
+      return tokenizer.encode("ab a");
+    });
+  };
+  {
+    const TemporaryFolder folder;
+    folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n");
+    folder.write("tokenizer_config.json", R"({"do_lower_case": false, "strip_accents": true,
+        "added_tokens_decoder": {"7": {"content": "<x>"}}})");
+    use(folder);
+  }
+  for (const char* config :
+       {R"({"tokenizer_class": "GPT2Tokenizer"})", R"({"tokenizer_class": "Qwen2Tokenizer"})",
+        R"({"tokenizer_class": "RobertaTokenizer", "unk_token": {"content": "a"}})"}) {
+    const TemporaryFolder folder;
+    folder.write("vocab.json", R"({"a":0,"b":1,"ab":2,"<s>":3,"</s>":4,"\u0120":5})");
+    folder.write("merges.txt", "#version: 0.2\na b\n");
+    folder.write("tokenizer_config.json", config);
+    use(folder);
+  }
+}
+
+TEST(AllocationFailure, OfConfigs) {
+  const TemporaryFile file("config.json");
+  std::ofstream(file.path()) << R"({"a": {"b": [1, [2, 3]]}, "c": [{"d": 4}]})";
+  fail_each("a config", nothing, [&](int) {
+    const Config config(file.path());
+    const Config inner = config.object("a");
+    config.ignore({"c"});
+    return inner.has("b");
   });
 }
 

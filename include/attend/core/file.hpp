@@ -37,6 +37,8 @@ namespace attend::inline ATTEND_ABI {
 class InputFile {
  public:
   explicit InputFile(const std::filesystem::path& path) : path_(path.string()) {
+    if (path_.find('\0') != std::string::npos)  // where the system would take its name to end
+      throw_error(path_, ": a path with a NUL byte");
 #if ATTEND_HAS_MMAP
     file_ =
         ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for somebody to write

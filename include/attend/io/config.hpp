@@ -22,10 +22,12 @@ namespace attend::inline ATTEND_ABI {
 /// they remember. A null counts as absent for has() and for get() with a default.
 class Config {
  public:
-  explicit Config(const std::filesystem::path& path) : Config(read_json(path), path.string()) {}
+  explicit Config(const std::filesystem::path& path) : Config(share_json(path), path.string()) {}
   /// Settings that are not a file of their own; `source` names them in errors.
   Config(Json value, std::string source)
-      : node_(std::make_shared<Node>(Node{std::move(source), "", share_json(std::move(value)), {}, {}})) {
+      : Config(std::make_shared<const Json>(std::move(value)), std::move(source)) {}
+  Config(std::shared_ptr<const Json> value, std::string source)
+      : node_(std::make_shared<Node>(Node{std::move(source), "", std::move(value), {}, {}})) {
     if (!node_->value->is_object()) throw_error(node_->file, ": not a JSON object");
   }
 

@@ -192,7 +192,7 @@ class SafeTensors {
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
   void open_shards(const std::filesystem::path& index_path) {
-    const auto json = share_json(read_json(index_path));
+    const auto json = share_json(index_path);
     const auto map = json->find("weight_map");
     if (map == json->end() || !map->is_object()) throw_error(state_->path, ": has no object 'weight_map'");
     std::map<std::string, std::set<std::string>> shards;

@@ -51,55 +51,67 @@ class SafeTensorsWriter {
   }
   SafeTensorsWriter(const SafeTensorsWriter&) = delete;
   SafeTensorsWriter& operator=(const SafeTensorsWriter&) = delete;
-  ~SafeTensorsWriter() {
-    if (file_ != nullptr) std::fclose(file_);
-    std::error_code ignored;
-    if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
-  }
 
   void write(std::span<const std::byte> bytes) {
     if (bytes.size() > remaining_) throw_error(path_.string(), ": more bytes written than the header says");
     remaining_ -= bytes.size();
-    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
+    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), temporary_.file) != bytes.size())
       fail_system("cannot write");
   }
 
   void commit() {
     if (remaining_ != 0)
       throw_error(path_.string(), ": ", remaining_, " bytes less written than the header says");
-    bool good = std::fflush(file_) == 0;
+    if (temporary_.file == nullptr) throw_error(path_.string(), ": is written already");
+    bool good = std::ferror(temporary_.file) == 0 && std::fflush(temporary_.file) == 0;
 #if defined(__unix__) || defined(__APPLE__)
-    good = good && ::fsync(::fileno(file_)) == 0;  // the new file is on the disk before the old one is gone
+    // The new file is on the disk before the old one is gone.
+    good = good && ::fsync(::fileno(temporary_.file)) == 0;
 #endif
-    good = (std::fclose(std::exchange(file_, nullptr)) == 0) && good;
+    good = (std::fclose(std::exchange(temporary_.file, nullptr)) == 0) && good;
     if (!good) fail_system("cannot write");
     std::error_code error;
-    std::filesystem::rename(temporary_, path_, error);
+    std::filesystem::rename(temporary_.path, path_, error);
     if (error) throw_error(path_.string(), ": cannot replace: ", error.message());
-    temporary_.clear();
+    temporary_.path.clear();
   }
 
  private:
+  /// Closed and removed, unless it has got its own name. A member, so that a constructor that fails leaves
+  /// nothing behind either.
+  struct Temporary {
+    std::filesystem::path path;
+    std::FILE* file = nullptr;
+    Temporary() = default;
+    Temporary(const Temporary&) = delete;
+    Temporary& operator=(const Temporary&) = delete;
+    ~Temporary() {
+      if (file != nullptr) std::fclose(file);
+      std::error_code ignored;
+      if (!path.empty()) std::filesystem::remove(path, ignored);
+    }
+  };
+
   [[noreturn]] void fail_system(const char* what) const {
     throw_error(path_.string(), ": ", what, ": ", std::strerror(errno));
   }
   void open() {
-    for (int attempt = 0; file_ == nullptr && attempt < 100; ++attempt) {
+    for (int attempt = 0; temporary_.file == nullptr && attempt < 100; ++attempt) {
       std::filesystem::path name = path_;
       name += ".tmp" + std::to_string(attempt);
-      file_ = std::fopen(name.string().c_str(), "wbx");  // x: never somebody else's file
-      if (file_ != nullptr)
-        temporary_ = std::move(name);
+      temporary_.file = std::fopen(name.string().c_str(), "wbx");  // x: never somebody else's file
+      if (temporary_.file != nullptr)
+        temporary_.path = std::move(name);
       else if (errno != EEXIST)
         break;
     }
-    if (file_ == nullptr) fail_system("cannot create a file beside it");
+    if (temporary_.file == nullptr) fail_system("cannot create a file beside it");
   }
   std::string make_header(const std::vector<Info>& tensors, const Metadata& metadata) {
     const auto text = [&](const std::string& value) {
       std::string escaped = Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
       // Replacing would merge names that differ; a safetensors header has to be UTF-8.
-      if (parse_json(escaped, path_.string()).get<std::string>() != value)
+      if (share_json(escaped, path_.string())->get_ref<const std::string&>() != value)
         throw_error(path_.string(), ": ", in_quotes(value), " is not UTF-8");
       return escaped;
     };
@@ -135,8 +147,8 @@ class SafeTensorsWriter {
     return header;
   }
 
-  std::filesystem::path path_, temporary_;
-  std::FILE* file_ = nullptr;
+  std::filesystem::path path_;
+  Temporary temporary_;
   std::uint64_t remaining_ = 0;  // bytes that are still to be written
 };
 

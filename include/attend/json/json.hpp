@@ -126,10 +126,15 @@ inline void dismantle(Json& value) noexcept {
 class JsonDocument final : public JsonReader {
  public:
   using JsonReader::JsonReader;
-  ~JsonDocument() { dismantle(root_); }
-  JsonDocument(const JsonDocument&) = delete;
-  JsonDocument& operator=(const JsonDocument&) = delete;
-  Json take() { return std::move(root_); }
+  /// Reads the whole text.
+  std::shared_ptr<const Json> share() {
+    read();
+    return {root_, &root_->value};
+  }
+  Json take() {
+    read();
+    return std::move(root_->value);
+  }
 
  private:
   bool null() override { return add(nullptr); }
@@ -150,7 +155,7 @@ class JsonDocument final : public JsonReader {
   }
 
   Json* place(Json value) {
-    if (open_.empty()) return &(root_ = std::move(value));
+    if (open_.empty()) return &(root_->value = std::move(value));
     if (!open_.back()->is_array()) return &(*slot_ = std::move(value));
     // Only the innermost array grows, so the pointers to those around it stay good. By doubling it would need
     // more than 32 bytes for a byte of "[{},{},...".
@@ -173,7 +178,14 @@ class JsonDocument final : public JsonReader {
     return true;
   }
 
-  Json root_;
+  struct Root {
+    Json value = nullptr;
+    Root() = default;
+    ~Root() { dismantle(value); }
+    Root(const Root&) = delete;
+    Root& operator=(const Root&) = delete;
+  };
+  std::shared_ptr<Root> root_ = std::make_shared<Root>();
   std::vector<Json*> open_;  // from the root to the innermost container
   Json* slot_ = nullptr;     // where the next value of the innermost object goes
 };
@@ -183,24 +195,19 @@ class JsonDocument final : public JsonReader {
 /// Parses one JSON value; `source` names the file in errors. It takes less than 32 bytes of memory for a byte
 /// of text.
 inline Json parse_json(std::string_view text, const std::string& source) {
-  detail::JsonDocument document(source, text, 0);
-  document.read();
-  return document.take();
+  return detail::JsonDocument(source, text, 0).take();
 }
-
 inline Json read_json(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
 }
 
-/// A value that nobody changes any more, for a file's whole contents: it goes without taking memory.
-inline std::shared_ptr<const Json> share_json(Json value) {
-  struct Holder {
-    Json value;
-    ~Holder() { detail::dismantle(value); }
-  };
-  const auto holder = std::make_shared<Holder>();
-  holder->value = std::move(value);
-  return {holder, &holder->value};
+/// The same as a value that nobody changes any more. It goes without taking memory, as Json's own destructor
+/// does, and so is what the library itself reads files into.
+inline std::shared_ptr<const Json> share_json(std::string_view text, const std::string& source) {
+  return detail::JsonDocument(source, text, 0).share();
+}
+inline std::shared_ptr<const Json> share_json(const std::filesystem::path& path) {
+  return share_json(read_file(path), path.string());
 }
 
 }  // namespace attend::inline ATTEND_ABI

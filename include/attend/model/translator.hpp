@@ -70,7 +70,7 @@ std::vector<std::int32_t> generate(Context& context, const Seq2Seq<Scalar>& mode
 class CharacterVocabulary {
  public:
   CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
-    const auto json = share_json(read_json(file));
+    const auto json = share_json(file);
     if (!json->is_array()) throw_error(file.string(), ": expected a list of tokens");
     for (const Json& token : *json) {
       if (!token.is_string() || token.get<std::string>().empty())

@@ -63,7 +63,7 @@ class Tokenizer {
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
       if (extension == ".txt") return from_old(detail::describe_wordpiece(path, {}), path.string());
-      return from_json(*share_json(read_json(path)), path.string());
+      return from_json(*share_json(path), path.string());
     }
     if (fs::exists(path / "tokenizer.json", ignored)) return open(path / "tokenizer.json");
     if (fs::exists(path / "vocab.txt", ignored))
@@ -144,7 +144,7 @@ class Tokenizer {
 
   static Tokenizer from_old(const detail::OldTokenizer& old, const std::string& where) {
     Tokenizer out(old.model);
-    out.read_parts(Part(old.parts, where), [&] { return old.added_tokens(out.normalizer_); });
+    out.read_parts(Part(*old.parts, where), [&] { return old.added_tokens(out.normalizer_); });
     return out;
   }
 

@@ -74,7 +74,7 @@ class Vocabulary {
   }
 
   static Vocabulary from_json(const std::filesystem::path& path) {
-    return from_json(*share_json(read_json(path)), path.string());
+    return from_json(*share_json(path), path.string());
   }
 
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.

@@ -105,8 +105,8 @@ class FolderConfig {
   static std::shared_ptr<const Json> read(const std::filesystem::path& folder, const char* name) {
     std::error_code ignored;
     const auto path = folder / name;
-    if (folder.empty() || !std::filesystem::exists(path, ignored)) return share_json(Json::object());
-    std::shared_ptr<const Json> out = share_json(read_json(path));
+    if (folder.empty() || !std::filesystem::exists(path, ignored)) return share_json("{}", path.string());
+    std::shared_ptr<const Json> out = share_json(path);
     if (!out->is_object()) attend::detail::fail_json_type(path.string() + ":", "an object", *out);
     return out;
   }
@@ -121,7 +121,7 @@ class FolderConfig {
 /// and the added tokens, which need both.
 struct OldTokenizer {
   SubwordModel model;
-  Json parts;
+  std::shared_ptr<const Json> parts;
   FolderConfig config;
   FolderConfig::Specials specials;
   std::optional<std::string> end_of_text =
@@ -136,6 +136,16 @@ struct OldTokenizer {
   }
 };
 
+inline std::string in_json(const Json& value) {
+  return value.dump(-1, ' ', true, Json::error_handler_t::replace);
+}
+/// The member of a tokenizer.json that surrounds texts with two tokens.
+inline std::string post_processor(const char* type, const std::string& cls, std::int32_t cls_id,
+                                  const std::string& sep, std::int32_t sep_id) {
+  return std::string(", \"post_processor\": {\"type\": \"") + type + "\", \"cls\": [" + in_json(cls) + ", " +
+         in_json(cls_id) + "], \"sep\": [" + in_json(sep) + ", " + in_json(sep_id) + "]}";
+}
+
 /// BERT's vocab.txt; the folder (or none) says whether it is lower case.
 inline OldTokenizer describe_wordpiece(const std::filesystem::path& path,
                                        const std::filesystem::path& folder) {
@@ -144,21 +154,17 @@ inline OldTokenizer describe_wordpiece(const std::filesystem::path& path,
                     sep = config.token("sep_token", "[SEP]"), pad = config.token("pad_token", "[PAD]"),
                     mask = config.token("mask_token", "[MASK]");
   SubwordModel model(WordPieceModel(Vocabulary::from_lines(path), {.unk_token = unk}));
-  Json parts = {{"normalizer",
-                 {{"type", "BertNormalizer"},
-                  {"lowercase", config.part().boolean("do_lower_case", true)},
-                  {"handle_chinese_chars", config.part().boolean("tokenize_chinese_chars", true)}}},
-                {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-                {"decoder", {{"type", "WordPiece"}}}};
+  std::string parts = R"({"pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece"},
+                          "normalizer": {"type": "BertNormalizer", "lowercase": )";
+  parts += in_json(config.part().boolean("do_lower_case", true));
+  parts += ", \"handle_chinese_chars\": " + in_json(config.part().boolean("tokenize_chinese_chars", true));
   if (config.part().has("strip_accents"))
-    parts["normalizer"]["strip_accents"] = config.part().boolean("strip_accents", false);
+    parts += ", \"strip_accents\": " + in_json(config.part().boolean("strip_accents", false));
+  parts += "}";
   const auto cls_id = model.vocabulary().id(cls), sep_id = model.vocabulary().id(sep);
-  if (cls_id && sep_id)
-    parts["post_processor"] = {{"type", "BertProcessing"},
-                               {"cls", Json::array({cls, *cls_id})},
-                               {"sep", Json::array({sep, *sep_id})}};
+  if (cls_id && sep_id) parts += post_processor("BertProcessing", cls, *cls_id, sep, *sep_id);
   return {std::move(model),
-          std::move(parts),
+          share_json(parts + "}", path.string()),
           config,
           {{pad, false}, {unk, false}, {cls, false}, {sep, false}, {mask, false}}};
 }
@@ -187,17 +193,22 @@ inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path,
   if (!roberta && !qwen && !name.empty() && !is({"GPT2Tokenizer", "CodeGenTokenizer"}))
     config.part().error("tokenizer_class " + name + " needs a tokenizer.json");
 
-  Json byte_level = {{"type", "ByteLevel"},
-                     {"add_prefix_space", config.part().boolean("add_prefix_space", false)}};
-  Json parts = {{"pre_tokenizer", byte_level}, {"decoder", {{"type", "ByteLevel"}}}};
+  const std::string byte_level = R"({"type": "ByteLevel", "add_prefix_space": )" +
+                                 in_json(config.part().boolean("add_prefix_space", false));
+  std::string parts = R"({"decoder": {"type": "ByteLevel"}, "pre_tokenizer": )";
+  if (qwen)
+    parts += R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "behavior": "Isolated", "pattern":
+                  {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|)"
+             R"(\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}, )" +
+             byte_level + R"(, "use_regex": false}]}, "normalizer": {"type": "NFC"})";
+  else
+    parts += byte_level + "}";
   FolderConfig::Specials specials;
   if (roberta) {
     const std::string cls = config.token("cls_token", "<s>"), sep = config.token("sep_token", "</s>");
     const auto cls_id = vocabulary.id(cls), sep_id = vocabulary.id(sep);
     if (!cls_id || !sep_id) throw_error(vocab_path.string(), ": no ", cls, " or no ", sep);
-    parts["post_processor"] = {{"type", "RobertaProcessing"},
-                               {"cls", Json::array({cls, *cls_id})},
-                               {"sep", Json::array({sep, *sep_id})}};
+    parts += post_processor("RobertaProcessing", cls, *cls_id, sep, *sep_id);
     specials = {{cls, false},
                 {config.token("pad_token", "<pad>"), false},
                 {sep, false},
@@ -209,17 +220,10 @@ inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path,
                 {config.token("unk_token", "<|endoftext|>"), false},
                 {config.token("pad_token", "<|endoftext|>"), false}};
   }
-  if (!qwen) return {std::move(model), std::move(parts), config, std::move(specials)};
-  byte_level["use_regex"] = false;
-  const Json cut = {{"type", "Split"},
-                    {"pattern",
-                     {{"Regex", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
-                                R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
-                    {"behavior", "Isolated"}};
-  parts["normalizer"] = {{"type", "NFC"}};
-  parts["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({cut, byte_level})}};
-  const std::string end_of_text = specials[1].first;  // which its vocab.json does not have
-  return {std::move(model), std::move(parts), config, std::move(specials), end_of_text};
+  std::optional<std::string> end_of_text;
+  if (qwen) end_of_text = specials[1].first;  // which its vocab.json does not have
+  return {std::move(model), share_json(parts + "}", vocab_path.string()), config, std::move(specials),
+          end_of_text};
 }
 
 struct SentencePieceFolder {

@@ -237,7 +237,7 @@ inline WordPieceModel read_wordpiece_model(const Part& part) {
 }  // namespace detail
 
 inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& path) {
-  const auto json = share_json(read_json(path));
+  const auto json = share_json(path);
   const Part root(*json, path.string());
   const Part normalizer = root.object("normalizer"), splitter = root.object("pre_tokenizer"),
              model = root.object("model");
