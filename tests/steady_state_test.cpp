@@ -199,8 +199,8 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
     const auto embedding = of(Embedding<float>({.num_embeddings = 9, .embedding_dim = 48}));
     const Tensor<std::int32_t, 2> ids({2, T}, 3);
     check("Embedding", [&](Context& c) { embedding.forward(c, const_view(ids), y.view()); });
-    check("softmax", [&](Context& c) { softmax<float, 3>(c, x, 1, y.view()); });
-    check("log_softmax", [&](Context& c) { log_softmax<float, 3>(c, x, -1, y.view()); });
+    check("softmax", [&](Context& c) { softmax(c, x, 1, y.view()); });
+    check("log_softmax", [&](Context& c) { log_softmax(c, x, -1, y.view()); });
     const Rotary<float> rotary({.head_dim = 12});
     auto turned = random_tensor<float, 4>({2, 4, T, 12});
     check("Rotary", [&](Context& c) { rotary.apply(c, turned.view()); });
