@@ -245,7 +245,7 @@ TEST(ScoreModifiers, AlibiHasASlopeForEachHead) {
 
 TEST(ScoreModifiers, RelativeBiasHasTheHeadsOfTheCall) {
   for (Index n : {1, 3}) {
-    const RelativeBias<double> bias({.num_heads = n});
+    const auto bias = attend_test::filled<double>(RelativeBias<double>({.num_heads = n}));
     EXPECT_EQ(refusal<double>({.modifier = bias.modifier()}),
               "RelativeBias (num_heads): expected [2], got [" + std::to_string(n) + "]");
   }

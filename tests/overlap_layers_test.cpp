@@ -50,6 +50,39 @@ TYPED_TEST(OverlapOfLayers, AttentionOutIsNoInput) {
   expect_equal<S, 4>(q, before[0]), expect_equal<S, 4>(k, before[1]), expect_equal<S, 4>(v, before[2]);
 }
 
+TYPED_TEST(OverlapOfLayers, NumbersOfAMaskAreAnInput) {
+  using S = TypeParam;
+  const auto q = random_tensor<S, 4>({B, H, T, D}, 1), k = random_tensor<S, 4>({B, H, D, D}, 2);
+  Tensor<S, 4> numbers = random_tensor<S, 4>({B, H, T, D}, 3), out(q.shape());
+  const Tensor<S, 4> before = numbers;
+  const auto plain = additive(TensorView<const S, 4>(numbers));
+  const auto row = additive(TensorView<const S, 1>(numbers.view()[1][1][2]));
+  Context context;
+  KVCache<S> cache({.batch = B, .num_kv_heads = H, .head_dim = D});
+  cache.append(k, k);
+  for (const Mask& mask : {Mask(plain), Mask(row), Mask(causal() | plain), Mask(plain) & Mask(causal())}) {
+    const auto who = [](const char* written) {
+      return HasSubstr(std::string(written) + " overlaps the mask");
+    };
+    EXPECT_THAT(
+        error_of([&] { scaled_dot_product_attention<S>(context, q, k, k, {.mask = mask}, numbers.view()); }),
+        who("out"));
+    EXPECT_THAT(
+        error_of([&] { scaled_dot_product_attention<S>(context, q, cache, {.mask = mask}, numbers.view()); }),
+        who("out"));
+    EXPECT_THAT(error_of([&] {
+                  scaled_dot_product_attention<S>(context, q, k, k, {.mask = mask, .scores = numbers.view()},
+                                                  out.view());
+                }),
+                who("scores"));
+    const TensorView<S, 3> totals(&numbers(1, 1, 2, 0), {B, H, D}, {D * H, D, 1});
+    EXPECT_THAT(error_of([&] { introspect<S>(context, q, k, {.mask = mask}, {.key_totals = totals}); }),
+                who("key_totals"));
+    scaled_dot_product_attention<S>(context, q, k, k, {.mask = mask}, out.view());
+  }
+  expect_equal<S, 4>(numbers, before);
+}
+
 TYPED_TEST(OverlapOfLayers, ColumnsOfOneBufferAreApart) {
   using S = TypeParam;
   Tensor<S, 3> memory = random_tensor<S, 3>({B, T, 4 * E}, 4);

@@ -345,6 +345,14 @@ TEST(Rotary, RefusesOptionsThatMakeNoSense) {
                attend::Error);
 }
 
+TEST(Rotary, WithoutAPairTurnsNothing) {
+  const attend::Rotary<float> none({.head_dim = 6, .partial_rotary_factor = 0, .table_positions = 4});
+  attend::Tensor<float, 4> x({1, 2, 3, 6}, 1.5f);
+  attend::Context context;
+  none.apply(context, x.view(), 2);
+  for (float value : x.span()) EXPECT_EQ(value, 1.5f);
+}
+
 TEST(Alibi, SlopesAreThoseOfTransformers) {
   const double twelve[] = {0.5,       0.25,       0.125,       0.0625,      0.03125,     0.015625,
                            0.0078125, 0.00390625, 0.707106781, 0.353553391, 0.176776695, 0.0883883476};

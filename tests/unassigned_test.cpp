@@ -7,6 +7,7 @@
 
 #include <attend/attend.hpp>
 #include <attend/model/causal_block.hpp>
+#include <attend/model/seq2seq.hpp>
 
 #include "support.hpp"
 
@@ -131,6 +132,35 @@ TEST(Unassigned, EveryLayerNamesTheParameter) {
             {.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2});
       },
       [&](const auto& layer) { layer.forward(context, x, x, {}, {}, out); });
+}
+
+TEST(Unassigned, Seq2SeqNamesTheParameter) {
+  const Tensor<std::int32_t, 2> ids({B, T}, 2);
+  for (const PositionKind positions : {PositionKind::learned, PositionKind::relative})
+    for (const bool tied : {false, true}) {
+      Seq2SeqOptions o{.source_vocab_size = 5,
+                       .target_vocab_size = 5,
+                       .shared_embeddings = tied,
+                       .tied_output = tied,
+                       .positions = positions,
+                       .max_position_embeddings = 8,
+                       .relative = {.num_heads = 2}};
+      o.encoder.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 12};
+      o.decoder.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 12};
+      Context context;
+      expect_each_is_missed<Seq2Seq<float>>(
+          "Seq2Seq", [o] { return Seq2Seq<float>(o); },
+          [&](const auto& model) {
+            auto cache = model.make_cache(context, model.encode(context, ids));
+            model.decode(context, ids, cache);
+          });
+    }
+}
+TEST(Unassigned, RelativeBiasHasNoModifierWithoutItsWeight) {
+  RelativeBias<float> bias({.num_heads = 2});
+  EXPECT_EQ(error_of([&] { bias.modifier(); }), "RelativeBias: parameter weight was never assigned");
+  fill_parameters<float>(bias);
+  EXPECT_NO_THROW(bias.modifier());
 }
 
 TEST(Unassigned, AFailedForwardLeavesTheCacheAlone) {

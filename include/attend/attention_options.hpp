@@ -66,6 +66,12 @@ bool gives_more(const AttentionOptions<Scalar>& o) {
   return o.log_sum_exp.data() != nullptr || o.weights.data() != nullptr || o.scores.data() != nullptr ||
          o.average_weights.data() != nullptr;
 }
+/// Error where the call writes into numbers of its mask.
+template <class Scalar>
+void check_apart_from_mask(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
+                           const Operand& written) {
+  if (!context.measuring() && o.mask.overlaps(written.layout)) fail_overlap(who, written.name, "the mask");
+}
 /// Error where what a call gives beside its output overlaps an operand, or itself.
 template <class Scalar>
 void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
@@ -77,6 +83,7 @@ void check_outputs_apart(const Context& context, const char* who, const Attentio
   for (const Operand* output = outputs; output != std::end(outputs); ++output) {
     if (output->layout.data == nullptr) continue;
     check_apart(context, who, *output, operands);
+    check_apart_from_mask(context, who, o, *output);
     for (const Operand* other = output + 1; other != std::end(outputs); ++other)
       check_apart(context, who, *output, {*other});
   }

@@ -93,6 +93,7 @@ void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>,
                                      {"row_weights", out.row_weights}};
   for (const detail::Operand* output = outputs; output != std::end(outputs); ++output) {
     detail::check_apart(context, "introspect", *output, {{"query", query}, {"key", key}});
+    detail::check_apart_from_mask(context, "introspect", options, *output);
     for (const detail::Operand* other = output + 1; other != std::end(outputs); ++other)
       detail::check_apart(context, "introspect", *output, {*other});
   }

@@ -69,6 +69,9 @@ class Mask : public masks::Expression {
   void bind(const AttentionSizes& sizes) {
     if (functions_ != nullptr) functions_->bind(memory_, sizes);
   }
+  bool overlaps(const detail::Layout& written) const {
+    return adds() && functions_->overlaps(memory_, written);
+  }
   bool operator()(Index b, Index h, Index q, Index k) const {
     return functions_ == nullptr || functions_->sees(memory_, b, h, q, k);
   }
@@ -95,6 +98,7 @@ class Mask : public masks::Expression {
   struct Functions {
     kernel::MaskFunctions kernel;
     void (*bind)(void*, const AttentionSizes&);
+    bool (*overlaps)(const void*, const detail::Layout& written);
     void (*add)(const void*, void* scores, Index b, Index h, Index q, Index k0,
                 Index keys);  // null: adds nothing
 
@@ -123,6 +127,9 @@ class Mask : public masks::Expression {
       std::byte* operands = reinterpret_cast<std::byte*>(this) + sizeof(Pair);
       a->bind(operands, sizes);
       b->bind(operands + offset, sizes);
+    }
+    bool overlaps(const detail::Layout& written) const {
+      return a->overlaps(first(), written) || b->overlaps(second(), written);
     }
     bool operator()(Index batch, Index h, Index q, Index k) const {
       const bool seen = a->sees(first(), batch, h, q, k);
@@ -179,6 +186,9 @@ class Mask : public masks::Expression {
          return bits;
        }},
       [](void* m, const AttentionSizes& sizes) { static_cast<M*>(m)->bind(sizes); },
+      [](const void* m, const detail::Layout& written) {
+        return static_cast<const M*>(m)->overlaps(written);
+      },
       M::adds ? [](const void* m, void* scores, Index b, Index h, Index q, Index k0,
                    Index keys) { static_cast<const M*>(m)->add(scores, b, h, q, k0, keys); }
               : static_cast<void (*)(const void*, void*, Index, Index, Index, Index, Index)>(nullptr)};

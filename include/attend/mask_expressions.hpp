@@ -51,6 +51,8 @@ struct Expression {
   /// the type that `bind` was told.
   void add(void* /*scores*/, Index, Index, Index, Index /*k0*/, Index /*keys*/) const {}
   void bind(const AttentionSizes&) {}
+  /// Whether numbers that it adds lie where a call writes.
+  bool overlaps(const detail::Layout&) const { return false; }
   Extent block(Index, Index, Index, Index, Index k0, Index k1) const { return {k0, k1, false}; }
   Extent row(Index, Index, Index, Index k0, Index k1) const { return {k0, k1, false}; }
 };
@@ -202,6 +204,9 @@ struct Additive : Expression {
     }
     end = shape[3] == 1 ? s.keys : shape[3];
   }
+  bool overlaps(const detail::Layout& written) const {
+    return detail::overlap(TensorView<const T, 4>(data, shape, strides), written);
+  }
   bool operator()(Index b, Index h, Index q, Index k) const {
     return k < end && !hides(at(b, h, q)[k * strides[3]]);
   }
@@ -313,6 +318,7 @@ struct Joined : Expression {
   B b;
   Joined(A x, B y) : a(x), b(y) {}
   void bind(const AttentionSizes& s) { a.bind(s), b.bind(s); }
+  bool overlaps(const detail::Layout& written) const { return a.overlaps(written) || b.overlaps(written); }
   void add(void* scores, Index batch, Index h, Index q, Index k0, Index keys) const {
     a.add(scores, batch, h, q, k0, keys), b.add(scores, batch, h, q, k0, keys);
   }

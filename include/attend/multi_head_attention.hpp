@@ -302,6 +302,7 @@ class MultiHeadAttention {
       sizes.keys = keys;
       mask->bind(sizes);
     }
+    bool overlaps(const detail::Layout& written) const { return mask->overlaps(written); }
     bool operator()(Index b, Index h, Index q, Index k) const { return k >= keys || (*mask)(b, h, q, k); }
     void add(void* scores, Index b, Index h, Index q, Index k0, Index n) const {
       mask->add(scores, b, h, q, k0, (std::min)(n, keys));

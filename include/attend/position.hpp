@@ -163,6 +163,7 @@ class RelativeBias {
     const Index farthest = options.relative_attention_max_distance;
     detail::check_options(options);
     weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
+    assigned_ = detail::Assigned(options.relative_attention_num_buckets);
     for (Index d = -farthest; d <= farthest; ++d)
       bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
   }
@@ -170,9 +171,12 @@ class RelativeBias {
   const RelativeBiasOptions& options() const { return options_; }
   template <class Visitor>
   void parameters(Visitor&& visit) {
-    visit("weight",
-          Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads}, weight_.data()));
+    visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
+                                      weight_.data(), &assigned_));
   }
+
+  /// Whether the weight has its values; `modifier` takes none less.
+  bool assigned() const { return assigned_.all(); }
 
   /// A score modifier: score + weight[bucket(key - query), head]. It refers to this object.
   struct Modifier {
@@ -191,6 +195,7 @@ class RelativeBias {
   /// `start` is the position of query 0 among the keys. Error at the call where its heads are not num_heads.
   Modifier modifier(Index start = 0) const {
     if (bucket_.empty()) throw_error("RelativeBias: made without options, it has no weight");
+    if (!assigned()) throw_error("RelativeBias: parameter weight was never assigned");
     const Index farthest = options_.relative_attention_max_distance;
     return {weight_.data(), bucket_.data() + farthest, options_.num_heads, farthest, start};
   }
@@ -198,6 +203,7 @@ class RelativeBias {
  private:
   RelativeBiasOptions options_;
   Tensor<Scalar, 2> weight_;
+  detail::Assigned assigned_;
   std::vector<std::int32_t> bucket_;  // of distances -max … max; beyond them it stays the same
 };
 

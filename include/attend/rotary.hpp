@@ -182,7 +182,7 @@ class Rotary {
     sine_ = cosine_;
     inverse_frequencies_.resize(pairs);
     frequencies(0, inverse_frequencies_.data());
-    for (Index p = 0; p < cosine_.size(0); ++p)
+    for (Index p = 0; pairs > 0 && p < cosine_.size(0); ++p)
       angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
   }
 

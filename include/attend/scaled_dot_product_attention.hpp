@@ -142,8 +142,10 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
                                   TensorView<Scalar, 4> out) {
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
-  detail::check_apart(context, who, {"out", out},
+  const detail::Operand written{"out", out};
+  detail::check_apart(context, who, written,
                       {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
+  detail::check_apart_from_mask(context, who, options, written);
   if (detail::gives_more(options))
     detail::check_outputs_apart(
         context, who, options,
@@ -161,7 +163,9 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
                                   TensorView<Scalar, 4> out) {
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
-  detail::check_apart(context, who, {"out", out}, {{"query", query}, {"sinks", sinks}});
+  const detail::Operand written{"out", out};
+  detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
+  detail::check_apart_from_mask(context, who, options, written);
   if (detail::gives_more(options))
     detail::check_outputs_apart(context, who, options, {{"query", query}, {"sinks", sinks}, {"out", out}});
   detail::scaled_dot_product_attention<Scalar>(context, query, cache, options, out);

@@ -97,10 +97,22 @@ class Seq2Seq {
     decoder_.parameters(prefixed("decoder", visit));
   }
 
+  /// Whether all parameters have values; encode and decode take none less.
+  bool assigned() const {
+    const auto side = [this](const Side& s) {
+      return (options_.positions != PositionKind::learned || s.positions.assigned()) &&
+             (options_.positions != PositionKind::relative || s.relative.assigned());
+    };
+    return (options_.shared_embeddings || source_embedding_.assigned()) &&
+           (options_.tied_output || target_embedding_.assigned()) && output_.assigned() && side(source_) &&
+           side(target_) && encoder_.assigned() && decoder_.assigned();
+  }
+
   /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none
   /// where lengths is empty) -> [B, S, E]; rows of padding mean nothing.
   Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids,
                            std::span<const Index> lengths = {}) const {
+    detail::check_assigned(context, "Seq2Seq", *this);
     Tensor<Scalar, 3> x({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
     embed(context, source_, options_.shared_embeddings, ids, 0, x);
     AttentionOptions<Scalar> attention{.scale = options_.attention_scale, .key_lengths = lengths};
@@ -119,6 +131,7 @@ class Seq2Seq {
                            DecoderCache<Scalar>& cache) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
+    detail::check_assigned(context, "Seq2Seq", *this);
     detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
     Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
     embed(context, target_, true, ids, start, x);
