@@ -42,6 +42,9 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   Seq2SeqOptions& o = family.options;
   const std::string projection = config.get<std::string>("feed_forward_proj", "relu");
   const bool gated = projection.starts_with("gated-");
+  config.allow("feed_forward_proj", nullptr, "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "swish",
+               "gated-relu", "gated-gelu", "gated-gelu_new", "gated-gelu_pytorch_tanh", "gated-silu",
+               "gated-swish");
   const std::string activation = projection == "gated-gelu" ? "gelu_new" : projection.substr(gated ? 6 : 0);
   set_blocks(o, {.embed_dim = get_size(config, {"d_model"}),
                  .num_heads = get_size(config, {"num_heads"}),
