@@ -72,7 +72,7 @@ void run(int argc, char** argv) {
       static_cast<std::uint64_t>(arguments.integer("--seed", 0, 0, std::numeric_limits<long>::max()));
   options.num_beams = arguments.integer("--beams", 1, 1, 1000);
   options.stop = arguments.all("--stop");
-  attend::check(options);
+  attend::check_options(options);
   checked_utf8(prompt, "--prompt");
   for (const std::string& stop : options.stop) checked_utf8(stop, "--stop");
   attend::Context context(arguments.threads());

@@ -211,6 +211,7 @@ TEST(AllocationFailure, OfContextsAndLayers) {
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Tensor<float, 2>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Linear<float>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Rotary<float>>));
+  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<KVCache<float>>));
   fail_each(
       "a copy",
       [] {

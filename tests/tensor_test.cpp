@@ -329,6 +329,19 @@ TEST(Tensor, MayHaveNoElements) {
   EXPECT_EQ((Tensor<float, 2>({3, 0}).matrix().rows()), 3);
 }
 
+// No address comes of null and an offset: undefined behaviour, and what is not null would be read.
+TEST(TensorView, PartsOfAViewWithoutDataHaveNone) {
+  const TensorView<float, 3> none(nullptr, {5, 4, 3});
+  EXPECT_EQ(none[2].data(), nullptr);
+  EXPECT_EQ(none[2][1].data(), nullptr);
+  EXPECT_EQ(none.slice(1, 2, 4).data(), nullptr);
+  EXPECT_EQ(none.matrix(3).data(), nullptr);
+  const Tensor<float, 3> empty({2, 5, 0});
+  EXPECT_EQ(empty.view()[1].data(), nullptr);
+  EXPECT_EQ(empty.view().slice(1, 2, 4).data(), nullptr);
+  EXPECT_EQ(empty.view().rows().stride(0), 0);
+}
+
 TEST(Tensor, RefusesSizesThatAreNegativeOrDoNotFit) {
   const Index huge = Index{1} << 40;
   std::string text = error_of([] { Tensor<float, 2>({3, -1}); });

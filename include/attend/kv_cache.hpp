@@ -61,8 +61,10 @@ class KVCache {
   }
   /// Leaves a cache without sequences behind.
   KVCache(KVCache&& other) noexcept : KVCache() { swap(other); }
-  KVCache& operator=(KVCache other) noexcept {
-    swap(other);
+  KVCache& operator=(const KVCache& other) { return *this = KVCache(other); }
+  KVCache& operator=(KVCache&& other) noexcept {
+    KVCache moved(std::move(other));
+    swap(moved);
     return *this;
   }
 

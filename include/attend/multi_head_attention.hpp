@@ -427,7 +427,9 @@ class MultiHeadAttention {
   }
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T,
                                          Index D) {
-    return {rows.data() + column, {B, H, T, D}, {T * rows.stride(0), D, rows.stride(0), 1}};
+    return {rows.slice(1, column, column + H * D).data(),
+            {B, H, T, D},
+            {T * rows.stride(0), D, rows.stride(0), 1}};
   }
   static void average_over_heads(TensorView<Scalar, 4> weights, TensorView<Scalar, 3> out) {
     const Index H = weights.size(1);

@@ -131,7 +131,7 @@ class TensorView {
       Shape<Rank - 1> shape, strides;
       std::copy(shape_.begin() + 1, shape_.end(), shape.begin());
       std::copy(strides_.begin() + 1, strides_.end(), strides.begin());
-      return TensorView<T, Rank - 1>(data_ + i * strides_[0], shape, strides, {});
+      return TensorView<T, Rank - 1>(at_offset(i * strides_[0]), shape, strides, {});
     }
   }
   /// Elements [begin, end) along one axis.
@@ -141,7 +141,7 @@ class TensorView {
       throw_error("Tensor: slice ", Shape<2>{begin, end}, " of axis ", axis, " is outside of shape ", shape_);
     Shape<Rank> shape = shape_;
     shape[a] = end - begin;
-    return TensorView(data_ + begin * strides_[a], shape, strides_, Checked{});
+    return TensorView(at_offset(begin * strides_[a]), shape, strides_, Checked{});
   }
   /// The same data with two axes exchanged.
   TensorView transpose(int axis_a, int axis_b) const {
@@ -183,7 +183,7 @@ class TensorView {
     if constexpr (Rank == 1) {
       return MatrixMap<T>(data_, 1, shape_[0], Strides(shape_[0], strides_[0]));
     } else {
-      return MatrixMap<T>(data_ + offset(static_cast<Index>(i)...), shape_[Rank - 2], shape_[Rank - 1],
+      return MatrixMap<T>(at_offset(offset(static_cast<Index>(i)...)), shape_[Rank - 2], shape_[Rank - 1],
                           Strides(strides_[Rank - 2], strides_[Rank - 1]));
     }
   }
@@ -230,6 +230,8 @@ class TensorView {
     if (axis < 0 || axis >= Rank) throw_error("Tensor: axis ", axis, " of shape ", shape_);
     return static_cast<std::size_t>(axis);
   }
+  /// Null where there is no data: of an empty tensor, or in a run of `measure`.
+  T* at_offset(Index n) const { return data_ == nullptr ? nullptr : data_ + n; }
   template <class... Indices>
   Index offset(Indices... i) const {
     std::size_t axis = 0;
@@ -287,8 +289,10 @@ class Tensor {
   /// What is moved from is as if it had just been made.
   Tensor(Tensor&& other) noexcept(Rank > 0) : Tensor() { swap(other); }
   /// What fails on the way changes nothing.
-  Tensor& operator=(Tensor other) noexcept {
-    swap(other);
+  Tensor& operator=(const Tensor& other) { return *this = Tensor(other); }
+  Tensor& operator=(Tensor&& other) noexcept(Rank > 0) {
+    Tensor moved(std::move(other));
+    swap(moved);
     return *this;
   }
   void swap(Tensor& other) noexcept {

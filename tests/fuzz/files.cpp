@@ -1,4 +1,4 @@
-// libFuzzer targets for everything that reads files and text, one a program: ATTEND_FUZZ_TARGET names it.
+// libFuzzer targets for everything that reads files and text: the environment's ATTEND_FUZZ_TARGET names one.
 // Whatever the bytes are, they load or are an attend::Error, ids stay inside the vocabulary, and text comes
 // back. tests/fuzz/run builds and runs them.
 #include <cstddef>
@@ -211,11 +211,34 @@ void texts(std::string_view bytes) {
   for (const Tokenizer& tokenizer : others) there_and_back(tokenizer, bytes);
 }
 
+struct Target {
+  const char* name;
+  void (*run)(std::string_view bytes);
+};
+const Target targets[] = {{"safetensors", safetensors},
+                          {"config", config},
+                          {"tokenizer", tokenizer},
+                          {"vocab_and_merges", vocab_and_merges},
+                          {"vocab_txt", vocab_txt},
+#if defined(ATTEND_WITH_SENTENCEPIECE)
+                          {"pieces", pieces},
+#endif
+                          {"texts", texts}};
+
+const Target& chosen() {
+  const char* name = std::getenv("ATTEND_FUZZ_TARGET");
+  for (const Target& target : targets)
+    if (name != nullptr && std::string_view(name) == target.name) return target;
+  std::fprintf(stderr, "ATTEND_FUZZ_TARGET names no target\n");
+  std::exit(2);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const Target& target = chosen();
   try {
-    ATTEND_FUZZ_TARGET({reinterpret_cast<const char*>(data), size});
+    target.run({reinterpret_cast<const char*>(data), size});
   } catch (const Error&) {
   }
   return 0;

@@ -89,3 +89,12 @@ for text in ["", "ab aab a", "Hello, world!  It's\t\n 12", "\u00e9\u0301\ufdfa\U
     seed("texts", text)
 seed("texts", b"\xff\xe4\xbd a\xc0\x80 \xed\xa0\x80")
 seed("texts", b"ab " * 300)
+
+# The bytes of an operator are a program of random numbers; libFuzzer would take long to find ones of a good length.
+state = 1
+for length in [30, 60, 120, 300] * 60:
+    numbers = bytearray()
+    for _ in range(length):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        numbers.append(state >> 56)
+    seed("operators", bytes(numbers))

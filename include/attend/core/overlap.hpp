@@ -32,7 +32,7 @@ inline RowSpacing row_spacing(std::span<const Index> shape, std::span<const Inde
     rows.count *= shape[i];
   }
   if (!known) rows.stride = shape.back();
-  if (rows.count == 0 || shape.back() == 0) rows.even = true;  // nothing to read
+  if (rows.count == 0 || shape.back() == 0) rows.even = true, rows.stride = 0;  // nothing to read
   return rows;
 }
 

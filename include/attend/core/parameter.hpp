@@ -19,8 +19,10 @@ class Assigned {
   explicit Assigned(Index rows) : rows_(rows), missing_(rows) {}
   Assigned(const Assigned&) = default;
   Assigned(Assigned&& other) noexcept : Assigned() { swap(other); }
-  Assigned& operator=(Assigned other) noexcept {
-    swap(other);
+  Assigned& operator=(const Assigned& other) { return *this = Assigned(other); }
+  Assigned& operator=(Assigned&& other) noexcept {
+    Assigned moved(std::move(other));
+    swap(moved);
     return *this;
   }
 

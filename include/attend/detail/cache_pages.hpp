@@ -91,11 +91,13 @@ struct CachedSequence {
       if (page != nullptr) page->add_owner();
   }
   CachedSequence(CachedSequence&&) noexcept = default;
-  CachedSequence& operator=(CachedSequence other) noexcept {
-    pages.swap(other.pages);
-    data.swap(other.data);
-    evicted = other.evicted;
-    released = other.released;
+  CachedSequence& operator=(const CachedSequence& other) { return *this = CachedSequence(other); }
+  CachedSequence& operator=(CachedSequence&& other) noexcept {
+    CachedSequence moved(std::move(other));
+    pages.swap(moved.pages);
+    data.swap(moved.data);
+    evicted = moved.evicted;
+    released = moved.released;
     return *this;
   }
   ~CachedSequence() {

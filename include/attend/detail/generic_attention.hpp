@@ -37,9 +37,7 @@ struct GenericAttention {
     const TensorView<const Scalar, 4>& x = of_keys ? source.key : source.value;
     const Index* offsets = call.sizes.key_offsets;
     const Index batch = offsets != nullptr ? 0 : b, begin = offsets != nullptr ? offsets[b] : 0;
-    return MatrixMap<const Scalar>(
-        x.data() + batch * x.stride(0) + g * x.stride(1) + (begin + first) * x.stride(2), count, x.size(3),
-        Strides(x.stride(2), x.stride(3)));
+    return x[batch][g].slice(0, begin + first, begin + first + count).matrix();
   }
 
   static constexpr Scalar none() { return -std::numeric_limits<Scalar>::infinity(); }
@@ -73,7 +71,7 @@ struct GenericAttention {
     const Index n = q1 - q0, g = h / (sizes.heads / call.kv_heads), keys = sizes.key_count(b);
     const Index batch = sizes.query_offsets != nullptr ? 0 : b;
     const Index begin = sizes.query_offsets != nullptr ? sizes.query_offsets[b] : 0;
-    const auto queries = query.matrix(batch, h).middleRows(begin + q0, n);
+    const auto queries = query[batch][h].slice(0, begin + q0, begin + q1).matrix();
     Matrix output = Matrix::Zero(n, out.size(3));
     std::vector<Scalar> maximum(static_cast<std::size_t>(n), none()),
         sum(static_cast<std::size_t>(n), Scalar(0));
@@ -100,7 +98,7 @@ struct GenericAttention {
           Scalar p = exp(row[k] - best);
           s = s + p;
           options.weight_modifier(&p, b, h, q0 + r, first + k, first + k + 1);
-          output.row(r) += p * value.row(k);
+          if (value.cols() > 0) output.row(r) += p * value.row(k);
         }
       }
     }
@@ -141,7 +139,7 @@ struct GenericAttention {
       const Index count = (std::min)(kKeyTile, keys - first);
       const auto key = tile(true, b, g, first, count);
       if (key.rows() == 0) continue;
-      Matrix scores = query.matrix(b, h).row(q) * key.transpose();
+      Matrix scores = query[b][h].slice(0, q, q + 1).matrix() * key.transpose();
       finish_scores(scores.data(), count, stage, b, h, q, first);
       for (Index k = 0; k < count; ++k) to[first + k] = scores(0, k);
     }

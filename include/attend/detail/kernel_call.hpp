@@ -7,8 +7,10 @@
 
 namespace attend::inline ATTEND_ABI::detail {
 
+/// Of a view without data all heads lie at the same null.
 template <class T>
 kernel::Heads<T> kernel_heads(const TensorView<T, 4>& x) {
+  if (x.data() == nullptr) return {};
   return {x.data(), x.stride(0), x.stride(1), x.stride(2)};
 }
 
