@@ -75,24 +75,18 @@ TEST(HostileFiles, ANameDoesNotEndAtANul) {
               HasSubstr("index.json: shard 'a.safetensors?b' is not the"));
 }
 
-TEST(HostileFiles, TensorsOfNoElementsMayHaveAnyOtherSize) {
+TEST(HostileFiles, ATensorOfNoElementsHasOtherSizesThatFitToo) {
   const Folder folder;
-  const Index most = (std::numeric_limits<Index>::max)();
-  for (const std::string shape : {"0,A,A", "A,0,A", "A,A,0"}) {
-    std::string sizes;
-    for (char c : shape) sizes += c == 'A' ? std::to_string(most) : std::string(1, c);
-    const SafeTensors file(folder.write_tensors(
-        "a.safetensors", R"({"a":{"dtype":"F32","shape":[)" + sizes + R"(],"data_offsets":[0,0]}})"));
-    const SafeTensors::Entry& entry = file.at("a");
-    EXPECT_NO_THROW(try { EXPECT_EQ(entry.numel(), 0); } catch (const Error&){});
-    EXPECT_NO_THROW(try { EXPECT_TRUE((file.view<float, 3>("a").empty())); } catch (const Error&){});
-    EXPECT_NO_THROW(try { EXPECT_TRUE((file.read<float, 3>("a").empty())); } catch (const Error&){});
-    EXPECT_NO_THROW(try { entry.row_size(); } catch (const Error&){});
-    float none = 0;
-    EXPECT_NO_THROW(try { file.read_rows(entry, 0, 0, &none); } catch (const Error&){});
-    file.release(entry);
-    file.release_rows(entry, 0, 0);
-  }
+  const auto tensor = [&](const std::string& shape) {
+    return folder.write_tensors("a.safetensors",
+                                R"({"a":{"dtype":"F32","shape":[)" + shape + R"(],"data_offsets":[0,0]}})");
+  };
+  const std::string most = std::to_string((std::numeric_limits<Index>::max)());
+  for (const std::string& shape : {"0," + most + "," + most, most + ",0," + most, most + "," + most + ",0"})
+    EXPECT_THAT(error_of([&] { SafeTensors file(tensor(shape)); }), HasSubstr("a.safetensors: byte 12"));
+  const SafeTensors file(tensor("268435456,0,268435456"));
+  EXPECT_TRUE((file.view<float, 3>("a").empty()));
+  EXPECT_TRUE((file.read<float, 3>("a").empty()));
 }
 
 TEST(HostileFiles, ErrorsOfConfigsNameTheFileAndTheKey) {
@@ -146,7 +140,7 @@ TEST(HostileFiles, ATranslatorReadsNothingOutsideItsFolder) {
   }
 }
 
-TEST(HostileFiles, ACharacterVocabularyTakesTimeInProportionToTheText) {
+TEST(HostileFiles, ALongTokenDoesNotMakeACharacterVocabularySlow) {
   const Folder folder;
   const fs::path file =
       folder.write("v.json", "[\"<unk>\", \"ab\", \"a\", \"" + std::string(200'000, 'a') + "b\"]");

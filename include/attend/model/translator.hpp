@@ -3,17 +3,19 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <attend/model/beam_search.hpp>
 #include <attend/model/seq2seq_families.hpp>
+#include <attend/text/prefix_index.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
+#include <attend/text/vocabulary.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
