@@ -45,12 +45,12 @@ class Folder {
     std::ofstream(path_ / name, std::ios::binary) << bytes;
     return path_ / name;
   }
-  fs::path write_tensors(const std::string& name, const std::string& header,
-                         const std::string& data = {}) const {
-    std::uint64_t size = header.size();
+  fs::path write_tensors(const std::string& name, std::string header) const {
+    header.resize((header.size() + 7) / 8 * 8, ' ');
+    const std::uint64_t size = header.size();
     std::string bytes(8, '\0');
     std::memcpy(bytes.data(), &size, 8);
-    return write(name, bytes + header + data);
+    return write(name, bytes + header);
   }
   std::size_t files() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(path_), fs::directory_iterator()));
