@@ -32,6 +32,16 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// The file of that name in a folder. A name that leads out of it, as a file may say, is an error that begins
+/// with `what`.
+inline std::filesystem::path file_in_folder(const std::filesystem::path& folder, const std::string& name,
+                                            const std::string& what) {
+  if (name.empty() || name == "." || name == ".." ||
+      name.find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos)
+    throw_error(what, " '", name, "' is not the name of a file in the same folder");
+  return folder / name;
+}
+
 /// A regular file, open for reading from its begin to its end. Folders, pipes and devices are errors, and are
 /// not waited for.
 class InputFile {

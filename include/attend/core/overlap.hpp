@@ -138,7 +138,7 @@ inline bool rows_overlap(const Layout& a, const Layout& b) {
   if (few.count > many.count) std::swap(few, many);
   // Rows [f, f + v) and [m, m + w) meet where f - m - w < 0 < f - m + v. Row j of `many` begins j strides
   // behind m; where `few` has the same stride, only how much j is ahead of its row's number matters.
-  const Index apart = static_cast<Index>(few.begin - many.begin);
+  const Index apart = few.begin - many.begin;
   if (few.stride == many.stride)
     return multiple_between(1 - few.count, many.count - 1, many.stride, apart - many.width,
                             apart + few.width);

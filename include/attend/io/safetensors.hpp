@@ -202,10 +202,8 @@ class SafeTensors {
       shards[shard.get<std::string>()].insert(name);
     }
     for (const auto& [shard, names] : shards) {
-      if (shard.empty() || shard == "." || shard == ".." || shard.find_first_of("/\\:") != std::string::npos)
-        throw_error(state_->path, ": shard ", in_quotes(shard),
-                    " is not the name of a file in the same folder");
-      const std::filesystem::path path = index_path.parent_path() / shard;
+      const std::filesystem::path path =
+          file_in_folder(index_path.parent_path(), shard, state_->path + ": shard");
       std::error_code ignored;
       if (!std::filesystem::exists(path, ignored))
         throw_error(state_->path, ": shard ", in_quotes(shard), " is missing");

@@ -115,7 +115,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   const Index batch_step = (std::min)(batch, std::max<Index>(1, budget / t.kv_heads));
   float* packed = frame.take<float>(batch_step * tiles * head_step * tile_floats);
   const float** pages = frame.take<const float*>(batch_step * tiles);
-  const float* const** tables = frame.take<const float* const*>(batch);
+  const float* const** page_tables = frame.take<const float* const*>(batch);
   for (Index b0 = 0; b0 < batch; b0 += batch_step)
     for (Index g0 = 0; g0 < t.kv_heads; g0 += head_step) {
       const Index batches = (std::min)(batch_step, batch - b0),
@@ -131,10 +131,10 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
           for (Index tile = 0; tile < tiles; ++tile)
             pages[i * tiles + tile] =
                 packed + (i * tiles + tile) * head_step * tile_floats - g0 * tile_floats;
-          tables[b0 + i] = pages + i * tiles;
+          page_tables[b0 + i] = pages + i * tiles;
         }
       });
-      t.pages = tables;
+      t.pages = page_tables;
       context.parallel(batches * heads * blocks, workers, [&](Index item, int worker) {
         const Index block = blocks - 1 - item % blocks,
                     head = item / blocks;  // causal: the longest rows first

@@ -62,7 +62,7 @@ class Generator {
     check_model();
     check_options(options);
     for (const auto& prompt : prompts) check_prompt(prompt);
-    const Running running(running_);
+    const Running at_work(running_);
     std::vector<Generation> results(prompts.size());
     if (options.num_beams > 1) {
       for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -130,7 +130,7 @@ class Generator {
     check_model();
     check_options(options);
     check_prompt(prompt);
-    const Running running(running_);
+    const Running at_work(running_);
     return beams(context, prompt, options, nullptr);
   }
 

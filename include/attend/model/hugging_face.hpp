@@ -184,6 +184,8 @@ inline std::vector<std::int32_t> get_ids(const Config& config, const std::string
 
 /// Adds what a rope_parameters or rope_scaling object says to the options.
 inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
+  for (const char* key : {"rope_type", "type"})
+    rope.allow(key, nullptr, "default", "linear", "dynamic", "yarn", "llama3", "longrope", "su");
   o.rope_type = rope_type_from_string(get_any<std::string>(rope, {"rope_type", "type"}, "default"));
   o.rope_theta = rope.get<double>("rope_theta", o.rope_theta);
   o.partial_rotary_factor = rope.get<double>("partial_rotary_factor", o.partial_rotary_factor);

@@ -42,6 +42,9 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   Seq2SeqOptions& o = family.options;
   const std::string projection = config.get<std::string>("feed_forward_proj", "relu");
   const bool gated = projection.starts_with("gated-");
+  config.allow("feed_forward_proj", nullptr, "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "swish",
+               "gated-relu", "gated-gelu", "gated-gelu_new", "gated-gelu_pytorch_tanh", "gated-silu",
+               "gated-swish");
   const std::string activation = projection == "gated-gelu" ? "gelu_new" : projection.substr(gated ? 6 : 0);
   set_blocks(o, {.embed_dim = get_size(config, {"d_model"}),
                  .num_heads = get_size(config, {"num_heads"}),
@@ -216,12 +219,12 @@ inline Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, 
     o.positions = kind == "sinusoidal" ? PositionKind::sinusoidal
                   : kind == "learned"  ? PositionKind::learned
                                        : PositionKind::none;
-    using Layout = SinusoidalOptions::Layout;
+    using Order = SinusoidalOptions::Layout;
     positions.allow("layout", "interleaved", "halves", "sin_cos_halves");
     const std::string layout = positions.get<std::string>("layout", "interleaved");
-    o.sinusoidal = {layout == "interleaved" ? Layout::interleaved
-                    : layout == "halves"    ? Layout::halves
-                                            : Layout::halves_inclusive,
+    o.sinusoidal = {layout == "interleaved" ? Order::interleaved
+                    : layout == "halves"    ? Order::halves
+                                            : Order::halves_inclusive,
                     positions.get<double>("max_timescale", 10000), positions.get<Index>("first", 0)};
     if (!(o.sinusoidal.max_timescale > 0))
       throw_error(positions.file(), ": 'positions.max_timescale' is ", o.sinusoidal.max_timescale);

@@ -3,17 +3,19 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <attend/model/beam_search.hpp>
 #include <attend/model/seq2seq_families.hpp>
+#include <attend/text/prefix_index.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
+#include <attend/text/vocabulary.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -73,27 +75,29 @@ class CharacterVocabulary {
     const auto json = share_json(file);
     if (!json->is_array()) throw_error(file.string(), ": expected a list of tokens");
     for (const Json& token : *json) {
-      if (!token.is_string() || token.get<std::string>().empty())
-        throw_error(file.string(), ": token ", tokens_.size(), " is not a text");
-      tokens_.push_back(token.get<std::string>());
-      if (!ids_.emplace(tokens_.back(), static_cast<std::int32_t>(tokens_.size() - 1)).second)
-        throw_error(file.string(), ": '", tokens_.back(), "' stands there twice");
-      longest_ = (std::max)(longest_, tokens_.back().size());
+      if (!token.is_string() || token.get_ref<const std::string&>().empty())
+        throw_error(file.string(), ": token ", vocabulary_.size(), " is not a text");
+      const auto& text = token.get_ref<const std::string&>();
+      const auto id = static_cast<std::int32_t>(vocabulary_.size());
+      vocabulary_.add(text, id, file.string());
+      index_.add(text, id);
     }
+    index_.finish();
     unknown_ = at(unknown, file.string());
   }
-  Index size() const { return static_cast<Index>(tokens_.size()); }
+  Index size() const { return static_cast<Index>(vocabulary_.size()); }
   std::int32_t at(const std::string& token, const std::string& where) const {
-    const auto found = ids_.find(token);
-    if (found == ids_.end()) throw_error(where, ": there is no token '", token, "'");
-    return found->second;
+    const auto found = vocabulary_.id(token);
+    if (!found) throw_error(where, ": there is no token '", token, "'");
+    return *found;
   }
   std::vector<std::int32_t> encode(std::string_view text) const {
     std::vector<std::int32_t> ids;
     while (!text.empty()) {
-      std::size_t n = (std::min)(longest_, text.size());
-      while (n > 0 && !ids_.contains(std::string(text.substr(0, n)))) --n;
-      ids.push_back(n > 0 ? ids_.at(std::string(text.substr(0, n))) : unknown_);
+      std::size_t n = 0;
+      std::int32_t longest = unknown_;
+      index_.for_each_prefix(text, [&](std::size_t size, std::int32_t id) { n = size, longest = id; });
+      ids.push_back(longest);
       if (n == 0)  // one character that is not known
         do ++n;
         while (n < text.size() && (static_cast<unsigned char>(text[n]) & 0xc0u) == 0x80u);
@@ -101,13 +105,12 @@ class CharacterVocabulary {
     }
     return ids;
   }
-  const std::string& token(std::int32_t id) const { return tokens_.at(static_cast<std::size_t>(id)); }
+  std::string_view token(std::int32_t id) const { return vocabulary_.token(id); }
 
  private:
-  std::vector<std::string> tokens_;
-  std::map<std::string, std::int32_t> ids_;
+  text::Vocabulary vocabulary_;
+  text::PrefixIndex index_;
   std::int32_t unknown_ = 0;
-  std::size_t longest_ = 1;
 };
 
 /// A folder with config.json, weights and vocabularies: a Hugging Face one, or attend's own form.
@@ -129,8 +132,11 @@ class Translator {
     tokenizer.allow("kind", "characters");
     const std::string unknown = tokenizer.get<std::string>("unknown", "<unk>");
     const std::string source_end = tokenizer.get<std::string>("source_end", "");
-    const std::filesystem::path target_file = folder / tokenizer.get<std::string>("target_vocabulary");
-    translator.source_.emplace(folder / tokenizer.get<std::string>("source_vocabulary"), unknown);
+    const auto file = [&](const char* key) {
+      return file_in_folder(folder, tokenizer.get<std::string>(key), config.file() + ": '" + key + "'");
+    };
+    const std::filesystem::path target_file = file("target_vocabulary");
+    translator.source_.emplace(file("source_vocabulary"), unknown);
     translator.target_.emplace(target_file, unknown);
     if (!source_end.empty()) translator.source_end_ = translator.source_->at(source_end, "source_end");
     Seq2SeqFamily family =

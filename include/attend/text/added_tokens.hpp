@@ -82,7 +82,7 @@ class AddedTokens {
                   " patterns");
     if (token.content.size() > 4096)
       throw_error(where(), ": a normalized token of ", token.content.size(), " bytes");
-    normalized_.add(normalizer(token.content, 64 + 8 * token.content.size()), id);
+    normalized_.add(normal_form(token.content, normalizer, where), id);
   }
   void finish() {
     raw_.finish();
@@ -108,6 +108,21 @@ class AddedTokens {
   std::vector<Stretch> split_normalized(std::string_view text) const { return split(text, normalized_); }
 
  private:
+  template <class Where>
+  static std::string normal_form(const std::string& content, const Normalizer& normalizer,
+                                 [[maybe_unused]] const Where& where) {
+    const std::size_t limit = 64 + 8 * content.size();
+#if defined(__cpp_exceptions)
+    try {
+      return normalizer(content, limit);
+    } catch (const Error& error) {  // a step of a normalizer knows no file
+      throw_error(where(), ": ", error.what());
+    }
+#else
+    return normalizer(content, limit);
+#endif
+  }
+
   // The leftmost token, of those that begin there the longest. One that single_word rules out is skipped
   // whole.
   std::vector<Stretch> split(std::string_view text, const PrefixIndex& index) const {

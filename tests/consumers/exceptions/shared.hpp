@@ -14,7 +14,7 @@ struct Reading {
 // What a program adds to the library's namespace is part of it.
 namespace attend {
 template <>
-inline Parameter<Reading>::Parameter(std::vector<Index> shape, Reading* data)
+inline Parameter<Reading>::Parameter(std::vector<Index> shape, Reading* data, detail::Assigned*)
     : shape_(std::move(shape)), object_(data) {}
 inline Index twice(const Tensor<double, 2>& x) { return 2 * x.numel(); }
 }  // namespace attend

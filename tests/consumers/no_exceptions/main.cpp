@@ -55,10 +55,15 @@ int main() {
     ++failures, std::printf("attention gives %g\n", static_cast<double>(y(0, 2, 7)));
 
   check_death("shape", "Linear: expected [..., 3], got [2, 4]", [] {
-    Linear<float>({.in_features = 3, .out_features = 2})(Tensor<float, 2>({2, 4}));
+    Linear<float> linear({.in_features = 3, .out_features = 2});
+    linear.parameters([](const std::string&, auto parameter) {
+      const std::vector<float> zeros(static_cast<std::size_t>(parameter.numel()));
+      parameter.assign(0, parameter.rows(), zeros.data());
+    });
+    linear(Tensor<float, 2>({2, 4}));
   });
   check_death("slice", "Tensor: slice [1, 9]", [] { Tensor<float, 1>({4}).slice(0, 1, 9); });
-  check_death("threads", "Context: expected at least 1 thread", [] { Context(0); });
+  check_death("threads", "Context: expected 1 to 4096 threads, got 0", [] { Context(0); });
   check_death("missing file", "missing.safetensors", [] { SafeTensors("missing.safetensors"); });
   check_death("short file", "short.safetensors", [] { SafeTensors(file("short.safetensors", "abc")); });
   check_death("config", "config.json", [] { Config(file("config.json", "{\"hidden_size\": [}")); });
