@@ -304,8 +304,10 @@ TEST(DecoderCaches, OfNoLayersOrWrongSizes) {
   none.forward(context, x, cache, {}, {}, out.view());
   EXPECT_TRUE(same_bits(TensorView<const float, 3>(out.view()), TensorView<const float, 3>(x.view())));
 
-  EXPECT_EQ(error_of([] { Decoder<float>({.num_layers = -1}); }), "Decoder: num_layers is -1");
-  EXPECT_EQ(error_of([] { Encoder<float>({.num_layers = -1}); }), "Encoder: num_layers is -1");
+  EXPECT_EQ(error_of([] { Decoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }),
+            "Decoder: num_layers is -1, expected 0 to 10000");
+  EXPECT_EQ(error_of([] { Encoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }),
+            "Encoder: num_layers is -1, expected 0 to 10000");
   Decoder<float> decoder({.block = {.embed_dim = 16, .num_heads = 2}, .num_layers = 2});
   fill_parameters<float>(decoder);
   for (const std::vector<Index>& lengths : std::vector<std::vector<Index>>{{5}, {5, 5, 5}, {5, 6}, {-1, 5}})

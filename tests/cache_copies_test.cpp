@@ -306,10 +306,16 @@ TEST(KvCache, SizesThatAreNegativeOrTooLargeAreErrors) {
   EXPECT_THAT(error_of([&] { cache.reserve(kMost / 100); }), HasSubstr("than memory can hold"));
   const float number = 1;  // a broadcast view of more tokens than there can be
   for (Index tokens : {kMost, kMost - 5, kMost / 2, kMost / 4}) {
-    const TensorView<const float, 3> endless(&number, {1, tokens, 4}, {0, 0, 0});
-    EXPECT_THAT(error_of([&] { cache.append(0, endless, endless); }), HasSubstr("than memory can hold"));
-    const TensorView<const float, 4> twice(&number, {2, 1, tokens, 4}, {0, 0, 0, 0});
-    EXPECT_THAT(error_of([&] { cache.append(twice, twice); }), HasSubstr("than memory can hold"));
+    EXPECT_THAT(error_of([&] {
+                  const TensorView<const float, 3> endless(&number, {1, tokens, 4}, {0, 0, 0});
+                  cache.append(0, endless, endless);
+                }),
+                HasSubstr("than memory can hold"));
+    EXPECT_THAT(error_of([&] {
+                  const TensorView<const float, 4> twice(&number, {2, 1, tokens, 4}, {0, 0, 0, 0});
+                  cache.append(twice, twice);
+                }),
+                HasSubstr("than memory can hold"));
   }
   EXPECT_EQ(cache.length(0), 10);
   EXPECT_EQ(cache.length(1), 0);
@@ -397,9 +403,10 @@ TEST(KvCache, ADefaultCacheHasNoSequences) {
   EXPECT_EQ(error_of([&] { cache.fork(0); }), "KVCache: sequence 0 of 0");
   EXPECT_EQ(error_of([&] { cache.reorder(std::vector<Index>{0}); }), "KVCache: sequence 0 of 0");
   Context context;
+  const Tensor<float, 4> query({1, 1, 1, 4});
   Tensor<float, 4> out({1, 1, 1, 4});
   EXPECT_THAT(
-      error_of([&] { scaled_dot_product_attention<float>(context, out.view(), cache, {}, out.view()); }),
+      error_of([&] { scaled_dot_product_attention<float>(context, query.view(), cache, {}, out.view()); }),
       HasSubstr("with a cache"));
 }
 

@@ -333,7 +333,7 @@ TEST(Seq2Seq, AFailedStepLeavesTheCacheAsItWas) {
               negative.decoder.num_layers = -1;
               Seq2Seq<float>{negative};
             }),
-            "Decoder: num_layers is -1");
+            "Decoder: num_layers is -1, expected 0 to 10000");
   GenerationOptions beams = greedy(12);
   beams.num_beams = 3;
   const Ids translated = generate(context, model, std::span<const std::int32_t>(source), beams);

@@ -198,6 +198,10 @@ namespace {
 // Templates are looked at again where they are used.
 TEST(Macros, OfOthersDoNotReachTheLibrary) {
   attend::MultiHeadAttention<double> attention({.embed_dim = 6, .num_heads = 2});
+  attention.parameters([](const std::string&, auto parameter) {
+    const std::vector<double> values(static_cast<std::size_t>(parameter.numel()), 0.5);
+    parameter.assign(0, parameter.rows(), values.data());
+  });
   const attend::Tensor<double, 3> y =
       attention(attend::Tensor<double, 3>({1, 3, 6}, 1.0), {.mask = attend::causal()});
   EXPECT_EQ(y.numel(), 18);

@@ -257,7 +257,7 @@ TEST(ScoreModifiers, RelativeBiasHasTheHeadsOfTheCall) {
 /// A modifier of the user's own may look at the sizes, too.
 struct OnlyEvenQueries {
   float operator()(float s, Index, Index, Index, Index) const { return s; }
-  void check(const AttentionSizes& sizes) const {
+  void check_sizes(const AttentionSizes& sizes) const {
     if (sizes.queries % 2 != 0) throw_error("OnlyEvenQueries: got ", sizes.queries);
   }
 };

@@ -103,6 +103,19 @@ std::string check_generation(const Inputs& inputs, std::vector<std::int32_t> bef
   return {};
 }
 
+/// open(), or a skip where it says that the kind of model is not supported.
+template <class Open>
+auto opened(Open&& open) {
+  try {
+    return open();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    if (text.find("model_type") != std::string::npos && text.find("supported") != std::string::npos)
+      throw Skip{text};
+    throw;
+  }
+}
+
 inline std::string run_folder(const fs::path& folder) {
   const Inputs inputs(folder);
   Context context(2);
@@ -111,7 +124,8 @@ inline std::string run_folder(const fs::path& folder) {
   const std::string kind = read_json(folder / "about.json").at("kind").get<std::string>();
   const std::vector<std::int32_t> first(inputs.ids.data(), inputs.ids.data() + inputs.lengths.at(0));
   if (kind == "decoder") {
-    auto model = std::make_shared<const CausalLM<float>>(CausalLM<float>::open(folder));
+    auto model =
+        std::make_shared<const CausalLM<float>>(opened([&] { return CausalLM<float>::open(folder); }));
     if (std::string problem = inputs.check("logits", model->logits(context, inputs.ids)); !problem.empty())
       return problem;
     return check_generation(inputs, first, [&](const GenerationOptions& options) {
@@ -119,7 +133,7 @@ inline std::string run_folder(const fs::path& folder) {
     });
   }
   if (kind == "seq2seq") {
-    const auto model = open_seq2seq<float>(folder);
+    const auto model = opened([&] { return open_seq2seq<float>(folder); });
     const Tensor<float, 3> states = model.encode(context, inputs.ids, inputs.lengths);
     if (std::string problem = inputs.check("encoder_last_hidden_state", states); !problem.empty())
       return problem;
@@ -143,7 +157,7 @@ inline std::string run_folder(const fs::path& folder) {
   if (type == "modernbert") {
     run(ModernBertModel<float>::open(folder));
   } else {
-    const auto model = BertModel<float>::open(folder);
+    const auto model = opened([&] { return BertModel<float>::open(folder); });
     if (inputs.expected.contains("logits"))
       return inputs.check_packed("logits", model.logits(context, inputs.packed, {}, inputs.offsets));
     run(model);

@@ -62,7 +62,8 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   o.source_vocab_size = o.target_vocab_size = get_size(config, {"vocab_size"});
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
-  if (config.get<bool>("scale_decoder_outputs", o.tied_output))
+  const bool is_t5 = config.get<std::string>("model_type") == "t5";  // mT5 ties without the scale
+  if (config.get<bool>("scale_decoder_outputs", is_t5 && o.tied_output))
     o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
