@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -53,8 +54,11 @@ inline void check_options(const GenerationOptions& o) {
   need(o.top_k >= 0, "top_k", static_cast<double>(o.top_k), "0 or more");
   need(o.top_p > 0 && o.top_p <= 1, "top_p", o.top_p, "more than 0 and at most 1");
   need(o.min_p >= 0 && o.min_p <= 1, "min_p", o.min_p, "0 to 1");
-  need(o.repetition_penalty > 0, "repetition_penalty", o.repetition_penalty, "more than 0");
-  need(o.num_beams >= 1, "num_beams", static_cast<double>(o.num_beams), "1 or more");
+  need(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty",
+       o.repetition_penalty, "more than 0");
+  need(std::isfinite(o.length_penalty), "length_penalty", o.length_penalty, "a finite number");
+  // So many times the number of end tokens are candidates in each step.
+  need(o.num_beams >= 1 && o.num_beams <= 65536, "num_beams", static_cast<double>(o.num_beams), "1 to 65536");
   if (o.num_beams > 1 && o.temperature > 0)
     throw_error("generate: temperature together with num_beams is not supported");
 }

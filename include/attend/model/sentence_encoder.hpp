@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <attend/model/bert.hpp>
+#include <attend/rows.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -66,7 +67,8 @@ class SentenceEncoder {
              TensorView<float, 2> out) const {
     const Index E = embedding_dim();
     detail::longest_sequence("SentenceEncoder (offsets)", offsets, static_cast<Index>(ids.size()));
-    check_shape("SentenceEncoder (output)", Shape<2>{static_cast<Index>(offsets.size()) - 1, E}, out.shape());
+    Rows<float>(out).check_output("SentenceEncoder (output)",
+                                  Shape<1>{static_cast<Index>(offsets.size()) - 1}, E);
     Frame frame(context.workspace());
     const TensorView<float, 2> states(frame.take<float>(static_cast<Index>(ids.size()) * E),
                                       {static_cast<Index>(ids.size()), E});
