@@ -67,8 +67,7 @@ class SentenceEncoder {
              TensorView<float, 2> out) const {
     const Index E = embedding_dim();
     detail::longest_sequence("SentenceEncoder (offsets)", offsets, static_cast<Index>(ids.size()));
-    Rows<float>(out).check_output("SentenceEncoder (output)",
-                                  Shape<1>{static_cast<Index>(offsets.size()) - 1}, E);
+    Rows<float>(out).check_output("SentenceEncoder", Shape<1>{static_cast<Index>(offsets.size()) - 1}, E);
     Frame frame(context.workspace());
     const TensorView<float, 2> states(frame.take<float>(static_cast<Index>(ids.size()) * E),
                                       {static_cast<Index>(ids.size()), E});
