@@ -75,10 +75,11 @@ std::vector<std::pair<std::string, std::function<void(const fs::path&)>>> reader
 TEST(Files, AreNamedInTheErrorWhenTheyAreNotThere) {
   const Folder folder;
   for (const auto& [name, read] : readers()) {
-    EXPECT_THAT(error_of([&] { read(folder.path() / "absent"); }), HasSubstr("absent")) << name;
-    EXPECT_THAT(error_of([&] { read(folder.path() / "no_folder" / "absent"); }), HasSubstr("no_folder"))
+    EXPECT_THAT(error_of([&, &read = read] { read(folder.path() / "absent"); }), HasSubstr("absent")) << name;
+    EXPECT_THAT(error_of([&, &read = read] { read(folder.path() / "no_folder" / "absent"); }),
+                HasSubstr("no_folder"))
         << name;
-    EXPECT_THAT(error_of([&] { read(""); }), testing::Not(testing::IsEmpty())) << name;
+    EXPECT_THAT(error_of([&, &read = read] { read(""); }), testing::Not(testing::IsEmpty())) << name;
   }
   EXPECT_THAT(error_of([&] { Tokenizer::open(folder.path()); }), HasSubstr("no tokenizer.json"));
   EXPECT_THAT(error_of([&] { attend::SafeTensors::open_folder(folder.path() / "no_folder"); }),
@@ -89,7 +90,7 @@ TEST(Files, ThatAreFoldersAreErrors) {
   const Folder folder;
   fs::create_directories(folder.path() / "inner");
   for (const auto& [name, read] : readers())
-    EXPECT_THAT(error_of([&] { read(folder.path() / "inner"); }), HasSubstr("inner")) << name;
+    EXPECT_THAT(error_of([&, &read = read] { read(folder.path() / "inner"); }), HasSubstr("inner")) << name;
   fs::create_directories(folder.path() / "tokenizer.json");
   EXPECT_THAT(error_of([&] { Tokenizer::open(folder.path()); }), HasSubstr("tokenizer.json"));
 }
@@ -100,10 +101,10 @@ TEST(Files, ThatArePipesOrDevicesAreErrorsAndNotWaitedFor) {
   const fs::path pipe = folder.path() / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   for (const auto& [name, read] : readers()) {
-    EXPECT_THAT(error_of([&] { read(pipe); }),
+    EXPECT_THAT(error_of([&, &read = read] { read(pipe); }),
                 AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library")))
         << name;
-    EXPECT_THAT(error_of([&] { read("/dev/zero"); }),
+    EXPECT_THAT(error_of([&, &read = read] { read("/dev/zero"); }),
                 AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library")))
         << name;
   }
@@ -117,7 +118,7 @@ TEST(Files, ThatAreEmptyAreErrorsExceptMerges) {
     if (name == "merges.txt")
       EXPECT_NO_THROW(read(empty));
     else
-      EXPECT_THAT(error_of([&] { read(empty); }), HasSubstr("empty")) << name;
+      EXPECT_THAT(error_of([&, &read = read] { read(empty); }), HasSubstr("empty")) << name;
   }
 }
 
