@@ -198,13 +198,10 @@ class Linear {
     detail::check_operands(context, "Linear", x, epilogue.residual, out);
     detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());
   }
-  template <TensorLike X>
-  Tensor<Scalar, X::rank> operator()(const X& x) const {
-    Shape<X::rank> shape = x.shape();
-    shape[X::rank - 1] = options_.out_features;
-    Tensor<Scalar, X::rank> out(shape);
-    forward(default_context(), x, out);
-    return out;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x) const {
+    return detail::map_rows(x, options_.out_features,
+                            [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
  private:

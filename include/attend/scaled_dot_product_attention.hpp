@@ -13,18 +13,39 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Heads as a view: [B, T, H * D] seen as [B, H, T, D].
-template <class T>
-TensorView<T, 4> heads(const TensorView<T, 3>& x, Index num_heads) {
-  if (num_heads < 1 || x.size(2) % num_heads != 0)
-    fail_shape("heads", "[..., a multiple of " + std::to_string(num_heads) + " heads]", x.shape());
-  const Index dim = x.size(2) / num_heads;
-  return {x.data(),
-          {x.size(0), num_heads, x.size(1), dim},
-          {x.stride(0), dim * x.stride(2), x.stride(1), x.stride(2)}};
+/// Heads as a view: [B, T, H * D] seen as [B, H, T, D], or [T, H * D] as [H, T, D].
+template <class X>
+requires(!detail::TemporaryTensor<X> && detail::ViewOf<X>::rank >= 2) auto heads(X&& x, AnyIndex num_heads) {
+  const auto view = detail::view_of(x);
+  constexpr std::size_t kAxes = detail::ViewOf<X>::rank;
+  const Index width = view.shape().back(), stride = view.strides().back();
+  if (num_heads < 1 || width % num_heads != 0)
+    fail_shape("heads", "[..., a multiple of " + std::to_string(num_heads) + " heads]", view.shape());
+  Shape<kAxes + 1> shape, strides;
+  std::copy(view.shape().begin(), view.shape().end(), shape.begin());
+  std::copy(view.strides().begin(), view.strides().end(), strides.begin());
+  shape[kAxes - 1] = num_heads, shape[kAxes] = width / num_heads;
+  strides[kAxes - 1] = shape[kAxes] * stride, strides[kAxes] = stride;
+  return TensorView<typename detail::ViewOf<X>::Element, kAxes + 1>(view.data(), shape, strides)
+      .transpose(kAxes - 2, kAxes - 1);
 }
+/// Not of a temporary, whose elements would be gone.
+template <detail::TemporaryTensor X>
+void heads(X&&, AnyIndex) = delete;
 
 namespace detail {
+
+template <class Named, class X>
+struct NamedScalar {
+  using type = Named;
+};
+template <class X>
+struct NamedScalar<void, X> {
+  using type = typename X::Scalar;
+};
+/// The scalar that a caller names, or that of x.
+template <class Named, class X>
+using NamedOr = typename NamedScalar<Named, X>::type;
 
 /// Error where the mask sees tokens that the cache's window has let go of.
 template <class Scalar>
@@ -131,15 +152,17 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
 
 /// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A
 /// row that sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out
-/// [B, H, Tq, Dv]; any strides over B, H and T. Errors: shapes that don't fit each other; outputs that share
+/// [B, H, Tq, Dv], or all without B, or without B and H; any strides over B, H and T. The scalar is the
+/// query's, where it is not named. Errors: shapes that don't fit each other; outputs that share
 /// an element with an input or with each other (columns of one buffer do not).
 /// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
-template <class Scalar>
-void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
-                                  TensorView<const std::type_identity_t<Scalar>, 4> key,
-                                  TensorView<const std::type_identity_t<Scalar>, 4> value,
+template <class Named = void, class Q, class Scalar = detail::NamedOr<Named, Q>>
+void scaled_dot_product_attention(Context& context, const Q& query_like,
+                                  const std::type_identity_t<Batched<const Scalar, 4>>& key,
+                                  const std::type_identity_t<Batched<const Scalar, 4>>& value,
                                   const std::type_identity_t<AttentionOptions<Scalar>>& options,
-                                  TensorView<Scalar, 4> out) {
+                                  const std::type_identity_t<Batched<Scalar, 4>>& out) {
+  const Batched<const Scalar, 4> query(query_like);
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
@@ -156,11 +179,12 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
 /// The same over the keys and values of a cache, to which those of these queries were appended before if they
 /// see themselves: query i of sequence b has position length(b) - Tq + i, which masks with
 /// Corner::bottom_right take. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
-template <class Scalar>
-void scaled_dot_product_attention(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
-                                  const KVCache<Scalar>& cache,
+template <class Named = void, class Q, class Scalar = detail::NamedOr<Named, Q>>
+void scaled_dot_product_attention(Context& context, const Q& query_like,
+                                  const std::type_identity_t<KVCache<Scalar>>& cache,
                                   const std::type_identity_t<AttentionOptions<Scalar>>& options,
-                                  TensorView<Scalar, 4> out) {
+                                  const std::type_identity_t<Batched<Scalar, 4>>& out) {
+  const Batched<const Scalar, 4> query(query_like);
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
@@ -171,14 +195,14 @@ void scaled_dot_product_attention(Context& context, TensorView<const std::type_i
   detail::scaled_dot_product_attention<Scalar>(context, query, cache, options, out);
 }
 
-/// The same as a new tensor.
-template <TensorLike Q, TensorLike K, TensorLike V>
-Tensor<typename Q::Scalar, 4> scaled_dot_product_attention(
+/// The same as a new tensor, of the query's rank.
+template <TensorLike Q, class K, class V>
+Tensor<typename Q::Scalar, Q::rank> scaled_dot_product_attention(
     const Q& query, const K& key, const V& value, const AttentionOptions<typename Q::Scalar>& options = {}) {
-  const auto q = const_view(query);
-  Tensor<typename Q::Scalar, 4> out({q.size(0), q.size(1), q.size(2), const_view(value).size(3)});
-  scaled_dot_product_attention<typename Q::Scalar>(default_context(), q, const_view(key), const_view(value),
-                                                   options, out.view());
+  Shape<Q::rank> shape = query.shape();
+  shape[Q::rank - 1] = detail::view_of(value).shape().back();
+  Tensor<typename Q::Scalar, Q::rank> out(shape);
+  scaled_dot_product_attention(default_context(), query, key, value, options, out);
   return out;
 }
 
