@@ -16,8 +16,7 @@ struct Norm {
 /// x [B, T, E].
 template <class S = double>
 Tensor<S, 3> layer_norm(View<S, 3> x, const Norm<std::type_identity_t<S>>& norm) {
-  return Tensor<S, 3>(x.shape(),
-                      layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps).span());
+  return Tensor<S, 3>(x.shape(), layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps));
 }
 
 template <class S = double>
@@ -53,8 +52,7 @@ Tensor<S, 3> encoder_block(View<S, 3> x, const EncoderBlock<std::type_identity_t
   });
   return residual(y, block.norm2, block.norm_first, [&](const Tensor<S, 3>& z) {
     const View<S, 2> rows = View<S, 3>(z).rows();
-    return Tensor<S, 3>(z.shape(),
-                        feed_forward<S>(rows, block.linear1, block.activation, block.linear2).span());
+    return Tensor<S, 3>(z.shape(), feed_forward<S>(rows, block.linear1, block.activation, block.linear2));
   });
 }
 
@@ -79,8 +77,7 @@ Tensor<S, 3> decoder_block(View<S, 3> x, View<S, 3> memory,
   });
   return residual(y, block.norm3, block.norm_first, [&](const Tensor<S, 3>& z) {
     const View<S, 2> rows = View<S, 3>(z).rows();
-    return Tensor<S, 3>(z.shape(),
-                        feed_forward<S>(rows, block.linear1, block.activation, block.linear2).span());
+    return Tensor<S, 3>(z.shape(), feed_forward<S>(rows, block.linear1, block.activation, block.linear2));
   });
 }
 
