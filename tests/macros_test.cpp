@@ -115,7 +115,7 @@
 #include <attend/core/version.hpp>
 #include <attend/core/workspace.hpp>
 #include <attend/decoder.hpp>
-#include <attend/decoder_block.hpp>
+#include <attend/block.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/detail/cache_calls.hpp>
 #include <attend/detail/cache_pages.hpp>
@@ -123,7 +123,7 @@
 #include <attend/detail/kernel_call.hpp>
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
-#include <attend/encoder_block.hpp>
+#include <attend/stack.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/fwd.hpp>
 #include <attend/introspection.hpp>
