@@ -47,6 +47,28 @@
 #define ATTEND_ABI_EXPAND(a, b, c) ATTEND_ABI_JOIN(a, b, c)
 #define ATTEND_ABI ATTEND_ABI_EXPAND(ATTEND_ABI_ERRORS, ATTEND_ABI_KERNELS, ATTEND_ABI_COMPILED)
 
+/// Whether this unit has the bodies of what the compiled variant holds: of the kernels and layers
+/// (attend::compiled), and of files, tokenizers and models (attend::models_compiled). Header-only, each unit has
+/// all; otherwise the one that defines ATTEND_IMPLEMENTATION, of which ATTEND_MODELS_IMPLEMENTATION is the half
+/// that is not the kernels and layers.
+#if !defined(ATTEND_COMPILED) || defined(ATTEND_IMPLEMENTATION)
+#define ATTEND_HAS_BODIES 1
+#else
+#define ATTEND_HAS_BODIES 0
+#endif
+#if ATTEND_HAS_BODIES || defined(ATTEND_MODELS_IMPLEMENTATION)
+#define ATTEND_HAS_MODEL_BODIES 1
+#else
+#define ATTEND_HAS_MODEL_BODIES 0
+#endif
+
+/// Of functions that are no templates and have their bodies in an .inl: in one unit, or in all.
+#if defined(ATTEND_COMPILED)
+#define ATTEND_INLINE
+#else
+#define ATTEND_INLINE inline
+#endif
+
 /// Of functions that run when something is wrong: never inlined, and away from the code that runs.
 #if defined(__GNUC__)
 #define ATTEND_COLD __attribute__((cold, noinline))
