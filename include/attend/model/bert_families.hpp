@@ -73,7 +73,7 @@ inline BertFamily read_bert_family(const Config& config) {
   if (type != "bert" && !roberta && !distil)
     throw_error(config.file(), ": model_type '", type, "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
-  if (config.has("id2label")) o.num_labels = static_cast<Index>(config.at("id2label").size());
+  if (config.has("id2label")) o.num_labels = static_cast<Index>(config.size("id2label"));
   o.num_labels = check_size(config, config.get<Index>("num_labels", o.num_labels), "num_labels");
   o.vocab_size = get_size(config, {"vocab_size"});
   o.hidden_size = get_size(config, {"hidden_size", "dim"});

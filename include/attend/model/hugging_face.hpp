@@ -88,7 +88,7 @@ inline void ignore_bookkeeping(const Config& config) {
                  "suppress_tokens",
                  "begin_suppress_tokens",
                  "cache_implementation"});
-  config.allow("pruned_heads", Json::object());
+  if (config.size("pruned_heads") == 0) config.ignore({"pruned_heads"});
   config.allow("tie_encoder_decoder", false);
   config.allow("cross_attention_hidden_size", nullptr);
 }
