@@ -179,11 +179,11 @@ class Linear {
   const LinearOptions& options() const { return options_; }
   const Weight<Scalar>& weight() const { return weight_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     visit("weight", weight_.parameter());
     if (options_.bias) visit("bias", bias_.parameter());
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return weight_.assigned() && (!options_.bias || bias_.assigned()); }

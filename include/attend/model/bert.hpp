@@ -84,8 +84,7 @@ class BertModel {
            (options_.positions_after_padding ? options_.pad_token_id + 1 : 0);
   }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     const bool masked = options_.head == BertHead::masked_lm;
     if (masked) {
       decoder_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
@@ -106,6 +105,7 @@ class BertModel {
     if (options_.head == BertHead::sequence_classification || options_.head == BertHead::token_classification)
       classifier_.parameters(prefixed("classifier", visit));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {

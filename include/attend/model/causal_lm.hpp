@@ -119,8 +119,7 @@ class CausalLM {
   /// Tokens that a sequence can have; 0: any number.
   Index max_length() const { return options_.max_position_embeddings; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     if (options_.tie_word_embeddings)
       lm_head_.parameters(prefixed("embed_tokens", visit));
     else
@@ -132,6 +131,7 @@ class CausalLM {
     norm_.parameters(prefixed("norm", visit));
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {

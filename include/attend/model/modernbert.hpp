@@ -129,8 +129,7 @@ class ModernBertModel {
 
   const ModernBertOptions& options() const { return options_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     embeddings_.parameters(prefixed("embeddings.tok_embeddings", visit));
     embedding_norm_.parameters(prefixed("embeddings.norm", visit));
     for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -142,6 +141,7 @@ class ModernBertModel {
     }
     final_norm_.parameters(prefixed("final_norm", visit));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {

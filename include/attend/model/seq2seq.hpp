@@ -75,8 +75,7 @@ class Seq2Seq {
 
   const Seq2SeqOptions& options() const { return options_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     if (!options_.shared_embeddings) source_embedding_.parameters(prefixed("source_embedding", visit));
     if (!options_.tied_output) target_embedding_.parameters(prefixed("target_embedding", visit));
     output_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
@@ -96,6 +95,7 @@ class Seq2Seq {
     encoder_.parameters(prefixed("encoder", visit));
     decoder_.parameters(prefixed("decoder", visit));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; encode and decode take none less.
   bool assigned() const {
