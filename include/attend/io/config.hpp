@@ -53,6 +53,7 @@ class Config {
   bool has(const std::string& key) const;
   /// Whether the key is there and null, where that differs from being absent.
   bool is_null(const std::string& key) const;
+  bool is_list(const std::string& key) const;
 
   /// Error where the key is missing, of another type (1 is no bool, 1.0 no integer; an integer is a number),
   /// or beyond T's range.

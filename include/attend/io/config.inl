@@ -70,6 +70,9 @@ ATTEND_INLINE bool Config::is_null(const std::string& key) const {
   const Json* found = node_->find(key);
   return found != nullptr && found->is_null();
 }
+ATTEND_INLINE bool Config::is_list(const std::string& key) const {
+  return has(key) && node_->find(key)->is_array();
+}
 ATTEND_INLINE std::size_t Config::size(const std::string& key) const {
   return has(key) ? node_->find(key)->size() : 0;
 }
