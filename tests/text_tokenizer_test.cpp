@@ -61,7 +61,7 @@ Json added(int id, const char* content, const Json& flags = Json::object()) {
   return out;
 }
 
-Tokenizer make(const Json& json) { return Tokenizer::from_json(json, "tokenizer.json"); }
+Tokenizer make(const Json& json) { return Tokenizer::from_json(json.dump(), "tokenizer.json"); }
 
 }  // namespace
 
