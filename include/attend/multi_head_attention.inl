@@ -271,12 +271,4 @@ Tensor<Scalar, 3> MultiHeadAttention<Scalar>::operator()(TensorView<const Scalar
   return out;
 }
 
-/// Error where inputs are no rows, or something is written where it is read.
-/// What a cache of cross-attention's keys and values cannot take in.
-/// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
-/// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
-/// qk_norm: RMSNorm of each head, in place.
-/// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on.
-/// Attention into a buffer of all heads, the average of the weights, and the output projection.
-
 }  // namespace attend::inline ATTEND_ABI
