@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 
+#include <attend/core/index_list.hpp>
 #include <attend/core/scalar.hpp>
 #include <attend/mask.hpp>
 #include <attend/rows.hpp>
@@ -25,8 +26,8 @@ struct AttentionOptions {
   ScoreModifier<Scalar> modifier = {};
   /// Changes a weight once the softmax has summed it, for training: dropout(p, keep). A 0 has to stay 0.
   ScoreModifier<Scalar> weight_modifier = {};
-  std::span<const Scalar> sinks = {};       // [H]: a further score in each row's sum, of a key without value
-  std::span<const Index> key_lengths = {};  // [B]: only the first so many keys of each batch exist
+  std::span<const Scalar> sinks = {};  // [H]: a further score in each row's sum, of a key without value
+  IndexList key_lengths = {};          // [B]: only the first so many keys of each batch exist
   /// A ragged batch: tokens of all sequences one after the other, as [1, H, tokens, D], sequence b being
   /// tokens [offsets[b], offsets[b + 1]). Both or neither. [B + 1]
   std::span<const Index> query_offsets = {}, key_offsets = {};

@@ -54,6 +54,8 @@ struct BlockOutputs {
 template <class Scalar>
 class Block {
  public:
+  using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
+  using Output = Batched<Scalar, 3>;
   Block() = default;
   explicit Block(const BlockOptions& options, const char* name = "Block");
 
@@ -69,10 +71,16 @@ class Block {
 
   /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. A call that fails leaves the
   /// cache as it was.
-  void forward(Context& context, TensorView<const Scalar, 3> x, const BlockInputs<Scalar>& inputs,
-               TensorView<Scalar, 3> out, const BlockOutputs<Scalar>& outputs = none) const;
-  void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const;
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const BlockInputs<Scalar>& inputs = {}) const;
+  void forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs, const Output& out,
+               const BlockOutputs<Scalar>& outputs = none) const;
+  void forward(Context& context, const Input& x, const Output& out) const;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x, const BlockInputs<Scalar>& inputs = {},
+                                 const BlockOutputs<Scalar>& outputs = none) const {
+    return detail::map_rows(x, options_.self_attn.embed_dim, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, inputs, out, outputs);
+    });
+  }
 
   /// Of calls that give nothing besides: made once, not in every call.
   inline static const BlockOutputs<Scalar> none = {};
@@ -174,9 +182,8 @@ bool Block<Scalar>::assigned() const {
 }
 
 template <class Scalar>
-void Block<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                            const BlockInputs<Scalar>& inputs, TensorView<Scalar, 3> out,
-                            const BlockOutputs<Scalar>& outputs) const {
+void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs,
+                            const Output& out, const BlockOutputs<Scalar>& outputs) const {
   const Call call{context, inputs, outputs};
   check(call, x, out);
   if (x.empty()) return;
@@ -238,16 +245,9 @@ void Block<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
   if (appending) appending->keep();
 }
 template <class Scalar>
-void Block<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                            TensorView<Scalar, 3> out) const {
+void Block<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
   forward(context, x, {}, out);
 }
-template <class Scalar>
-Tensor<Scalar, 3> Block<Scalar>::operator()(TensorView<const Scalar, 3> x,
-                                            const BlockInputs<Scalar>& inputs) const {
-  Tensor<Scalar, 3> out(x.shape());
-  forward(default_context(), x, inputs, out.view());
-  return out;
-}
+ATTEND_COMPILED_LAYER(class Block<float>);
 
 }  // namespace attend::inline ATTEND_ABI

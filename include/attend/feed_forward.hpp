@@ -61,11 +61,10 @@ class FeedForward {
     detail::product<Scalar>(context, hidden.slice(1, 0, options_.dim_feedforward), weight2_, 0, bias2_,
                             epilogue, out.view());
   }
-  template <TensorLike X>
-  Tensor<Scalar, X::rank> operator()(const X& x) const {
-    Tensor<Scalar, X::rank> out(x.shape());
-    forward(default_context(), x, out);
-    return out;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x) const {
+    return detail::map_rows(x, options_.embed_dim,
+                            [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
  private:

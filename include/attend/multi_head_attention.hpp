@@ -43,6 +43,8 @@ class MultiHeadAttention {
  public:
   using Options = AttentionOptions<Scalar>;
   using Outputs = AttentionOutputs<Scalar>;
+  using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
+  using Output = Batched<Scalar, 3>;
 
   MultiHeadAttention() = default;
   explicit MultiHeadAttention(const MultiHeadAttentionOptions& options);
@@ -59,34 +61,43 @@ class MultiHeadAttention {
 
   /// Self-attention. x [B, T, E] -> out [B, T, E]. `epilogue` follows in the output projection's pass. In all
   /// forms, `out` and the outputs overlap neither each other nor an input nor the residual.
-  void forward(Context& context, TensorView<const Scalar, 3> x, const Options& options,
-               TensorView<Scalar, 3> out, const Outputs& outputs = detail::no_outputs<Scalar>,
-               const Epilogue<Scalar>& epilogue = {}) const;
-  void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const;
-  /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
-  void forward(Context& context, TensorView<const Scalar, 3> query, TensorView<const Scalar, 3> key,
-               TensorView<const Scalar, 3> value, const Options& options, TensorView<Scalar, 3> out,
+  void forward(Context& context, const Input& x, const Options& options, const Output& out,
                const Outputs& outputs = detail::no_outputs<Scalar>,
+               const Epilogue<Scalar>& epilogue = {}) const;
+  void forward(Context& context, const Input& x, const Output& out) const;
+  /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
+  void forward(Context& context, const Input& query, const Input& key, const Input& value,
+               const Options& options, const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
                const Epilogue<Scalar>& epilogue = {}) const;
   /// Self-attention of T more tokens of each sequence of a cache, which takes their keys and values.
   /// Positions go on from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E]
   /// -> out [B, T, E]. A call that fails leaves the cache as it was.
-  void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& cache,
-               const Options& options, TensorView<Scalar, 3> out,
-               const Outputs& outputs = detail::no_outputs<Scalar>,
+  void forward(Context& context, const Input& x, KVCache<Scalar>& cache, const Options& options,
+               const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
                const Epilogue<Scalar>& epilogue = {}) const;
   /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S,
   /// kdim].
-  void append_memory(Context& context, TensorView<const Scalar, 3> memory, KVCache<Scalar>& cache) const;
+  void append_memory(Context& context, const Input& memory, KVCache<Scalar>& cache) const;
   /// Cross-attention to the keys and values of append_memory. x [B, T, E] -> out [B, T, E].
-  void forward_cross(Context& context, TensorView<const Scalar, 3> x, const KVCache<Scalar>& cache,
-                     const Options& options, TensorView<Scalar, 3> out,
-                     const Outputs& outputs = detail::no_outputs<Scalar>,
+  void forward_cross(Context& context, const Input& x, const KVCache<Scalar>& cache, const Options& options,
+                     const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
                      const Epilogue<Scalar>& epilogue = {}) const;
 
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const Options& options = {}) const;
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> query, TensorView<const Scalar, 3> key,
-                               TensorView<const Scalar, 3> value, const Options& options = {}) const;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x, const Options& options = {},
+                                 const Outputs& outputs = detail::no_outputs<Scalar>) const {
+    return detail::map_rows(x, options_.embed_dim, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, options, out, outputs);
+    });
+  }
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& query, const Input& key, const Input& value,
+                                 const Options& options = {},
+                                 const Outputs& outputs = detail::no_outputs<Scalar>) const {
+    return detail::map_rows(query, options_.embed_dim, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, key, value, options, out, outputs);
+    });
+  }
 
   /// A cache of no tokens for self-attention (or the memory) of so many sequences, which keeps as many as the
   /// attention's window needs.

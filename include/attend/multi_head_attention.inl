@@ -79,21 +79,19 @@ KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(Index batch) const {
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                                         const Options& options, TensorView<Scalar, 3> out,
-                                         const Outputs& outputs, const Epilogue<Scalar>& epilogue) const {
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Options& options,
+                                         const Output& out, const Outputs& outputs,
+                                         const Epilogue<Scalar>& epilogue) const {
   forward(context, x, x, x, options, out, outputs, epilogue);
 }
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                                         TensorView<Scalar, 3> out) const {
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
   forward(context, x, x, x, {}, out);
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, TensorView<const Scalar, 3> query,
-                                         TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value,
-                                         const Options& options, TensorView<Scalar, 3> out,
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, const Input& key,
+                                         const Input& value, const Options& options, const Output& out,
                                          const Outputs& outputs, const Epilogue<Scalar>& epilogue) const {
   const Index B = query.size(0), Tq = query.size(1), Tk = key.size(1);
   const Call call{context, options, out, outputs, epilogue};
@@ -171,9 +169,8 @@ void MultiHeadAttention<Scalar>::forward(Context& context, TensorView<const Scal
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                                         KVCache<Scalar>& cache, const Options& options,
-                                         TensorView<Scalar, 3> out, const Outputs& outputs,
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCache<Scalar>& cache,
+                                         const Options& options, const Output& out, const Outputs& outputs,
                                          const Epilogue<Scalar>& epilogue) const {
   const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
   const Call call{context, options, out, outputs, epilogue};
@@ -207,7 +204,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, TensorView<const Scal
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::append_memory(Context& context, TensorView<const Scalar, 3> memory,
+void MultiHeadAttention<Scalar>::append_memory(Context& context, const Input& memory,
                                                KVCache<Scalar>& cache) const {
   const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
   check_cross();
@@ -233,9 +230,9 @@ void MultiHeadAttention<Scalar>::append_memory(Context& context, TensorView<cons
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward_cross(Context& context, TensorView<const Scalar, 3> x,
-                                               const KVCache<Scalar>& cache, const Options& options,
-                                               TensorView<Scalar, 3> out, const Outputs& outputs,
+void MultiHeadAttention<Scalar>::forward_cross(Context& context, const Input& x, const KVCache<Scalar>& cache,
+                                               const Options& options, const Output& out,
+                                               const Outputs& outputs,
                                                const Epilogue<Scalar>& epilogue) const {
   const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
   const Call call{context, options, out, outputs, epilogue};
@@ -256,19 +253,6 @@ void MultiHeadAttention<Scalar>::forward_cross(Context& context, TensorView<cons
   });
 }
 
-template <class Scalar>
-Tensor<Scalar, 3> MultiHeadAttention<Scalar>::operator()(TensorView<const Scalar, 3> x,
-                                                         const Options& options) const {
-  return (*this)(x, x, x, options);
-}
-template <class Scalar>
-Tensor<Scalar, 3> MultiHeadAttention<Scalar>::operator()(TensorView<const Scalar, 3> query,
-                                                         TensorView<const Scalar, 3> key,
-                                                         TensorView<const Scalar, 3> value,
-                                                         const Options& options) const {
-  Tensor<Scalar, 3> out(query.shape());
-  forward(default_context(), query, key, value, options, out.view());
-  return out;
-}
+ATTEND_COMPILED_LAYER(class MultiHeadAttention<float>);
 
 }  // namespace attend::inline ATTEND_ABI

@@ -94,11 +94,10 @@ class Norm {
                        }
                      });
   }
-  template <TensorLike X>
-  Tensor<Scalar, X::rank> operator()(const X& x) const {
-    Tensor<Scalar, X::rank> out(x.shape());
-    forward(default_context(), x, out);
-    return out;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x) const {
+    return detail::map_rows(x, options_.size,
+                            [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
  private:

@@ -24,7 +24,7 @@ struct StackOptions {
 template <class Scalar>
 struct StackInputs {
   AttentionOptions<Scalar> self = {}, cross = {};
-  TensorView<const Scalar, 3> memory = {};  // [B, S, memory_dim]
+  Batched<const Scalar, 3> memory = {};  // [B, S, memory_dim] or [S, memory_dim]
   // One of each layer, where there are any at all: see BlockInputs.
   std::optional<std::span<KVCache<Scalar>>> caches = {};
   std::optional<std::span<const KVCache<Scalar>>> memory_caches = {};
@@ -34,6 +34,8 @@ struct StackInputs {
 template <class Scalar>
 class Stack {
  public:
+  using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
+  using Output = Batched<Scalar, 3>;
   Stack() = default;
   explicit Stack(const StackOptions& options, const char* name = "Stack", const char* block_name = "Block");
 
@@ -53,16 +55,22 @@ class Stack {
 
   /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. `outputs` has one of each
   /// layer, or none. A call that fails leaves the caches as they were.
-  void forward(Context& context, TensorView<const Scalar, 3> x, const StackInputs<Scalar>& inputs,
-               TensorView<Scalar, 3> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const;
-  void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const;
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, const StackInputs<Scalar>& inputs = {}) const;
+  void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
+               std::span<const BlockOutputs<Scalar>> outputs = {}) const;
+  void forward(Context& context, const Input& x, const Output& out) const;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
+                                 std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+    return detail::map_rows(x, embed_dim_, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, inputs, out, outputs);
+    });
+  }
 
   /// Caches of no tokens for the self-attention of so many sequences, one of each layer.
   std::vector<KVCache<Scalar>> make_caches(Index batch) const;
   /// Caches of cross-attention, one of each layer, with the keys and values of a memory [B, S, memory_dim],
   /// of which sequence b has lengths[b] tokens (all where empty).
-  std::vector<KVCache<Scalar>> make_memory_caches(Context& context, TensorView<const Scalar, 3> memory,
+  std::vector<KVCache<Scalar>> make_memory_caches(Context& context, const Input& memory,
                                                   std::span<const Index> lengths = {}) const;
 
  protected:
@@ -104,9 +112,8 @@ bool Stack<Scalar>::assigned() const {
 }
 
 template <class Scalar>
-void Stack<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                            const StackInputs<Scalar>& inputs, TensorView<Scalar, 3> out,
-                            std::span<const BlockOutputs<Scalar>> outputs) const {
+void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs,
+                            const Output& out, std::span<const BlockOutputs<Scalar>> outputs) const {
   detail::check_assigned(context, name_, *this);
   detail::check_rows_in_place<Scalar>(context, name_, x, out, embed_dim_);
   detail::check_apart(context, name_, {"out", out}, {{"memory", inputs.memory}});
@@ -117,29 +124,22 @@ void Stack<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
   detail::Appending<Scalar> appending(name_, inputs.caches.value_or(std::span<KVCache<Scalar>>()),
                                       context.measuring());
   BlockInputs<Scalar> each{.self = inputs.self, .cross = inputs.cross, .memory = inputs.memory};
+  TensorView<const Scalar, 3> states = x;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (inputs.caches) each.cache = &(*inputs.caches)[i];
     if (inputs.memory_caches) each.memory_cache = &(*inputs.memory_caches)[i];
-    layers_[i].forward(context, x, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
-    x = out;
+    layers_[i].forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
+    states = out;
   }
   if (norm_.options().size > 0)
-    norm_.forward(context, x, out);
+    norm_.forward(context, states, out);
   else if (layers_.empty())
-    context.parallel(1, 1, [&](Index, int) { copy(x, out); });
+    context.parallel(1, 1, [&](Index, int) { copy(states, out); });
   appending.keep();
 }
 template <class Scalar>
-void Stack<Scalar>::forward(Context& context, TensorView<const Scalar, 3> x,
-                            TensorView<Scalar, 3> out) const {
+void Stack<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
   forward(context, x, {}, out);
-}
-template <class Scalar>
-Tensor<Scalar, 3> Stack<Scalar>::operator()(TensorView<const Scalar, 3> x,
-                                            const StackInputs<Scalar>& inputs) const {
-  Tensor<Scalar, 3> out(x.shape());
-  forward(default_context(), x, inputs, out.view());
-  return out;
 }
 
 template <class Scalar>
@@ -149,8 +149,7 @@ std::vector<KVCache<Scalar>> Stack<Scalar>::make_caches(Index batch) const {
   return caches;
 }
 template <class Scalar>
-std::vector<KVCache<Scalar>> Stack<Scalar>::make_memory_caches(Context& context,
-                                                               TensorView<const Scalar, 3> memory,
+std::vector<KVCache<Scalar>> Stack<Scalar>::make_memory_caches(Context& context, const Input& memory,
                                                                std::span<const Index> lengths) const {
   if (!lengths.empty() && static_cast<Index>(lengths.size()) != memory.size(0))
     fail_shape(std::string(name_) + " (lengths of the memory)", to_string(Shape<1>{memory.size(0)}),
@@ -167,6 +166,7 @@ std::vector<KVCache<Scalar>> Stack<Scalar>::make_memory_caches(Context& context,
   }
   return caches;
 }
+ATTEND_COMPILED_LAYER(class Stack<float>);
 
 namespace detail {
 /// What PyTorch's names for a layer of an encoder or decoder say.
