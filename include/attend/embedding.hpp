@@ -33,11 +33,11 @@ class Embedding {
   const EmbeddingOptions& options() const { return options_; }
   TensorView<const Scalar, 2> weight() const { return weight_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     visit("weight",
           Parameter<Scalar>({options_.num_embeddings, options_.embedding_dim}, weight_.data(), &assigned_));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether the weight has its values; forward takes none less.
   bool assigned() const { return assigned_.all(); }

@@ -31,13 +31,13 @@ class FeedForward {
 
   const FeedForwardOptions& options() const { return options_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     visit("linear1.weight", weight1_.parameter());
     if (options_.bias) visit("linear1.bias", bias1_.parameter());
     visit("linear2.weight", weight2_.parameter());
     if (options_.bias) visit("linear2.bias", bias2_.parameter());
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {

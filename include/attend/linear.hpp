@@ -24,58 +24,24 @@ class Weight {
 
  public:
   Weight() = default;
-  Weight(std::vector<Index> sections, Index in_features) : sections_(std::move(sections)), in_(in_features) {
-    offsets_.push_back(0);
-    for (Index rows : sections_) checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
-    for (Index rows : sections_) offsets_.push_back(offsets_.back() + (rows + kPanel - 1) / kPanel * kPanel);
-    data_ = Tensor<Scalar, 1>({checked_numel(Shape<2>{width(), in_}, sizeof(Scalar))});
-    assigned_ = detail::Assigned(data_.empty() ? 0 : this->rows());
-  }
+  Weight(std::vector<Index> sections, Index in_features);
 
   Index in_features() const { return in_; }
-  Index rows() const {
-    Index n = 0;
-    for (Index s : sections_) n += s;
-    return n;
-  }
+  Index rows() const;
   Index width() const { return offsets_.empty() ? 0 : offsets_.back(); }
   Index offset(std::size_t section) const { return offsets_[section]; }
   const Scalar* data() const { return data_.data(); }
 
   /// Row i of the state dict is column slot(i) of the output.
-  Index slot(Index row) const {
-    std::size_t s = 0;
-    for (; s + 1 < sections_.size() && row >= sections_[s]; ++s) row -= sections_[s];
-    return offsets_[s] + row;
-  }
+  Index slot(Index row) const;
   /// Rows [begin, end) of [N, K], row-major.
-  void assign(Index begin, Index end, const Scalar* rows) {
-    for (Index i = begin; i < end; ++i, rows += in_) {
-      Scalar* to = first(slot(i));
-      for (Index k = 0; k < in_; ++k) to[k * kPanel] = rows[k];
-    }
-  }
-  void copy_to(Index begin, Index end, Scalar* rows) const {
-    for (Index i = begin; i < end; ++i, rows += in_) {
-      const Scalar* from = const_cast<Weight*>(this)->first(slot(i));
-      for (Index k = 0; k < in_; ++k) rows[k] = from[k * kPanel];
-    }
-  }
-  Parameter<Scalar> parameter() {
-    return Parameter<Scalar>(
-        {rows(), in_}, this,
-        [](void* weight, Index begin, Index end, const Scalar* rows) {
-          static_cast<Weight*>(weight)->assign(begin, end, rows);
-        },
-        [](const void* weight, Index begin, Index end, Scalar* rows) {
-          static_cast<const Weight*>(weight)->copy_to(begin, end, rows);
-        },
-        &assigned_);
-  }
+  void assign(Index begin, Index end, const Scalar* rows);
+  void copy_to(Index begin, Index end, Scalar* rows) const;
+  Parameter<Scalar> parameter();
   bool assigned() const { return assigned_.all(); }
 
  private:
-  Scalar* first(Index slot) { return data_.data() + slot / kPanel * kPanel * in_ + slot % kPanel; }
+  Index first(Index slot) const { return slot / kPanel * kPanel * in_ + slot % kPanel; }
 
   std::vector<Index> sections_;
   std::vector<Index> offsets_;
@@ -84,32 +50,64 @@ class Weight {
   detail::Assigned assigned_;
 };
 
+template <class Scalar>
+Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features)
+    : sections_(std::move(sections)), in_(in_features) {
+  offsets_.push_back(0);
+  for (Index rows : sections_) checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
+  for (Index rows : sections_) offsets_.push_back(offsets_.back() + (rows + kPanel - 1) / kPanel * kPanel);
+  data_ = Tensor<Scalar, 1>({checked_numel(Shape<2>{width(), in_}, sizeof(Scalar))});
+  assigned_ = detail::Assigned(data_.empty() ? 0 : this->rows());
+}
+template <class Scalar>
+Index Weight<Scalar>::rows() const {
+  Index n = 0;
+  for (Index s : sections_) n += s;
+  return n;
+}
+template <class Scalar>
+Index Weight<Scalar>::slot(Index row) const {
+  std::size_t s = 0;
+  for (; s + 1 < sections_.size() && row >= sections_[s]; ++s) row -= sections_[s];
+  return offsets_[s] + row;
+}
+template <class Scalar>
+void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
+  for (Index i = begin; i < end; ++i, rows += in_) {
+    Scalar* to = data_.data() + first(slot(i));
+    for (Index k = 0; k < in_; ++k) to[k * kPanel] = rows[k];
+  }
+}
+template <class Scalar>
+void Weight<Scalar>::copy_to(Index begin, Index end, Scalar* rows) const {
+  for (Index i = begin; i < end; ++i, rows += in_) {
+    const Scalar* from = data_.data() + first(slot(i));
+    for (Index k = 0; k < in_; ++k) rows[k] = from[k * kPanel];
+  }
+}
+template <class Scalar>
+Parameter<Scalar> Weight<Scalar>::parameter() {
+  return Parameter<Scalar>(
+      {rows(), in_}, this,
+      [](void* weight, Index begin, Index end, const Scalar* rows) {
+        static_cast<Weight*>(weight)->assign(begin, end, rows);
+      },
+      [](const void* weight, Index begin, Index end, Scalar* rows) {
+        static_cast<const Weight*>(weight)->copy_to(begin, end, rows);
+      },
+      &assigned_);
+}
+ATTEND_COMPILED_LAYER(class Weight<float>);
+
 /// A bias in the slots of its weight.
 template <class Scalar>
 class Bias {
  public:
   Bias() = default;
-  explicit Bias(const Weight<Scalar>& weight) : weight_rows_(weight.rows()), data_({weight.width()}) {
-    for (Index i = 0; i < weight_rows_; ++i) slots_.push_back(weight.slot(i));
-    assigned_ = detail::Assigned(weight_rows_);
-  }
+  explicit Bias(const Weight<Scalar>& weight);
   bool empty() const { return weight_rows_ == 0; }
   const Scalar* data() const { return empty() ? nullptr : data_.data(); }
-  Parameter<Scalar> parameter() {
-    return Parameter<Scalar>(
-        {weight_rows_}, this,
-        [](void* object, Index begin, Index end, const Scalar* values) {
-          Bias& bias = *static_cast<Bias*>(object);
-          for (Index i = begin; i < end; ++i)
-            bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]] = values[i - begin];
-        },
-        [](const void* object, Index begin, Index end, Scalar* values) {
-          const Bias& bias = *static_cast<const Bias*>(object);
-          for (Index i = begin; i < end; ++i)
-            values[i - begin] = bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]];
-        },
-        &assigned_);
-  }
+  Parameter<Scalar> parameter();
   bool assigned() const { return assigned_.all(); }
 
  private:
@@ -118,6 +116,29 @@ class Bias {
   Tensor<Scalar, 1> data_;
   detail::Assigned assigned_;
 };
+
+template <class Scalar>
+Bias<Scalar>::Bias(const Weight<Scalar>& weight) : weight_rows_(weight.rows()), data_({weight.width()}) {
+  for (Index i = 0; i < weight_rows_; ++i) slots_.push_back(weight.slot(i));
+  assigned_ = detail::Assigned(weight_rows_);
+}
+template <class Scalar>
+Parameter<Scalar> Bias<Scalar>::parameter() {
+  return Parameter<Scalar>(
+      {weight_rows_}, this,
+      [](void* object, Index begin, Index end, const Scalar* values) {
+        Bias& bias = *static_cast<Bias*>(object);
+        for (Index i = begin; i < end; ++i)
+          bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]] = values[i - begin];
+      },
+      [](const void* object, Index begin, Index end, Scalar* values) {
+        const Bias& bias = *static_cast<const Bias*>(object);
+        for (Index i = begin; i < end; ++i)
+          values[i - begin] = bias.data_.data()[bias.slots_[static_cast<std::size_t>(i)]];
+      },
+      &assigned_);
+}
+ATTEND_COMPILED_LAYER(class Bias<float>);
 
 /// What follows a product while its result is still in the cache: activation(x Wᵀ + b + residual).
 template <class Scalar>
@@ -169,21 +190,13 @@ template <class Scalar>
 class Linear {
  public:
   Linear() = default;
-  explicit Linear(const LinearOptions& options) : options_(options) {
-    check_size("Linear", "in_features", options.in_features);
-    check_size("Linear", "out_features", options.out_features);
-    weight_ = Weight<Scalar>({options.out_features}, options.in_features);
-    if (options.bias) bias_ = Bias<Scalar>(weight_);
-  }
+  explicit Linear(const LinearOptions& options);
 
   const LinearOptions& options() const { return options_; }
   const Weight<Scalar>& weight() const { return weight_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
-    visit("weight", weight_.parameter());
-    if (options_.bias) visit("bias", bias_.parameter());
-  }
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const;
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return weight_.assigned() && (!options_.bias || bias_.assigned()); }
@@ -191,13 +204,7 @@ class Linear {
   /// x [..., in_features] -> out [..., out_features], which overlaps neither x nor the residual. `epilogue`
   /// says what follows in the same pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
-               const Epilogue<Scalar>& epilogue = {}) const {
-    detail::check_assigned(context, "Linear", *this);
-    x.check_input("Linear", options_.in_features);
-    out.check_output("Linear", x.leading(), options_.out_features);
-    detail::check_operands(context, "Linear", x, epilogue.residual, out);
-    detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());
-  }
+               const Epilogue<Scalar>& epilogue = {}) const;
   template <detail::LayerInput<Scalar> X>
   detail::TensorOf<X> operator()(const X& x) const {
     return detail::map_rows(x, options_.out_features,
@@ -209,5 +216,32 @@ class Linear {
   Weight<Scalar> weight_;
   Bias<Scalar> bias_;
 };
+
+template <class Scalar>
+Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
+  check_size("Linear", "in_features", options.in_features);
+  check_size("Linear", "out_features", options.out_features);
+  weight_ = Weight<Scalar>({options.out_features}, options.in_features);
+  if (options.bias) bias_ = Bias<Scalar>(weight_);
+}
+template <class Scalar>
+void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  visit("weight", weight_.parameter());
+  if (options_.bias) visit("bias", bias_.parameter());
+}
+template <class Scalar>
+void Linear<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
+  const_parameters(*this, visit);
+}
+template <class Scalar>
+void Linear<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                             const Epilogue<Scalar>& epilogue) const {
+  detail::check_assigned(context, "Linear", *this);
+  x.check_input("Linear", options_.in_features);
+  out.check_output("Linear", x.leading(), options_.out_features);
+  detail::check_operands(context, "Linear", x, epilogue.residual, out);
+  detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());
+}
+ATTEND_COMPILED_LAYER(class Linear<float>);
 
 }  // namespace attend::inline ATTEND_ABI

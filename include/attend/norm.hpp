@@ -50,11 +50,11 @@ class Norm {
 
   const NormOptions& options() const { return options_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
     if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as
   /// PyTorch's.

@@ -169,11 +169,11 @@ class RelativeBias {
   }
 
   const RelativeBiasOptions& options() const { return options_; }
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
                                       weight_.data(), &assigned_));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether the weight has its values; `modifier` takes none less.
   bool assigned() const { return assigned_.all(); }

@@ -6,7 +6,9 @@
 #include <string>
 
 #include <attend/attention_options.hpp>
+#include <attend/attention_outputs.hpp>
 #include <attend/core/context.hpp>
+#include <attend/detail/attention_call.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/tensor.hpp>
@@ -65,16 +67,6 @@ void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cach
   }
 }
 
-/// Both forms of the public function, once shapes are known to fit.
-template <class Scalar>
-void attend(Context& context, const TensorView<const Scalar, 4>& query, const KeyValueSource<Scalar>& source,
-            const AttentionSizes& sizes, Index kv_heads, const AttentionOptions<Scalar>& options,
-            const TensorView<Scalar, 4>& out, const KVCache<Scalar>* cache = nullptr) {
-  const AttentionCall<Scalar> call(options, sizes, kv_heads, query.size(3));
-  if (cache != nullptr && cache->options().window > 0 && !context.measuring()) check_window(call, *cache);
-  Backend<Scalar>::attention(context, call, options, source, query, out);
-}
-
 /// Sizes of a ragged batch, whose tokens are `query_tokens` and `key_tokens` in all.
 inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::span<const Index> key_offsets,
                                    Index heads, Index query_tokens, Index key_tokens) {
@@ -104,7 +96,8 @@ void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
 template <class Scalar>
 void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query,
                                   TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value,
-                                  const AttentionOptions<Scalar>& options, TensorView<Scalar, 4> out) {
+                                  const AttentionOptions<Scalar>& options, TensorView<Scalar, 4> out,
+                                  const AttentionOutputs<Scalar>& outputs) {
   const char* who = "scaled_dot_product_attention";
   const Shape<4>& q = query.shape();
   const Index batch = key.size(0);
@@ -122,15 +115,16 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
     sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
-  if (options.average_weights.data() != nullptr)
+  if (outputs.average_weights.data() != nullptr)
     throw_error(who, ": average_weights are MultiHeadAttention's");
-  if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
-  attend<Scalar>(context, query, {key, value}, sizes, key.size(1), options, out);
+  if (sizes.batch == 0 || q[1] == 0) return;
+  const AttentionCall<Scalar> call(options, outputs, sizes, key.size(1), q[3]);
+  Backend<Scalar>::attention(context, call, {key, value}, query, out);
 }
 template <class Scalar>
 void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> query,
                                   const KVCache<Scalar>& cache, const AttentionOptions<Scalar>& options,
-                                  TensorView<Scalar, 4> out) {
+                                  TensorView<Scalar, 4> out, const AttentionOutputs<Scalar>& outputs) {
   const char* who = "scaled_dot_product_attention";
   const KVCacheOptions& o = cache.options();
   check_shape("scaled_dot_product_attention (query, with a cache)",
@@ -139,71 +133,180 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
               Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
   if (!options.query_offsets.empty() || !options.key_offsets.empty())
     throw_error("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
-  if (options.average_weights.data() != nullptr)
+  if (outputs.average_weights.data() != nullptr)
     throw_error(who, ": average_weights are MultiHeadAttention's");
   check_contiguous_rows(who, query);
   check_contiguous_rows(who, out);
-  if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
+  if (query.size(0) == 0 || query.size(1) == 0) return;
   const AttentionSizes sizes{query.size(0), query.size(1), query.size(2),         cache.max_length(),
                              nullptr,       nullptr,       cache.lengths().data()};
-  attend<Scalar>(context, query, {{}, {}, cache.tables()}, sizes, o.num_kv_heads, options, out, &cache);
+  const AttentionCall<Scalar> call(options, outputs, sizes, o.num_kv_heads, o.head_dim);
+  if (o.window > 0 && query.size(2) > 0 && !context.measuring()) check_window(call, cache);
+  Backend<Scalar>::attention(context, call, {{}, {}, cache.tables()}, query, out);
 }
 }  // namespace detail
 
-/// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A
-/// row that sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out
-/// [B, H, Tq, Dv], or all without B, or without B and H; any strides over B, H and T. The scalar is the
-/// query's, where it is not named. Errors: shapes that don't fit each other; outputs that share
-/// an element with an input or with each other (columns of one buffer do not).
-/// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
-template <class Named = void, class Q, class Scalar = detail::NamedOr<Named, Q>>
-void scaled_dot_product_attention(Context& context, const Q& query_like,
-                                  const std::type_identity_t<Batched<const Scalar, 4>>& key,
-                                  const std::type_identity_t<Batched<const Scalar, 4>>& value,
-                                  const std::type_identity_t<AttentionOptions<Scalar>>& options,
-                                  const std::type_identity_t<Batched<Scalar, 4>>& out) {
-  const Batched<const Scalar, 4> query(query_like);
+/// What a ScaledDotProductAttention does in every call.
+struct ScaledDotProductAttentionOptions {
+  std::optional<double> scale = {};  // 1 / sqrt(D) where not given
+  double softcap = 0;                // softcap * tanh(score / softcap) where above 0
+  bool is_causal = false;            // a query sees no key behind its own position
+  Index window = 0;  // a query sees the keys less than so many positions away, in both directions; 0: all
+};
+
+/// scaled_dot_product_attention with options kept by value. A call's mask is joined to them by &, its scale
+/// and softcap replace them where given. Query i has position i; with a cache it is among the last Tq keys.
+template <class Scalar>
+class ScaledDotProductAttention {
+ public:
+  using Options = AttentionOptions<Scalar>;
+  using Outputs = AttentionOutputs<Scalar>;
+
+  ScaledDotProductAttention() = default;
+  explicit ScaledDotProductAttention(const ScaledDotProductAttentionOptions& options);
+
+  const ScaledDotProductAttentionOptions& options() const { return options_; }
+
+  /// query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out [B, H, Tq, Dv].
+  void forward(Context& context, const Batched<const Scalar, 4>& query, const Batched<const Scalar, 4>& key,
+               const Batched<const Scalar, 4>& value, const Options& options, const Batched<Scalar, 4>& out,
+               const Outputs& outputs = detail::no_outputs<Scalar>) const;
+  void forward(Context& context, const Batched<const Scalar, 4>& query, const Batched<const Scalar, 4>& key,
+               const Batched<const Scalar, 4>& value, const Batched<Scalar, 4>& out) const;
+  /// Over a cache's keys and values. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
+  void forward(Context& context, const Batched<const Scalar, 4>& query, const KVCache<Scalar>& cache,
+               const Options& options, const Batched<Scalar, 4>& out,
+               const Outputs& outputs = detail::no_outputs<Scalar>) const;
+  /// As a new tensor, of the query's rank.
+  template <TensorLike Q>
+  Tensor<Scalar, Q::rank> operator()(const Q& query, const Batched<const Scalar, 4>& key,
+                                     const Batched<const Scalar, 4>& value, const Options& options = {},
+                                     const Outputs& outputs = detail::no_outputs<Scalar>) const {
+    Shape<Q::rank> shape = query.shape();
+    shape[Q::rank - 1] = value.size(3);
+    Tensor<Scalar, Q::rank> out(shape);
+    forward(default_context(), query, key, value, options, out, outputs);
+    return out;
+  }
+
+  /// A call's options joined to the layer's, in `joined` where that takes a copy. At Corner::bottom_right the
+  /// queries are the last ones of the keys.
+  const Options& join(const Options& options, Corner corner, Options& joined) const;
+
+ private:
+  ScaledDotProductAttentionOptions options_;
+};
+
+template <class Scalar>
+ScaledDotProductAttention<Scalar>::ScaledDotProductAttention(const ScaledDotProductAttentionOptions& options)
+    : options_(options) {
+  check_count("ScaledDotProductAttention", "window", options.window);
+  check_number("ScaledDotProductAttention", "softcap", options.softcap, 0);
+  if (options.scale) check_number("ScaledDotProductAttention", "scale", *options.scale, -1e38);
+}
+
+template <class Scalar>
+const AttentionOptions<Scalar>& ScaledDotProductAttention<Scalar>::join(const Options& options, Corner corner,
+                                                                        Options& joined) const {
+  const ScaledDotProductAttentionOptions& o = options_;
+  if (!o.scale && o.softcap == 0 && !o.is_causal && o.window == 0) return options;
+  joined = options;
+  if (!joined.scale) joined.scale = o.scale;
+  if (joined.softcap == 0) joined.softcap = o.softcap;
+  if (o.is_causal || o.window > 0)
+    joined.mask = Mask(sliding_window(o.window - 1, o.is_causal ? 0 : o.window - 1, corner)) & options.mask;
+  return joined;
+}
+
+template <class Scalar>
+void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
+                                                const Batched<const Scalar, 4>& key,
+                                                const Batched<const Scalar, 4>& value, const Options& options,
+                                                const Batched<Scalar, 4>& out, const Outputs& outputs) const {
   const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
   detail::check_apart(context, who, written,
                       {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
   detail::check_apart_from_mask(context, who, options, written);
-  if (detail::gives_more(options))
-    detail::check_outputs_apart(
-        context, who, options,
-        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
-  detail::scaled_dot_product_attention<Scalar>(context, query, key, value, options, out);
+  detail::check_outputs_apart(
+      context, who, options, outputs,
+      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+  Options joined;
+  detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
+                                               join(options, Corner::top_left, joined), out, outputs);
+}
+template <class Scalar>
+void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
+                                                const Batched<const Scalar, 4>& key,
+                                                const Batched<const Scalar, 4>& value,
+                                                const Batched<Scalar, 4>& out) const {
+  forward(context, query, key, value, {}, out);
+}
+template <class Scalar>
+void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
+                                                const KVCache<Scalar>& cache, const Options& options,
+                                                const Batched<Scalar, 4>& out, const Outputs& outputs) const {
+  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
+  const char* who = "scaled_dot_product_attention";
+  const detail::Operand written{"out", out};
+  detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
+  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_outputs_apart(context, who, options, outputs,
+                              {{"query", query}, {"sinks", sinks}, {"out", out}});
+  Options joined;
+  detail::scaled_dot_product_attention<Scalar>(context, query, cache,
+                                               join(options, Corner::bottom_right, joined), out, outputs);
+}
+ATTEND_COMPILED_LAYER(class ScaledDotProductAttention<float>);
+
+/// out = softmax(scale · Q Kᵀ, as options say) V. Query head h attends to key/value head h / (H / H_kv). A
+/// row that sees no key gives 0. query [B, H, Tq, D], key [B, H_kv, Tk, D], value [B, H_kv, Tk, Dv] -> out
+/// [B, H, Tq, Dv], or all without B, or without B and H; any strides over B, H and T. The scalar is the
+/// query's, where it is not named. Errors: shapes that don't fit each other; outputs that share an element
+/// with an input or with each other (columns of one buffer do not).
+/// https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
+template <class Named = void, class Q, class Scalar = detail::NamedOr<Named, Q>>
+void scaled_dot_product_attention(
+    Context& context, const Q& query, const std::type_identity_t<Batched<const Scalar, 4>>& key,
+    const std::type_identity_t<Batched<const Scalar, 4>>& value,
+    const std::type_identity_t<AttentionOptions<Scalar>>& options,
+    const std::type_identity_t<Batched<Scalar, 4>>& out,
+    const std::type_identity_t<AttentionOutputs<Scalar>>& outputs = detail::no_outputs<Scalar>) {
+  ScaledDotProductAttention<Scalar>().forward(context, query, key, value, options, out, outputs);
 }
 
 /// The same over the keys and values of a cache, to which those of these queries were appended before if they
 /// see themselves: query i of sequence b has position length(b) - Tq + i, which masks with
 /// Corner::bottom_right take. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
 template <class Named = void, class Q, class Scalar = detail::NamedOr<Named, Q>>
-void scaled_dot_product_attention(Context& context, const Q& query_like,
-                                  const std::type_identity_t<KVCache<Scalar>>& cache,
-                                  const std::type_identity_t<AttentionOptions<Scalar>>& options,
-                                  const std::type_identity_t<Batched<Scalar, 4>>& out) {
-  const Batched<const Scalar, 4> query(query_like);
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
-  const char* who = "scaled_dot_product_attention";
-  const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
-  if (detail::gives_more(options))
-    detail::check_outputs_apart(context, who, options, {{"query", query}, {"sinks", sinks}, {"out", out}});
-  detail::scaled_dot_product_attention<Scalar>(context, query, cache, options, out);
+void scaled_dot_product_attention(
+    Context& context, const Q& query, const std::type_identity_t<KVCache<Scalar>>& cache,
+    const std::type_identity_t<AttentionOptions<Scalar>>& options,
+    const std::type_identity_t<Batched<Scalar, 4>>& out,
+    const std::type_identity_t<AttentionOutputs<Scalar>>& outputs = detail::no_outputs<Scalar>) {
+  ScaledDotProductAttention<Scalar>().forward(context, query, cache, options, out, outputs);
 }
 
 /// The same as a new tensor, of the query's rank.
 template <TensorLike Q, class K, class V>
 Tensor<typename Q::Scalar, Q::rank> scaled_dot_product_attention(
-    const Q& query, const K& key, const V& value, const AttentionOptions<typename Q::Scalar>& options = {}) {
-  Shape<Q::rank> shape = query.shape();
-  shape[Q::rank - 1] = detail::view_of(value).shape().back();
-  Tensor<typename Q::Scalar, Q::rank> out(shape);
-  scaled_dot_product_attention(default_context(), query, key, value, options, out);
-  return out;
+    const Q& query, const K& key, const V& value, const AttentionOptions<typename Q::Scalar>& options = {},
+    const AttentionOutputs<typename Q::Scalar>& outputs = {}) {
+  return ScaledDotProductAttention<typename Q::Scalar>()(query, key, value, options, outputs);
+}
+
+/// Fills what `out` asks for from the weights that scaled_dot_product_attention(query, key, …, options) uses,
+/// without values. Holds 48 rows of weights per thread at a time. query [B, H, Tq, D], key [B, H_kv, Tk, D].
+template <class Named = void, class Q, class Scalar = detail::NamedOr<Named, Q>>
+void introspect(Context& context, const Q& query, const std::type_identity_t<Batched<const Scalar, 4>>& key,
+                const std::type_identity_t<AttentionOptions<Scalar>>& options,
+                const std::type_identity_t<Introspection<Scalar>>& out) {
+  const Batched<const Scalar, 4> q(query);
+  const TensorView<const Scalar, 4> no_value(nullptr, {key.size(0), key.size(1), key.size(2), 0});
+  ScaledDotProductAttention<Scalar>().forward(
+      context, q, key, no_value, options,
+      TensorView<Scalar, 4>(nullptr, {q.size(0), q.size(1), q.size(2), 0}), {.introspection = out});
 }
 
 }  // namespace attend::inline ATTEND_ABI

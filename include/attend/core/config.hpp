@@ -47,6 +47,46 @@
 #define ATTEND_ABI_EXPAND(a, b, c) ATTEND_ABI_JOIN(a, b, c)
 #define ATTEND_ABI ATTEND_ABI_EXPAND(ATTEND_ABI_ERRORS, ATTEND_ABI_KERNELS, ATTEND_ABI_COMPILED)
 
+/// Whether this unit has the bodies of what the compiled variant holds: of the kernels and layers
+/// (attend::compiled), and of files, tokenizers and models (attend::models_compiled). Header-only, each unit
+/// has all; otherwise the one that defines ATTEND_IMPLEMENTATION, of which ATTEND_MODELS_IMPLEMENTATION is
+/// the half that is not the kernels and layers.
+#if !defined(ATTEND_COMPILED) || defined(ATTEND_IMPLEMENTATION)
+#define ATTEND_HAS_BODIES 1
+#else
+#define ATTEND_HAS_BODIES 0
+#endif
+#if ATTEND_HAS_BODIES || defined(ATTEND_MODELS_IMPLEMENTATION)
+#define ATTEND_HAS_MODEL_BODIES 1
+#else
+#define ATTEND_HAS_MODEL_BODIES 0
+#endif
+
+/// Of functions that are no templates and have their bodies in an .inl: in one unit, or in all.
+#if defined(ATTEND_COMPILED)
+#define ATTEND_INLINE
+#else
+#define ATTEND_INLINE inline
+#endif
+
+/// `ATTEND_COMPILED_LAYER(class Linear<float>);` behind the bodies of a template: in the compiled variant the
+/// unit with the bodies instantiates its members, and no other does. Only those that are defined outside of
+/// their class: what is defined in it is inlined everywhere.
+#if !defined(ATTEND_COMPILED)
+#define ATTEND_COMPILED_LAYER(...) static_assert(true)
+#elif ATTEND_HAS_BODIES
+#define ATTEND_COMPILED_LAYER(...) template __VA_ARGS__
+#else
+#define ATTEND_COMPILED_LAYER(...) extern template __VA_ARGS__
+#endif
+#if !defined(ATTEND_COMPILED)
+#define ATTEND_COMPILED_MODEL(...) static_assert(true)
+#elif ATTEND_HAS_MODEL_BODIES
+#define ATTEND_COMPILED_MODEL(...) template __VA_ARGS__
+#else
+#define ATTEND_COMPILED_MODEL(...) extern template __VA_ARGS__
+#endif
+
 /// Of functions that run when something is wrong: never inlined, and away from the code that runs.
 #if defined(__GNUC__)
 #define ATTEND_COLD __attribute__((cold, noinline))

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <string>
-#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include <attend/core/function_ref.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -56,10 +57,12 @@ class Assigned {
 
 /// One parameter of a layer, wherever and however the layer keeps it (a weight may be packed for the
 /// kernels). Data goes in and out as rows of the state dict's row-major layout: row i is the slice at first
-/// index i, of `row_size()` elements. A whole second copy never exists, and a file is read in pieces.
-template <class Scalar>
+/// index i, of `row_size()` elements. A whole second copy never exists, and a file is read in pieces. A
+/// Parameter<const Scalar> can only be read; every other one converts to it.
+template <class T>
 class Parameter {
  public:
+  using Scalar = std::remove_const_t<T>;
   using Write = void (*)(void* object, Index begin, Index end, const Scalar* rows);
   using Read = void (*)(const void* object, Index begin, Index end, Scalar* rows);
 
@@ -69,6 +72,13 @@ class Parameter {
   /// A parameter that lies contiguous in memory.
   Parameter(std::vector<Index> shape, Scalar* data, detail::Assigned* given = nullptr)
       : shape_(std::move(shape)), object_(data), given_(given) {}
+  template <class Mutable>
+  requires std::is_same_v<T, const Mutable> Parameter(Parameter<Mutable> other)
+      : shape_(std::move(other.shape_)),
+        object_(other.object_),
+        write_(other.write_),
+        read_(other.read_),
+        given_(other.given_) {}
 
   const std::vector<Index>& shape() const { return shape_; }
   Index numel() const { return checked_numel(shape_); }
@@ -82,7 +92,7 @@ class Parameter {
   /// such.
   Index unassigned_rows() const { return given_ == nullptr ? 0 : given_->missing(); }
   /// Sets rows [begin, end) from (end - begin) * row_size() elements.
-  void assign(Index begin, Index end, const Scalar* values) {
+  void assign(Index begin, Index end, const Scalar* values) requires(!std::is_const_v<T>) {
     check_range(begin, end);
     if (write_ != nullptr) {
       write_(object_, begin, end, values);
@@ -101,6 +111,8 @@ class Parameter {
   }
 
  private:
+  friend Parameter<const Scalar>;
+
   void check_range(Index begin, Index end) const {
     if (begin < 0 || end < begin || end > rows())
       throw_error("Parameter: rows [", begin, ", ", end, ") of shape ", shape_);
@@ -113,13 +125,25 @@ class Parameter {
   detail::Assigned* given_ = nullptr;
 };
 
+/// What `layer.parameters(visitor)` takes: any callable visit(const std::string& name, Parameter<Scalar>
+/// parameter), by reference. That of a const layer takes a ParameterVisitor<const Scalar>.
+template <class Scalar>
+using ParameterVisitor = FunctionRef<void(const std::string& name, Parameter<Scalar> parameter)>;
+
 /// A visitor's view of a sub-layer: `layer.parameters(prefixed("self_attn", visit))` puts "self_attn." before
-/// every name. A visitor is called as visit(std::string name, Parameter<Scalar> parameter).
+/// every name.
 template <class Visitor>
 auto prefixed(std::string prefix, Visitor& visit) {
   return [prefix = std::move(prefix), &visit](const std::string& name, auto parameter) {
     visit(prefix.empty() ? name : prefix + "." + name, std::move(parameter));
   };
+}
+
+/// The parameters of a const layer: its own list of them, of which nothing is written.
+template <class Layer, class Scalar>
+void const_parameters(const Layer& layer, ParameterVisitor<const Scalar> visit) {
+  const_cast<Layer&>(layer).parameters(
+      [&](const std::string& name, Parameter<Scalar> parameter) { visit(name, std::move(parameter)); });
 }
 
 }  // namespace attend::inline ATTEND_ABI

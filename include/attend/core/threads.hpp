@@ -10,7 +10,6 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,28 +18,10 @@
 #endif
 
 #include <attend/core/flags.hpp>
+#include <attend/core/function_ref.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend::inline ATTEND_ABI {
-
-/// A reference to a callable that outlives the call it is passed to. Never allocates.
-template <class Signature>
-class FunctionRef;
-template <class R, class... Args>
-class FunctionRef<R(Args...)> {
- public:
-  template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>) FunctionRef(F&& f)
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
-        call_([](void* object, Args... args) -> R {
-          return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
-        }) {}
-  R operator()(Args... args) const { return call_(object_, args...); }
-
- private:
-  void* object_;
-  R (*call_)(void*, Args...);
-};
 
 /// The caller's own threads: runs task(0) … task(n - 1), each once, in any order and on any threads, and
 /// returns when all are done. No task throws; what the executor itself throws reaches the caller of the

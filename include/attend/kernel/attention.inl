@@ -16,10 +16,10 @@ struct Values {
 };
 
 /// x * factor; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen.
-ATTEND_INLINE vf scaled(vf x, vf factor) { return add(mul(x, factor), set1(0.0f)); }
+ATTEND_INLINED vf scaled(vf x, vf factor) { return add(mul(x, factor), set1(0.0f)); }
 
 /// A row of the output as the caller gets it.
-ATTEND_INLINE void write_row(const float* output, vf factor, float* out, Index width) {
+ATTEND_INLINED void write_row(const float* output, vf factor, float* out, Index width) {
   for (Index d = 0; d < width; d += 16)
     store_block(out + d, scaled(load(output + d), factor), static_cast<int>(width - d < 16 ? width - d : 16));
 }
@@ -71,7 +71,7 @@ struct ValuesOp {
 };
 
 /// Blocks of output: 4 panels (a group of a page), or what is left of them.
-ATTEND_INLINE void sweep_values(const ValuesOp& op, Index r0, Index r1, Index panels) {
+ATTEND_INLINED void sweep_values(const ValuesOp& op, Index r0, Index r1, Index panels) {
   Index p = 0;
   constexpr int kWide = ATTEND_SIMD >= 256 ? PageLayout::kValues / 16 : 2;
   if (ATTEND_SIMD == 512 || r1 - r0 <= kRows<kWide>)
@@ -134,7 +134,7 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
 }
 
 /// 1 / sum of each row; false where a row saw nothing.
-ATTEND_INLINE bool inverse_sums(const float* maximum, AttentionState state, Index count, float* inverses) {
+ATTEND_INLINED bool inverse_sums(const float* maximum, AttentionState state, Index count, float* inverses) {
   bool all = true;
   for (Index r = 0; r < count; r += 16) {
     store(inverses + r, div(set1(1.0f), reduce_rows(state.lanes + r * kLanes, count - r, Total{})));
@@ -288,7 +288,7 @@ ATTEND_NOINLINE void attention_merge(const Attention& t, const QueryRows& rows, 
 }
 
 /// log(x) for x > 0, within 1e-15: atanh's series on the mantissa, so that no libm decides a bit.
-ATTEND_INLINE double log_of(float x) {
+ATTEND_INLINED double log_of(float x) {
   if (!(x > 0.0f && x < __builtin_inff())) return x == 0.0f ? kNone : x;
   int exponent = 0;
   double m = x;
@@ -390,7 +390,7 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
 }
 
 /// The sum of |x| · |y|, elements of y `stride` apart.
-ATTEND_INLINE float sum_of_magnitudes(const float* x, const float* y, Index n, Index stride) {
+ATTEND_INLINED float sum_of_magnitudes(const float* x, const float* y, Index n, Index stride) {
   vf lanes = set1(0.0f);
   Index i = 0;
   if (stride == 1)

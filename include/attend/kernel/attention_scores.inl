@@ -48,7 +48,7 @@ ATTEND_NOINLINE bool look(const Attention& t, const QueryRows& rows, Index first
 }
 
 /// Union of what rows [r0, r1) see.
-ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
+ATTEND_INLINED Extent span_of(const Sight& sight, Index r0, Index r1) {
   if (sight.all) return {sight.begin, sight.end, true};
   Extent all = {sight.end, sight.begin, true};
   for (Index r = r0; r < r1; ++r) {
@@ -64,7 +64,7 @@ ATTEND_INLINE Extent span_of(const Sight& sight, Index r0, Index r1) {
 /// f over the 16 lanes of each of up to 16 rows, lane r of the result being that of row r, in the tree of
 /// reduce_sum: lane j with lane j + 8, then + 4, + 2, + 1. Lanes of the result from `rows` on are arbitrary.
 template <class F>
-ATTEND_INLINE vf reduce_rows(const float* lanes, Index rows, F f) {
+ATTEND_INLINED vf reduce_rows(const float* lanes, Index rows, F f) {
   vf x[16];
 #if ATTEND_SIMD == 512
   static_cast<void>(rows);
@@ -96,10 +96,10 @@ ATTEND_INLINE vf reduce_rows(const float* lanes, Index rows, F f) {
 #endif
 }
 struct Maximum {
-  ATTEND_INLINE vf operator()(vf a, vf b) const { return max_of(a, b); }
+  ATTEND_INLINED vf operator()(vf a, vf b) const { return max_of(a, b); }
 };
 struct Total {
-  ATTEND_INLINE vf operator()(vf a, vf b) const { return add(a, b); }
+  ATTEND_INLINED vf operator()(vf a, vf b) const { return add(a, b); }
 };
 
 /// scores[r][16 p …] = q_r · k over whole panels of 16 keys, and where `maximum` is not null, the greatest of
@@ -137,7 +137,7 @@ struct ScoresOp {
 };
 
 /// Scores of rows [r0, r1) and panels [p0, p1), each half of the keys for itself.
-ATTEND_INLINE void sweep_scores(const ScoresOp& op, Index r0, Index r1, Index p0, Index p1) {
+ATTEND_INLINED void sweep_scores(const ScoresOp& op, Index r0, Index r1, Index p0, Index p1) {
   constexpr Index kHalf = PageLayout::kKeys / 16;
   if (p0 < kHalf) sweep<kHalf>(op, r0, r1, p0, p1 < kHalf ? p1 : kHalf);
   if (p1 > kHalf) sweep<kHalf>(op, r0, r1, p0 > kHalf ? p0 : kHalf, p1);
@@ -157,8 +157,8 @@ ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q
 }
 
 /// Bits of the 16 keys from panel p on that a row sees.
-ATTEND_INLINE unsigned visible_bits(const Attention& t, const Extent& e, Index b, Index h, Index q,
-                                    Index first, Index keys, Index p) {
+ATTEND_INLINED unsigned visible_bits(const Attention& t, const Extent& e, Index b, Index h, Index q,
+                                     Index first, Index keys, Index p) {
   const Index low = e.begin - p * 16, high = e.end - p * 16;
   unsigned bits = 0xffffu;
   if (high < 16) bits = high <= 0 ? 0 : (1u << high) - 1u;
@@ -258,8 +258,8 @@ ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index
 }
 
 /// Queries in rows of one stride: as they lie where they are of one head, else gathered into scratch.
-ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& rows, float* scratch,
-                                          Index& stride) {
+ATTEND_INLINED const float* gather_queries(const Attention& t, const QueryRows& rows, float* scratch,
+                                           Index& stride) {
   const float* query = t.query.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
   stride = rows.heads == 1 ? t.query.token : t.query.head;
   if (rows.heads == 1 || rows.queries == 1) return query;
@@ -272,7 +272,7 @@ ATTEND_INLINE const float* gather_queries(const Attention& t, const QueryRows& r
 }
 
 /// The page of a tile: of the cache, or packed into scratch; null where the cache let go of it.
-ATTEND_INLINE const float* page_of(const Attention& t, const QueryRows& rows, Index tile, float* scratch) {
+ATTEND_INLINED const float* page_of(const Attention& t, const QueryRows& rows, Index tile, float* scratch) {
   if (t.pages != nullptr) {
     const float* page = t.pages[rows.batch][tile];
     return page == nullptr ? nullptr : page + rows.kv_head * t.page().floats();

@@ -2,35 +2,35 @@
 
 /// y[i] = f(x[i]) for one vector function f of math.inl, given as the type of a functor.
 template <class F>
-ATTEND_INLINE void map_row(const float* x, float* y, Index n) {
+ATTEND_INLINED void map_row(const float* x, float* y, Index n) {
   Index i = 0;
   for (; i + 16 <= n; i += 16) store(y + i, F::apply(load(x + i)));
   if (i < n) store_n(y + i, F::apply(load_n(x + i, static_cast<int>(n - i))), static_cast<int>(n - i));
 }
 
 struct ApplyRelu {  // NaN stays NaN: max gives its second operand then
-  static ATTEND_INLINE vf apply(vf x) { return max_of(set1(0.0f), x); }
+  static ATTEND_INLINED vf apply(vf x) { return max_of(set1(0.0f), x); }
 };
 struct ApplyGelu {
-  static ATTEND_INLINE vf apply(vf x) { return gelu(x); }
+  static ATTEND_INLINED vf apply(vf x) { return gelu(x); }
 };
 struct ApplyGeluTanh {
-  static ATTEND_INLINE vf apply(vf x) { return gelu_tanh(x); }
+  static ATTEND_INLINED vf apply(vf x) { return gelu_tanh(x); }
 };
 struct ApplySilu {
-  static ATTEND_INLINE vf apply(vf x) { return silu(x); }
+  static ATTEND_INLINED vf apply(vf x) { return silu(x); }
 };
 struct ApplySigmoid {
-  static ATTEND_INLINE vf apply(vf x) { return sigmoid(x); }
+  static ATTEND_INLINED vf apply(vf x) { return sigmoid(x); }
 };
 struct ApplyTanh {
-  static ATTEND_INLINE vf apply(vf x) { return tanh(x); }
+  static ATTEND_INLINED vf apply(vf x) { return tanh(x); }
 };
 struct ApplyExp {
-  static ATTEND_INLINE vf apply(vf x) { return exp(x); }
+  static ATTEND_INLINED vf apply(vf x) { return exp(x); }
 };
 struct ApplyErf {
-  static ATTEND_INLINE vf apply(vf x) { return erf(x); }
+  static ATTEND_INLINED vf apply(vf x) { return erf(x); }
 };
 
 /// y = activation(x), n elements; y may be x.
@@ -146,8 +146,8 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
 }
 
 /// load_n and store_n, for blocks that mostly are whole.
-ATTEND_INLINE vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
-ATTEND_INLINE void store_block(float* p, vf v, int n) {
+ATTEND_INLINED vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
+ATTEND_INLINED void store_block(float* p, vf v, int n) {
   if (n == 16)
     store(p, v);
   else

@@ -29,7 +29,7 @@ struct Sums {
 };
 
 template <int MR, int NV>
-ATTEND_INLINE void set_zero(Sums<MR, NV>& sums) {
+ATTEND_INLINED void set_zero(Sums<MR, NV>& sums) {
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
     ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = set1(0.0f);
   }
@@ -38,8 +38,8 @@ ATTEND_INLINE void set_zero(Sums<MR, NV>& sums) {
 /// sums[i][16 j …] += a[i] * b[16 j …] for one k; the lines of `ahead` that lie as b's do are fetched into
 /// the L2 cache, but for one row, which the machine's own prefetching serves better.
 template <int MR, int NV>
-ATTEND_INLINE void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
-                                  const float* ahead) {
+ATTEND_INLINED void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
+                                   const float* ahead) {
   vf w[NV];
   ATTEND_UNROLL for (int j = 0; j < NV; ++j) w[j] = load(b + j * panel);
   if constexpr (MR > 1) {
@@ -53,8 +53,8 @@ ATTEND_INLINE void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda,
 
 /// sums[i][16 j …] += a[i][k] * b[k][16 j …] for k = 0 … depth - 1, in this order.
 template <int MR, int NV>
-ATTEND_INLINE void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
-                              Index row, Index depth, const float* ahead) {
+ATTEND_INLINED void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
+                               Index row, Index depth, const float* ahead) {
   if constexpr (MR <= 4) {  // b comes from memory, and each load has the same stride as b: caches see that
     for (Index k = 0; k < depth; ++k) accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
   } else {
@@ -65,7 +65,7 @@ ATTEND_INLINE void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, con
 
 /// Calls op.run<MR, NV>(m, p) over rows [m0, m1) of the NV panels from p on.
 template <int NV, class Op>
-ATTEND_INLINE void sweep_rows(const Op& op, Index m0, Index m1, Index p) {
+ATTEND_INLINED void sweep_rows(const Op& op, Index m0, Index m1, Index p) {
   constexpr int R = kRows<NV>;
   Index m = m0;
   // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of an FMA
@@ -86,7 +86,7 @@ ATTEND_INLINE void sweep_rows(const Op& op, Index m0, Index m1, Index p) {
 
 /// Covers rows [m0, m1) × panels [p0, p1) with blocks, few rows with blocks of FEW panels.
 template <int FEW = kPanelsFewRows, class Op>
-ATTEND_INLINE void sweep(const Op& op, Index m0, Index m1, Index p0, Index p1) {
+ATTEND_INLINED void sweep(const Op& op, Index m0, Index m1, Index p0, Index p1) {
   Index p = p0;
   if (m1 - m0 <= kRows<FEW>)
     for (; p + FEW <= p1; p += FEW) sweep_rows<FEW>(op, m0, m1, p);

@@ -34,25 +34,25 @@ inline constexpr float kRoundBias127 = 0x1.8p23f + 127.0f;
 inline constexpr float kRoundBias254 = 0x1.8p23f + 254.0f;
 
 /// 2^n from t = n + kRoundBias127, -127 <= n <= 127.
-ATTEND_INLINE vf power_of_two(vf t) { return as_float(shl<23>(as_int(t))); }
+ATTEND_INLINED vf power_of_two(vf t) { return as_float(shl<23>(as_int(t))); }
 
 /// p * 2^n from t = n + kRoundBias254, -254 <= n <= 254, rounded once though the result be subnormal: the two
 /// factors are 2^floor(n/2) and 2^ceil(n/2), each from half of the doubled bias.
-ATTEND_INLINE vf scale_by_power_of_two(vf p, vf t) {
+ATTEND_INLINED vf scale_by_power_of_two(vf p, vf t) {
   const vi twice = as_int(t);
   const vi half = srl<1>(twice);
   return mul(mul(p, as_float(shl<23>(half))), as_float(shl<23>(subi(twice, half))));
 }
 
 /// -|x|.
-ATTEND_INLINE vf minus_abs(vf x) { return as_float(ori(as_int(x), set1i(INT32_MIN))); }
+ATTEND_INLINED vf minus_abs(vf x) { return as_float(ori(as_int(x), set1i(INT32_MIN))); }
 
-ATTEND_INLINE vf copysign(vf magnitude, vf sign) {
+ATTEND_INLINED vf copysign(vf magnitude, vf sign) {
   return as_float(ori(andi(as_int(magnitude), set1i(INT32_MAX)), andi(as_int(sign), set1i(INT32_MIN))));
 }
 
 /// 2^f for |f| <= 1/2, approximated within 0.04 ulp before rounding; exactly 1 at 0.
-ATTEND_INLINE vf exp2_reduced(vf f) {
+ATTEND_INLINED vf exp2_reduced(vf f) {
   vf q = set1(0x1.40b262p-13f);
   q = fma(q, f, set1(0x1.5f095cp-10f));
   q = fma(q, f, set1(0x1.3b2f1ap-7f));
@@ -63,7 +63,7 @@ ATTEND_INLINE vf exp2_reduced(vf f) {
 }
 
 /// (e^r - 1 - r) / r^2 for |r| <= ln(2)/2: e^r = 1 + r + r^2 q is within 0.04 ulp before rounding.
-ATTEND_INLINE vf exp_quotient(vf r) {
+ATTEND_INLINED vf exp_quotient(vf r) {
   vf q = set1(0x1.697bacp-10f);
   q = fma(q, r, set1(0x1.123980p-7f));
   q = fma(q, r, set1(0x1.5559fep-5f));
@@ -72,7 +72,7 @@ ATTEND_INLINE vf exp_quotient(vf r) {
 }
 
 /// e^x, -104 <= x <= 89 or NaN. ln 2 is split so that n times its upper part is exact without FMA too.
-ATTEND_INLINE vf exp_clamped(vf x) {
+ATTEND_INLINED vf exp_clamped(vf x) {
   const vf t = fma(x, set1(0x1.715476p0f), set1(kRoundBias254));
   const vf minus_n = sub(set1(kRoundBias254), t);
   vf r = fma(minus_n, set1(0x1.62e4p-1f), x);
@@ -82,7 +82,7 @@ ATTEND_INLINE vf exp_clamped(vf x) {
 }
 
 /// e^x - 1, |x| <= 30 or NaN, without cancellation near 0.
-ATTEND_INLINE vf exp_minus_one(vf x) {
+ATTEND_INLINED vf exp_minus_one(vf x) {
   const vf t = fma(x, set1(0x1.715476p0f), set1(kRoundBias127));
   const vf minus_n = sub(set1(kRoundBias127), t);
   const vf r = fma(minus_n, set1(0x1.62e430p-1f), x);
@@ -92,7 +92,7 @@ ATTEND_INLINE vf exp_minus_one(vf x) {
 }
 
 /// 2^x.
-ATTEND_INLINE vf exp2(vf x) {
+ATTEND_INLINED vf exp2(vf x) {
   x = max_of(set1(-151.0f), min_of(set1(128.0f), x));
   const vf t = add(x, set1(kRoundBias254));
   const vf minus_n = sub(set1(kRoundBias254), t);
@@ -100,15 +100,15 @@ ATTEND_INLINE vf exp2(vf x) {
 }
 
 /// e^x.
-ATTEND_INLINE vf exp(vf x) { return exp_clamped(max_of(set1(-104.0f), min_of(set1(89.0f), x))); }
+ATTEND_INLINED vf exp(vf x) { return exp_clamped(max_of(set1(-104.0f), min_of(set1(89.0f), x))); }
 
 /// What softmax_exp clamps at: y * c is no less than -127. One division per row, not per element.
-ATTEND_INLINE vf softmax_lowest(vf c) { return div(set1(-127.0f), c); }
+ATTEND_INLINED vf softmax_lowest(vf c) { return div(set1(-127.0f), c); }
 
 /// 2^(y c) for y <= 0 < c, the softmax's exponential with scale * log2(e) folded into c: y c is exact in the
 /// FMA. Exactly 1 at y = 0, exactly 0 for y c < -126.5 and at -inf. `lowest` is softmax_lowest(c).
 /// 11 operations: 1 max, 1 sub, 7 fma, 1 shift, 1 mul. Degree 6 would cost a twelfth for 0.9 ulp.
-ATTEND_INLINE vf softmax_exp(vf y, vf c, vf lowest) {
+ATTEND_INLINED vf softmax_exp(vf y, vf c, vf lowest) {
   y = max_of(lowest, y);
   const vf t = fma(y, c, set1(kRoundBias127));
   const vf minus_n = sub(set1(kRoundBias127), t);
@@ -123,7 +123,7 @@ ATTEND_INLINE vf softmax_exp(vf y, vf c, vf lowest) {
 
 /// The error function: its magnitude is 1 - e^(u + u R(u)) in u = -|x|, where R(-t) = -log(erfc(t)) / t - 1.
 /// From |x| = 4 on it is 1 in float.
-ATTEND_INLINE vf erf(vf x) {
+ATTEND_INLINED vf erf(vf x) {
   const vf u = max_of(set1(-4.0f), minus_abs(x));
   vf r = set1(-0x1.387dd4p-17f);
   r = fma(r, u, set1(-0x1.effc2ap-14f));
@@ -140,7 +140,7 @@ ATTEND_INLINE vf erf(vf x) {
 /// The hyperbolic tangent: an odd polynomial below 0.55, else 1 - 2 / (e^(2|x|) + 1), at least 1/2, which
 /// hides the errors of the quotient. From |x| = 10 on it is 1 in float. The one formula m / (m + 2) in m =
 /// e^(2|x|) - 1 is a quarter shorter, but 2.4 ulp off: three roundings, each at its worst.
-ATTEND_INLINE vf tanh(vf x) {
+ATTEND_INLINED vf tanh(vf x) {
   const vf a = min_of(set1(10.0f), abs(x));
   const vf square = mul(a, a);
   vf p = set1(-0x1.9c5822p-8f);
@@ -154,13 +154,13 @@ ATTEND_INLINE vf tanh(vf x) {
 }
 
 /// 1 / (1 + e^-x), from e^-|x|, which cannot overflow.
-ATTEND_INLINE vf sigmoid(vf x) {
+ATTEND_INLINED vf sigmoid(vf x) {
   const vf e = exp_clamped(max_of(set1(-104.0f), minus_abs(x)));
   return div(select(lt(x, set1(0.0f)), e, set1(1.0f)), add(set1(1.0f), e));
 }
 
 /// x sigmoid(x).
-ATTEND_INLINE vf silu(vf x) {
+ATTEND_INLINED vf silu(vf x) {
   const vf u = max_of(set1(-104.0f), minus_abs(x));
   const vf e = exp_clamped(u);
   return div(select(lt(x, set1(0.0f)), mul(u, e), x), add(set1(1.0f), e));
@@ -168,7 +168,7 @@ ATTEND_INLINE vf silu(vf x) {
 
 /// x Phi(x), Phi the normal distribution function, as relu(x) + u Phi(u) in u = -|x|, where
 /// log2(Phi(u)) = -1 + u G(u): within 1e-8 of the result, 2 % of it in the far tail.
-ATTEND_INLINE vf gelu(vf x) {
+ATTEND_INLINED vf gelu(vf x) {
   const vf u = max_of(set1(-14.3f), minus_abs(x));
   vf g = set1(-0x1.539000p-32f);
   g = fma(g, u, set1(-0x1.46ab16p-26f));
@@ -191,7 +191,7 @@ ATTEND_INLINE vf gelu(vf x) {
 
 /// x / 2 (1 + tanh(v)) with v = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2 v) with a power of two for
 /// e^-2|v|.
-ATTEND_INLINE vf gelu_tanh(vf x) {
+ATTEND_INLINED vf gelu_tanh(vf x) {
   const vf u = max_of(set1(-11.0f), minus_abs(x));
   const vf k = fma(mul(u, u), set1(0x1.a5a7d0p-4f), set1(0x1.26aec2p+1f));
   const vf t = fma(u, k, set1(kRoundBias254));

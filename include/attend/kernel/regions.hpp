@@ -26,7 +26,7 @@
 #else
 #define ATTEND_UNWATCHED __attribute__((no_sanitize("address", "undefined")))
 #endif
-#define ATTEND_INLINE inline ATTEND_UNWATCHED __attribute__((always_inline))
+#define ATTEND_INLINED inline ATTEND_UNWATCHED __attribute__((always_inline))
 #define ATTEND_NOINLINE inline ATTEND_UNWATCHED __attribute__((noinline))
 #define ATTEND_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
@@ -125,7 +125,7 @@ constexpr bool kWideRegisterFile = true;
 #endif  // x86-64
 #pragma GCC diagnostic pop
 
-#undef ATTEND_INLINE
+#undef ATTEND_INLINED
 #undef ATTEND_NOINLINE
 #undef ATTEND_UNWATCHED
 #undef ATTEND_UNROLL

@@ -28,7 +28,7 @@ struct vm {
 
 #define ATTEND_EACH for (int i = 0; i < kRegs; ++i)
 
-ATTEND_INLINE freg broadcast_reg(float x) {
+ATTEND_INLINED freg broadcast_reg(float x) {
 #if ATTEND_SIMD == 512
   return (freg)_mm512_set1_ps(x);
 #elif ATTEND_SIMD == 256
@@ -38,27 +38,27 @@ ATTEND_INLINE freg broadcast_reg(float x) {
 #endif
 }
 
-ATTEND_INLINE vf set1(float x) {
+ATTEND_INLINED vf set1(float x) {
   vf v;
   ATTEND_UNROLL ATTEND_EACH v.r[i] = broadcast_reg(x);
   return v;
 }
-ATTEND_INLINE vi set1i(int x) {
+ATTEND_INLINED vi set1i(int x) {
   vi v;
   ATTEND_UNROLL ATTEND_EACH v.r[i] = (ireg{}) + x;
   return v;
 }
-ATTEND_INLINE vf load(const float* p) {
+ATTEND_INLINED vf load(const float* p) {
   vf v;
   ATTEND_UNROLL ATTEND_EACH v.r[i] = *(const freg_unaligned*)(p + i * kWidth);
   return v;
 }
-ATTEND_INLINE void store(float* p, vf v) {
+ATTEND_INLINED void store(float* p, vf v) {
   ATTEND_UNROLL ATTEND_EACH*(freg_unaligned*)(p + i * kWidth) = v.r[i];
 }
 
 #define ATTEND_BINARY(name, type, expression)      \
-  ATTEND_INLINE type name(type a, type b) {        \
+  ATTEND_INLINED type name(type a, type b) {       \
     ATTEND_UNROLL ATTEND_EACH a.r[i] = expression; \
     return a;                                      \
   }
@@ -88,7 +88,7 @@ ATTEND_BINARY(min_of, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] 
 #undef ATTEND_BINARY
 
 /// a * b + c, rounded once where the machine has FMA.
-ATTEND_INLINE freg fma_reg(freg a, freg b, freg c) {
+ATTEND_INLINED freg fma_reg(freg a, freg b, freg c) {
 #if ATTEND_SIMD == 512 && \
     defined(__clang__)  // builtins, since the header's functions carry the caller's fast-math
   return (freg)__builtin_ia32_vfmaddps512_mask((__v16sf)a, (__v16sf)b, (__v16sf)c, (__mmask16)-1,
@@ -105,18 +105,18 @@ ATTEND_INLINE freg fma_reg(freg a, freg b, freg c) {
   return a * b + c;
 #endif
 }
-ATTEND_INLINE vf fma(vf a, vf b, vf c) {
+ATTEND_INLINED vf fma(vf a, vf b, vf c) {
   ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(a.r[i], b.r[i], c.r[i]);
   return c;
 }
 /// c - a * b.
-ATTEND_INLINE vf fnma(vf a, vf b, vf c) {
+ATTEND_INLINED vf fnma(vf a, vf b, vf c) {
   ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(-a.r[i], b.r[i], c.r[i]);
   return c;
 }
 /// v itself, as a product that feeds an addition: under the caller's -Ofast clang would make one multiply-add
 /// of the two, whatever the region says.
-ATTEND_INLINE vf opaque(vf v) {
+ATTEND_INLINED vf opaque(vf v) {
 #if defined(__x86_64__) && ATTEND_SIMD == 512
   ATTEND_UNROLL ATTEND_EACH asm("" : "+v"(v.r[i]));
 #elif defined(__x86_64__)
@@ -128,7 +128,7 @@ ATTEND_INLINE vf opaque(vf v) {
 }
 /// Correctly rounded. An instruction by name: clang makes an estimate of a square root under the caller's
 /// -Ofast, whatever the region says.
-ATTEND_INLINE float square_root(float x) {
+ATTEND_INLINED float square_root(float x) {
 #if defined(__x86_64__) && ATTEND_SIMD > 128
   asm("vsqrtss %1, %1, %0" : "=x"(x) : "x"(x));
 #elif defined(__x86_64__)
@@ -141,42 +141,42 @@ ATTEND_INLINE float square_root(float x) {
   return x;
 }
 
-ATTEND_INLINE vi as_int(vf a) {
+ATTEND_INLINED vi as_int(vf a) {
   vi v;
   ATTEND_UNROLL ATTEND_EACH v.r[i] = (ireg)a.r[i];
   return v;
 }
-ATTEND_INLINE vf as_float(vi a) {
+ATTEND_INLINED vf as_float(vi a) {
   vf v;
   ATTEND_UNROLL ATTEND_EACH v.r[i] = (freg)a.r[i];
   return v;
 }
-ATTEND_INLINE vf abs(vf a) { return as_float(andi(as_int(a), set1i(0x7fffffff))); }
+ATTEND_INLINED vf abs(vf a) { return as_float(andi(as_int(a), set1i(0x7fffffff))); }
 template <int K>
-ATTEND_INLINE vi shl(vi a) {
+ATTEND_INLINED vi shl(vi a) {
   ATTEND_UNROLL ATTEND_EACH a.r[i] = a.r[i] << K;
   return a;
 }
 template <int K>
-ATTEND_INLINE vi sra(vi a) {
+ATTEND_INLINED vi sra(vi a) {
   ATTEND_UNROLL ATTEND_EACH a.r[i] = a.r[i] >> K;
   return a;
 }
 template <int K>
-ATTEND_INLINE vi srl(vi a) {
+ATTEND_INLINED vi srl(vi a) {
   typedef unsigned ureg __attribute__((vector_size(ATTEND_SIMD / 8)));
   ATTEND_UNROLL ATTEND_EACH a.r[i] = (ireg)((ureg)a.r[i] >> K);
   return a;
 }
 
 #if ATTEND_SIMD == 512
-ATTEND_INLINE vm lt(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_LT_OQ); }
-ATTEND_INLINE vm le(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_LE_OQ); }
-ATTEND_INLINE vm eq(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_EQ_OQ); }
-ATTEND_INLINE vm unordered(vf a) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)a.r[0], _CMP_UNORD_Q); }
-ATTEND_INLINE vm gti(vi a, vi b) { return _mm512_cmpgt_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
-ATTEND_INLINE vm eqi(vi a, vi b) { return _mm512_cmpeq_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
-ATTEND_INLINE vf select(vm m, vf a, vf b) {
+ATTEND_INLINED vm lt(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_LT_OQ); }
+ATTEND_INLINED vm le(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_LE_OQ); }
+ATTEND_INLINED vm eq(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_EQ_OQ); }
+ATTEND_INLINED vm unordered(vf a) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)a.r[0], _CMP_UNORD_Q); }
+ATTEND_INLINED vm gti(vi a, vi b) { return _mm512_cmpgt_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
+ATTEND_INLINED vm eqi(vi a, vi b) { return _mm512_cmpeq_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
+ATTEND_INLINED vf select(vm m, vf a, vf b) {
 #if defined(__clang__)
   return vf{{(freg)__builtin_ia32_selectps_512(m, (__v16sf)a.r[0], (__v16sf)b.r[0])}};
 #else
@@ -184,11 +184,11 @@ ATTEND_INLINE vf select(vm m, vf a, vf b) {
 #endif
 }
 /// Lane i is bit i.
-ATTEND_INLINE vm from_bits(unsigned bits) { return (vm)bits; }
-ATTEND_INLINE bool any(vm m) { return m != 0; }
+ATTEND_INLINED vm from_bits(unsigned bits) { return (vm)bits; }
+ATTEND_INLINED bool any(vm m) { return m != 0; }
 #else
 #define ATTEND_COMPARE(name, type, expression)             \
-  ATTEND_INLINE vm name(type a, type b) {                  \
+  ATTEND_INLINED vm name(type a, type b) {                 \
     vm m;                                                  \
     ATTEND_UNROLL ATTEND_EACH m.r[i] = (ireg)(expression); \
     return m;                                              \
@@ -199,12 +199,12 @@ ATTEND_COMPARE(eq, vf, a.r[i] == b.r[i])
 ATTEND_COMPARE(gti, vi, a.r[i] > b.r[i])
 ATTEND_COMPARE(eqi, vi, a.r[i] == b.r[i])
 #undef ATTEND_COMPARE
-ATTEND_INLINE vm unordered(vf a) {
+ATTEND_INLINED vm unordered(vf a) {
   vm m;
   ATTEND_UNROLL ATTEND_EACH m.r[i] = (ireg)(a.r[i] != a.r[i]);
   return m;
 }
-ATTEND_INLINE vf select(vm m, vf a, vf b) {
+ATTEND_INLINED vf select(vm m, vf a, vf b) {
 #if ATTEND_SIMD == 256
   ATTEND_UNROLL ATTEND_EACH a.r[i] = (freg)_mm256_blendv_ps((__m256)b.r[i], (__m256)a.r[i], (__m256)m.r[i]);
 #else
@@ -212,7 +212,7 @@ ATTEND_INLINE vf select(vm m, vf a, vf b) {
 #endif
   return a;
 }
-ATTEND_INLINE vm from_bits(unsigned bits) {
+ATTEND_INLINED vm from_bits(unsigned bits) {
   static const int lane_bits[16] = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
                                     1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
   vm m;
@@ -222,7 +222,7 @@ ATTEND_INLINE vm from_bits(unsigned bits) {
   }
   return m;
 }
-ATTEND_INLINE bool any(vm m) {
+ATTEND_INLINED bool any(vm m) {
   ireg all = m.r[0];
   ATTEND_UNROLL for (int i = 1; i < kRegs; ++i) all |= m.r[i];
 #if ATTEND_SIMD == 256
@@ -234,10 +234,10 @@ ATTEND_INLINE bool any(vm m) {
 #endif
 }
 #endif
-ATTEND_INLINE vm gt(vf a, vf b) { return lt(b, a); }
+ATTEND_INLINED vm gt(vf a, vf b) { return lt(b, a); }
 
 /// The first n (0 … 16) floats; the others are 0 and not read.
-ATTEND_INLINE vf load_n(const float* p, int n) {
+ATTEND_INLINED vf load_n(const float* p, int n) {
 #if ATTEND_SIMD == 512
   return vf{{(freg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)}};
 #else
@@ -260,7 +260,7 @@ ATTEND_INLINE vf load_n(const float* p, int n) {
   return v;
 #endif
 }
-ATTEND_INLINE void store_n(float* p, vf v, int n) {
+ATTEND_INLINED void store_n(float* p, vf v, int n) {
 #if ATTEND_SIMD == 512
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v.r[0]);
 #else
@@ -295,14 +295,14 @@ typedef float quad_t __attribute__((vector_size(16)));
 #else
 #define ATTEND_TO_QUADS(v) const quad_t q0 = v.r[0], q1 = v.r[1], q2 = v.r[2], q3 = v.r[3];
 #endif
-ATTEND_INLINE float reduce_sum(vf v) {
+ATTEND_INLINED float reduce_sum(vf v) {
   ATTEND_TO_QUADS(v)
   const quad_t a = q0 + q2, b = q1 + q3;
   const quad_t c = a + b;
   const float x = c[0] + c[2], y = c[1] + c[3];
   return x + y;
 }
-ATTEND_INLINE float reduce_max(vf v) {
+ATTEND_INLINED float reduce_max(vf v) {
   ATTEND_TO_QUADS(v)
 #if defined(__SSE2__)
   __m128 m = _mm_max_ps(_mm_max_ps((__m128)q0, (__m128)q2), _mm_max_ps((__m128)q1, (__m128)q3));
@@ -321,7 +321,7 @@ ATTEND_INLINE float reduce_max(vf v) {
 #undef ATTEND_TO_QUADS
 
 /// dst[d * row + j] = src[j * stride + d] for d < 16, j < rows; columns j >= rows become 0.
-ATTEND_INLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst, ptrdiff_t row) {
+ATTEND_INLINED void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst, ptrdiff_t row) {
 #if ATTEND_SIMD == 512
   __m512 t[16], u[16];
   ATTEND_UNROLL for (int i = 0; i < 16; ++i) t[i] =

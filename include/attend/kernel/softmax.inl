@@ -2,7 +2,7 @@
 // element.
 
 /// The greatest element; NaN does not count, and -inf where nothing does.
-ATTEND_INLINE float greatest(const float* x, Index n) {
+ATTEND_INLINED float greatest(const float* x, Index n) {
   const vf none = set1(-__builtin_inff());
   vf best = none;
   const Index whole = n / 16 * 16;

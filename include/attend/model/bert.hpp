@@ -8,8 +8,9 @@
 
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
-#include <attend/io/state_dict.hpp>
+#include <attend/linear.hpp>
 #include <attend/model/bert_families.hpp>
+#include <attend/norm.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -57,24 +58,21 @@ class BertModel {
       family.options.head = BertHead::none;
       family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
     }
-    const SafeTensors file = SafeTensors::open_folder(folder);
     const BertOptions& o = family.options;
     const Index E = o.hidden_size;
-    check_sizes(folder / "config.json", file,
-                {{o.vocab_size, E},
-                 {o.max_position_embeddings, E},
-                 {o.type_vocab_size, E},
-                 {o.num_hidden_layers, E},
-                 {o.num_hidden_layers * E, E},
-                 {o.num_hidden_layers, o.intermediate_size},
-                 {o.num_hidden_layers * o.intermediate_size, E},
-                 {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification
-                      ? o.num_labels
-                      : 0,
-                  E}});
-    BertModel model = make_as_config_says(folder / "config.json", [&] { return BertModel(o); });
-    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
-    return model;
+    return detail::load_model<BertModel>(
+        folder, family,
+        {{o.vocab_size, E},
+         {o.max_position_embeddings, E},
+         {o.type_vocab_size, E},
+         {o.num_hidden_layers, E},
+         {o.num_hidden_layers * E, E},
+         {o.num_hidden_layers, o.intermediate_size},
+         {o.num_hidden_layers * o.intermediate_size, E},
+         {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification
+              ? o.num_labels
+              : 0,
+          E}});
   }
 
   const BertOptions& options() const { return options_; }
@@ -84,8 +82,7 @@ class BertModel {
            (options_.positions_after_padding ? options_.pad_token_id + 1 : 0);
   }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(ParameterVisitor<Scalar> visit) {
     const bool masked = options_.head == BertHead::masked_lm;
     if (masked) {
       decoder_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
@@ -106,6 +103,7 @@ class BertModel {
     if (options_.head == BertHead::sequence_classification || options_.head == BertHead::token_classification)
       classifier_.parameters(prefixed("classifier", visit));
   }
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
@@ -120,9 +118,10 @@ class BertModel {
   }
 
   /// Hidden states of the last layer. Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty:
-  /// all 0) [tokens] -> out [tokens, E].
+  /// all 0) [tokens] -> out [tokens, E]. `outputs` has one of each layer, or none.
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
-               std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
+               std::span<const Index> offsets, TensorView<Scalar, 2> out,
+               std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index tokens = static_cast<Index>(ids.size());
     detail::check_assigned(context, "BertModel", *this);
     Rows<Scalar>(out).check_output("BertModel", Shape<1>{tokens}, options_.hidden_size);
@@ -147,7 +146,7 @@ class BertModel {
     add(position_, numbers, true);
     const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size}, {0, out.stride(0), 1});
     norm_.forward(context, x, x);
-    encoder_.forward(context, x, {.query_offsets = offsets, .key_offsets = offsets}, x);
+    encoder_.forward(context, x, {.self = {.query_offsets = offsets, .key_offsets = offsets}}, x, outputs);
   }
 
   /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token
@@ -221,5 +220,7 @@ class BertModel {
   Linear<Scalar> dense_, classifier_, decoder_;
   Norm<Scalar> head_norm_;
 };
+
+ATTEND_COMPILED_MODEL(class BertModel<float>);
 
 }  // namespace attend::inline ATTEND_ABI

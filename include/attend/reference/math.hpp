@@ -17,9 +17,9 @@ namespace attend::inline ATTEND_ABI::reference::exact {
 #pragma GCC optimize("no-fast-math", "fp-contract=off")
 #endif
 
-#pragma push_macro("ATTEND_INLINE")
-#undef ATTEND_INLINE
-#define ATTEND_INLINE inline
+#pragma push_macro("ATTEND_INLINED")
+#undef ATTEND_INLINED
+#define ATTEND_INLINED inline
 
 /// The vocabulary of kernel/simd.inl on a single lane, as much of it as math.inl speaks.
 namespace one_lane {
@@ -66,7 +66,7 @@ inline vf select(vm m, vf if_true, vf if_false) { return m.value ? if_true : if_
 
 }  // namespace one_lane
 
-#pragma pop_macro("ATTEND_INLINE")
+#pragma pop_macro("ATTEND_INLINED")
 
 inline float exp2(float x) { return one_lane::exp2({x}).value; }
 inline float exp(float x) { return one_lane::exp({x}).value; }
