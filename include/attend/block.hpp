@@ -95,7 +95,7 @@ class Block {
     const BlockOutputs<Scalar>& outputs;
   };
   Index norms() const { return options_.multihead_attn ? 3 : 2; }
-  void check(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
+  void check_operands(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
     const BlockInputs<Scalar>& in = call.inputs;
     detail::check_assigned(call.context, name_, *this);
     detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
@@ -185,7 +185,7 @@ template <class Scalar>
 void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs,
                             const Output& out, const BlockOutputs<Scalar>& outputs) const {
   const Call call{context, inputs, outputs};
-  check(call, x, out);
+  check_operands(call, x, out);
   if (x.empty()) return;
   std::optional<detail::Appending<Scalar>> appending;
   if (inputs.cache != nullptr) appending.emplace(name_, *inputs.cache, context.measuring());
