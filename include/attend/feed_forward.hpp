@@ -35,11 +35,10 @@ class FeedForward {
   /// follows in the last product's pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const;
-  template <TensorLike X>
-  Tensor<Scalar, X::rank> operator()(const X& x) const {
-    Tensor<Scalar, X::rank> out(x.shape());
-    forward(default_context(), x, out);
-    return out;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x) const {
+    return detail::map_rows(x, options_.embed_dim,
+                            [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
  private:
