@@ -101,7 +101,7 @@ class MultiHeadAttention {
 
   /// A cache of no tokens for self-attention (or the memory) of so many sequences, which keeps as many as the
   /// attention's window needs.
-  KVCache<Scalar> make_cache(Index batch) const;
+  KVCache<Scalar> make_cache(AnyIndex batch) const;
 
  private:
   struct Slots {
