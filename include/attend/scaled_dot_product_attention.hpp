@@ -229,9 +229,10 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
   detail::check_apart(context, who, written,
                       {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
   detail::check_apart_from_mask(context, who, options, written);
-  detail::check_outputs_apart(
-      context, who, options, outputs,
-      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+  if (outputs.any())
+    detail::check_outputs_apart(
+        context, who, options, outputs,
+        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
                                                join(options, Corner::top_left, joined), out, outputs);
@@ -252,8 +253,9 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
   const detail::Operand written{"out", out};
   detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
   detail::check_apart_from_mask(context, who, options, written);
-  detail::check_outputs_apart(context, who, options, outputs,
-                              {{"query", query}, {"sinks", sinks}, {"out", out}});
+  if (outputs.any())
+    detail::check_outputs_apart(context, who, options, outputs,
+                                {{"query", query}, {"sinks", sinks}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, cache,
                                                join(options, Corner::bottom_right, joined), out, outputs);
