@@ -480,6 +480,13 @@ TEST(AdditiveMask, BehindManyOthersStillAdds) {
   Strided q(random, {1, 1, 4, 8}, 1), k(random, {1, 1, 5, 8}, 1), v(random, {1, 1, 5, 8}, 1);
   Tensor<float, 1> last({5});
   last.span()[4] = 100;  // takes all the weight
+  const Mask mask = causal(Corner::bottom_right) | prefix(5);
+  const Tensor<float, 4> out = scaled_dot_product_attention(
+      q.view, k.view, v.view, AttentionOptions<float>{.mask = mask & additive(last.view())});
+  for (Index i = 0; i < 4; ++i) EXPECT_EQ(out(0, 0, i, 0), v.view(0, 0, 4, 0));
+}
+
+TEST(Mask, ThatIsTooLargeToHoldIsAnError) {
   Mask mask = causal(Corner::bottom_right) | prefix(5);
   mask = mask & mask;  // there is room for some
   EXPECT_THROW(for (int i = 0; i < 8; ++i) mask = mask & mask, Error);
