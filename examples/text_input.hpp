@@ -6,7 +6,7 @@
 #include <utility>
 
 #include <attend/core/error.hpp>
-#include <attend/text/unicode.hpp>
+#include <attend/text/utf8.hpp>
 
 /// The text itself; `where` names it in the error.
 inline const std::string& checked_utf8(const std::string& text, const std::string& where) {

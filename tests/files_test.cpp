@@ -195,7 +195,7 @@ Tokenizer words(const Json& parts, const Json& added = Json::array()) {
       {"model", {{"type", "WordLevel"}, {"unk_token", "[UNK]"}, {"vocab", {{"a", 0}, {"[UNK]", 1}}}}},
       {"added_tokens", added}};
   json.update(parts);
-  return Tokenizer::from_json(json, "tokenizer.json");
+  return Tokenizer::from_json(json.dump(), "tokenizer.json");
 }
 Json replace(const char* from, const std::string& to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
@@ -282,11 +282,10 @@ TEST(Tokenizer, TextsOfAnyBytesEncodeAndIdsOfNoTokenAreErrors) {
   Json vocab = Json::object();
   for (int byte = 0; byte < 256; ++byte)
     vocab[attend::text::bytes_to_characters(std::string(1, static_cast<char>(byte)))] = byte;
-  const auto tokenizer =
-      Tokenizer::from_json({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}},
-                            {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-                            {"decoder", {{"type", "ByteLevel"}}}},
-                           "x");
+  const Json json = {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}},
+                     {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+                     {"decoder", {{"type", "ByteLevel"}}}};
+  const auto tokenizer = Tokenizer::from_json(json.dump(), "x");
   EXPECT_TRUE(tokenizer.encode("").empty());
   EXPECT_EQ(tokenizer.decode({}), "");
   for (const std::string& text :

@@ -608,15 +608,17 @@ TEST(AttentionProperties, ShortSequencesAmongLongOnesSplitIntoSpansGiveTheSameBi
     const auto from_tensors = [&](Context& context, bool extras) {
       Tensor<float, 4> out({B, H, T, Dv}, 77.0f), weights({B, H, T, Tk});
       AttentionOptions<float> o{.mask = mask, .sinks = sinks, .key_lengths = lengths};
-      if (extras) o.weights = weights.view();
-      scaled_dot_product_attention<float>(context, q.view, k.view, v.view, o, out.view());
+      AttentionOutputs<float> more;
+      if (extras) more.weights = weights.view();
+      scaled_dot_product_attention<float>(context, q.view, k.view, v.view, o, out.view(), more);
       return out;
     };
     const auto from_cache = [&](Context& context, bool extras) {
       Tensor<float, 4> out({B, H, T, Dv}, 77.0f), weights({B, H, T, cache.max_length()});
-      AttentionOptions<float> o{.mask = mask, .sinks = sinks};
-      if (extras) o.weights = weights.view();
-      scaled_dot_product_attention<float>(context, q.view, cache, o, out.view());
+      AttentionOutputs<float> more;
+      if (extras) more.weights = weights.view();
+      scaled_dot_product_attention<float>(context, q.view, cache, {.mask = mask, .sinks = sinks}, out.view(),
+                                          more);
       return out;
     };
     const Tensor<float, 4> out = from_tensors(one, false);

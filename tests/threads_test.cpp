@@ -57,12 +57,12 @@ void use_one_layer() {
   fill_parameters<Scalar>(encoder);
   const Encoder<Scalar>& layer = encoder;
   const auto x = random_tensor<Scalar, 3>({2, 50, 32});
-  const Tensor<Scalar, 3> expected = layer(x, {.mask = causal()});
+  const Tensor<Scalar, 3> expected = layer(x, {.self = {.mask = causal()}});
   at_once(4, [&](int i) {
     Context context(1 + i % 2);
     for (int round = 0; round < 5; ++round) {
       Tensor<Scalar, 3> y(x.shape());
-      layer.forward(context, x, {.mask = causal()}, y.view());
+      layer.forward(context, x, {.self = {.mask = causal()}}, y.view());
       EXPECT_THAT(y.span(), testing::ElementsAreArray(expected.span()));
     }
   });

@@ -125,7 +125,7 @@ class ToyEncoder {
       return found->second;
     };
     const std::string source = file.path() + ": config";
-    const attend::Config config(attend::parse_json(text("config"), source), source);
+    const attend::Config config(text("config"), source);
     const auto number = [&](const std::string& key, Index least, Index most) {
       const Index value = config.get<Index>(key);
       if (value < least || value > most)

@@ -117,7 +117,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   }
   if (outputs.average_weights.data() != nullptr)
     throw_error(who, ": average_weights are MultiHeadAttention's");
-  if (sizes.batch == 0 || q[1] == 0 || q[2] == 0) return;
+  if (sizes.batch == 0 || q[1] == 0) return;
   const AttentionCall<Scalar> call(options, outputs, sizes, key.size(1), q[3]);
   Backend<Scalar>::attention(context, call, {key, value}, query, out);
 }
@@ -137,11 +137,11 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     throw_error(who, ": average_weights are MultiHeadAttention's");
   check_contiguous_rows(who, query);
   check_contiguous_rows(who, out);
-  if (query.size(0) == 0 || query.size(1) == 0 || query.size(2) == 0) return;
+  if (query.size(0) == 0 || query.size(1) == 0) return;
   const AttentionSizes sizes{query.size(0), query.size(1), query.size(2),         cache.max_length(),
                              nullptr,       nullptr,       cache.lengths().data()};
   const AttentionCall<Scalar> call(options, outputs, sizes, o.num_kv_heads, o.head_dim);
-  if (o.window > 0 && !context.measuring()) check_window(call, cache);
+  if (o.window > 0 && query.size(2) > 0 && !context.measuring()) check_window(call, cache);
   Backend<Scalar>::attention(context, call, {{}, {}, cache.tables()}, query, out);
 }
 }  // namespace detail

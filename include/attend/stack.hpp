@@ -24,9 +24,10 @@ struct StackOptions {
 template <class Scalar>
 struct StackInputs {
   AttentionOptions<Scalar> self = {}, cross = {};
-  Batched<const Scalar, 3> memory = {};                 // [B, S, memory_dim] or [S, memory_dim]
-  std::span<KVCache<Scalar>> caches = {};               // one of each layer: see BlockInputs
-  std::span<const KVCache<Scalar>> memory_caches = {};  // one of each layer
+  Batched<const Scalar, 3> memory = {};  // [B, S, memory_dim] or [S, memory_dim]
+  // One of each layer, where there are any at all: see BlockInputs.
+  std::optional<std::span<KVCache<Scalar>>> caches = {};
+  std::optional<std::span<const KVCache<Scalar>>> memory_caches = {};
 };
 
 /// Parameters: layers.N.* of each Block, and norm.* where final_norm.
@@ -77,8 +78,7 @@ class Stack {
 
  private:
   void check_number(const char* what, std::size_t n) const {
-    if (n != 0 && n != layers_.size())
-      throw_error(name_, ": ", what, " of ", n, " layers, expected ", layers_.size());
+    if (n != layers_.size()) throw_error(name_, ": ", what, " of ", n, " layers, expected ", layers_.size());
   }
 
   const char* name_ = "Stack";
@@ -117,16 +117,17 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   detail::check_assigned(context, name_, *this);
   detail::check_rows_in_place<Scalar>(context, name_, x, out, embed_dim_);
   detail::check_apart(context, name_, {"out", out}, {{"memory", inputs.memory}});
-  check_number("caches", inputs.caches.size());
-  check_number("caches of a memory", inputs.memory_caches.size());
-  check_number("outputs", outputs.size());
+  if (inputs.caches) check_number("caches", inputs.caches->size());
+  if (inputs.memory_caches) check_number("caches of a memory", inputs.memory_caches->size());
+  if (!outputs.empty()) check_number("outputs", outputs.size());
   if (x.empty()) return;
-  detail::Appending<Scalar> appending(name_, inputs.caches, context.measuring());
+  detail::Appending<Scalar> appending(name_, inputs.caches.value_or(std::span<KVCache<Scalar>>()),
+                                      context.measuring());
   BlockInputs<Scalar> each{.self = inputs.self, .cross = inputs.cross, .memory = inputs.memory};
   TensorView<const Scalar, 3> states = x;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    if (!inputs.caches.empty()) each.cache = &inputs.caches[i];
-    if (!inputs.memory_caches.empty()) each.memory_cache = &inputs.memory_caches[i];
+    if (inputs.caches) each.cache = &(*inputs.caches)[i];
+    if (inputs.memory_caches) each.memory_cache = &(*inputs.memory_caches)[i];
     layers_[i].forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
     states = out;
   }

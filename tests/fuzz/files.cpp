@@ -95,7 +95,7 @@ void safetensors(std::string_view bytes) {
 }
 
 void config(std::string_view bytes) {
-  const Config config(parse_json(bytes, "config.json"), "config.json");
+  const Config config(bytes, "config.json");
   const auto attempt = [&](auto&& read) {
     try {
       read();
@@ -109,8 +109,10 @@ void config(std::string_view bytes) {
   config.finish();
 }
 
-void tokenizer(std::string_view bytes) {
-  use(Tokenizer::from_json(parse_json(bytes, "tokenizer.json"), "tokenizer.json"));
+void tokenizer(std::string_view bytes) { use(Tokenizer::from_json(bytes, "tokenizer.json")); }
+
+Tokenizer made(const Json& json, const std::string& where) {
+  return Tokenizer::from_json(json.dump(), where);
 }
 
 /// vocab.json, an empty line, merges.txt.
@@ -146,10 +148,10 @@ void texts(std::string_view bytes) {
         ["\xC4\xA0"
          "a"] = 258;
     const Json merges = {"a b", "a ab", "\xC4\xA0 a"};
-    return Tokenizer::from_json({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
-                                 {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-                                 {"decoder", {{"type", "ByteLevel"}}}},
-                                "byte level");
+    return made({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
+                 {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+                 {"decoder", {{"type", "ByteLevel"}}}},
+                "byte level");
   }();
   static const std::vector<Tokenizer> others = [] {
     const Json blank = {{"type", "Metaspace"}, {"replacement", "\xE2\x96\x81"}, {"prepend_scheme", "always"}};
@@ -166,44 +168,43 @@ void texts(std::string_view bytes) {
       scored.push_back(Json::array({token, -static_cast<double>(scored.size())}));
     }
     std::vector<Tokenizer> all;
-    all.push_back(Tokenizer::from_json(
-        {{"model",
-          {{"type", "BPE"},
-           {"vocab", bytes},
-           {"merges", {"a b", "ab a", "\xE2\x96\x81 a"}},
-           {"unk_token", "<unk>"},
-           {"fuse_unk", true},
-           {"byte_fallback", true}}},
-         {"normalizer",
-          {{"type", "Sequence"},
-           {"normalizers",
-            {{{"type", "Prepend"}, {"prepend", "\xE2\x96\x81"}},
-             {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\xE2\x96\x81"}}}}}},
-         {"added_tokens",
-          Json::array({{{"id", 0}, {"content", "<unk>"}},
-                       {{"id", 300}, {"content", "<x>"}, {"lstrip", true}, {"single_word", true}}})},
-         {"decoder",
-          {{"type", "Sequence"},
-           {"decoders",
-            {{{"type", "Replace"}, {"pattern", {{"String", "\xE2\x96\x81"}}}, {"content", " "}},
-             {{"type", "ByteFallback"}},
-             {{"type", "Fuse"}},
-             {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}},
-        "pieces"));
-    all.push_back(Tokenizer::from_json({{"model", {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", scored}}},
-                                        {"normalizer", {{"type", "NFKC"}}},
-                                        {"pre_tokenizer", blank},
-                                        {"decoder", blank}},
-                                       "unigram"));
     all.push_back(
-        Tokenizer::from_json({{"model",
-                               {{"type", "WordPiece"},
-                                {"unk_token", "[UNK]"},
-                                {"vocab", {{"[UNK]", 0}, {"a", 1}, {"##b", 2}, {"##ab", 3}, {".", 4}}}}},
-                              {"normalizer", {{"type", "BertNormalizer"}}},
-                              {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-                              {"decoder", {{"type", "WordPiece"}}}},
-                             "words"));
+        made({{"model",
+               {{"type", "BPE"},
+                {"vocab", bytes},
+                {"merges", {"a b", "ab a", "\xE2\x96\x81 a"}},
+                {"unk_token", "<unk>"},
+                {"fuse_unk", true},
+                {"byte_fallback", true}}},
+              {"normalizer",
+               {{"type", "Sequence"},
+                {"normalizers",
+                 {{{"type", "Prepend"}, {"prepend", "\xE2\x96\x81"}},
+                  {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\xE2\x96\x81"}}}}}},
+              {"added_tokens",
+               Json::array({{{"id", 0}, {"content", "<unk>"}},
+                            {{"id", 300}, {"content", "<x>"}, {"lstrip", true}, {"single_word", true}}})},
+              {"decoder",
+               {{"type", "Sequence"},
+                {"decoders",
+                 {{{"type", "Replace"}, {"pattern", {{"String", "\xE2\x96\x81"}}}, {"content", " "}},
+                  {{"type", "ByteFallback"}},
+                  {{"type", "Fuse"}},
+                  {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}},
+             "pieces"));
+    all.push_back(made({{"model", {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", scored}}},
+                        {"normalizer", {{"type", "NFKC"}}},
+                        {"pre_tokenizer", blank},
+                        {"decoder", blank}},
+                       "unigram"));
+    all.push_back(made({{"model",
+                         {{"type", "WordPiece"},
+                          {"unk_token", "[UNK]"},
+                          {"vocab", {{"[UNK]", 0}, {"a", 1}, {"##b", 2}, {"##ab", 3}, {".", 4}}}}},
+                        {"normalizer", {{"type", "BertNormalizer"}}},
+                        {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                        {"decoder", {{"type", "WordPiece"}}}},
+                       "words"));
     return all;
   }();
   demand(there_and_back(byte_level, bytes) == text::to_valid_utf8(bytes),

@@ -1,7 +1,6 @@
 // Names in foreign checkpoints: which tensors of a file make up a parameter of a layer.
 #pragma once
 
-#include <algorithm>
 #include <functional>
 #include <initializer_list>
 #include <string>
@@ -9,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -35,53 +33,11 @@ inline Source transposed(std::vector<std::string> names) {
 }
 
 namespace detail {
-
-/// Matches a name with a pattern whose '*' stands for one or more characters without a dot, and collects what
-/// the stars stand for.
-inline bool match_name(std::string_view pattern, std::string_view name,
-                       std::vector<std::string>* stars = nullptr) {
-  while (!pattern.empty() && pattern[0] != '*') {
-    if (name.empty() || name[0] != pattern[0]) return false;
-    pattern.remove_prefix(1);
-    name.remove_prefix(1);
-  }
-  if (pattern.empty()) return name.empty();
-  for (std::size_t n = 1; n <= name.size() && name[n - 1] != '.'; ++n) {
-    if (stars != nullptr) stars->emplace_back(name.substr(0, n));
-    if (match_name(pattern.substr(1), name.substr(n), stars)) return true;
-    if (stars != nullptr) stars->pop_back();
-  }
-  return false;
-}
-
 /// Whether the pattern matches the name or what follows one of its dots: "position_ids" matches
 /// "embeddings.position_ids".
-inline bool match_name_end(std::string_view pattern, std::string_view name) {
-  for (;;) {
-    if (match_name(pattern, name)) return true;
-    const std::size_t dot = name.find('.');
-    if (dot == std::string_view::npos) return false;
-    name.remove_prefix(dot + 1);
-  }
-}
-
+bool match_name_end(std::string_view pattern, std::string_view name);
 /// "x(a|b)y" as {"xay", "xby"}.
-inline std::vector<std::string> expand_alternatives(const std::string& name) {
-  const std::size_t open = name.find('(');
-  if (open == std::string::npos) return {name};
-  const std::size_t close = name.find(')', open);
-  if (close == std::string::npos) throw_error("NameMap: '", name, "' has no ')'");
-  std::vector<std::string> result;
-  for (std::size_t begin = open + 1; begin <= close;) {
-    const std::size_t end = (std::min)(name.find('|', begin), close);
-    for (std::string& text :
-         expand_alternatives(name.substr(0, open) + name.substr(begin, end - begin) + name.substr(close + 1)))
-      result.push_back(std::move(text));
-    begin = end + 1;
-  }
-  return result;
-}
-
+std::vector<std::string> expand_alternatives(const std::string& name);
 }  // namespace detail
 
 /// Maps parameter names of a layer to sources by patterns; the first that matches counts, and a name without
@@ -109,33 +65,14 @@ class NameMap {
   NameMap(std::initializer_list<Rule> rules) : rules_(rules) {}
   void add(Rule rule) { rules_.push_back(std::move(rule)); }
 
-  Source operator()(const std::string& name) const {
-    for (const Rule& rule : rules_) {
-      std::vector<std::string> stars;
-      if (!detail::match_name(rule.pattern, name, &stars)) continue;
-      Source source = rule.source;
-      for (std::string& text : source.names) text = fill(text, stars);
-      return source;
-    }
-    return {.names = {name}};
-  }
+  Source operator()(const std::string& name) const;
 
  private:
-  static std::string fill(const std::string& text, const std::vector<std::string>& stars) {
-    std::string filled;
-    std::size_t next = 0;
-    for (char c : text) {
-      if (c != '*') {
-        filled += c;
-      } else {
-        if (next == stars.size()) throw_error("NameMap: '", text, "' has more stars than its pattern");
-        filled += stars[next++];
-      }
-    }
-    return filled;
-  }
-
   std::vector<Rule> rules_;
 };
 
 }  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/io/name_map.inl>
+#endif

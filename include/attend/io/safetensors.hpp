@@ -2,30 +2,23 @@
 // Format: https://github.com/huggingface/safetensors#format
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include <attend/core/error.hpp>
-#include <attend/core/file.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
-#include <attend/io/safetensors_header.hpp>
 #include <attend/io/safetensors_writer.hpp>
-#include <attend/json/json.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI {
+
+class MappedFile;
 
 /// The tensors of a safetensors file or of a set of shards, memory-mapped. Copies share the mapping; it lives
 /// as long as the last copy, and views and entries live as long as it. Any number of threads may read.
@@ -45,50 +38,26 @@ class SafeTensors {
     Index row_size() const { return shape.empty() ? 1 : checked_numel(std::span(shape).subspan(1)); }
   };
 
+  SafeTensors(const SafeTensors&) = default;  // without moves, so that none is ever empty
+  SafeTensors& operator=(const SafeTensors&) = default;
+
   /// Opens a .safetensors file, or a .safetensors.index.json with the shards beside it.
-  explicit SafeTensors(const std::filesystem::path& path) : state_(std::make_shared<State>()) {
-    state_->path = path.string();
-    if (path.extension() == ".json")
-      open_shards(path);
-    else
-      add_file(path, nullptr);
-    std::sort(state_->entries.begin(), state_->entries.end(),
-              [](const Entry& a, const Entry& b) { return a.name < b.name; });
-  }
+  explicit SafeTensors(const std::filesystem::path& path);
 
   /// Opens model.safetensors in a folder, or the shards that model.safetensors.index.json names.
-  static SafeTensors open_folder(const std::filesystem::path& folder) {
-    for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
-      std::error_code ignored;
-      if (std::filesystem::exists(folder / name, ignored)) return SafeTensors(folder / name);
-    }
-    throw_error(folder.string(), ": has neither model.safetensors nor model.safetensors.index.json");
-  }
+  static SafeTensors open_folder(const std::filesystem::path& folder);
 
   /// The file or index that was opened.
-  const std::string& path() const { return state_->path; }
+  const std::string& path() const;
   /// The header's __metadata__; of shards, all of theirs (the first to name a key wins).
-  const std::map<std::string, std::string>& metadata() const { return state_->metadata; }
+  const std::map<std::string, std::string>& metadata() const;
   /// All tensors, by name.
-  const std::vector<Entry>& entries() const { return state_->entries; }
-  std::vector<std::string> names() const {
-    std::vector<std::string> names;
-    for (const Entry& entry : entries()) names.push_back(entry.name);
-    return names;
-  }
+  const std::vector<Entry>& entries() const;
+  std::vector<std::string> names() const;
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   /// Null where there is no such tensor.
-  const Entry* find(std::string_view name) const {
-    const auto found =
-        std::lower_bound(entries().begin(), entries().end(), name,
-                         [](const Entry& entry, std::string_view key) { return entry.name < key; });
-    return found != entries().end() && found->name == name ? &*found : nullptr;
-  }
-  const Entry& at(std::string_view name) const {
-    const Entry* entry = find(name);
-    if (entry == nullptr) throw_error(path(), ": has no tensor ", in_quotes(name));
-    return *entry;
-  }
+  const Entry* find(std::string_view name) const;
+  const Entry& at(std::string_view name) const;
 
   /// The tensor where it lies in the file. Error where it is of another type or rank, or not aligned for T.
   /// T is the stored type: float, double, Eigen::half, Eigen::bfloat16 or an integer (BOOL: uint8_t).
@@ -102,9 +71,8 @@ class SafeTensors {
                             std::string(to_string(entry.dtype)));
     const Shape<Rank> shape = shape_of<Rank>(entry);
     if (reinterpret_cast<std::uintptr_t>(entry.data) % alignof(T) != 0)
-      fail_entry(entry, "lies at byte " + std::to_string(entry.data - entry.file->bytes().data()) +
-                            ", which is not aligned for " + std::string(to_string(entry.dtype)) +
-                            " (read() copies it)");
+      fail_entry(entry, "lies at byte " + std::to_string(offset(entry)) + ", which is not aligned for " +
+                            std::string(to_string(entry.dtype)) + " (read() copies it)");
     return TensorView<const T, Rank>(reinterpret_cast<const T*>(entry.data), shape);
   }
 
@@ -140,25 +108,15 @@ class SafeTensors {
   }
 
   /// Tells the system that the tensor's pages are no longer needed; reading it again fetches them again.
-  void release(const Entry& entry) const { entry.file->release(entry.data, entry.size); }
+  void release(const Entry& entry) const;
   /// The same of rows [begin, end).
-  void release_rows(const Entry& entry, Index begin, Index end) const {
-    const std::size_t row = entry.rows() > 0 ? entry.size / static_cast<std::size_t>(entry.rows()) : 0;
-    entry.file->release(entry.data + static_cast<std::size_t>(begin) * row,
-                        static_cast<std::size_t>(end - begin) * row);
-  }
+  void release_rows(const Entry& entry, Index begin, Index end) const;
 
  private:
-  struct State {
-    std::string path;
-    std::vector<std::unique_ptr<MappedFile>> files;
-    std::vector<Entry> entries;
-    std::map<std::string, std::string> metadata;
-  };
+  struct State;
 
-  [[noreturn]] static void fail_entry(const Entry& entry, const std::string& message) {
-    throw_error(entry.file->path(), ": tensor ", in_quotes(entry.name), ": ", message);
-  }
+  [[noreturn]] static void fail_entry(const Entry& entry, const std::string& message);
+  static std::ptrdiff_t offset(const Entry& entry);  // in its file
   template <int Rank>
   static Shape<Rank> shape_of(const Entry& entry) {
     Shape<Rank> shape{};
@@ -168,50 +126,11 @@ class SafeTensors {
     return shape;
   }
 
-  /// Adds the tensors of one file: all, or those in `wanted`, each of which must be there.
-  void add_file(const std::filesystem::path& path, const std::set<std::string>* wanted) {
-    const MappedFile& file = *state_->files.emplace_back(std::make_unique<MappedFile>(path));
-    detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
-    std::size_t found = 0;
-    if (wanted == nullptr) state_->entries.reserve(header.tensors.size());
-    for (; !header.tensors.empty(); header.tensors.pop_front()) {
-      auto& tensor = header.tensors.front();
-      if (wanted != nullptr && !wanted->contains(tensor.name)) continue;
-      ++found;
-      state_->entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
-                                 file.bytes().data() + header.data_start + tensor.begin,
-                                 std::size_t{tensor.end - tensor.begin}});
-    }
-    state_->metadata.merge(header.metadata);
-    if (wanted == nullptr || found == wanted->size()) return;
-    for (const std::string& name : *wanted)
-      if (std::none_of(state_->entries.begin(), state_->entries.end(),
-                       [&](const Entry& e) { return e.name == name; }))
-        throw_error(state_->path, ": tensor ", in_quotes(name), " is not in its shard ", file.path());
-  }
-
-  /// The index decides which tensor is read from which shard; shards lie beside it.
-  void open_shards(const std::filesystem::path& index_path) {
-    const auto json = share_json(index_path);
-    const auto map = json->find("weight_map");
-    if (map == json->end() || !map->is_object()) throw_error(state_->path, ": has no object 'weight_map'");
-    std::map<std::string, std::set<std::string>> shards;
-    for (const auto& [name, shard] : map->get_ref<const Json::object_t&>()) {
-      if (!shard.is_string())
-        throw_error(state_->path, ": the shard of ", in_quotes(name), " is not a string");
-      shards[shard.get<std::string>()].insert(name);
-    }
-    for (const auto& [shard, names] : shards) {
-      const std::filesystem::path path =
-          file_in_folder(index_path.parent_path(), shard, state_->path + ": shard");
-      std::error_code ignored;
-      if (!std::filesystem::exists(path, ignored))
-        throw_error(state_->path, ": shard ", in_quotes(shard), " is missing");
-      add_file(path, &names);
-    }
-  }
-
   std::shared_ptr<State> state_;
 };
 
 }  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/io/safetensors.inl>
+#endif

@@ -21,13 +21,6 @@ namespace attend::inline ATTEND_ABI {
 
 using Json = nlohmann::json;
 
-/// A name from a file in quotes for an error line: control characters replaced, cut where it is long.
-inline std::string in_quotes(std::string_view name) {
-  std::string text = "'";
-  for (char c : name.substr(0, 200)) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return text + (name.size() > 200 ? "...'" : "'");
-}
-
 namespace detail {
 
 /// Feeds text to the parser and shows where it has got to.

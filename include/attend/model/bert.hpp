@@ -8,8 +8,9 @@
 
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
-#include <attend/io/state_dict.hpp>
+#include <attend/linear.hpp>
 #include <attend/model/bert_families.hpp>
+#include <attend/norm.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -57,24 +58,21 @@ class BertModel {
       family.options.head = BertHead::none;
       family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
     }
-    const SafeTensors file = SafeTensors::open_folder(folder);
     const BertOptions& o = family.options;
     const Index E = o.hidden_size;
-    check_sizes(folder / "config.json", file,
-                {{o.vocab_size, E},
-                 {o.max_position_embeddings, E},
-                 {o.type_vocab_size, E},
-                 {o.num_hidden_layers, E},
-                 {o.num_hidden_layers * E, E},
-                 {o.num_hidden_layers, o.intermediate_size},
-                 {o.num_hidden_layers * o.intermediate_size, E},
-                 {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification
-                      ? o.num_labels
-                      : 0,
-                  E}});
-    BertModel model = make_as_config_says(folder / "config.json", [&] { return BertModel(o); });
-    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
-    return model;
+    return detail::load_model<BertModel>(
+        folder, family,
+        {{o.vocab_size, E},
+         {o.max_position_embeddings, E},
+         {o.type_vocab_size, E},
+         {o.num_hidden_layers, E},
+         {o.num_hidden_layers * E, E},
+         {o.num_hidden_layers, o.intermediate_size},
+         {o.num_hidden_layers * o.intermediate_size, E},
+         {o.head == BertHead::sequence_classification || o.head == BertHead::token_classification
+              ? o.num_labels
+              : 0,
+          E}});
   }
 
   const BertOptions& options() const { return options_; }
@@ -222,5 +220,7 @@ class BertModel {
   Linear<Scalar> dense_, classifier_, decoder_;
   Norm<Scalar> head_norm_;
 };
+
+ATTEND_COMPILED_MODEL(class BertModel<float>);
 
 }  // namespace attend::inline ATTEND_ABI

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include <attend/embedding.hpp>
-#include <attend/io/state_dict.hpp>
+#include <attend/linear.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/stack.hpp>
 
@@ -83,30 +83,20 @@ class CausalLM {
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
   /// there is one.
   static CausalLM open(const std::filesystem::path& folder) {
-    const Config config(folder / "config.json");
-    CausalFamily family = read_causal_family(config);
-    const std::filesystem::path generation = folder / "generation_config.json";
-    if (std::error_code ignored; std::filesystem::exists(generation, ignored))
-      // What ends a text of an instructed model stands here; other settings are the caller's.
-      if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty())
-        family.options.eos_token_ids = std::move(ids);
-    const SafeTensors file = SafeTensors::open_folder(folder);
+    const CausalFamily family = detail::open_causal_family(folder);
     const CausalLMOptions& o = family.options;
     const CausalBlockOptions& b = o.blocks[0];
     const Index layers = static_cast<Index>(o.blocks.size()), E = o.embed_dim;
-    check_sizes(folder / "config.json", file,
-                {{o.vocab_size, E},
-                 {b.dim_feedforward, E},
-                 {b.head_dim, E},
-                 {b.num_heads, b.head_dim},
-                 {b.num_kv_heads, b.head_dim},
-                 {b.num_heads * b.head_dim, E},
-                 {layers, b.dim_feedforward},
-                 {layers * b.dim_feedforward, E},
-                 {o.learned_positions ? o.max_position_embeddings : 0, E}});
-    CausalLM model = make_as_config_says(folder / "config.json", [&] { return CausalLM(family.options); });
-    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
-    return model;
+    return detail::load_model<CausalLM>(folder, family,
+                                        {{o.vocab_size, E},
+                                         {b.dim_feedforward, E},
+                                         {b.head_dim, E},
+                                         {b.num_heads, b.head_dim},
+                                         {b.num_kv_heads, b.head_dim},
+                                         {b.num_heads * b.head_dim, E},
+                                         {layers, b.dim_feedforward},
+                                         {layers * b.dim_feedforward, E},
+                                         {o.learned_positions ? o.max_position_embeddings : 0, E}});
   }
 
   const CausalLMOptions& options() const { return options_; }
@@ -259,5 +249,8 @@ class CausalLM {
   Norm<Scalar> norm_;
   Linear<Scalar> lm_head_;
 };
+
+ATTEND_COMPILED_MODEL(class CausalCache<float>);
+ATTEND_COMPILED_MODEL(class CausalLM<float>);
 
 }  // namespace attend::inline ATTEND_ABI

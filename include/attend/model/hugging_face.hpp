@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <initializer_list>
-#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,7 +11,6 @@
 
 #include <attend/activation.hpp>
 #include <attend/io/config.hpp>
-#include <attend/io/safetensors.hpp>
 #include <attend/rotary.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -88,7 +85,7 @@ inline void ignore_bookkeeping(const Config& config) {
                  "suppress_tokens",
                  "begin_suppress_tokens",
                  "cache_implementation"});
-  config.allow("pruned_heads", Json::object());
+  if (config.size("pruned_heads") == 0) config.ignore({"pruned_heads"});
   config.allow("tie_encoder_decoder", false);
   config.allow("cross_attention_hidden_size", nullptr);
 }
@@ -140,34 +137,6 @@ inline double get_epsilon(const Config& config, const char* key, double otherwis
   return epsilon;
 }
 
-/// Before memory is taken for what config.json says: the file must hold at least each of these tables, {rows,
-/// columns}.
-inline void check_sizes(const std::filesystem::path& config, const SafeTensors& file,
-                        std::initializer_list<std::pair<Index, Index>> tables) {
-  Index stored = 0;
-  for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
-  for (const auto& [rows, columns] : tables)
-    if (rows > stored / std::max<Index>(columns, 1))
-      throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
-}
-
-/// make(), where sizes that don't go together, or are beyond what memory holds, are errors that name the
-/// config.
-template <class Make>
-auto make_as_config_says([[maybe_unused]] const std::filesystem::path& config, Make&& make) {
-#if defined(__cpp_exceptions)
-  try {
-    return make();
-  } catch (const Error& error) {
-    throw_error(config.string(), ": ", error.what());
-  } catch (const std::bad_alloc&) {
-    throw_error(config.string(), ": a model of these sizes does not fit into memory");
-  }
-#else
-  return make();
-#endif
-}
-
 /// The name of an activation; error that names the key where it is none.
 inline Activation get_activation(const Config& config, const char* key, const char* otherwise) {
   config.allow(key, nullptr, "relu", "gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_tanh",
@@ -178,7 +147,7 @@ inline Activation get_activation(const Config& config, const char* key, const ch
 /// One id or a list of ids; none where the key is absent.
 inline std::vector<std::int32_t> get_ids(const Config& config, const std::string& key) {
   if (!config.has(key)) return config.ignore({key.c_str()}), std::vector<std::int32_t>{};
-  if (config.at(key).is_array()) return config.get<std::vector<std::int32_t>>(key);
+  if (config.is_list(key)) return config.get<std::vector<std::int32_t>>(key);
   return {config.get<std::int32_t>(key)};
 }
 

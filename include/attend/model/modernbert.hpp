@@ -9,8 +9,8 @@
 #include <vector>
 
 #include <attend/embedding.hpp>
-#include <attend/io/state_dict.hpp>
-#include <attend/model/hugging_face.hpp>
+#include <attend/io/config.hpp>
+#include <attend/model/family.hpp>
 #include <attend/stack.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -25,57 +25,7 @@ struct ModernBertOptions {
   RotaryOptions global_rotary = {}, local_rotary = {};
 };
 
-inline ModernBertOptions read_modernbert_options(const Config& config) {
-  ModernBertOptions o;
-  config.allow("model_type", "modernbert");
-  o.vocab_size = get_size(config, {"vocab_size"});
-  o.hidden_size = get_size(config, {"hidden_size"});
-  o.num_attention_heads = get_size(config, {"num_attention_heads"});
-  o.intermediate_size = get_size(config, {"intermediate_size"});
-  o.hidden_activation = get_activation(config, "hidden_activation", "gelu");
-  o.norm_eps = get_epsilon(config, "norm_eps", 1e-5);
-  o.norm_bias = config.get<bool>("norm_bias", false);
-  o.attention_bias = config.get<bool>("attention_bias", false);
-  o.mlp_bias = config.get<bool>("mlp_bias", false);
-  o.local_attention = get_size(config, {"local_attention"}, 128);
-  const Index layers = get_size(config, {"num_hidden_layers"}, 22);
-  if (layers > kMostLayers) throw_error(config.file(), ": ", layers, " layers");
-  const Index every = get_size(config, {"global_attn_every_n_layers"}, 3);
-  for (Index i = 0; i < layers; ++i) o.local.push_back(i % every != 0);
-  if (config.has("layer_types")) {
-    const auto types = config.get<std::vector<std::string>>("layer_types");
-    o.local.clear();
-    for (const std::string& type : types) {
-      if (type != "sliding_attention" && type != "full_attention")
-        throw_error(config.file(), ": layer type '", type, "' is not supported");
-      o.local.push_back(type == "sliding_attention");
-    }
-  }
-  if (config.has("num_hidden_layers") &&
-      config.get<Index>("num_hidden_layers") != static_cast<Index>(o.local.size()))
-    throw_error(config.file(), ": ", o.local.size(), " layer_types, but num_hidden_layers is ",
-                config.get<Index>("num_hidden_layers"));
-  const Index positions = get_size(config, {"max_position_embeddings"}, 8192);
-  for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary}) {
-    const bool local = rotary == &o.local_rotary;
-    rotary->head_dim = o.hidden_size / o.num_attention_heads;
-    rotary->max_position_embeddings = positions;
-    rotary->rope_theta = config.get<double>("global_rope_theta", 160000.0);
-    if (local) rotary->rope_theta = config.get<double>("local_rope_theta", 10000.0);
-    if (config.has("rope_parameters")) {
-      const Config both = config.object("rope_parameters");
-      const char* kind = local ? "sliding_attention" : "full_attention";
-      if (both.has(kind)) read_rope_parameters(both.object(kind), *rotary);
-    }
-    rotary->table_positions = std::min<Index>(rotary->table_positions, positions);
-  }
-  config.ignore({"initializer_cutoff_factor", "embedding_dropout", "mlp_dropout", "classifier_activation",
-                 "classifier_bias", "classifier_pooling", "decoder_bias", "deterministic_flash_attn",
-                 "reference_compile", "repad_logits_with_grad", "sparse_pred_ignore_index",
-                 "sparse_prediction", "position_embedding_type", "layer_norm_eps", "local_rope_theta"});
-  ignore_bookkeeping(config);
-  return o;
-}
+ModernBertOptions read_modernbert_options(const Config& config);
 
 /// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.* as in Block (layer 0 has no
 /// norm1), norm.*.
@@ -111,27 +61,25 @@ class ModernBertModel {
 
   static ModernBertModel open(const std::filesystem::path& folder) {
     const Config config(folder / "config.json");
-    const ModernBertOptions options = read_modernbert_options(config);
+    const ModelFamily<ModernBertOptions> family{
+        read_modernbert_options(config),
+        {{"layers.*.self_attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
+         {"layers.*.self_attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
+         {"layers.*.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
+         {"layers.*.linear2.*", "(model.|)layers.*.mlp.Wo.*"},
+         {"layers.*.norm1.*", "(model.|)layers.*.attn_norm.*"},
+         {"layers.*.norm2.*", "(model.|)layers.*.mlp_norm.*"},
+         {"embeddings.*.*", "(model.|)embeddings.*.*"},
+         {"norm.*", "(model.|)final_norm.*"}},
+        {"head.*.*", "decoder.*", "classifier.*"}};
     config.finish();
-    const SafeTensors file = SafeTensors::open_folder(folder);
-    const Index layers = static_cast<Index>(options.local.size()), E = options.hidden_size;
-    check_sizes(folder / "config.json", file,
-                {{options.vocab_size, E},
-                 {layers * E, E},
-                 {layers, options.intermediate_size},
-                 {layers * options.intermediate_size, E}});
-    ModernBertModel model =
-        make_as_config_says(folder / "config.json", [&] { return ModernBertModel(options); });
-    NameMap names{{"layers.*.self_attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
-                  {"layers.*.self_attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
-                  {"layers.*.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
-                  {"layers.*.linear2.*", "(model.|)layers.*.mlp.Wo.*"},
-                  {"layers.*.norm1.*", "(model.|)layers.*.attn_norm.*"},
-                  {"layers.*.norm2.*", "(model.|)layers.*.mlp_norm.*"},
-                  {"embeddings.*.*", "(model.|)embeddings.*.*"},
-                  {"norm.*", "(model.|)final_norm.*"}};
-    load(model, file, "", {.ignore = {"head.*.*", "decoder.*", "classifier.*"}, .names = names});
-    return model;
+    const ModernBertOptions& o = family.options;
+    const Index layers = static_cast<Index>(o.local.size()), E = o.hidden_size;
+    return detail::load_model<ModernBertModel>(folder, family,
+                                               {{o.vocab_size, E},
+                                                {layers * E, E},
+                                                {layers, o.intermediate_size},
+                                                {layers * o.intermediate_size, E}});
   }
 
   const ModernBertOptions& options() const { return options_; }
@@ -181,4 +129,10 @@ class ModernBertModel {
   Stack<Scalar> layers_;
 };
 
+ATTEND_COMPILED_MODEL(class ModernBertModel<float>);
+
 }  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/modernbert.inl>
+#endif

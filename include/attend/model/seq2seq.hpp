@@ -228,4 +228,6 @@ class Seq2Seq {
   Side source_, target_;
 };
 
+ATTEND_COMPILED_MODEL(class Seq2Seq<float>);
+
 }  // namespace attend::inline ATTEND_ABI

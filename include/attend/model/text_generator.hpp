@@ -1,7 +1,6 @@
 // TextGenerator: texts continued by a language model and its tokenizer.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -12,7 +11,6 @@
 #include <vector>
 
 #include <attend/model/generation.hpp>
-#include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -21,35 +19,11 @@ namespace attend::inline ATTEND_ABI {
 /// waits.
 class StopFilter {
  public:
-  explicit StopFilter(std::vector<std::string> stops = {}) : stops_(std::move(stops)) {
-    for (const std::string& stop : stops_)
-      if (stop.empty()) throw_error("generate: an empty stop text");
-  }
+  explicit StopFilter(std::vector<std::string> stops = {});
   bool stopped() const { return stopped_; }
 
   /// What is certain not to belong to a stop text after this piece.
-  std::string push(std::string_view piece) {
-    if (stopped_) return {};
-    held_ += piece;
-    // The one that is complete first counts, so that the pieces make no difference.
-    std::size_t end = held_.size(), complete = std::string::npos;
-    for (const std::string& stop : stops_)
-      if (const std::size_t at = held_.find(stop);
-          at != std::string::npos && std::pair(at + stop.size(), at) < std::pair(complete, end))
-        end = at, complete = at + stop.size();
-    stopped_ = complete != std::string::npos;
-    if (!stopped_) {
-      for (const std::string& stop : stops_)
-        for (std::size_t n = (std::min)(stop.size() - 1, held_.size()); n > 0; --n)
-          if (std::string_view(stop).substr(0, n) == std::string_view(held_).substr(held_.size() - n)) {
-            end = (std::min)(end, held_.size() - n);
-            break;
-          }
-    }
-    std::string out = held_.substr(0, end);
-    held_.erase(0, end);
-    return out;
-  }
+  std::string push(std::string_view piece);
   /// The rest, when no more comes.
   std::string finish() { return stopped_ ? std::string() : std::exchange(held_, {}); }
 
@@ -72,14 +46,7 @@ using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 /// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files.
 class TextGenerator {
  public:
-  static TextGenerator open(const std::filesystem::path& folder) {
-    text::Tokenizer tokenizer = text::Tokenizer::open(folder);
-    CausalLM<float> model = CausalLM<float>::open(folder);
-    if (static_cast<Index>(tokenizer.vocab_size()) > model.options().vocab_size)
-      throw_error(folder.string(), ": the tokenizer has ", tokenizer.vocab_size(), " tokens, the model ",
-                  model.options().vocab_size);
-    return TextGenerator(std::move(tokenizer), Generator(std::move(model)));
-  }
+  static TextGenerator open(const std::filesystem::path& folder);
   TextGenerator(text::Tokenizer tokenizer, Generator generator)
       : tokenizer_(std::move(tokenizer)), generator_(std::move(generator)) {}
 
@@ -87,70 +54,22 @@ class TextGenerator {
   Generator& generator() { return generator_; }
 
   /// Ids with the tokenizer's special tokens. An empty text is the start token alone.
-  std::vector<std::int32_t> encode(std::string_view prompt) const {
-    std::vector<std::int32_t> ids = tokenizer_.encode(prompt);
-    if (ids.empty() && generator_.model().options().bos_token_id)
-      ids.push_back(*generator_.model().options().bos_token_id);
-    if (ids.empty()) throw_error("generate: the prompt is empty, and the model has no start token");
-    return ids;
-  }
+  std::vector<std::int32_t> encode(std::string_view prompt) const;
 
   TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options = {},
-                          const std::function<bool(std::string_view)>& callback = {}) {
-    const std::string copy(prompt);
-    TextCallback with_number;
-    if (callback) with_number = [&](Index, std::string_view piece) { return callback(piece); };
-    return std::move(generate(context, std::span(&copy, 1), options, with_number)[0]);
-  }
+                          const std::function<bool(std::string_view)>& callback = {});
   /// All prompts as one batch.
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts,
                                        const GenerationOptions& options = {},
-                                       const TextCallback& callback = {}) {
-    std::vector<TextGeneration> results(prompts.size());
-    std::vector<std::vector<std::int32_t>> ids;
-    std::vector<Stream> streams;
-    for (std::size_t i = 0; i < prompts.size(); ++i) {
-      ids.push_back(results[i].prompt_ids = encode(prompts[i]));
-      streams.push_back({text::StreamingDecoder(tokenizer_), StopFilter(options.stop)});
-      for (std::int32_t id : ids.back())  // the continuation's first space depends on what is before it
-        if (tokenizer_.contains(id)) streams.back().decoder.push(id);
-    }
-    const auto give_piece = [&](Index i, const std::string& piece) {
-      results[static_cast<std::size_t>(i)].text += piece;
-      return piece.empty() || !callback || callback(i, piece);
-    };
-    const std::vector<std::int32_t>& eos =
-        options.eos_token_ids ? *options.eos_token_ids : generator_.model().options().eos_token_ids;
-    const auto take = [&](Index i, std::int32_t id) {
-      Stream& stream = streams[static_cast<std::size_t>(i)];
-      // Embeddings are often padded to more rows than there are tokens.
-      if (!tokenizer_.contains(id) || std::find(eos.begin(), eos.end(), id) != eos.end()) return true;
-      const bool more = give_piece(i, stream.stop.push(stream.decoder.push(id)));
-      return more && !stream.stop.stopped();
-    };
-    std::vector<Generation> generations = generator_.generate(context, ids, options, take);
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      Stream& stream = streams[i];
-      // Nothing more is said to a callback that has ended its text.
-      if (!stream.stop.stopped() && generations[i].reason != FinishReason::stopped) {
-        give_piece(static_cast<Index>(i), stream.stop.push(stream.decoder.finish()));
-        give_piece(static_cast<Index>(i), stream.stop.finish());
-      }
-      results[i].ids = std::move(generations[i].ids);
-      results[i].reason = stream.stop.stopped() ? FinishReason::stopped : generations[i].reason;
-      results[i].reused = generations[i].reused;
-    }
-    return results;
-  }
+                                       const TextCallback& callback = {});
 
  private:
-  struct Stream {
-    text::StreamingDecoder decoder;
-    StopFilter stop;
-  };
-
   text::Tokenizer tokenizer_;
   Generator generator_;
 };
 
 }  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/text_generator.inl>
+#endif

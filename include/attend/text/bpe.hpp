@@ -16,7 +16,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/text/file.hpp>
-#include <attend/text/unicode.hpp>
+#include <attend/text/utf8.hpp>
 #include <attend/text/vocabulary.hpp>
 
 namespace attend::inline ATTEND_ABI::text {

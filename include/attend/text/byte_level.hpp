@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <attend/text/unicode.hpp>
+#include <attend/text/utf8.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 

@@ -11,7 +11,7 @@
 #include <attend/core/file.hpp>
 #include <attend/json/fields.hpp>
 #include <attend/json/json.hpp>
-#include <attend/text/unicode.hpp>
+#include <attend/text/utf8.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 

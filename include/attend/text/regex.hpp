@@ -14,7 +14,7 @@
 #include <pcre2.h>
 
 #include <attend/core/error.hpp>
-#include <attend/text/unicode.hpp>
+#include <attend/text/utf8.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 

@@ -15,7 +15,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/prefix_index.hpp>
-#include <attend/text/unicode.hpp>
+#include <attend/text/utf8.hpp>
 #include <attend/text/vocabulary.hpp>
 
 namespace attend::inline ATTEND_ABI::text {

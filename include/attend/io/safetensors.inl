@@ -1,0 +1,123 @@
+// Bodies of safetensors.hpp.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/core/error.hpp>
+#include <attend/core/file.hpp>
+#include <attend/io/safetensors.hpp>
+#include <attend/io/safetensors_header.hpp>
+#include <attend/json/json.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+struct SafeTensors::State {
+  std::string opened;  // the file or index
+  std::vector<std::unique_ptr<MappedFile>> files;
+  std::vector<Entry> entries;
+  std::map<std::string, std::string> metadata;
+
+  /// Adds the tensors of one file: all, or those in `wanted`, each of which must be there and is taken out.
+  void add_file(const std::filesystem::path& path, std::set<std::string>* wanted) {
+    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
+    if (wanted == nullptr) entries.reserve(header.tensors.size());
+    for (; !header.tensors.empty(); header.tensors.pop_front()) {
+      auto& tensor = header.tensors.front();
+      if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
+      entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
+                         file.bytes().data() + header.data_start + tensor.begin,
+                         std::size_t{tensor.end - tensor.begin}});
+    }
+    metadata.merge(header.metadata);
+    if (wanted != nullptr && !wanted->empty())
+      throw_error(opened, ": tensor ", in_quotes(*wanted->begin()), " is not in its shard ", file.path());
+  }
+
+  /// The index decides which tensor is read from which shard; shards lie beside it.
+  void open_shards(const std::filesystem::path& index_path) {
+    const auto json = share_json(index_path);
+    const auto map = json->find("weight_map");
+    if (map == json->end() || !map->is_object()) throw_error(opened, ": has no object 'weight_map'");
+    std::map<std::string, std::set<std::string>> shards;
+    for (const auto& [name, shard] : map->get_ref<const Json::object_t&>()) {
+      if (!shard.is_string()) throw_error(opened, ": the shard of ", in_quotes(name), " is not a string");
+      shards[shard.get<std::string>()].insert(name);
+    }
+    for (auto& [shard, names] : shards) {
+      const std::filesystem::path path = file_in_folder(index_path.parent_path(), shard, opened + ": shard");
+      std::error_code ignored;
+      if (!std::filesystem::exists(path, ignored))
+        throw_error(opened, ": shard ", in_quotes(shard), " is missing");
+      add_file(path, &names);
+    }
+  }
+};
+
+ATTEND_INLINE SafeTensors::SafeTensors(const std::filesystem::path& path)
+    : state_(std::make_shared<State>()) {
+  state_->opened = path.string();
+  if (path.extension() == ".json")
+    state_->open_shards(path);
+  else
+    state_->add_file(path, nullptr);
+  std::sort(state_->entries.begin(), state_->entries.end(),
+            [](const Entry& a, const Entry& b) { return a.name < b.name; });
+}
+
+ATTEND_INLINE SafeTensors SafeTensors::open_folder(const std::filesystem::path& folder) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    std::error_code ignored;
+    if (std::filesystem::exists(folder / name, ignored)) return SafeTensors(folder / name);
+  }
+  throw_error(folder.string(), ": has neither model.safetensors nor model.safetensors.index.json");
+}
+
+ATTEND_INLINE const std::string& SafeTensors::path() const { return state_->opened; }
+ATTEND_INLINE const std::map<std::string, std::string>& SafeTensors::metadata() const {
+  return state_->metadata;
+}
+ATTEND_INLINE const std::vector<SafeTensors::Entry>& SafeTensors::entries() const { return state_->entries; }
+ATTEND_INLINE std::vector<std::string> SafeTensors::names() const {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries()) names.push_back(entry.name);
+  return names;
+}
+ATTEND_INLINE const SafeTensors::Entry* SafeTensors::find(std::string_view name) const {
+  const auto found =
+      std::lower_bound(entries().begin(), entries().end(), name,
+                       [](const Entry& entry, std::string_view key) { return entry.name < key; });
+  return found != entries().end() && found->name == name ? &*found : nullptr;
+}
+ATTEND_INLINE const SafeTensors::Entry& SafeTensors::at(std::string_view name) const {
+  const Entry* entry = find(name);
+  if (entry == nullptr) throw_error(path(), ": has no tensor ", in_quotes(name));
+  return *entry;
+}
+
+ATTEND_INLINE void SafeTensors::release(const Entry& entry) const {
+  entry.file->release(entry.data, entry.size);
+}
+ATTEND_INLINE void SafeTensors::release_rows(const Entry& entry, Index begin, Index end) const {
+  const std::size_t row = entry.rows() > 0 ? entry.size / static_cast<std::size_t>(entry.rows()) : 0;
+  entry.file->release(entry.data + static_cast<std::size_t>(begin) * row,
+                      static_cast<std::size_t>(end - begin) * row);
+}
+
+[[noreturn]] ATTEND_INLINE void SafeTensors::fail_entry(const Entry& entry, const std::string& message) {
+  throw_error(entry.file->path(), ": tensor ", in_quotes(entry.name), ": ", message);
+}
+ATTEND_INLINE std::ptrdiff_t SafeTensors::offset(const Entry& entry) {
+  return entry.data - entry.file->bytes().data();
+}
+
+}  // namespace attend::inline ATTEND_ABI

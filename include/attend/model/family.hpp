@@ -1,0 +1,64 @@
+// What opening the folder of any model has in common: its options, the names of its parameters, its weights.
+#pragma once
+
+#include <filesystem>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <attend/core/error.hpp>
+#include <attend/io/name_map.hpp>
+#include <attend/io/state_dict.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// A config.json as options, and the way from our names of parameters to the checkpoint's.
+template <class Options>
+struct ModelFamily {
+  Options options;
+  NameMap names = {};
+  std::vector<std::string> leftovers = {};  // tensors that files carry and nothing uses
+};
+
+namespace detail {
+
+/// Rows and columns of tables that the weights must at least hold, each of them.
+using Tables = std::vector<std::pair<Index, Index>>;
+void check_sizes(const std::filesystem::path& config, const SafeTensors& file, const Tables& tables);
+
+/// Model(options), where sizes that don't go together, or are beyond what memory holds, are errors that name
+/// the config.
+template <class Model, class Options>
+Model make_as_config_says([[maybe_unused]] const std::filesystem::path& config, const Options& options) {
+#if defined(__cpp_exceptions)
+  try {
+    return Model(options);
+  } catch (const Error& error) {
+    throw_error(config.string(), ": ", error.what());
+  } catch (const std::bad_alloc&) {
+    throw_error(config.string(), ": a model of these sizes does not fit into memory");
+  }
+#else
+  return Model(options);
+#endif
+}
+
+/// The model of a family, with its parameters from the folder's weights. `tables` is checked before memory is
+/// taken for what config.json says.
+template <class Model, class Options>
+Model load_model(const std::filesystem::path& folder, const ModelFamily<Options>& family,
+                 const Tables& tables) {
+  const SafeTensors file = SafeTensors::open_folder(folder);
+  check_sizes(folder / "config.json", file, tables);
+  Model model = make_as_config_says<Model>(folder / "config.json", family.options);
+  load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+  return model;
+}
+
+}  // namespace detail
+}  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/family.inl>
+#endif

@@ -1,0 +1,175 @@
+// Bodies of generation.hpp.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <attend/model/generation.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+ATTEND_INLINE Generator::Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)) {
+  if (model_ == nullptr) throw_error("Generator: no model");
+  cache_ = model_->make_cache(1);
+}
+
+ATTEND_INLINE Generation Generator::generate(Context& context, std::span<const std::int32_t> prompt,
+                                             const GenerationOptions& options,
+                                             const TokenCallback& callback) {
+  const std::vector<std::int32_t> copy(prompt.begin(), prompt.end());
+  return std::move(generate(context, std::span(&copy, 1), options, callback)[0]);
+}
+
+ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
+                                                          std::span<const std::vector<std::int32_t>> prompts,
+                                                          const GenerationOptions& options,
+                                                          const TokenCallback& callback) {
+  check_model();
+  check_options(options);
+  for (const auto& prompt : prompts) check_prompt(prompt);
+  const Running at_work(running_);
+  std::vector<Generation> results(prompts.size());
+  if (options.num_beams > 1) {
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      results[i] = search(context, prompts[i], options);
+      for (std::size_t t = 0; callback && t < results[i].ids.size(); ++t)
+        if (!callback(static_cast<Index>(i), results[i].ids[t])) {
+          results[i].ids.resize(t + 1);
+          results[i].reason = FinishReason::stopped;
+        }
+    }
+    return results;
+  }
+  const std::vector<std::int32_t>& eos =
+      options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids;
+  std::vector<Sequence> live;
+  const Index V = model_->options().vocab_size;
+  logits_.resize(static_cast<std::size_t>(
+      checked_numel(Shape<2>{static_cast<Index>(prompts.size()), V}, sizeof(float))));
+  // One prompt runs in the generator's own cache, so that the next call finds its tokens; several run in a
+  // cache of their own, which takes over the pages of each.
+  CausalCache<float> batch = model_->make_cache(0);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (room(prompts[i].size(), options) == 0) continue;
+    const std::size_t row = live.size();
+    results[i].reused = prefill(context, prompts[i], logits_.data() + row * static_cast<std::size_t>(V));
+    if (prompts.size() > 1) batch.fork(cache_, 0);
+    live.push_back({i, prompts[i], room(prompts[i].size(), options), Sampler(options, i)});
+  }
+  CausalCache<float>& cache = prompts.size() > 1 ? batch : cache_;
+  while (!live.empty()) {
+    std::vector<Index> running;
+    std::vector<std::int32_t> next;
+    for (std::size_t i = 0; i < live.size(); ++i) {
+      Sequence& s = live[i];
+      const std::int32_t id = s.sampler(context, s.ids, row_of_logits(i));
+      Generation& result = results[s.prompt];
+      s.ids.push_back(id);
+      result.ids.push_back(id);
+      const bool go_on = !callback || callback(static_cast<Index>(s.prompt), id);
+      if (std::find(eos.begin(), eos.end(), id) != eos.end()) {
+        result.reason = FinishReason::eos;
+      } else if (!go_on) {
+        result.reason = FinishReason::stopped;
+      } else if (static_cast<Index>(result.ids.size()) < s.room) {
+        running.push_back(static_cast<Index>(i));
+        next.push_back(id);
+      }
+    }
+    if (running.empty()) break;
+    if (running.size() < live.size()) {
+      cache.reorder(running);
+      std::vector<Sequence> rest;
+      for (Index i : running) rest.push_back(std::move(live[static_cast<std::size_t>(i)]));
+      live = std::move(rest);
+    }
+    advance(context, cache, next);
+    if (prompts.size() == 1) ids_.push_back(next[0]);
+  }
+  return results;
+}
+
+ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::span<const std::int32_t> prompt,
+                                                       const GenerationOptions& options) {
+  check_model();
+  check_options(options);
+  check_prompt(prompt);
+  const Running at_work(running_);
+  return beams(context, prompt, options, nullptr);
+}
+
+ATTEND_INLINE void Generator::check_model() const {
+  if (model_ == nullptr) throw_error("Generator: it was moved from");
+}
+
+ATTEND_INLINE void Generator::check_prompt(std::span<const std::int32_t> prompt) const {
+  if (prompt.empty()) throw_error("generate: the prompt has no tokens");
+  const Index most = model_->max_length();
+  if (most > 0 && static_cast<Index>(prompt.size()) > most)
+    throw_error("generate: the prompt has ", prompt.size(), " tokens, the model's context is ", most);
+}
+
+ATTEND_INLINE Index Generator::room(std::size_t prompt, const GenerationOptions& options) const {
+  if (model_->max_length() == 0) return options.max_new_tokens;
+  return (std::min)(options.max_new_tokens, model_->max_length() - static_cast<Index>(prompt));
+}
+
+ATTEND_INLINE std::span<float> Generator::row_of_logits(std::size_t i) {
+  const std::size_t V = static_cast<std::size_t>(model_->options().vocab_size);
+  return {logits_.data() + i * V, V};
+}
+
+ATTEND_INLINE Index Generator::prefill(Context& context, std::span<const std::int32_t> prompt,
+                                       float* logits) {
+  const auto [mine, theirs] = std::mismatch(ids_.begin(), ids_.end(), prompt.begin(), prompt.end() - 1);
+  const Index kept = cache_.rewind(0, mine - ids_.begin());
+  ids_.resize(static_cast<std::size_t>(kept));
+  const auto rest = prompt.subspan(static_cast<std::size_t>(kept));
+  const Index V = model_->options().vocab_size;
+  ids_.insert(ids_.end(), rest.begin(), rest.end());
+  const AsCached as_cached{*this};
+  model_->forward(context, {rest.data(), {1, static_cast<Index>(rest.size())}}, cache_, {logits, {1, 1, V}});
+  return kept;
+}
+
+ATTEND_INLINE void Generator::advance(Context& context, CausalCache<float>& cache,
+                                      std::span<const std::int32_t> ids) {
+  const Index n = static_cast<Index>(ids.size()), V = model_->options().vocab_size;
+  model_->forward(context, {ids.data(), {n, 1}}, cache, {logits_.data(), {n, 1, V}});
+}
+
+ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::span<const std::int32_t> prompt,
+                                                       const GenerationOptions& options, Index* reused) {
+  GenerationOptions bounded = options;
+  bounded.max_new_tokens = room(prompt.size(), options);
+  const Index V = model_->options().vocab_size;
+  logits_.resize(static_cast<std::size_t>(checked_numel(Shape<2>{options.num_beams, V}, sizeof(float))));
+  const Index kept = prefill(context, prompt, logits_.data());
+  if (reused != nullptr) *reused = kept;
+  CausalCache<float> cache = model_->make_cache(0);
+  cache.fork(cache_, 0);
+  const auto go_on = [&](std::span<const Index> parents, std::span<const std::int32_t> ids) {
+    cache.reorder(parents);
+    advance(context, cache, ids);
+    return TensorView<float, 2>(logits_.data(), {static_cast<Index>(ids.size()), V});
+  };
+  return beam_search(context, bounded,
+                     options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids, prompt,
+                     TensorView<float, 2>(logits_.data(), {1, V}), go_on);
+}
+
+ATTEND_INLINE Generation Generator::search(Context& context, std::span<const std::int32_t> prompt,
+                                           const GenerationOptions& options) {
+  Generation result;
+  Hypothesis best = std::move(beams(context, prompt, options, &result.reused)[0]);
+  result.ids = std::move(best.ids);
+  result.reason = best.ended ? FinishReason::eos : FinishReason::length;
+  result.score = best.score;
+  return result;
+}
+
+}  // namespace attend::inline ATTEND_ABI
