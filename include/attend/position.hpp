@@ -58,7 +58,7 @@ Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
   }
   return table;
 }
-ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(Index, Index, const SinusoidalOptions&));
+ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, AnyIndex, const SinusoidalOptions&));
 
 // ---- ALiBi
 // -------------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ std::vector<Scalar> alibi_slopes(AnyIndex num_heads) {
     slopes.push_back(Scalar(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(n))));
   return slopes;
 }
-ATTEND_COMPILED_LAYER(std::vector<float> alibi_slopes<float>(Index));
+ATTEND_COMPILED_LAYER(std::vector<float> alibi_slopes<float>(AnyIndex));
 
 /// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how
 /// far it lies before the query. For float it is computed in double, where the product is exact: the same
