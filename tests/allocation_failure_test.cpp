@@ -253,11 +253,11 @@ TEST(AllocationFailure, OfTheFirstForward) {
   for (const int threads : {1, 2}) {
     const auto make = [=] { return std::make_unique<Context>(threads); };
     fail_each("Encoder", make, [&](const std::unique_ptr<Context>& context) {
-      encoder.forward(*context, x, {.mask = causal()}, y.view());
+      encoder.forward(*context, x, {.self = {.mask = causal()}}, y.view());
       return values(y);
     });
     fail_each("average_weights", make, [&](const std::unique_ptr<Context>& context) {
-      encoder.layers()[0].forward(*context, x, {.average_weights = average.view()}, y.view());
+      encoder.layers()[0].forward(*context, x, {}, y.view(), {.self = {.average_weights = average.view()}});
       return values(average);
     });
     fail_each("an Encoder of doubles", make, [&](const std::unique_ptr<Context>& context) {

@@ -92,7 +92,7 @@ TEST(Forward, AllocatesNothingAfterTheFirstCall) {
     for (const Mask& mask : {Mask(), Mask(causal(Corner::bottom_right)),
                              Mask([](Index, Index, Index i, Index j) { return (i + j) % 3 != 0; })})
       check_steady("attention", [&](Context& c) {
-        scaled_dot_product_attention<float>(c, q, k, v, {.mask = mask, .weights = weights}, out.view());
+        scaled_dot_product_attention<float>(c, q, k, v, {.mask = mask}, out.view(), {.weights = weights});
       });
     const Tensor<float, 4> one({2, 4, 1, 12}, 0.1f);
     Tensor<float, 4> one_out({2, 4, 1, 12});
@@ -120,8 +120,9 @@ TEST(Forward, AllocatesNothingAfterTheFirstCall) {
       const auto decoder = filled<float>(Decoder<float>(
           {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100, .norm_first = norm_first},
            .num_layers = 2}));
-      check_steady("Decoder",
-                   [&](Context& c) { decoder.forward(c, x, memory, {.mask = causal()}, {}, y.view()); });
+      check_steady("Decoder", [&](Context& c) {
+        decoder.forward(c, x, {.self = {.mask = causal()}, .memory = memory}, y.view());
+      });
     }
   }
 }
@@ -130,7 +131,7 @@ TEST(WorkspaceBytes, NeedsNoData) {
   const auto encoder =
       filled<float>(Encoder<float>({.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}}));
   const TensorView<float, 3> shape_only(nullptr, {1, 40, 32});
-  const std::size_t bytes = workspace_bytes(encoder, 1, shape_only, AttentionOptions<float>{}, shape_only);
+  const std::size_t bytes = workspace_bytes(encoder, 1, shape_only, StackInputs<float>{}, shape_only);
   Context context;
   const Tensor<float, 3> x({1, 40, 32});
   Tensor<float, 3> y(x.shape());

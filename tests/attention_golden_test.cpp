@@ -51,9 +51,8 @@ TYPED_TEST(AttentionGolden, GivesTheValuesOfPyTorch) {
     }
     Tensor<S, 3> log_sum_exp({B, H, Tq});
     Tensor<S, 4> weights({B, H, Tq, Tk});
-    options.log_sum_exp = log_sum_exp;
-    options.weights = weights;
-    const Tensor<S, 4> y = attend::scaled_dot_product_attention(q, k, v, options);
+    const Tensor<S, 4> y = attend::scaled_dot_product_attention(
+        q, k, v, options, {.log_sum_exp = log_sum_exp, .weights = weights});
 
     const Tensor<double, 4> wide_q = widened(q), wide_k = widened(k), wide_v = widened(v);
     const auto reference = ref::scaled_dot_product_attention<double>(wide_q, wide_k, wide_v, plain);
@@ -92,9 +91,8 @@ TYPED_TEST(AttentionGolden, GivesTheValuesOfPyTorch) {
       const auto bits = ref::exact::scaled_dot_product_attention(q, k, v, plain_narrow);
       on_each_isa_and_threads([&](Context& context) {
         Tensor<float, 4> out({B, H, Tq, Dv});
-        attend::AttentionOptions<float> without = options;
-        without.weights = {};
-        attend::scaled_dot_product_attention<float>(context, q, k, v, without, out);
+        attend::scaled_dot_product_attention<float>(context, q, k, v, options, out,
+                                                    {.log_sum_exp = log_sum_exp});
         check_same_bits(c, out, bits.output);
         for (std::size_t i = 0; i < log_sum_exp.span().size(); ++i) {
           const float expected = bits.log_sum_exp.span()[i];  // its logarithm is another, within a rounding
@@ -189,9 +187,8 @@ TEST(Attention, WithSoftcapModifierSinksAndBiasGivesTheBitsOfTheReference) {
     if (choice & 8) options64.mask = options64.mask & attend::additive(wide_bias.view());
     Tensor<double, 4> weights({B, H, Tq, Tk});
     Tensor<double, 3> log_sum_exp({B, H, Tq});
-    options64.weights = weights;
-    options64.log_sum_exp = log_sum_exp;
-    const auto out = attend::scaled_dot_product_attention(widened(q), widened(k), widened(v), options64);
+    const auto out = attend::scaled_dot_product_attention(widened(q), widened(k), widened(v), options64,
+                                                          {.log_sum_exp = log_sum_exp, .weights = weights});
     const double bound64 = bound * kEps<double> / kEps<float>;
     check_near<double>(c, out.span(), expected.output.span(), [&](std::size_t) { return bound64; });
     check_near<double>(c, weights.span(), expected.weights.span(), [&](std::size_t) { return bound64; });

@@ -130,13 +130,13 @@ std::uint64_t digest(Context& context, bool alone) {
     Tensor<float, 4> out({c.B, c.H, c.Tq, c.Dv});
     Tensor<float, 3> lse({c.B, c.H, c.Tq});
     if (c.B > 1 && c.mask && c.Tk == 193) {  // the callable names the batch
-      scaled_dot_product_attention<float>(context, q, k, v, {.mask = c.mask, .log_sum_exp = lse}, out.view());
+      scaled_dot_product_attention<float>(context, q, k, v, {.mask = c.mask}, out.view(),
+                                          {.log_sum_exp = lse});
     } else {
       by_batch(alone, c.B, [&](Index b, Index e) {
-        scaled_dot_product_attention<float>(
-            context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e),
-            {.mask = c.mask, .scale = c.scale, .softcap = c.softcap, .log_sum_exp = lse.slice(0, b, e)},
-            out.slice(0, b, e));
+        scaled_dot_product_attention<float>(context, q.slice(0, b, e), k.slice(0, b, e), v.slice(0, b, e),
+                                            {.mask = c.mask, .scale = c.scale, .softcap = c.softcap},
+                                            out.slice(0, b, e), {.log_sum_exp = lse.slice(0, b, e)});
       });
     }
     d.add(out.span());
@@ -159,9 +159,8 @@ std::uint64_t digest(Context& context, bool alone) {
                [](float x, Index, Index h, Index i, Index j) {
                  return x - 0.25f * static_cast<float>((h + 1) * (i > j ? i - j : j - i));
                },
-           .sinks = sinks.span(),
-           .weights = weights.slice(0, b, e)},
-          out.slice(0, b, e));
+           .sinks = sinks.span()},
+          out.slice(0, b, e), {.weights = weights.slice(0, b, e)});
     });
     d.add(plain.span());
     d.add(out.span());
@@ -210,8 +209,8 @@ std::uint64_t digest(Context& context, bool alone) {
     const auto x = numbers.tensor<3>({2, 21, 40}), memory = numbers.tensor<3>({2, 11, 40});
     Tensor<float, 3> y(x.shape());
     by_batch(alone, 2, [&](Index b, Index e) {
-      decoder.forward(context, x.slice(0, b, e), memory.slice(0, b, e), {.mask = causal()}, {},
-                      y.slice(0, b, e));
+      decoder.forward(context, x.slice(0, b, e),
+                      {.self = {.mask = causal()}, .memory = memory.slice(0, b, e)}, y.slice(0, b, e));
     });
     d.add(y.span());
   }

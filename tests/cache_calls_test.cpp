@@ -14,14 +14,8 @@ using namespace attend;
 using attend_test::error_of;
 using attend_test::fill_parameters;
 using attend_test::random_tensor;
+using attend_test::same_bits;
 using ::testing::HasSubstr;
-
-template <class T, int Rank>
-bool same_bits(const TensorView<T, Rank>& a, const TensorView<T, Rank>& b) {
-  const Tensor<float, Rank> x(a), y(b);
-  return x.shape() == y.shape() &&
-         (x.numel() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * 4) == 0);
-}
 
 /// All that can be seen of a cache.
 struct State {
@@ -175,13 +169,19 @@ TEST(FailedCalls, AttentionWithWrongOptionsLeavesTheCacheAsItWas) {
                                             {.softcap = -1},
                                             {.sinks = sinks},
                                             {.key_lengths = lengths},
-                                            {.query_offsets = offsets, .key_offsets = offsets},
+                                            {.query_offsets = offsets, .key_offsets = offsets}}) {
+    EXPECT_NE(error_of([&] { layer.forward(context, more, cache, wrong, out.view()); }), "");
+    EXPECT_TRUE(state_of(cache) == before);
+  }
+  for (const AttentionOutputs<float>& wrong :
+       std::vector<AttentionOutputs<float>>{{.log_sum_exp = average.view()},
                                             {.weights = weights.view()},
                                             {.scores = weights.view()},
                                             {.scores_stage = ScoreStage::scaled},
-                                            {.log_sum_exp = average.view()},
-                                            {.average_weights = average.view()}}) {
-    EXPECT_NE(error_of([&] { layer.forward(context, more, cache, wrong, out.view()); }), "");
+                                            {.average_weights = average.view()},
+                                            {.introspection = {.key_totals = average.view()}},
+                                            {.introspection = {.entropy = average.view()}}}) {
+    EXPECT_NE(error_of([&] { layer.forward(context, more, cache, right, out.view(), wrong); }), "");
     EXPECT_TRUE(state_of(cache) == before);
   }
   // shapes of the input, and of caches
@@ -246,19 +246,21 @@ TEST(FailedCalls, ADecoderThatFailsHalfWayLeavesAllItsCachesAsTheyWere) {
     fill_parameters<float>(decoder);
     const auto memory = random_tensor<float, 3>({2, 50, 64}, 1), x = random_tensor<float, 3>({2, 50, 64}, 2),
                more = random_tensor<float, 3>({2, 100, 64}, 3);
-    const AttentionOptions<float> self{.mask = causal(Corner::bottom_right)};
+    const auto with = [](DecoderCache<float>& c) -> StackInputs<float> {
+      return {.self = {.mask = causal(Corner::bottom_right)}, .caches = c.targets, .memory_caches = c.memory};
+    };
     Context context;
     DecoderCache<float> cache = decoder.make_cache(context, memory, std::vector<Index>{50, 30});
     Tensor<float, 3> first({2, 50, 64}), out({2, 100, 64}), expected({2, 100, 64});
-    decoder.forward(context, x, cache, self, {}, first.view());
+    decoder.forward(context, x, with(cache), first.view());
     DecoderCache<float> other = cache;
-    decoder.forward(context, more, other, self, {}, expected.view());
+    decoder.forward(context, more, with(other), expected.view());
     std::vector<State> before;
     for (const auto* caches : {&cache.targets, &cache.memory})
       for (const auto& each : *caches) before.push_back(state_of(each));
     int failures = 0;
     while (fails_at(failures,
-                    [&](Context& failing) { decoder.forward(failing, more, cache, self, {}, out.view()); })) {
+                    [&](Context& failing) { decoder.forward(failing, more, with(cache), out.view()); })) {
       ++failures;
       std::vector<State> after;
       for (const auto* caches : {&cache.targets, &cache.memory})
@@ -271,10 +273,10 @@ TEST(FailedCalls, ADecoderThatFailsHalfWayLeavesAllItsCachesAsTheyWere) {
 
     // A layer whose cache does not fit, behind one whose does.
     cache.targets[1] = KVCache<float>({.batch = 2, .num_kv_heads = 2, .head_dim = 16});
-    EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, self, {}, first.view()); }),
+    EXPECT_THAT(error_of([&] { decoder.forward(context, x, with(cache), first.view()); }),
                 HasSubstr("different lengths"));
     cache.targets[0].clear(), cache.targets[2].clear();
-    EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, self, {}, first.view()); }),
+    EXPECT_THAT(error_of([&] { decoder.forward(context, x, with(cache), first.view()); }),
                 HasSubstr("MultiHeadAttention"));
     EXPECT_EQ(cache.targets[0].max_length(), 0);
   }
@@ -289,8 +291,14 @@ TEST(FailedCalls, ABlockThatFailsBehindItsAttentionLeavesItsCacheAsItWas) {
   Context context;
   Tensor<float, 3> out(x.shape());
   block.multihead_attn().append_memory(context, x, memory);
-  EXPECT_NE(error_of([&] { block.forward(context, x, targets, wrong, {}, {}, out.view()); }), "");
-  EXPECT_NE(error_of([&] { block.forward(context, x, targets, memory, {}, {.softcap = -1}, out.view()); }),
+  EXPECT_NE(
+      error_of([&] { block.forward(context, x, {.cache = &targets, .memory_cache = &wrong}, out.view()); }),
+      "");
+  EXPECT_NE(error_of([&] {
+              block.forward(context, x,
+                            {.cross = {.softcap = -1}, .cache = &targets, .memory_cache = &memory},
+                            out.view());
+            }),
             "");
   EXPECT_EQ(targets.max_length(), 0);
 }
@@ -301,7 +309,7 @@ TEST(DecoderCaches, OfNoLayersOrWrongSizes) {
   Decoder<float> none({.block = {.embed_dim = 16, .num_heads = 2}, .num_layers = 0});
   DecoderCache<float> cache = none.make_cache(context, memory);
   Tensor<float, 3> out(x.shape(), 7.0f);
-  none.forward(context, x, cache, {}, {}, out.view());
+  none.forward(context, x, {.caches = cache.targets, .memory_caches = cache.memory}, out.view());
   EXPECT_TRUE(same_bits(TensorView<const float, 3>(out.view()), TensorView<const float, 3>(x.view())));
 
   EXPECT_EQ(error_of([] { Decoder<float>({.block = {.embed_dim = 4}, .num_layers = -1}); }),
@@ -312,12 +320,18 @@ TEST(DecoderCaches, OfNoLayersOrWrongSizes) {
   fill_parameters<float>(decoder);
   for (const std::vector<Index>& lengths : std::vector<std::vector<Index>>{{5}, {5, 5, 5}, {5, 6}, {-1, 5}})
     EXPECT_THAT(error_of([&] { decoder.make_cache(context, memory, lengths); }), HasSubstr("Decoder"));
-  EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, {}, {}, out.view()); }),
-              HasSubstr("Decoder: a cache of 0 layers"));
+  EXPECT_THAT(error_of([&] {
+                decoder.forward(context, x, {.caches = cache.targets, .memory_caches = cache.memory},
+                                out.view());
+              }),
+              HasSubstr("Decoder: caches of 0 layers, expected 2"));
   cache = decoder.make_cache(context, memory);
   cache.memory.pop_back();
-  EXPECT_THAT(error_of([&] { decoder.forward(context, x, cache, {}, {}, out.view()); }),
-              HasSubstr("Decoder: a cache of 2 layers, and 1 of a memory"));
+  EXPECT_THAT(error_of([&] {
+                decoder.forward(context, x, {.caches = cache.targets, .memory_caches = cache.memory},
+                                out.view());
+              }),
+              HasSubstr("Decoder: caches of a memory of 1 layers, expected 2"));
   cache = decoder.make_cache(context, memory);
   cache.memory[1] = KVCache<float>({.batch = 3, .num_kv_heads = 2, .head_dim = 8});
   EXPECT_THAT(error_of([&] { cache.reorder(std::vector<Index>{2}); }), HasSubstr("KVCache: sequence 2 of 2"));
@@ -342,8 +356,7 @@ TEST(MultiHeadAttention, KeyAndValueOfOneBufferWithOtherStridesAreTwoTensors) {
         if (query == batches || key == batches || value == batches)
           continue;  // not evenly spaced: refused as rows
         const Tensor<float, 3> q(view(query)), k(view(key)), v(view(value));
-        EXPECT_TRUE(same_bits(TensorView<float, 3>(layer(view(query), view(key), view(value)).view()),
-                              TensorView<float, 3>(layer(q, k, v).view())));
+        EXPECT_TRUE(same_bits(layer(view(query), view(key), view(value)), layer(q, k, v)));
       }
 }
 
@@ -385,18 +398,18 @@ TEST(Workspace, OfCallsWithCachesIsExact) {
             const Index keys = cache.max_length() + T;
             Tensor<float, 3> average({2, T, keys}), log_sum_exp({2, 4, T});
             Tensor<float, 4> weights({2, 4, T, keys});
-            AttentionOptions<float> o{.mask = mask};
+            AttentionOutputs<float> o;
             if (extra == 1) o.average_weights = average.view();
             if (extra == 2) o.weights = weights.view(), o.average_weights = average.view();
             if (extra == 3) o.log_sum_exp = log_sum_exp.view();
-            layer.forward(context, x, cache, o, out.view());
+            layer.forward(context, x, cache, {.mask = mask}, out.view(), o);
           });
           if (!::testing::Test::HasFatalFailure()) {
             check_workspace("cross, " + what, {&cache}, [&](Context& context) {
               Tensor<float, 3> average({2, T, cache.max_length()});
-              AttentionOptions<float> o{.mask = mask};
+              AttentionOutputs<float> o;
               if (extra == 1) o.average_weights = average.view();
-              layer.forward_cross(context, x, cache, o, out.view());
+              layer.forward_cross(context, x, cache, {.mask = mask}, out.view(), o);
             });
           }
         }
@@ -413,15 +426,12 @@ TEST(Workspace, OfLayersWithCachesAndRaggedBatchesIsExact) {
   check_workspace("make_cache", {}, [&](Context& context) { decoder.make_cache(context, memory, lengths); });
   DecoderCache<float> cache = decoder.make_cache(once, memory, lengths);
   Tensor<float, 3> out(x.shape());
-  check_workspace("decoder", {&cache.targets[0], &cache.targets[1], &cache.memory[0]}, [&](Context& context) {
-    decoder.forward(context, x, cache, {.mask = causal(Corner::bottom_right)}, {}, out.view());
-  });
-  EXPECT_EQ(workspace_bytes(decoder, 2, x.view(), cache,
-                            AttentionOptions<float>{.mask = causal(Corner::bottom_right)},
-                            AttentionOptions<float>{}, out.view()),
-            Context::measure(2, [&](Context& context) {
-              decoder.forward(context, x, cache, {.mask = causal(Corner::bottom_right)}, {}, out.view());
-            }));
+  const StackInputs<float> inputs{
+      .self = {.mask = causal(Corner::bottom_right)}, .caches = cache.targets, .memory_caches = cache.memory};
+  check_workspace("decoder", {&cache.targets[0], &cache.targets[1], &cache.memory[0]},
+                  [&](Context& context) { decoder.forward(context, x, inputs, out.view()); });
+  EXPECT_EQ(workspace_bytes(decoder, 2, x.view(), inputs, out.view()),
+            Context::measure(2, [&](Context& context) { decoder.forward(context, x, inputs, out.view()); }));
 
   MultiHeadAttention<float> layer({.embed_dim = 32, .num_heads = 2});
   fill_parameters<float>(layer);

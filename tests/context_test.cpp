@@ -109,9 +109,10 @@ std::vector<Case> attention_cases() {
   data->cache.append(data->k, data->v);
   fill_parameters<S>(data->mha);
   fill_parameters<S>(data->encoder);
-  const auto attention = [data](Context& context, const AttentionOptions<S>& options) {
+  const auto attention = [data](Context& context, const AttentionOptions<S>& options,
+                                const AttentionOutputs<S>& outputs = {}) {
     Tensor<S, 4> out({1, 4, 60, 16});
-    scaled_dot_product_attention<S>(context, data->q, data->k, data->v, options, out.view());
+    scaled_dot_product_attention<S>(context, data->q, data->k, data->v, options, out.view(), outputs);
     return values(out);
   };
   const auto mask = [](Bomb* bomb) {
@@ -138,7 +139,7 @@ std::vector<Case> attention_cases() {
       {"mask, with scores and weights",
        [=](Context& c, Bomb* b) {
          Tensor<S, 4> scores({1, 4, 60, 130}), weights({1, 4, 60, 130});
-         attention(c, {.mask = mask(b), .weights = weights.view(), .scores = scores.view()});
+         attention(c, {.mask = mask(b)}, {.weights = weights.view(), .scores = scores.view()});
          return values(weights);
        }},
       {"mask, few queries and many keys",
@@ -164,13 +165,13 @@ std::vector<Case> attention_cases() {
       {"MultiHeadAttention",
        [=](Context& c, Bomb* b) {
          Tensor<S, 3> out({1, 60, 32}), average({1, 60, 60});
-         data->mha.forward(c, data->x, {.mask = mask(b), .average_weights = average.view()}, out.view());
+         data->mha.forward(c, data->x, {.mask = mask(b)}, out.view(), {.average_weights = average.view()});
          return std::vector<float>(out.span().begin(), out.span().end());
        }},
       {"Encoder",
        [=](Context& c, Bomb* b) {
          Tensor<S, 3> out({1, 60, 32});
-         data->encoder.forward(c, data->x, {.mask = mask(b)}, out.view());
+         data->encoder.forward(c, data->x, {.self = {.mask = mask(b)}}, out.view());
          return std::vector<float>(out.span().begin(), out.span().end());
        }},
   };

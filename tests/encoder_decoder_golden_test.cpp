@@ -62,12 +62,11 @@ TYPED_TEST(EncoderGolden, GivesTheValuesOfPyTorch) {
     const Index B = c.size("B"), T = c.size("T"), E = c.size("E");
     const Tensor<S, 3> x = data<S, 3>(c.path("x"), {B, T, E});
     const Masks masks(c, "", "mask", T, T);
-    const attend::AttentionOptions<S> options{.mask = masks.mask()};
     const auto block = block_options<attend::EncoderBlockOptions>(c);
     Tensor<S, 3> y;
     const auto run = [&](auto layer) {
       fill<S>(c, layer);
-      y = layer(x, options);
+      y = layer(x, {.self = {.mask = masks.mask()}});
     };
     if (c.has("layers"))
       run(attend::Encoder<S>(
@@ -98,12 +97,12 @@ TYPED_TEST(DecoderGolden, GivesTheValuesOfPyTorch) {
     const Tensor<S, 3> x = data<S, 3>(c.path("x"), {B, T, E});
     const Tensor<S, 3> memory = data<S, 3>(c.path("memory"), {B, memory_T, E});
     const Masks masks(c, "", "mask", T, T), memory_masks(c, "memory_", "memory/mask", T, memory_T);
-    const attend::AttentionOptions<S> self{.mask = masks.mask()}, cross{.mask = memory_masks.mask()};
     const auto block = block_options<attend::DecoderBlockOptions>(c);
     Tensor<S, 3> y;
     const auto run = [&](auto layer) {
       fill<S>(c, layer);
-      y = layer(x, memory, self, cross);
+      y = layer(x,
+                {.self = {.mask = masks.mask()}, .cross = {.mask = memory_masks.mask()}, .memory = memory});
     };
     if (c.has("layers"))
       run(attend::Decoder<S>(

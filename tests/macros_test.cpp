@@ -100,6 +100,7 @@
 #include <attend/attend.hpp>
 #include <attend/attention_options.hpp>
 #include <attend/attention_sizes.hpp>
+#include <attend/block.hpp>
 #include <attend/core/aligned.hpp>
 #include <attend/core/config.hpp>
 #include <attend/core/context.hpp>
@@ -115,7 +116,6 @@
 #include <attend/core/version.hpp>
 #include <attend/core/workspace.hpp>
 #include <attend/decoder.hpp>
-#include <attend/decoder_block.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/detail/cache_calls.hpp>
 #include <attend/detail/cache_pages.hpp>
@@ -123,7 +123,6 @@
 #include <attend/detail/kernel_call.hpp>
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
-#include <attend/encoder_block.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/fwd.hpp>
 #include <attend/introspection.hpp>
@@ -172,6 +171,7 @@
 #include <attend/scaled_dot_product_attention.hpp>
 #include <attend/score_modifier.hpp>
 #include <attend/softmax.hpp>
+#include <attend/stack.hpp>
 #include <attend/tensor.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>

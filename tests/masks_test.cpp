@@ -27,8 +27,8 @@ void expect_sees(const Mask& mask, Index queries, Index keys, Truth&& truth, con
   const Tensor<Scalar, 4> q({1, 1, queries, 4}), k({1, 1, keys, 4});
   Tensor<Scalar, 4> weights({1, 1, queries, keys}), out({1, 1, queries, 4});
   Context context;
-  scaled_dot_product_attention<Scalar>(context, q, k, k, {.mask = mask, .weights = weights.view()},
-                                       out.view());
+  scaled_dot_product_attention<Scalar>(context, q, k, k, {.mask = mask}, out.view(),
+                                       {.weights = weights.view()});
   Index wrong = 0;
   for (Index i = 0; i < queries; ++i)
     for (Index j = 0; j < keys; ++j) wrong += (weights(0, 0, i, j) > 0) != truth(i, j) ? 1 : 0;

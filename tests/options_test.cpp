@@ -53,11 +53,6 @@ TEST(LayerOptions, ThatContradictEachOtherAreErrors) {
          Mha({.embed_dim = 8, .num_heads = 2})
              .set_rotary(std::make_shared<const Rotary<float>>(RotaryOptions{.head_dim = 8}));
        }},
-      {"CausalBlock: parallel_residual together with post_norms",
-       [] {
-         CausalBlock<float>(
-             {.embed_dim = 4, .dim_feedforward = 8, .parallel_residual = true, .post_norms = true});
-       }},
       {"Rotary: rotary_dim 6, but partial_rotary_factor says 4",
        [] { rotary(RopeType::none, [](auto& o) { o.rotary_dim = 6, o.partial_rotary_factor = 0.5; }); }},
       {"Rotary: a factor, but rope_type is none",
@@ -115,11 +110,11 @@ TYPED_TEST(AttentionOptionsOf, ThatContradictEachOtherAreErrors) {
   using S = TypeParam;
   const Tensor<S, 4> q({1, 2, 3, 4}), k({1, 2, 5, 4});
   Tensor<S, 4> square({1, 2, 3, 5}), out({1, 2, 3, 4});
-  Tensor<S, 3> average({1, 3, 5}), log_sum_exp({1, 2, 3});
+  Tensor<S, 3> average({1, 3, 5});
   const std::vector<Index> offsets{0, 3}, key_offsets{0, 5}, lengths{4};
   const std::vector<S> sinks(3);
-  const auto attend_to = [&](const AttentionOptions<S>& o) {
-    scaled_dot_product_attention<S>(default_context(), q.view(), k.view(), k.view(), o, out.view());
+  const auto attend_to = [&](const AttentionOptions<S>& o, const AttentionOutputs<S>& outputs = {}) {
+    scaled_dot_product_attention<S>(default_context(), q.view(), k.view(), k.view(), o, out.view(), outputs);
   };
   KVCache<S> cache({.num_kv_heads = 2, .head_dim = 4});
   cache.append(k.view(), k.view());
@@ -133,9 +128,9 @@ TYPED_TEST(AttentionOptionsOf, ThatContradictEachOtherAreErrors) {
   const std::vector<Index> rows{1}, heads{0, 2};
   check({
       {"scaled_dot_product_attention: a scores_stage, but no scores are asked for",
-       [&] { attend_to({.scores_stage = ScoreStage::scaled}); }},
+       [&] { attend_to({}, {.scores_stage = ScoreStage::scaled}); }},
       {"scaled_dot_product_attention: average_weights are MultiHeadAttention's",
-       [&] { attend_to({.average_weights = average.view()}); }},
+       [&] { attend_to({}, {.average_weights = average.view()}); }},
       {"scaled_dot_product_attention: softcap is -1.000000", [&] { attend_to({.softcap = -1}); }},
       {"scaled_dot_product_attention (sinks): expected [2], got [3]", [&] { attend_to({.sinks = sinks}); }},
       {"scaled_dot_product_attention (key_offsets): expected [2], got [0]",
@@ -147,15 +142,13 @@ TYPED_TEST(AttentionOptionsOf, ThatContradictEachOtherAreErrors) {
       {"scaled_dot_product_attention: offsets together with a cache, which has lengths of its own",
        [&] { attend_to_cache({.query_offsets = offsets, .key_offsets = key_offsets}); }},
       {"scaled_dot_product_attention: weights of a ragged batch are not given out",
-       [&] { attend_to({.query_offsets = offsets, .key_offsets = key_offsets, .weights = square.view()}); }},
-      {"introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention",
-       [&] { look({.weights = square.view()}, {}); }},
-      {"introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention",
-       [&] { look({.log_sum_exp = log_sum_exp.view()}, {}); }},
-      {"introspect: one of top_keys and top_weights without the other",
+       [&] {
+         attend_to({.query_offsets = offsets, .key_offsets = key_offsets}, {.weights = square.view()});
+       }},
+      {"introspection: one of top_keys and top_weights without the other",
        [&] { look({}, {.top_keys = top.view()}); }},
-      {"introspect: one of rows and row_weights without the other", [&] { look({}, {.rows = rows}); }},
-      {"introspect: head 2 is not in [0, 2)", [&] { look({}, {.heads = heads}); }},
+      {"introspection: one of rows and row_weights without the other", [&] { look({}, {.rows = rows}); }},
+      {"introspection: head 2 is not in [0, 2)", [&] { look({}, {.heads = heads}); }},
   });
   EXPECT_NO_THROW(attend_to({}));
   EXPECT_NO_THROW(attend_to_cache({}));

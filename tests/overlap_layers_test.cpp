@@ -71,8 +71,8 @@ TYPED_TEST(OverlapOfLayers, NumbersOfAMaskAreAnInput) {
         error_of([&] { scaled_dot_product_attention<S>(context, q, cache, {.mask = mask}, numbers.view()); }),
         who("out"));
     EXPECT_THAT(error_of([&] {
-                  scaled_dot_product_attention<S>(context, q, k, k, {.mask = mask, .scores = numbers.view()},
-                                                  out.view());
+                  scaled_dot_product_attention<S>(context, q, k, k, {.mask = mask}, out.view(),
+                                                  {.scores = numbers.view()});
                 }),
                 who("scores"));
     const TensorView<S, 3> totals(&numbers(1, 1, 2, 0), {B, H, D}, {D * H, D, 1});
@@ -93,7 +93,7 @@ TYPED_TEST(OverlapOfLayers, ColumnsOfOneBufferAreApart) {
   scaled_dot_product_attention<S>(context, column(before, 0), column(before, 1), column(before, 2),
                                   {.mask = causal()}, expected.view());
   scaled_dot_product_attention<S>(context, column(memory, 0), column(memory, 1), column(memory, 2),
-                                  {.mask = causal(), .weights = weights}, column(memory, 3));
+                                  {.mask = causal()}, column(memory, 3), {.weights = weights});
   expect_equal<S, 4>(expected, column(memory, 3));
   expect_equal<S, 3>(before.slice(2, 0, 3 * E), memory.slice(2, 0, 3 * E));
 }
@@ -105,8 +105,8 @@ TYPED_TEST(OverlapOfLayers, WhatAttentionGivesBesideIsApart) {
   const auto square_in = [](Tensor<S, 4>& room) { return TensorView<S, 4>(room.data(), {B, H, T, T}); };
   const auto lines_in = [](Tensor<S, 4>& room) { return TensorView<S, 3>(room.data(), {B, H, T}); };
   Context context;
-  const auto error = [&](const AttentionOptions<S>& options) {
-    return error_of([&] { scaled_dot_product_attention<S>(context, q, k, q, options, out.view()); });
+  const auto error = [&](const AttentionOutputs<S>& outputs) {
+    return error_of([&] { scaled_dot_product_attention<S>(context, q, k, q, {}, out.view(), outputs); });
   };
   EXPECT_THAT(error({.weights = square_in(k)}), HasSubstr("weights overlaps key"));
   EXPECT_THAT(error({.weights = square_in(out)}), HasSubstr("weights overlaps out"));
@@ -130,7 +130,8 @@ TYPED_TEST(OverlapOfLayers, WhatAttentionGivesBesideIsApart) {
   EXPECT_THAT(error_of([&] { scaled_dot_product_attention<S>(context, out, cache, {}, out.view()); }),
               HasSubstr("out overlaps query"));
   EXPECT_THAT(error_of([&] {
-                scaled_dot_product_attention<S>(context, q, cache, {.weights = square_in(out)}, out.view());
+                scaled_dot_product_attention<S>(context, q, cache, {}, out.view(),
+                                                {.weights = square_in(out)});
               }),
               HasSubstr("weights overlaps out"));
 }
@@ -153,33 +154,36 @@ TYPED_TEST(OverlapOfLayers, OfMultiHeadAttentionAndBlocksToo) {
               HasSubstr("MultiHeadAttention: out overlaps key"));
   EXPECT_THAT(error_of([&] { attention.forward(context, x, x, memory, {}, memory); }),
               HasSubstr("MultiHeadAttention: out overlaps value"));
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, {}, out, {.residual = out}); }),
+  EXPECT_THAT(error_of([&] { attention.forward(context, x, {}, out, {}, {.residual = out}); }),
               HasSubstr("out overlaps the residual"));
   const TensorView<S, 3> average_in_out(out.data(), {B, T, T}), average_in_weights(weights.data(), {B, T, T});
-  EXPECT_THAT(error_of([&] { attention.forward(context, x, {.average_weights = average_in_out}, out); }),
+  EXPECT_THAT(error_of([&] { attention.forward(context, x, {}, out, {.average_weights = average_in_out}); }),
               HasSubstr("average_weights overlaps out"));
   EXPECT_THAT(error_of([&] {
-                attention.forward(context, x, {.weights = weights, .average_weights = average_in_weights},
-                                  out);
+                attention.forward(context, x, {}, out,
+                                  {.weights = weights, .average_weights = average_in_weights});
               }),
               HasSubstr("weights overlaps average_weights"));
-  EXPECT_THAT(error_of([&] { encoder.forward(context, x, {.average_weights = average_in_out}, out); }),
-              HasSubstr("EncoderBlock: average_weights overlaps out"));
-  EXPECT_THAT(error_of([&] { block.forward(context, x, memory, {}, {}, memory); }),
-              HasSubstr("DecoderBlock: out overlaps memory"));
-  EXPECT_THAT(error_of([&] { decoder.forward(context, x, memory, {}, {}, memory); }),
-              HasSubstr("Decoder: out overlaps memory"));
   EXPECT_THAT(
-      error_of([&] { block.forward(context, x, memory, {}, {.average_weights = average_in_out}, out); }),
-      HasSubstr("average_weights overlaps out"));
+      error_of([&] { encoder.forward(context, x, {}, out, {.self = {.average_weights = average_in_out}}); }),
+      HasSubstr("EncoderBlock: average_weights overlaps out"));
+  EXPECT_THAT(error_of([&] { block.forward(context, x, {.memory = memory}, memory); }),
+              HasSubstr("DecoderBlock: out overlaps memory"));
+  EXPECT_THAT(error_of([&] { decoder.forward(context, x, {.memory = memory}, memory); }),
+              HasSubstr("Decoder: out overlaps memory"));
+  EXPECT_THAT(error_of([&] {
+                block.forward(context, x, {.memory = memory}, out,
+                              {.cross = {.average_weights = average_in_out}});
+              }),
+              HasSubstr("average_weights overlaps out"));
   Tensor<S, 3> expected({B, T, E});
-  block.forward(context, x, memory, {}, {}, expected);
+  block.forward(context, x, {.memory = memory}, expected);
   out = x;
-  block.forward(context, out, memory, {}, {}, out);
+  block.forward(context, out, {.memory = memory}, out);
   expect_equal<S, 3>(expected, out);
-  decoder.forward(context, x, memory, {}, {}, expected);
+  decoder.forward(context, x, {.memory = memory}, expected);
   out = x;
-  decoder.forward(context, out, memory, {}, {}, out);
+  decoder.forward(context, out, {.memory = memory}, out);
   expect_equal<S, 3>(expected, out);
 }
 
@@ -236,11 +240,11 @@ TYPED_TEST(OverlapOfLayers, RotaryAndIntrospection) {
   const Tensor<S, 4> query = x;
   const TensorView<S, 3> in_x(x.data(), {B, H, T});
   EXPECT_THAT(error_of([&] { introspect(context, x, x, {}, Introspection<S>{.entropy = in_x}); }),
-              HasSubstr("introspect: entropy overlaps query"));
+              HasSubstr("scaled_dot_product_attention: entropy overlaps query"));
   EXPECT_THAT(error_of([&] {
                 introspect(context, query, query, {}, Introspection<S>{.key_totals = in_x, .entropy = in_x});
               }),
-              HasSubstr("introspect: key_totals overlaps entropy"));
+              HasSubstr("scaled_dot_product_attention: key_totals overlaps entropy"));
 }
 
 TYPED_TEST(OverlapOfLayers, KeysAndValuesOfOneBufferWithOtherStridesAreTwo) {

@@ -102,7 +102,7 @@ std::map<std::string, Case<S>> cases() {
     const auto decoder = filled<S>(
         DecoderBlock<S>({.embed_dim = E, .num_heads = 4, .dim_feedforward = 40, .norm_first = norm_first}));
     add("DecoderBlock" + order, E,
-        [=](Context& c, auto x, auto out) { decoder->forward(c, x, x, {}, {}, out); });
+        [=](Context& c, auto x, auto out) { decoder->forward(c, x, {.memory = x}, out); });
   }
   const auto encoder = filled<S>(Encoder<S>({.block = {.embed_dim = E, .num_heads = 4, .dim_feedforward = 40},
                                              .num_layers = 2,
@@ -111,7 +111,7 @@ std::map<std::string, Case<S>> cases() {
   const auto decoder = filled<S>(Decoder<S>({.block = {.embed_dim = E, .num_heads = 4, .dim_feedforward = 40},
                                              .num_layers = 2,
                                              .final_norm = true}));
-  add("Decoder", E, [=](Context& c, auto x, auto out) { decoder->forward(c, x, x, {}, {}, out); });
+  add("Decoder", E, [=](Context& c, auto x, auto out) { decoder->forward(c, x, {.memory = x}, out); });
   const auto embedding = filled<S>(Embedding<S>({.num_embeddings = 9, .embedding_dim = E}));
   add("Embedding", E, [=](Context& c, TensorView<const S, 3>, TensorView<S, 3> out) {
     embedding->forward(c, Tensor<std::int32_t, 2>({B, T}, 7), out);

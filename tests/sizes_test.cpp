@@ -104,9 +104,9 @@ TEST(Sizes, StacksWithoutLayersGiveTheirInput) {
     const Decoder<float> decoder({.block = {.embed_dim = 4}, .num_layers = 0, .final_norm = final_norm});
     Tensor<float, 3> encoded(x.shape(), 7.0f), decoded(x.shape(), 7.0f), cached(x.shape(), 7.0f);
     encoder.forward(context, x, {}, encoded.view());
-    decoder.forward(context, x, memory, {}, {}, decoded.view());
+    decoder.forward(context, x, {.memory = memory}, decoded.view());
     DecoderCache<float> cache = decoder.make_cache(context, memory);
-    decoder.forward(context, x, cache, {}, {}, cached.view());
+    decoder.forward(context, x, {.caches = cache.targets, .memory_caches = cache.memory}, cached.view());
     for (const Tensor<float, 3>* y : {&encoded, &decoded, &cached})
       for (std::size_t i = 0; i < x.span().size(); ++i) EXPECT_EQ(y->span()[i], expected.span()[i]);
     EXPECT_THAT(error_of([&] {

@@ -74,16 +74,17 @@ Results run(int threads, const Case& c, const Inputs& in, const KVCache<float>* 
   const Index keys = cache != nullptr ? cache->max_length() : c.most();
   Results r{Tensor<float, 4>({c.batch(), c.heads, c.queries, c.value_dim}, 77.0f), {}, {}};
   AttentionOptions<float> o = options_of(c);
+  AttentionOutputs<float> more;
   if (extras) {
     r.weights = Tensor<float, 4>({c.batch(), c.heads, c.queries, keys}, 77.0f);
     r.log_sum_exp = Tensor<float, 3>({c.batch(), c.heads, c.queries}, 77.0f);
-    o.weights = r.weights.view(), o.log_sum_exp = r.log_sum_exp.view();
+    more.weights = r.weights.view(), more.log_sum_exp = r.log_sum_exp.view();
   }
   if (cache != nullptr) {
-    scaled_dot_product_attention<float>(context, in.query, *cache, o, r.output.view());
+    scaled_dot_product_attention<float>(context, in.query, *cache, o, r.output.view(), more);
   } else {
     o.key_lengths = c.lengths;
-    scaled_dot_product_attention<float>(context, in.query, in.key, in.value, o, r.output.view());
+    scaled_dot_product_attention<float>(context, in.query, in.key, in.value, o, r.output.view(), more);
   }
   return r;
 }
@@ -211,8 +212,9 @@ TEST(Spans, RaggedBatchesOfShortAndLongSequences) {
       Tensor<float, 4> out({1, 2, 5, 16}, 77.0f);
       Tensor<float, 3> lse({1, 2, 5}, 77.0f);
       AttentionOptions<float> o{.query_offsets = query_offsets, .key_offsets = key_offsets};
-      if (log_sum_exp) o.log_sum_exp = lse.view();
-      scaled_dot_product_attention<float>(context, q, k, v, o, out.view());
+      AttentionOutputs<float> more;
+      if (log_sum_exp) more.log_sum_exp = lse.view();
+      scaled_dot_product_attention<float>(context, q, k, v, o, out.view(), more);
       for (std::size_t b = 0; b + 1 < query_offsets.size(); ++b) {
         const Index q0 = query_offsets[b], q1 = query_offsets[b + 1], k0 = key_offsets[b],
                     k1 = key_offsets[b + 1];
@@ -221,7 +223,7 @@ TEST(Spans, RaggedBatchesOfShortAndLongSequences) {
         Tensor<float, 4> alone({1, 2, q1 - q0, 16});
         Tensor<float, 3> alone_lse({1, 2, q1 - q0});
         scaled_dot_product_attention<float>(one, q.slice(2, q0, q1), k.slice(2, k0, k1), v.slice(2, k0, k1),
-                                            {.log_sum_exp = alone_lse.view()}, alone.view());
+                                            {}, alone.view(), {.log_sum_exp = alone_lse.view()});
         const std::string what = "sequence " + std::to_string(b) + ", threads " + std::to_string(threads);
         expect_same_bits<4>(out.view().slice(2, q0, q1), alone.view(), what);
         if (log_sum_exp) expect_same_bits<3>(lse.view().slice(2, q0, q1), alone_lse.view(), what);

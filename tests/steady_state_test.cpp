@@ -212,12 +212,9 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
     for (const Mask& mask : {Mask(), Mask(causal(Corner::bottom_right)),
                              Mask([](Index, Index, Index i, Index j) { return (i + j) % 3 != 0; })})
       check("attention", [&](Context& c) {
-        scaled_dot_product_attention<float>(c, q, k, v,
-                                            {.mask = mask,
-                                             .log_sum_exp = log_sum_exp.view(),
-                                             .weights = weights.view(),
-                                             .scores = scores.view()},
-                                            out.view());
+        scaled_dot_product_attention<float>(
+            c, q, k, v, {.mask = mask}, out.view(),
+            {.log_sum_exp = log_sum_exp.view(), .weights = weights.view(), .scores = scores.view()});
       });
     check("introspect", [&](Context& c) {
       introspect<float>(c, q, k, {.mask = causal()},
@@ -239,10 +236,12 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
     check("cross attention", [&](Context& c) { attention.forward(c, x, memory, memory, {}, y.view()); });
     const auto encoder = of(Encoder<float>(
         {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
-    check("Encoder", [&](Context& c) { encoder.forward(c, x, {}, y.view()); });
+    check("Encoder", [&](Context& c) { encoder.forward(c, x, y.view()); });
     const auto decoder = of(Decoder<float>(
         {.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
-    check("Decoder", [&](Context& c) { decoder.forward(c, x, memory, {.mask = causal()}, {}, y.view()); });
+    check("Decoder", [&](Context& c) {
+      decoder.forward(c, x, {.self = {.mask = causal()}, .memory = memory}, y.view());
+    });
   }
 }
 

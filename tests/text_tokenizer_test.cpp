@@ -545,6 +545,26 @@ TEST(StreamingDecoder, KeepsWhatItHasShown) {
   EXPECT_EQ(shown.finish(), "");
 }
 
+// Each step looks at the newest tokens alone; a look at all of them would take an hour.
+TEST(StreamingDecoder, ForgetsTokensInsideMalformedText) {
+  const int n = 200'000;
+  const auto count = [&](StreamingDecoder stream, std::initializer_list<std::int32_t> ids) {
+    std::size_t size = 0;
+    for (int i = 0; i < n; ++i)
+      for (std::int32_t id : ids) size += stream.push(id).size();
+    return size + stream.finish().size();
+  };
+  const Tokenizer llama = llama_like();
+  EXPECT_EQ(count(StreamingDecoder(llama), {2}), 3u * n);     // U+FFFD for each
+  EXPECT_EQ(count(StreamingDecoder(llama), {1, 2}), 2u * n);  // a text, though a run that never ends
+  EXPECT_EQ(count(StreamingDecoder(llama), {1, 4}), 4u * n);
+  const auto bytes = make(Json::parse(R"({"model":{"type":"BPE","merges":[],"vocab":{"a\u00c3":0}},
+    "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":{"type":"ByteLevel"}})"));
+  EXPECT_EQ(count(StreamingDecoder(bytes), {0}), 4u * n);  // each ends in the begin of a character
+  check_stream(llama, {3, 2, 2, 1, 2, 6, 4, 2, 1, 2});
+  check_stream(bytes, {0, 0, 0});
+}
+
 TEST(StreamingDecoder, PutsBlanksBetweenWords) {
   const auto pieces = make(Json::parse(
       R"({"model":{"type":"WordPiece","vocab":{"[UNK]":0,"un":1,"##able":2,"!":3}},"decoder":{"type":"WordPiece"}})"));

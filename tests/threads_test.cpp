@@ -57,12 +57,12 @@ void use_one_layer() {
   fill_parameters<Scalar>(encoder);
   const Encoder<Scalar>& layer = encoder;
   const auto x = random_tensor<Scalar, 3>({2, 50, 32});
-  const Tensor<Scalar, 3> expected = layer(x, {.mask = causal()});
+  const Tensor<Scalar, 3> expected = layer(x, {.self = {.mask = causal()}});
   at_once(4, [&](int i) {
     Context context(1 + i % 2);
     for (int round = 0; round < 5; ++round) {
       Tensor<Scalar, 3> y(x.shape());
-      layer.forward(context, x, {.mask = causal()}, y.view());
+      layer.forward(context, x, {.self = {.mask = causal()}}, y.view());
       EXPECT_THAT(y.span(), testing::ElementsAreArray(expected.span()));
     }
   });
@@ -84,13 +84,13 @@ TEST(Threads, UseOneModel) {
     const auto keep = [&](std::span<const float> values) {
       result.insert(result.end(), values.begin(), values.end());
     };
-    keep(model.logits(context, batch).span());
+    keep(model.logits(context, batch));
     Tensor<float, 2> states({30, 32});
     bert.forward(context, ids, {}, offsets, states);
     keep(states.span());
     const Tensor<float, 3> memory = seq2seq.encode(context, batch);
     DecoderCache<float> cache = seq2seq.make_cache(context, memory);
-    for (int round = 0; round < 3; ++round) keep(seq2seq.decode(context, {ids.data(), {2, 2}}, cache).span());
+    for (int round = 0; round < 3; ++round) keep(seq2seq.decode(context, {ids.data(), {2, 2}}, cache));
   });
   for (const std::vector<float>& result : results) EXPECT_EQ(result, results[0]);
 }

@@ -27,9 +27,10 @@ Tensor<S, 3> run(bool bias_kv, bool add_zero_attn, const Mask& mask, Tensor<S, 3
   Tensor<S, 3> x({2, 3, 4});
   for (std::size_t i = 0; i < x.span().size(); ++i)
     x.span()[i] = static_cast<S>(std::cos(static_cast<double>(i)));
-  AttentionOptions<S> options{.mask = mask};
-  if (weights != nullptr) options.average_weights = weights->view();
-  return layer(x, options);
+  Tensor<S, 3> out(x.shape());
+  layer.forward(default_context(), x, {.mask = mask}, out.view(),
+                {.average_weights = weights != nullptr ? weights->view() : TensorView<S, 3>()});
+  return out;
 }
 const std::vector<double> kBias = {
     0.5896633407786904,  0.1879585466258731,  0.2502728081898998,    -0.3466473369203432, 0.5933266042799746,
@@ -127,11 +128,10 @@ TYPED_TEST(Dropout, TakesOutWeightsAndScalesTheRest) {
     for (std::size_t i = 0; i < t->span().size(); ++i)
       t->span()[i] = static_cast<S>(std::sin(0.37 * static_cast<double>(i)));
   const auto keep = [](Index b, Index h, Index i, Index j) { return (b + 2 * h + 3 * i + 7 * j) % 4 != 0; };
-  scaled_dot_product_attention(q, k, v, AttentionOptions<S>{.mask = causal(), .weights = weights.view()});
+  scaled_dot_product_attention(q, k, v, AttentionOptions<S>{.mask = causal()}, {.weights = weights.view()});
   const auto out = scaled_dot_product_attention(
-      q, k, v,
-      AttentionOptions<S>{
-          .mask = causal(), .weight_modifier = dropout<S>(0.25, keep), .weights = dropped.view()});
+      q, k, v, AttentionOptions<S>{.mask = causal(), .weight_modifier = dropout<S>(0.25, keep)},
+      {.weights = dropped.view()});
   const double tolerance = 200 * static_cast<double>(std::numeric_limits<S>::epsilon());
   for (Index b = 0; b < 2; ++b)
     for (Index h = 0; h < 2; ++h)

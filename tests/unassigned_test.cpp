@@ -117,7 +117,7 @@ TEST(Unassigned, EveryLayerNamesTheParameter) {
   expect_each_is_missed<DecoderBlock<float>>(
       "DecoderBlock",
       [] { return DecoderBlock<float>({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}); },
-      [&](const auto& layer) { layer.forward(context, x, x, {}, {}, out); });
+      [&](const auto& layer) { layer.forward(context, x, {.memory = x}, out); });
   expect_each_is_missed<Encoder<float>>(
       "Encoder",
       [] {
@@ -131,7 +131,7 @@ TEST(Unassigned, EveryLayerNamesTheParameter) {
         return Decoder<float>(
             {.block = {.embed_dim = E, .num_heads = 2, .dim_feedforward = 20}, .num_layers = 2});
       },
-      [&](const auto& layer) { layer.forward(context, x, x, {}, {}, out); });
+      [&](const auto& layer) { layer.forward(context, x, {.memory = x}, out); });
 }
 
 TEST(Unassigned, Seq2SeqNamesTheParameter) {
@@ -174,7 +174,7 @@ TEST(Unassigned, AFailedForwardLeavesTheCacheAlone) {
   EXPECT_EQ(cache.length(0), 0);
   CausalBlock<float> block({.embed_dim = E, .num_heads = 2, .dim_feedforward = 20});
   fill_all_but(block, "linear2.weight");
-  EXPECT_THAT(error_of([&] { block.forward(context, out, cache); }),
+  EXPECT_THAT(error_of([&] { block.forward(context, out, {.cache = &cache}, out); }),
               HasSubstr("CausalBlock: parameter linear2.weight"));
   EXPECT_EQ(cache.length(0), 0);
 }
@@ -237,10 +237,11 @@ TEST(Unassigned, DefaultMadeAndMovedFromLayersAreErrors) {
               HasSubstr("MultiHeadAttention"));
   EXPECT_THAT(error_of([&] { EncoderBlock<float>().forward(context, x, {}, out); }),
               HasSubstr("EncoderBlock"));
-  EXPECT_THAT(error_of([&] { DecoderBlock<float>().forward(context, x, x, {}, {}, out); }),
+  EXPECT_THAT(error_of([&] { DecoderBlock<float>().forward(context, x, {.memory = x}, out); }),
               HasSubstr("DecoderBlock"));
   EXPECT_THAT(error_of([&] { Encoder<float>().forward(context, x, {}, out); }), HasSubstr("Encoder"));
-  EXPECT_THAT(error_of([&] { Decoder<float>().forward(context, x, x, {}, {}, out); }), HasSubstr("Decoder"));
+  EXPECT_THAT(error_of([&] { Decoder<float>().forward(context, x, {.memory = x}, out); }),
+              HasSubstr("Decoder"));
 
   const auto moved_from = [&](auto layer, auto forward) {
     fill_parameters<float>(layer);

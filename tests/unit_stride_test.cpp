@@ -24,9 +24,9 @@ void expect_introspect_refuses() {
   Context context;
   const TensorView<const S, 4> turned = q.view().transpose(2, 3);  // [1, 2, 3, 8], its last axis 3 apart
   EXPECT_THAT(error_of([&] { introspect<S>(context, turned, straight_k, {}, {.entropy = entropy.view()}); }),
-              HasSubstr("introspect (query): the last axis must be contiguous"));
+              HasSubstr("(query): the last axis must be contiguous"));
   EXPECT_THAT(error_of([&] { introspect<S>(context, straight_k, turned, {}, {.entropy = entropy.view()}); }),
-              HasSubstr("introspect (key): the last axis must be contiguous"));
+              HasSubstr("(key): the last axis must be contiguous"));
   const Tensor<S, 4> copied(turned);
   introspect<S>(context, copied, straight_k, {}, {.entropy = entropy.view()});
   EXPECT_GT(entropy(0, 0, 0), S(0));
@@ -120,16 +120,16 @@ TEST(UnitStride, ModelsWriteIntoRowsOfAWiderBuffer) {
 
 TEST(UnitStride, CausalBlockInRowsOfAWiderBuffer) {
   Context context;
-  for (bool post_norms : {false, true}) {
-    CausalBlock<float> block(
-        {.embed_dim = 8, .num_heads = 2, .dim_feedforward = 12, .post_norms = post_norms});
+  for (Residual residual : {Residual::pre, Residual::sandwich}) {
+    CausalBlock<float> block({.embed_dim = 8, .num_heads = 2, .dim_feedforward = 12, .residual = residual});
     fill_parameters<float>(block);
     const auto x = random_tensor<float, 2>({5, 8}, 3);
     expect_same_in_wider_rows(5, 8, [&](TensorView<float, 2> out) {
       copy(x.view(), out);
-      KVCache<float> cache = block.make_cache(1);
-      block.forward(context, {out.data(), {1, 5, 8}, {5 * out.stride(0), out.stride(0), out.stride(1)}},
-                    cache);
+      const TensorView<float, 3> in_place(out.data(), {1, 5, 8},
+                                          {5 * out.stride(0), out.stride(0), out.stride(1)});
+      KVCache<float> cache = block.self_attn().make_cache(1);
+      block.forward(context, in_place, {.cache = &cache}, in_place);
     });
   }
 }

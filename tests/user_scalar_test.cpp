@@ -112,9 +112,9 @@ TEST(UserScalar, GoesThroughEveryLayer) {
         const double value = std::cos(0.4 * static_cast<double>(i));
         memory.span()[static_cast<std::size_t>(i)] = plain_memory.span()[static_cast<std::size_t>(i)] = value;
       }
-      const auto y = dual(x, memory, {.mask = causal()});
-      const auto above = plain(up, plain_memory, {.mask = causal()}),
-                 below = plain(down, plain_memory, {.mask = causal()});
+      const auto y = dual(x, {.self = {.mask = causal()}, .memory = memory});
+      const auto above = plain(up, {.self = {.mask = causal()}, .memory = plain_memory}),
+                 below = plain(down, {.self = {.mask = causal()}, .memory = plain_memory});
       for (std::size_t i = 0; i < y.span().size(); ++i) {
         EXPECT_NEAR(y.span()[i].value, (above.span()[i] + below.span()[i]) / 2, 1e-6);
         EXPECT_NEAR(y.span()[i].slope, (above.span()[i] - below.span()[i]) / (2 * step), 1e-6);

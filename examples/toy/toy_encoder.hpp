@@ -89,18 +89,13 @@ class ToyEncoder {
     Tensor<float, 3> x = embedding_(ids);  // [1, T, E]
     position_.forward(context, positions, x, true);
 
-    // The same as encoder_.forward(context, x, {}, x), but each layer's attention weights are kept.
-    const auto& layers = encoder_.layers();
-    reading.attention = Tensor<float, 4>(
-        {static_cast<Index>(layers.size()), encoder_.options().block.num_heads, length, length});
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      const Index layer = static_cast<Index>(i);
-      attend::AttentionOptions<float> options;
-      options.scale = scale;
-      options.weights = reading.attention.slice(0, layer, layer + 1);
-      layers[i].forward(context, x, options, x);
-    }
-    encoder_.norm().forward(context, x, x);
+    const std::size_t layers = encoder_.layers().size();
+    reading.attention =
+        Tensor<float, 4>({static_cast<Index>(layers), encoder_.options().block.num_heads, length, length});
+    std::vector<attend::BlockOutputs<float>> outputs(layers);
+    for (std::size_t i = 0; i < layers; ++i)
+      outputs[i].self.weights = reading.attention.slice(0, static_cast<Index>(i), static_cast<Index>(i) + 1);
+    encoder_.forward(context, x, {.self = {.scale = scale}}, x, outputs);
 
     reading.summary = Tensor<float, 1>({x.size(2)});
     reading.summary.matrix() = x.matrix(0).colwise().mean();

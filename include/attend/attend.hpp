@@ -2,12 +2,11 @@
 #pragma once
 
 #include <attend/activation.hpp>
+#include <attend/block.hpp>
 #include <attend/core/version.hpp>
 #include <attend/decoder.hpp>
-#include <attend/decoder_block.hpp>
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
-#include <attend/encoder_block.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/fwd.hpp>
 #include <attend/introspection.hpp>
@@ -22,4 +21,5 @@
 #include <attend/scaled_dot_product_attention.hpp>
 #include <attend/score_modifier.hpp>
 #include <attend/softmax.hpp>
+#include <attend/stack.hpp>
 #include <attend/tensor.hpp>

@@ -1,14 +1,43 @@
-// Decoder: a stack of DecoderBlocks with an optional norm at the end.
+// DecoderBlock and Decoder: Block and Stack with cross-attention, under the names of PyTorch's decoder.
 #pragma once
 
-#include <algorithm>
 #include <span>
-#include <string>
 #include <vector>
 
-#include <attend/decoder_block.hpp>
+#include <attend/encoder.hpp>
 
 namespace attend::inline ATTEND_ABI {
+
+struct DecoderBlockOptions {
+  Index embed_dim = 0;
+  Index num_heads = 1;
+  Index num_kv_heads = 0;  // 0: num_heads
+  Index head_dim = 0;      // 0: embed_dim / num_heads
+  Index memory_dim = 0;    // features of the encoder's output; 0: embed_dim
+  Index dim_feedforward = 2048;
+  Activation activation = Activation::relu;
+  bool gated = false;
+  bool norm_first = false;
+  NormKind norm = NormKind::layer;
+  double layer_norm_eps = 1e-5;
+  bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
+
+  operator BlockOptions() const {
+    BlockOptions block = detail::block_options(*this);
+    block.multihead_attn = block.self_attn;
+    block.multihead_attn->kdim = block.multihead_attn->vdim = memory_dim;
+    return block;
+  }
+};
+
+/// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, norm1.*, norm2.*,
+/// norm3.*. See Block. https://pytorch.org/docs/stable/generated/torch.nn.TransformerDecoderLayer.html
+template <class Scalar>
+class DecoderBlock : public Block<Scalar> {
+ public:
+  DecoderBlock() : Block<Scalar>("DecoderBlock") {}
+  explicit DecoderBlock(const DecoderBlockOptions& options) : Block<Scalar>(options, "DecoderBlock") {}
+};
 
 struct DecoderOptions {
   DecoderBlockOptions block = {};
@@ -28,114 +57,28 @@ struct DecoderCache {
   }
 };
 
-/// Parameters: layers.N.* of each DecoderBlock, and norm.* where final_norm.
+/// Parameters: layers.N.* of each DecoderBlock, and norm.* where final_norm. See Stack.
 /// https://pytorch.org/docs/stable/generated/torch.nn.TransformerDecoder.html
 template <class Scalar>
-class Decoder {
+class Decoder : public Stack<Scalar> {
  public:
-  Decoder() = default;
-  explicit Decoder(const DecoderOptions& o) : options_(o) {
-    check_size("Decoder", "block.embed_dim", o.block.embed_dim);
-    check_count("Decoder", "num_layers", o.num_layers, kMostLayers);
-    for (Index i = 0; i < o.num_layers; ++i) layers_.emplace_back(o.block);
-    if (o.final_norm)
-      norm_ = Norm<Scalar>(
-          detail::block_norm(o.block.embed_dim, o.block.layer_norm_eps, o.block.norm, o.block.bias));
-  }
+  Decoder() : Stack<Scalar>("Decoder") {}
+  explicit Decoder(const DecoderOptions& options)
+      : Stack<Scalar>(detail::stack_options("Decoder", options), "Decoder", "DecoderBlock"),
+        options_(options) {}
 
   const DecoderOptions& options() const { return options_; }
-  const std::vector<DecoderBlock<Scalar>>& layers() const { return layers_; }
-  const Norm<Scalar>& norm() const { return norm_; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
-    for (std::size_t i = 0; i < layers_.size(); ++i)
-      layers_[i].parameters(prefixed("layers." + std::to_string(i), visit));
-    if (options_.final_norm) norm_.parameters(prefixed("norm", visit));
-  }
-
-  /// Whether all parameters have values; forward takes none less.
-  bool assigned() const {
-    return std::all_of(layers_.begin(), layers_.end(),
-                       [](const DecoderBlock<Scalar>& layer) { return layer.assigned(); });
-  }
-
-  /// x [B, T, E], memory [B, S, memory_dim] -> out [B, T, E]; out may be x, but not overlap it otherwise.
-  void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
-               const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
-               TensorView<Scalar, 3> out) const {
-    detail::check_assigned(context, "Decoder", *this);
-    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
-    detail::check_apart(context, "Decoder", {"out", out}, {{"memory", memory}});
-    if (x.empty()) return;
-    for (const DecoderBlock<Scalar>& layer : layers_) {
-      layer.forward(context, x, memory, self, cross, out);
-      x = out;
-    }
-    finish(context, x, out);
-  }
   /// A cache with the keys and values of a memory [B, S, memory_dim], of which sequence b has lengths[b]
-  /// tokens (all where empty), and no targets yet.
+  /// tokens (all where empty), and no targets yet. forward takes it as {.caches = cache.targets,
+  /// .memory_caches = cache.memory}; .self usually has .mask = causal(Corner::bottom_right).
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> memory,
                                   std::span<const Index> lengths = {}) const {
-    if (!lengths.empty() && static_cast<Index>(lengths.size()) != memory.size(0))
-      fail_shape("Decoder (lengths of the memory)", to_string(Shape<1>{memory.size(0)}),
-                 Shape<1>{static_cast<Index>(lengths.size())});
-    for (Index length : lengths)
-      if (length < 0 || length > memory.size(1))
-        throw_error("Decoder: a length of ", length, " of a memory of ", memory.size(1), " tokens");
-    DecoderCache<Scalar> cache;
-    for (const DecoderBlock<Scalar>& layer : layers_) {
-      const MultiHeadAttentionOptions& o = layer.multihead_attn().options();
-      const KVCacheOptions options{
-          .batch = memory.size(0), .num_kv_heads = o.num_kv_heads, .head_dim = o.head_dim};
-      cache.targets.emplace_back(options);
-      cache.memory.emplace_back(options);
-      layer.multihead_attn().append_memory(context, memory, cache.memory.back());
-      for (std::size_t b = 0; !context.measuring() && b < lengths.size(); ++b)
-        cache.memory.back().truncate(static_cast<Index>(b), lengths[b]);
-    }
-    return cache;
-  }
-  /// T more targets of each sequence. `self` usually has .mask = causal(Corner::bottom_right). x, out [B, T,
-  /// E]; out may be x. A call that fails leaves the cache as it was.
-  void forward(Context& context, TensorView<const Scalar, 3> x, DecoderCache<Scalar>& cache,
-               const AttentionOptions<Scalar>& self, const AttentionOptions<Scalar>& cross,
-               TensorView<Scalar, 3> out) const {
-    detail::check_assigned(context, "Decoder", *this);
-    detail::check_rows_in_place<Scalar>(context, "Decoder", x, out, options_.block.embed_dim);
-    if (cache.targets.size() != layers_.size() || cache.memory.size() != layers_.size())
-      throw_error("Decoder: a cache of ", cache.targets.size(), " layers, and ", cache.memory.size(),
-                  " of a memory, expected ", layers_.size());
-    if (x.empty()) return;
-    detail::Appending<Scalar> appending("Decoder", cache.targets, context.measuring());
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      layers_[i].forward(context, x, cache.targets[i], cache.memory[i], self, cross, out);
-      x = out;
-    }
-    finish(context, x, out);
-    appending.keep();
-  }
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x, TensorView<const Scalar, 3> memory,
-                               const AttentionOptions<Scalar>& self = {},
-                               const AttentionOptions<Scalar>& cross = {}) const {
-    Tensor<Scalar, 3> out(x.shape());
-    forward(default_context(), x, memory, self, cross, out.view());
-    return out;
+    return {this->make_caches(memory.size(0)), this->make_memory_caches(context, memory, lengths)};
   }
 
  private:
-  /// What follows the layers, whose output is x.
-  void finish(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
-    if (options_.final_norm)
-      norm_.forward(context, x, out);
-    else if (layers_.empty())
-      context.parallel(1, 1, [&](Index, int) { copy(x, out); });
-  }
-
   DecoderOptions options_;
-  std::vector<DecoderBlock<Scalar>> layers_;
-  Norm<Scalar> norm_;
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -24,6 +24,10 @@ class Parameter;
 template <class Scalar>
 struct AttentionOptions;
 template <class Scalar>
+struct AttentionOutputs;
+template <class Scalar>
+struct Introspection;
+template <class Scalar>
 class ScoreModifier;
 template <class Scalar>
 class KVCache;
@@ -42,7 +46,13 @@ class FeedForward;
 template <class Scalar>
 class Rotary;
 template <class Scalar>
+class ScaledDotProductAttention;
+template <class Scalar>
 class MultiHeadAttention;
+template <class Scalar>
+class Block;
+template <class Scalar>
+class Stack;
 template <class Scalar>
 class EncoderBlock;
 template <class Scalar>

@@ -6,11 +6,14 @@
 #include <cmath>
 #include <span>
 
-#include <attend/scaled_dot_product_attention.hpp>
+#include <attend/attention_sizes.hpp>
+#include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
-/// What `introspect` is to give; empty views are left out. H is the number of chosen heads.
+/// What is wanted of the weights of chosen heads and rows; empty views are left out. H is the number of
+/// chosen heads. Of a ragged batch B is 1, Tq and Tk of key_totals are tokens of all sequences, and keys are
+/// counted from the first of their sequence.
 template <class Scalar>
 struct Introspection {
   TensorView<Scalar, 3> key_totals = {};  // [B, H, Tk] -> the weight that each key received, over all queries
@@ -18,13 +21,18 @@ struct Introspection {
   TensorView<Index, 4> top_keys = {};  // [B, H, Tq, n] -> the n strongest keys, first the strongest; -1: none
   TensorView<Scalar, 4> top_weights = {};  // [B, H, Tq, n] -> their weights
   std::span<const Index> rows = {};        // [R]: queries whose weights are wanted, ascending
-  TensorView<Scalar, 4> row_weights = {};  // [B, H, R, Tk]
+  TensorView<Scalar, 4> row_weights = {};  // [B, H, R, keys of the longest sequence]
   std::span<const Index> heads = {};       // [H]: the query heads to look at, in this order; all where empty
+
+  /// Whether anything is wanted, and of every row.
+  bool any() const { return every_row() || row_weights.data() != nullptr; }
+  bool every_row() const {
+    return key_totals.data() != nullptr || entropy.data() != nullptr || top_keys.data() != nullptr;
+  }
 };
 
 namespace detail {
 
-/// Entropy and strongest keys of one row of weights.
 template <class Scalar>
 Scalar entropy_of(const Scalar* w, Index keys) {
   using std::log;
@@ -46,102 +54,84 @@ void strongest(const Scalar* w, Index keys, TensorView<Index, 1> index, TensorVi
     weight[i] = w[k];
   }
 }
-}  // namespace detail
 
-/// Fills what `out` asks for, from the weights that scaled_dot_product_attention(query, key, …, options)
-/// uses. Holds 48 rows of weights per thread at a time. query [B, H, Tq, D], key [B, H_kv, Tk, D].
+/// Error where an introspection does not fit the call's sizes, or asks for halves.
 template <class Scalar>
-void introspect(Context& context, TensorView<const std::type_identity_t<Scalar>, 4> query,
-                TensorView<const std::type_identity_t<Scalar>, 4> key,
-                const std::type_identity_t<AttentionOptions<Scalar>>& options,
-                const Introspection<Scalar>& out) {
-  const Index B = query.size(0), Tq = query.size(2), Tk = key.size(2);
-  const Index H = out.heads.empty() ? query.size(1) : static_cast<Index>(out.heads.size());
-  check_shape("introspect (key)", Shape<4>{B, key.size(1), Tk, query.size(3)}, key.shape());
-  detail::check_contiguous_rows("introspect (query)", query);
-  detail::check_contiguous_rows("introspect (key)", key);
-  if (!options.query_offsets.empty() || !options.key_offsets.empty())
-    throw_error("introspect: ragged batches are not supported");
-  if (options.log_sum_exp.data() || options.weights.data() || options.scores.data() ||
-      options.average_weights.data())
-    throw_error("introspect: log_sum_exp, weights and scores are given out by scaled_dot_product_attention");
-  if (!out.top_keys.data() != !out.top_weights.data())
-    throw_error("introspect: one of top_keys and top_weights without the other");
-  if (B * Tk > 0 && out.rows.empty() != !out.row_weights.data())
-    throw_error("introspect: one of rows and row_weights without the other");
-  for (Index h : out.heads)
-    if (h < 0 || h >= query.size(1))
-      throw_error("introspect: head ", h, " is not in [0, ", query.size(1), ")");
-  if (out.key_totals.data())
-    check_shape("introspect (key_totals)", Shape<3>{B, H, Tk}, out.key_totals.shape());
-  if (out.entropy.data()) check_shape("introspect (entropy)", Shape<3>{B, H, Tq}, out.entropy.shape());
-  if (out.top_keys.data()) {
-    check_shape("introspect (top_keys)", Shape<4>{B, H, Tq, out.top_keys.size(3)}, out.top_keys.shape());
-    check_shape("introspect (top_weights)", out.top_keys.shape(), out.top_weights.shape());
-    if (out.top_keys.size(3) < 1) throw_error("introspect: top_keys of no keys");
+void check_introspection(const Introspection<Scalar>& o, const AttentionSizes& s) {
+  const bool ragged = s.query_offsets != nullptr;
+  const Index B = ragged ? 1 : s.batch, Tq = ragged ? s.query_offsets[s.batch] : s.queries;
+  const Index Tk = ragged ? s.key_offsets[s.batch] : s.keys;
+  const Index H = o.heads.empty() ? s.heads : static_cast<Index>(o.heads.size());
+  if (!o.top_keys.data() != !o.top_weights.data())
+    throw_error("introspection: one of top_keys and top_weights without the other");
+  if (B * s.keys > 0 && o.rows.empty() != !o.row_weights.data())
+    throw_error("introspection: one of rows and row_weights without the other");
+  for (Index h : o.heads)
+    if (h < 0 || h >= s.heads) throw_error("introspection: head ", h, " is not in [0, ", s.heads, ")");
+  if (o.key_totals.data())
+    check_shape("introspection (key_totals)", Shape<3>{B, H, Tk}, o.key_totals.shape());
+  if (o.entropy.data()) check_shape("introspection (entropy)", Shape<3>{B, H, Tq}, o.entropy.shape());
+  if (o.top_keys.data()) {
+    check_shape("introspection (top_keys)", Shape<4>{B, H, Tq, o.top_keys.size(3)}, o.top_keys.shape());
+    check_shape("introspection (top_weights)", o.top_keys.shape(), o.top_weights.shape());
+    if (o.top_keys.size(3) < 1) throw_error("introspection: top_keys of no keys");
   }
-  if (out.row_weights.data())
-    check_shape("introspect (row_weights)", Shape<4>{B, H, static_cast<Index>(out.rows.size()), Tk},
-                out.row_weights.shape());
-  for (std::size_t i = 0; i < out.rows.size(); ++i)
-    if (out.rows[i] < 0 || out.rows[i] >= Tq || (i > 0 && out.rows[i] <= out.rows[i - 1]))
-      throw_error("introspect: row ", out.rows[i], " is out of order or not in [0, ", Tq, ")");
-  const detail::Operand outputs[] = {{"key_totals", out.key_totals},
-                                     {"entropy", out.entropy},
-                                     {"top_keys", out.top_keys},
-                                     {"top_weights", out.top_weights},
-                                     {"row_weights", out.row_weights}};
-  for (const detail::Operand* output = outputs; output != std::end(outputs); ++output) {
-    detail::check_apart(context, "introspect", *output, {{"query", query}, {"key", key}});
-    detail::check_apart_from_mask(context, "introspect", options, *output);
-    for (const detail::Operand* other = output + 1; other != std::end(outputs); ++other)
-      detail::check_apart(context, "introspect", *output, {*other});
-  }
-  const AttentionSizes sizes{.batch = B, .heads = query.size(1), .queries = Tq, .keys = Tk};
-  const detail::AttentionCall<Scalar> call(options, sizes, key.size(1), query.size(3));
-  const TensorView<const Scalar, 4> no_values(nullptr, {B, key.size(1), Tk, 0});
-  const detail::KeyValueSource<Scalar> source{key, no_values};
-
-  constexpr Index kRows = 48;
-  using Backend = detail::Backend<Scalar>;
-  const Index each = kRows * Tk + Backend::attention_weights_scratch(query.size(3));
-  const int workers = context.workers(B * H, 1e9);
-  const bool every_row = out.key_totals.data() || out.entropy.data() || out.top_keys.data();
-  Frame frame(context.workspace());
-  const TensorView<Scalar, 1> memory = frame.tensor<Scalar>({workers * each});
-  // A unit is a head: its totals are summed over the queries in order, whatever the number of threads.
-  context.parallel(B * H, workers, [&](Index unit, int worker) {
-    const Index b = unit / H, h = unit % H;
-    const Index head = out.heads.empty() ? h : out.heads[static_cast<std::size_t>(h)];
-    Scalar* w = memory.data() + worker * each;
-    if (out.key_totals.data())
-      for (Index k = 0; k < Tk; ++k) out.key_totals(b, h, k) = Scalar(0);
-    std::size_t next_row = 0;
-    Index n = 0;
-    for (Index q0 = 0; q0 < Tq; q0 += n) {
-      n = (std::min)(kRows, Tq - q0);
-      if (!every_row) {  // on to the next chosen one, up to the last one of those that fit
-        if (next_row == out.rows.size()) break;
-        q0 = out.rows[next_row];
-        std::size_t end = next_row + 1;
-        while (end < out.rows.size() && out.rows[end] < q0 + kRows) ++end;
-        n = out.rows[end - 1] + 1 - q0;
-      }
-      Backend::attention_weights(call, options, source, query, b, head, q0, n, w, w + kRows * Tk);
-      for (Index r = 0; r < n; ++r) {
-        const Scalar* row = w + r * Tk;
-        if (out.key_totals.data())
-          for (Index k = 0; k < Tk; ++k) out.key_totals(b, h, k) = out.key_totals(b, h, k) + row[k];
-        if (out.entropy.data()) out.entropy(b, h, q0 + r) = detail::entropy_of(row, Tk);
-        if (out.top_keys.data())
-          detail::strongest(row, Tk, out.top_keys[b][h][q0 + r], out.top_weights[b][h][q0 + r]);
-        if (out.row_weights.data() && next_row < out.rows.size() && out.rows[next_row] == q0 + r) {
-          for (Index k = 0; k < Tk; ++k) out.row_weights(b, h, static_cast<Index>(next_row), k) = row[k];
-          ++next_row;
-        }
-      }
-    }
-  });
+  if (o.row_weights.data())
+    check_shape("introspection (row_weights)", Shape<4>{B, H, static_cast<Index>(o.rows.size()), s.keys},
+                o.row_weights.shape());
+  for (std::size_t i = 0; i < o.rows.size(); ++i)
+    if (o.rows[i] < 0 || o.rows[i] >= Tq || (i > 0 && o.rows[i] <= o.rows[i - 1]))
+      throw_error("introspection: row ", o.rows[i], " is out of order or not in [0, ", Tq, ")");
 }
 
+/// Attention hands each row of weights to it once; those of one head in the order of their queries where
+/// `in_order`, since the totals of keys are sums over queries.
+template <class Scalar>
+struct IntrospectionRows {
+  const Introspection<Scalar>& wanted;
+  const AttentionSizes& sizes;
+
+  bool in_order() const { return wanted.key_totals.data() != nullptr; }
+  /// Before the first row.
+  void begin() const {
+    if (in_order()) wanted.key_totals.fill(Scalar(0));
+  }
+  /// Whether rows of queries [q0, q1) of head h are wanted.
+  bool wants(Index b, Index h, Index q0, Index q1) const {
+    if (!wanted.heads.empty() && std::ranges::find(wanted.heads, h) == wanted.heads.end()) return false;
+    if (wanted.every_row()) return q0 < q1;
+    const auto row = std::ranges::lower_bound(wanted.rows, query_begin(b) + q0);
+    return row != wanted.rows.end() && *row < query_begin(b) + q1;
+  }
+  /// The weights w [keys] of query q.
+  void take(Index b, Index h, Index q, const Scalar* w) const {
+    if (!wanted.heads.empty()) {
+      for (std::size_t i = 0; i < wanted.heads.size(); ++i)
+        if (wanted.heads[i] == h) take_as(static_cast<Index>(i), b, q, w);
+    } else {
+      take_as(h, b, q, w);
+    }
+  }
+
+ private:
+  Index query_begin(Index b) const { return sizes.query_offsets != nullptr ? sizes.query_offsets[b] : 0; }
+  /// For head `h` of the chosen ones.
+  void take_as(Index h, Index b, Index q, const Scalar* w) const {
+    const Index keys = sizes.key_count(b), batch = sizes.query_offsets != nullptr ? 0 : b;
+    const Index query = query_begin(b) + q, key = sizes.key_offsets != nullptr ? sizes.key_offsets[b] : 0;
+    if (in_order())
+      for (Index k = 0; k < keys; ++k)
+        wanted.key_totals(batch, h, key + k) = wanted.key_totals(batch, h, key + k) + w[k];
+    if (wanted.entropy.data()) wanted.entropy(batch, h, query) = entropy_of(w, keys);
+    if (wanted.top_keys.data())
+      strongest(w, keys, wanted.top_keys[batch][h][query], wanted.top_weights[batch][h][query]);
+    if (!wanted.row_weights.data()) return;
+    const auto row = std::ranges::lower_bound(wanted.rows, query);
+    if (row == wanted.rows.end() || *row != query) return;
+    const Index r = row - wanted.rows.begin();
+    for (Index k = 0; k < sizes.keys; ++k) wanted.row_weights(batch, h, r, k) = w[k];
+  }
+};
+
+}  // namespace detail
 }  // namespace attend::inline ATTEND_ABI

@@ -205,13 +205,10 @@ class Linear {
   /// says what follows in the same pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const;
-  template <TensorLike X>
-  Tensor<Scalar, X::rank> operator()(const X& x) const {
-    Shape<X::rank> shape = x.shape();
-    shape[X::rank - 1] = options_.out_features;
-    Tensor<Scalar, X::rank> out(shape);
-    forward(default_context(), x, out);
-    return out;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x) const {
+    return detail::map_rows(x, options_.out_features,
+                            [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
  private:

@@ -201,54 +201,47 @@ class Mask : public masks::Expression {
 /// Keys up to the query's own position.
 inline masks::Band causal(Corner corner = Corner::top_left) { return {{}, -1, 0, corner, 0, {}}; }
 /// Causal where query 0 has this position among the keys (decoding with `position` cached tokens).
-inline masks::Band causal_from(Index position) { return {{}, -1, 0, Corner::top_left, position, {}}; }
+inline masks::Band causal_from(AnyIndex position) { return {{}, -1, 0, Corner::top_left, position, {}}; }
 /// Keys from `left` before to `right` after the query's position; a negative number is no limit.
-inline masks::Band sliding_window(Index left, Index right, Corner corner = Corner::top_left,
-                                  Index start = 0) {
+inline masks::Band sliding_window(AnyIndex left, AnyIndex right, Corner corner = Corner::top_left,
+                                  AnyIndex start = 0) {
   return {{}, left, right, corner, start, {}};
 }
 /// The first `length` keys. `causal() | prefix(n)` is the mask of a prefix language model.
-inline masks::Lengths prefix(Index length) { return {{}, nullptr, -1, length}; }
+inline masks::Lengths prefix(AnyIndex length) { return {{}, {}, false, length}; }
 /// The first lengths[b] keys of batch b: batches padded on the right. Error at the call where their number is
 /// not that of its batches, or one of them is negative or more than its keys.
-inline masks::Lengths lengths(std::span<const Index> lengths) {
-  return {{}, lengths.data(), static_cast<Index>(lengths.size()), 0};
-}
+inline masks::Lengths lengths(const IndexList& lengths) { return {{}, lengths, true, 0}; }
 /// Tokens of the same document. Both [B or 1, tokens].
 inline masks::Segments segments(TensorView<const std::int32_t, 2> query_segments,
                                 TensorView<const std::int32_t, 2> key_segments) {
-  masks::Segments mask;
-  mask.query_segments = query_segments;
-  mask.key_segments = key_segments;
-  return mask;
+  return {{}, query_segments, key_segments};
 }
 inline masks::Segments segments(TensorView<const std::int32_t, 2> ids) { return segments(ids, ids); }
 /// Block-sparse attention: visible(i, j) says whether queries of block i see keys of block j. Blocks have
 /// `size` tokens, 1 or more.
-template <class T>
-masks::Blocks<T> blocks(TensorView<const T, 2> visible, Index size) {
-  if (size < 1) throw_error("blocks: a size of ", size, ", expected 1 or more");
-  masks::Blocks<T> mask;
-  mask.visible = visible;
-  mask.size = size;
-  return mask;
+template <TensorLike X>
+requires(X::rank == 2) masks::Blocks<typename X::Scalar> blocks(const X& visible, AnyIndex size) {
+  if (size < 1) throw_error("blocks: a size of ", size.value, ", expected 1 or more");
+  return {{}, const_view(visible), size};
 }
 namespace detail {
-template <class M, class T, int Rank>
-M aligned_from_last(const TensorView<T, Rank>& view) {
+template <class M, class X>
+M aligned_from_last(const X& tensor) {
+  const auto view = const_view(tensor);
   M mask;
   mask.data = view.data();
-  std::copy(view.shape().begin(), view.shape().end(), mask.shape.end() - Rank);
-  std::copy(view.strides().begin(), view.strides().end(), mask.strides.end() - Rank);
+  std::copy(view.shape().begin(), view.shape().end(), mask.shape.end() - X::rank);
+  std::copy(view.strides().begin(), view.strides().end(), mask.strides.end() - X::rank);
   return mask;
 }
 }  // namespace detail
 
 /// A tensor of truth values (bool or an integer; true = takes part) that broadcasts to [B, H, Tq, Tk]; axes
 /// are aligned from the last one.
-template <class T, int Rank>
-requires(Rank <= 4) masks::Boolean<std::remove_const_t<T>> boolean(const TensorView<T, Rank>& visible) {
-  return detail::aligned_from_last<masks::Boolean<std::remove_const_t<T>>>(visible);
+template <TensorLike X>
+requires(X::rank <= 4) masks::Boolean<typename X::Scalar> boolean(const X& visible) {
+  return detail::aligned_from_last<masks::Boolean<typename X::Scalar>>(visible);
 }
 /// A tensor of numbers of the attention's own scalar, of any shape that broadcasts to [B, H, Tq, Tk]; axes
 /// are aligned from the last one. It composes like any mask, for it is two things. A truth value: a finite
@@ -257,17 +250,30 @@ requires(Rank <= 4) masks::Boolean<std::remove_const_t<T>> boolean(const TensorV
 /// on the truth values, and the numbers of both sides add, where -inf adds nothing. Any number of them may be
 /// in one mask. Error at the call where the scalar or the shape does not fit (onnx.ai Attention-24's
 /// attn_mask).
-template <class T, int Rank>
-requires(Rank <= 4) masks::Additive<std::remove_const_t<T>> additive(const TensorView<T, Rank>& numbers) {
-  return detail::aligned_from_last<masks::Additive<std::remove_const_t<T>>>(numbers);
+template <TensorLike X>
+requires(X::rank <= 4) masks::Additive<typename X::Scalar> additive(const X& numbers) {
+  return detail::aligned_from_last<masks::Additive<typename X::Scalar>>(numbers);
 }
 /// Keys that a padding mask doesn't name: [B, Tk], true = ignore this key (PyTorch's key_padding_mask).
-template <class T>
-masks::NotPadding<std::remove_const_t<T>> not_padding(const TensorView<T, 2>& padding) {
-  masks::NotPadding<std::remove_const_t<T>> mask;
-  mask.padding = padding;
-  return mask;
+template <TensorLike X>
+requires(X::rank == 2) masks::NotPadding<typename X::Scalar> not_padding(const X& padding) {
+  return {{}, const_view(padding)};
 }
+// Not of a temporary, whose elements would be gone before the call.
+template <class Queries, class Keys>
+requires(detail::TemporaryTensor<Queries> || detail::TemporaryTensor<Keys>) void segments(Queries&&,
+                                                                                          Keys&&) = delete;
+template <detail::TemporaryTensor X>
+void segments(X&&) = delete;
+template <detail::TemporaryTensor X>
+void blocks(X&&, AnyIndex) = delete;
+template <detail::TemporaryTensor X>
+void boolean(X&&) = delete;
+template <detail::TemporaryTensor X>
+void additive(X&&) = delete;
+template <detail::TemporaryTensor X>
+void not_padding(X&&) = delete;
+
 /// A callable (batch, head, query, key) -> bool as a mask that composes.
 template <class F>
 requires std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index> masks::Predicate<F> visible_if(

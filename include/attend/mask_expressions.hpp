@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <attend/attention_sizes.hpp>
+#include <attend/core/index_list.hpp>
 #include <attend/core/scalar.hpp>
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
@@ -112,18 +113,19 @@ struct Band : Expression {
 
 /// Keys below a number: of each batch, or of all (none where it is negative).
 struct Lengths : Expression {
-  const Index* lengths = nullptr;
-  Index count = -1;  // of `lengths`; below 0: there are none
-  Index same = 0;    // that of all, then
+  IndexList lengths;
+  bool each = false;  // batch has its own
+  Index same = 0;     // that of all, else
 
   void bind(const AttentionSizes& s) {
-    if (count < 0) return;
+    if (!each) return;
+    const Index count = static_cast<Index>(lengths.size());
     if (count != s.batch) fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
     for (Index b = 0; b < count; ++b)
-      if (lengths[b] < 0 || lengths[b] > s.keys)
-        throw_error("lengths: sequence ", b, " has length ", lengths[b], ", expected 0 to ", s.keys, " keys");
+      if (length(b) < 0 || length(b) > s.keys)
+        throw_error("lengths: sequence ", b, " has length ", length(b), ", expected 0 to ", s.keys, " keys");
   }
-  Index length(Index b) const { return count >= 0 ? lengths[b] : same; }
+  Index length(Index b) const { return each ? lengths[static_cast<std::size_t>(b)] : same; }
   bool operator()(Index b, Index, Index, Index k) const { return k < length(b); }
   Extent row(Index b, Index, Index, Index k0, Index k1) const { return clip(k0, length(b), k0, k1); }
   Extent block(Index b, Index, Index, Index, Index k0, Index k1) const { return clip(k0, length(b), k0, k1); }

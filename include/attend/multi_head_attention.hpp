@@ -4,11 +4,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <attend/detail/cache_calls.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
+#include <attend/position.hpp>
 #include <attend/rotary.hpp>
 #include <attend/scaled_dot_product_attention.hpp>
 
@@ -27,6 +29,8 @@ struct MultiHeadAttentionOptions {
   std::optional<bool> out_bias = {};  // of the output projection, where it differs
   std::optional<double> qk_norm =
       {};  // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
+  ScaledDotProductAttentionOptions attention = {};  // of every call
+  bool alibi = false;                               // scores fall with the distance: see Alibi
 };
 
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and
@@ -37,256 +41,67 @@ struct MultiHeadAttentionOptions {
 template <class Scalar>
 class MultiHeadAttention {
  public:
+  using Options = AttentionOptions<Scalar>;
+  using Outputs = AttentionOutputs<Scalar>;
+  using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
+  using Output = Batched<Scalar, 3>;
+
   MultiHeadAttention() = default;
-  explicit MultiHeadAttention(const MultiHeadAttentionOptions& options) : options_(complete(options)) {
-    const Index queries = checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
-    const Index keys = checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
-    if (fused()) {
-      in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim);
-      if (options_.bias) in_bias_ = Bias<Scalar>(in_proj_);
-    } else {
-      q_proj_ = Weight<Scalar>({queries}, options_.embed_dim);
-      k_proj_ = Weight<Scalar>({keys}, options_.kdim);
-      v_proj_ = Weight<Scalar>({keys}, options_.vdim);
-      if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
-    }
-    out_proj_ = Weight<Scalar>({options_.embed_dim}, queries);
-    options_.out_bias = options_.out_bias.value_or(options_.bias);
-    if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
-    if (options_.bias_kv)
-      bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}),
-      bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
-    if (options_.qk_norm)
-      for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
-        *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
-  }
+  explicit MultiHeadAttention(const MultiHeadAttentionOptions& options);
 
   const MultiHeadAttentionOptions& options() const { return options_; }
   /// Queries and keys of self-attention are rotated by their positions; layers of a model share the tables.
   /// Error where they are of another head_dim.
-  void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) {
-    if (rotary != nullptr && rotary->options().head_dim != options_.head_dim)
-      throw_error("MultiHeadAttention: rotary positions of head_dim ", rotary->options().head_dim,
-                  ", expected ", options_.head_dim);
-    rotary_ = std::move(rotary);
-  }
+  void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary);
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
-    if (fused()) {
-      visit("in_proj_weight", in_proj_.parameter());
-    } else {
-      visit("q_proj_weight", q_proj_.parameter());
-      visit("k_proj_weight", k_proj_.parameter());
-      visit("v_proj_weight", v_proj_.parameter());
-    }
-    if (options_.bias) visit("in_proj_bias", in_bias_.parameter());
-    if (options_.bias_kv) {
-      visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data(), &bias_k_assigned_));
-      visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data(), &bias_v_assigned_));
-    }
-    visit("out_proj.weight", out_proj_.parameter());
-    if (options_.out_bias.value_or(true)) visit("out_proj.bias", out_bias_.parameter());
-    if (options_.qk_norm) {
-      q_norm_.parameters(prefixed("q_norm", visit));
-      k_norm_.parameters(prefixed("k_norm", visit));
-    }
-  }
-
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
   /// Whether all parameters have values; forward takes none less.
-  bool assigned() const {
-    const bool weights =
-        fused() ? in_proj_.assigned() : q_proj_.assigned() && k_proj_.assigned() && v_proj_.assigned();
-    const bool extra = !options_.bias_kv || (bias_k_assigned_.all() && bias_v_assigned_.all());
-    return weights && (!options_.bias || in_bias_.assigned()) && extra && out_proj_.assigned() &&
-           (!options_.out_bias.value_or(true) || out_bias_.assigned());
-  }
+  bool assigned() const;
 
   /// Self-attention. x [B, T, E] -> out [B, T, E]. `epilogue` follows in the output projection's pass. In all
-  /// forms, `out` and what the options ask for overlap neither each other nor an input nor the residual.
-  void forward(Context& context, TensorView<const Scalar, 3> x, const AttentionOptions<Scalar>& options,
-               TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
-    forward(context, x, x, x, options, out, epilogue);
-  }
-  void forward(Context& context, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
-    forward(context, x, x, x, {}, out);
-  }
+  /// forms, `out` and the outputs overlap neither each other nor an input nor the residual.
+  void forward(Context& context, const Input& x, const Options& options, const Output& out,
+               const Outputs& outputs = detail::no_outputs<Scalar>,
+               const Epilogue<Scalar>& epilogue = {}) const;
+  void forward(Context& context, const Input& x, const Output& out) const;
   /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
-  void forward(Context& context, TensorView<const Scalar, 3> query, TensorView<const Scalar, 3> key,
-               TensorView<const Scalar, 3> value, const AttentionOptions<Scalar>& options,
-               TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue = {}) const {
-    const Index B = query.size(0), Tq = query.size(1), Tk = key.size(1);
-    detail::check_assigned(context, "MultiHeadAttention", *this);
-    check_shape("MultiHeadAttention (query)", Shape<3>{B, Tq, options_.embed_dim}, query.shape());
-    check_shape("MultiHeadAttention (key)", Shape<3>{B, Tk, options_.kdim}, key.shape());
-    check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
-    check_operands(context, query, key, value, options, epilogue, out);
-    if (out.empty()) return;
-    const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;
-    const bool same_kv = detail::same_places(key, value), self = same_kv && detail::same_places(query, key);
-
-    Frame frame(context.workspace());
-    const Slots at = columns();
-    const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * Tq, self && fused() ? at.end : at.key});
-    const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({self && fused() ? 0 : B * Tk, at.end - at.key});
-    TensorView<Scalar, 2> keys = kv, values = kv;  // columns from `key_at` and `value_at`
-    Index key_at = 0, value_at = at.value - at.key;
-    if (fused() && self) {
-      project(context, query, in_proj_, 0, q);
-      keys = values = q;
-      key_at = at.key, value_at = at.value;
-    } else if (fused()) {
-      project(context, query, in_proj_, 0, q);
-      if (same_kv) {
-        project(context, key, in_proj_, at.key, kv);
-      } else {
-        project(context, key, in_proj_, at.key, kv.slice(1, 0, value_at));
-        project(context, value, in_proj_, at.value, kv.slice(1, value_at, at.end - at.key));
-      }
-    } else {
-      project(context, query, q_proj_, 0, q, 0);
-      project(context, key, k_proj_, 0, kv.slice(1, 0, value_at), at.key);
-      project(context, value, v_proj_, 0, kv.slice(1, value_at, at.end - at.key), at.value);
-    }
-
-    const auto query_heads = head_view(q, 0, B, H, Tq, D), key_heads = head_view(keys, key_at, B, G, Tk, D);
-    normalize(context, q_norm_, query_heads);
-    normalize(context, k_norm_, key_heads);
-    if (rotary_ != nullptr) {
-      if (!self) throw_error("MultiHeadAttention: rotary positions are of self-attention");
-      rotate(context, query_heads, options.query_offsets, {});
-      rotate(context, key_heads, options.key_offsets, {});
-    }
-    const auto value_heads = head_view(values, value_at, B, G, Tk, D);
-    if (extra_keys() == 0)
-      return finish(context, frame, Tk, options, out, epilogue,
-                    [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-                      detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads,
-                                                                   value_heads, inner, mixed);
-                    });
-    // The extra keys are visible to all, whatever the mask says of the others.
-    if (!options.key_lengths.empty() || !options.key_offsets.empty())
-      throw_error(
-          "MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or "
-          "add_zero_attn");
-    const Shape<4> more{B, G, Tk + extra_keys(), D};
-    const TensorView<Scalar, 4> more_keys = frame.tensor<Scalar>(more),
-                                more_values = frame.tensor<Scalar>(more);
-    context.parallel(1, 1, [&](Index, int) {
-      append_extra(key_heads, bias_k_, more_keys);
-      append_extra(value_heads, bias_v_, more_values);
-    });
-    AttentionOptions<Scalar> with_extra = options;
-    Mask mask = options.mask;
-    if (mask.adds())
-      with_extra.mask = BeforeExtra<true>{{}, &mask, Tk};
-    else if (mask)
-      with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
-    finish(context, frame, Tk + extra_keys(), with_extra, out, epilogue,
-           [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             detail::scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, inner,
-                                                          mixed);
-           });
-  }
-
+  void forward(Context& context, const Input& query, const Input& key, const Input& value,
+               const Options& options, const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
+               const Epilogue<Scalar>& epilogue = {}) const;
   /// Self-attention of T more tokens of each sequence of a cache, which takes their keys and values.
   /// Positions go on from the cache's lengths; the mask is usually causal(Corner::bottom_right). x [B, T, E]
   /// -> out [B, T, E]. A call that fails leaves the cache as it was.
-  void forward(Context& context, TensorView<const Scalar, 3> x, KVCache<Scalar>& cache,
-               const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out,
-               const Epilogue<Scalar>& epilogue = {}) const {
-    const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
-    detail::check_assigned(context, "MultiHeadAttention", *this);
-    check_shape("MultiHeadAttention (with a cache)", Shape<3>{cache.batch(), T, options_.embed_dim},
-                x.shape());
-    check_operands(context, x, x, x, options, epilogue, out);
-    if (!fused() || extra_keys() > 0)
-      throw_error(
-          "MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
-    check_sizes(cache);
-    if (out.empty()) return;
-    Frame frame(context.workspace());
-    const Slots at = columns();
-    const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
-    project(context, x, in_proj_, 0, qkv);
-    const auto query = head_view(qkv, 0, B, options_.num_heads, T, D),
-               key = head_view(qkv, at.key, B, G, T, D);
-    normalize(context, q_norm_, query);
-    normalize(context, k_norm_, key);
-    if (rotary_ != nullptr) {
-      rotate(context, query, {}, cache.lengths());
-      rotate(context, key, {}, cache.lengths());
-    }
-    detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
-    if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
-    appending.count(T);
-    finish(context, frame, cache.max_length(), options, out, epilogue,
-           [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             detail::scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
-           });
-    appending.keep();
-  }
-
+  void forward(Context& context, const Input& x, KVCache<Scalar>& cache, const Options& options,
+               const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
+               const Epilogue<Scalar>& epilogue = {}) const;
   /// Cross-attention's keys and values of a memory into a cache, once for all queries to come. memory [B, S,
   /// kdim].
-  void append_memory(Context& context, TensorView<const Scalar, 3> memory, KVCache<Scalar>& cache) const {
-    const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
-    check_cross();
-    if (options_.kdim != options_.vdim)
-      throw_error("MultiHeadAttention: keys and values of one memory, but kdim is ", options_.kdim,
-                  " and vdim ", options_.vdim);
-    detail::check_assigned(context, "MultiHeadAttention", *this);
-    check_shape("MultiHeadAttention (memory)", Shape<3>{cache.batch(), S, options_.kdim}, memory.shape());
-    Rows<const Scalar>(memory).check_input("MultiHeadAttention (memory)", options_.kdim);
-    check_sizes(cache);
-    if (memory.empty()) return;
-    Frame frame(context.workspace());
-    const Slots at = columns();
-    const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({B * S, at.end - at.key});
-    if (fused()) {
-      project(context, memory, in_proj_, at.key, kv);
-    } else {
-      project(context, memory, k_proj_, 0, kv.slice(1, 0, at.value - at.key), at.key);
-      project(context, memory, v_proj_, 0, kv.slice(1, at.value - at.key, at.end - at.key), at.value);
-    }
-    const auto key = head_view(kv, 0, B, G, S, D);
-    normalize(context, k_norm_, key);
-    if (!context.measuring()) cache.append(key, head_view(kv, at.value - at.key, B, G, S, D));
-  }
+  void append_memory(Context& context, const Input& memory, KVCache<Scalar>& cache) const;
   /// Cross-attention to the keys and values of append_memory. x [B, T, E] -> out [B, T, E].
-  void forward_cross(Context& context, TensorView<const Scalar, 3> x, const KVCache<Scalar>& cache,
-                     const AttentionOptions<Scalar>& options, TensorView<Scalar, 3> out,
-                     const Epilogue<Scalar>& epilogue = {}) const {
-    const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
-    check_cross();
-    detail::check_assigned(context, "MultiHeadAttention", *this);
-    check_shape("MultiHeadAttention (with a memory)", Shape<3>{cache.batch(), T, options_.embed_dim},
-                x.shape());
-    check_sizes(cache);
-    check_operands(context, x, x, x, options, epilogue, out);
-    if (out.empty()) return;
-    Frame frame(context.workspace());
-    const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, columns().key});
-    project(context, x, fused() ? in_proj_ : q_proj_, 0, q);
-    const auto query = head_view(q, 0, B, options_.num_heads, T, D);
-    normalize(context, q_norm_, query);
-    finish(context, frame, cache.max_length(), options, out, epilogue,
-           [&](const AttentionOptions<Scalar>& inner, TensorView<Scalar, 4> mixed) {
-             detail::scaled_dot_product_attention<Scalar>(context, query, cache, inner, mixed);
-           });
+  void forward_cross(Context& context, const Input& x, const KVCache<Scalar>& cache, const Options& options,
+                     const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
+                     const Epilogue<Scalar>& epilogue = {}) const;
+
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x, const Options& options = {},
+                                 const Outputs& outputs = detail::no_outputs<Scalar>) const {
+    return detail::map_rows(x, options_.embed_dim, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, options, out, outputs);
+    });
+  }
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& query, const Input& key, const Input& value,
+                                 const Options& options = {},
+                                 const Outputs& outputs = detail::no_outputs<Scalar>) const {
+    return detail::map_rows(query, options_.embed_dim, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, key, value, options, out, outputs);
+    });
   }
 
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> x,
-                               const AttentionOptions<Scalar>& options = {}) const {
-    return (*this)(x, x, x, options);
-  }
-  Tensor<Scalar, 3> operator()(TensorView<const Scalar, 3> query, TensorView<const Scalar, 3> key,
-                               TensorView<const Scalar, 3> value,
-                               const AttentionOptions<Scalar>& options = {}) const {
-    Tensor<Scalar, 3> out(query.shape());
-    forward(default_context(), query, key, value, options, out.view());
-    return out;
-  }
+  /// A cache of no tokens for self-attention (or the memory) of so many sequences, which keeps as many as the
+  /// attention's window needs.
+  KVCache<Scalar> make_cache(Index batch) const;
 
  private:
   struct Slots {
@@ -308,59 +123,17 @@ class MultiHeadAttention {
       mask->add(scores, b, h, q, k0, (std::min)(n, keys));
     }
   };
-  /// Error where inputs are no rows, or something is written where it is read.
-  void check_operands(const Context& context, TensorView<const Scalar, 3> query,
-                      TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value,
-                      const AttentionOptions<Scalar>& options, const Epilogue<Scalar>& epilogue,
-                      TensorView<Scalar, 3> out) const {
-    const char* who = "MultiHeadAttention";
-    const Rows<const Scalar> x(query);
-    const Rows<Scalar> y(out);
-    x.check_input("MultiHeadAttention (query)", query.size(2));
-    y.check_output(who, x.leading(), options_.embed_dim);
-    detail::check_operands(context, who, x, epilogue.residual, y);
-    if (!detail::same_places(query, key) || !detail::same_places(key, value)) {
-      Rows<const Scalar>(key).check_input("MultiHeadAttention (key)", key.size(2));
-      Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
-      detail::check_apart(context, who, {"out", out}, {{"key", key}, {"value", value}});
-    }
-    if (!options.sinks.empty())
-      detail::check_apart(context, who, {"out", out},
-                          {{"sinks", TensorView<const Scalar, 1>(
-                                         options.sinks.data(), {static_cast<Index>(options.sinks.size())})}});
-    if (!detail::gives_more(options)) return;
-    detail::check_outputs_apart(context, who, options,
-                                {{"query", query},
-                                 {"key", key},
-                                 {"value", value},
-                                 {"the residual", epilogue.residual.view()},
-                                 {"out", out}});
-  }
-  void check_sizes(const KVCache<Scalar>& cache) const {
-    const KVCacheOptions& o = cache.options();
-    check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
-                Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim},
-                Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
-  }
-  /// What a cache of cross-attention's keys and values cannot take in.
-  void check_cross() const {
-    if (extra_keys() > 0)
-      throw_error("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
-    if (rotary_ != nullptr) throw_error("MultiHeadAttention: rotary positions are of self-attention");
-  }
+  /// One call, once its shapes are known to fit.
+  struct Call {
+    Context& context;
+    const Options& options;
+    TensorView<Scalar, 3> out;
+    const Outputs& outputs;
+    const Epilogue<Scalar>& epilogue;
+  };
+
+  bool fused() const { return options_.kdim == options_.embed_dim && options_.vdim == options_.embed_dim; }
   Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
-  /// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
-  void append_extra(TensorView<const Scalar, 4> tokens, const Tensor<Scalar, 1>& learned,
-                    TensorView<Scalar, 4> out) const {
-    const Index T = tokens.size(2), D = tokens.size(3);
-    for (Index b = 0; b < out.size(0); ++b)
-      for (Index g = 0; g < out.size(1); ++g)
-        for (Index t = 0; t < out.size(2); ++t)
-          for (Index d = 0; d < D; ++d)
-            out(b, g, t, d) = t < T                        ? tokens(b, g, t, d)
-                              : t == T && options_.bias_kv ? learned(g * D + d)
-                                                           : Scalar(0);
-  }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
     for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
       if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
@@ -379,11 +152,63 @@ class MultiHeadAttention {
     if (o.vdim == 0) o.vdim = o.embed_dim;
     return o;
   }
-  bool fused() const { return options_.kdim == options_.embed_dim && options_.vdim == options_.embed_dim; }
+  /// Error where inputs are no rows, or something is written where it is read.
+  void check_operands(const Call& call, TensorView<const Scalar, 3> query, TensorView<const Scalar, 3> key,
+                      TensorView<const Scalar, 3> value) const {
+    const char* who = "MultiHeadAttention";
+    const Rows<const Scalar> x(query);
+    const Rows<Scalar> y(call.out);
+    x.check_input("MultiHeadAttention (query)", query.size(2));
+    y.check_output(who, x.leading(), options_.embed_dim);
+    detail::check_operands(call.context, who, x, call.epilogue.residual, y);
+    if (!detail::same_places(query, key) || !detail::same_places(key, value)) {
+      Rows<const Scalar>(key).check_input("MultiHeadAttention (key)", key.size(2));
+      Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
+      detail::check_apart(call.context, who, {"out", call.out}, {{"key", key}, {"value", value}});
+    }
+    const std::span<const Scalar> sinks = call.options.sinks;
+    if (!sinks.empty())
+      detail::check_apart(
+          call.context, who, {"out", call.out},
+          {{"sinks", TensorView<const Scalar, 1>(sinks.data(), {static_cast<Index>(sinks.size())})}});
+    if (call.outputs.any())
+      detail::check_outputs_apart(call.context, who, call.options, call.outputs,
+                                  {{"query", query},
+                                   {"key", key},
+                                   {"value", value},
+                                   {"the residual", call.epilogue.residual.view()},
+                                   {"out", call.out}});
+  }
+  void check_cache(const KVCache<Scalar>& cache, TensorView<const Scalar, 3> x, const char* what,
+                   Index width) const {
+    const KVCacheOptions& o = cache.options();
+    check_shape(what, Shape<3>{cache.batch(), x.size(1), width}, x.shape());
+    check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
+                Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim},
+                Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
+  }
+  /// What a cache of cross-attention's keys and values cannot take in.
+  void check_cross() const {
+    if (extra_keys() > 0)
+      throw_error("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
+    if (rotary_ != nullptr) throw_error("MultiHeadAttention: rotary positions are of self-attention");
+  }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};
     return {q_proj_.width(), q_proj_.width() + k_proj_.width(),
             q_proj_.width() + k_proj_.width() + v_proj_.width()};
+  }
+  /// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
+  void append_extra(TensorView<const Scalar, 4> tokens, const Tensor<Scalar, 1>& learned,
+                    TensorView<Scalar, 4> out) const {
+    const Index T = tokens.size(2), D = tokens.size(3);
+    for (Index b = 0; b < out.size(0); ++b)
+      for (Index g = 0; g < out.size(1); ++g)
+        for (Index t = 0; t < out.size(2); ++t)
+          for (Index d = 0; d < D; ++d)
+            out(b, g, t, d) = t < T                        ? tokens(b, g, t, d)
+                              : t == T && options_.bias_kv ? learned(g * D + d)
+                                                           : Scalar(0);
   }
   /// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
   void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& weight, Index begin,
@@ -406,25 +231,32 @@ class MultiHeadAttention {
   }
   /// Attention into a buffer of all heads, the average of the weights, and the output projection.
   template <class Attend>
-  void finish(Context& context, Frame& frame, Index keys, const AttentionOptions<Scalar>& options,
-              TensorView<Scalar, 3> out, const Epilogue<Scalar>& epilogue, Attend&& attend) const {
-    const Index B = out.size(0), T = out.size(1), H = options_.num_heads;
-    const bool average = options.average_weights.data() != nullptr;
+  void finish(const Call& call, Frame& frame, Index keys, Attend&& attend) const {
+    const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
+    const TensorView<Scalar, 3> average = call.outputs.average_weights;
     const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
-    if (!average) {
-      attend(options, heads(mixed, H));
+    if (average.data() == nullptr) {
+      attend(heads(mixed, H), call.outputs);
     } else {
-      check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys},
-                  options.average_weights.shape());
-      const TensorView<Scalar, 4> all_weights =
-          frame.tensor<Scalar>({options.weights.data() == nullptr ? B : 0, H, T, keys});
-      AttentionOptions<Scalar> inner = options;
+      check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
+      Outputs inner = call.outputs;
       inner.average_weights = {};
-      if (options.weights.data() == nullptr) inner.weights = all_weights;
-      attend(inner, heads(mixed, H));
-      context.parallel(1, 1, [&](Index, int) { average_over_heads(inner.weights, options.average_weights); });
+      const TensorView<Scalar, 4> all =
+          frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
+      if (inner.weights.data() == nullptr) inner.weights = all;
+      attend(heads(mixed, H), inner);
+      call.context.parallel(1, 1, [&](Index, int) {
+        for (Index b = 0; b < B; ++b)
+          for (Index q = 0; q < T; ++q)
+            for (Index k = 0; k < keys; ++k) {
+              Scalar sum(0);
+              for (Index h = 0; h < H; ++h) sum = sum + inner.weights(b, h, q, k);
+              average(b, q, k) = sum / Scalar(static_cast<double>(H));
+            }
+      });
     }
-    detail::product<Scalar>(context, mixed.rows(), out_proj_, 0, out_bias_, epilogue, out.rows());
+    detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
+                            call.out.rows());
   }
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T,
                                          Index D) {
@@ -432,18 +264,25 @@ class MultiHeadAttention {
             {B, H, T, D},
             {T * rows.stride(0), D, rows.stride(0), 1}};
   }
-  static void average_over_heads(TensorView<Scalar, 4> weights, TensorView<Scalar, 3> out) {
-    const Index H = weights.size(1);
-    for (Index b = 0; b < weights.size(0); ++b)
-      for (Index q = 0; q < weights.size(2); ++q)
-        for (Index k = 0; k < weights.size(3); ++k) {
-          Scalar sum(0);
-          for (Index h = 0; h < H; ++h) sum = sum + weights(b, h, q, k);
-          out(b, q, k) = sum / Scalar(static_cast<double>(H));
-        }
+  /// The call's options joined to those of the layer, in `joined` where that takes a copy.
+  const AttentionOptions<Scalar>& join(const Options& options, const KVCache<Scalar>* cache, Index tokens,
+                                       Options& joined) const {
+    const Options& all =
+        attention_.join(options, cache != nullptr ? Corner::bottom_right : Corner::top_left, joined);
+    if (slopes_.empty()) return all;
+    if (options.modifier) throw_error("MultiHeadAttention: a modifier together with alibi is not supported");
+    if (&all != &joined) joined = options;
+    // A cache's lengths count the new tokens when this is called: query 0 is the first of them.
+    joined.modifier = [slopes = slopes_.data(),
+                       lengths = cache != nullptr ? cache->lengths().data() : nullptr,
+                       tokens](const Scalar& score, Index b, Index h, Index q, Index k) {
+      return Alibi<Scalar>{slopes, lengths != nullptr ? lengths[b] - tokens : 0}(score, b, h, q, k);
+    };
+    return joined;
   }
 
   MultiHeadAttentionOptions options_;
+  ScaledDotProductAttention<Scalar> attention_;
   Weight<Scalar> in_proj_, q_proj_, k_proj_, v_proj_;
   Weight<Scalar> out_proj_;
   Bias<Scalar> in_bias_, out_bias_;
@@ -451,6 +290,9 @@ class MultiHeadAttention {
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;
+  std::vector<Scalar> slopes_;  // of ALiBi, or none
 };
 
 }  // namespace attend::inline ATTEND_ABI
+
+#include <attend/multi_head_attention.inl>

@@ -58,6 +58,7 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
   }
   return table;
 }
+ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(Index, Index, const SinusoidalOptions&));
 
 // ---- ALiBi
 // -------------------------------------------------------------------------------------------------------
@@ -78,6 +79,7 @@ std::vector<Scalar> alibi_slopes(Index num_heads) {
     slopes.push_back(Scalar(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(n))));
   return slopes;
 }
+ATTEND_COMPILED_LAYER(std::vector<float> alibi_slopes<float>(Index));
 
 /// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how
 /// far it lies before the query. For float it is computed in double, where the product is exact: the same
@@ -159,21 +161,11 @@ class RelativeBias {
 
  public:
   RelativeBias() = default;
-  explicit RelativeBias(const RelativeBiasOptions& options) : options_(options) {
-    const Index farthest = options.relative_attention_max_distance;
-    detail::check_options(options);
-    weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
-    assigned_ = detail::Assigned(options.relative_attention_num_buckets);
-    for (Index d = -farthest; d <= farthest; ++d)
-      bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
-  }
+  explicit RelativeBias(const RelativeBiasOptions& options);
 
   const RelativeBiasOptions& options() const { return options_; }
-  void parameters(ParameterVisitor<Scalar> visit) {
-    visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
-                                      weight_.data(), &assigned_));
-  }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const;
 
   /// Whether the weight has its values; `modifier` takes none less.
   bool assigned() const { return assigned_.all(); }
@@ -206,6 +198,26 @@ class RelativeBias {
   detail::Assigned assigned_;
   std::vector<std::int32_t> bucket_;  // of distances -max … max; beyond them it stays the same
 };
+
+template <class Scalar>
+RelativeBias<Scalar>::RelativeBias(const RelativeBiasOptions& options) : options_(options) {
+  const Index farthest = options.relative_attention_max_distance;
+  detail::check_options(options);
+  weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
+  assigned_ = detail::Assigned(options.relative_attention_num_buckets);
+  for (Index d = -farthest; d <= farthest; ++d)
+    bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
+}
+template <class Scalar>
+void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
+                                    weight_.data(), &assigned_));
+}
+template <class Scalar>
+void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
+  const_parameters(*this, visit);
+}
+ATTEND_COMPILED_LAYER(class RelativeBias<float>);
 
 namespace detail {
 /// Tokens of a window; numbers of their pairs fit std::int32_t.
@@ -246,5 +258,6 @@ Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Sca
       for (Index k = 0; k < n; ++k) bias(0, h, q, k) = table(index(q, k), h);
   return bias;
 }
+ATTEND_COMPILED_LAYER(Tensor<float, 4> window_relative_bias<float>(TensorView<const float, 2>, Index, Index));
 
 }  // namespace attend::inline ATTEND_ABI

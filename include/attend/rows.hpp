@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <Eigen/Core>
@@ -29,27 +30,9 @@ class Rows {
   static constexpr std::size_t kMaxRank = 8;
 
   Rows() = default;
-  template <class U, int Rank>
-  requires(Rank >= 1 && Rank <= static_cast<int>(kMaxRank) && std::is_convertible_v<U (*)[], T (*)[]>)
-      Rows(const TensorView<U, Rank>& view)
-      : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
-    for (std::size_t i = 0; i < rank_; ++i) shape_[i] = view.shape()[i];
-    const detail::RowSpacing rows = detail::row_spacing(view.shape(), view.strides());
-    count_ = rows.count, stride_ = rows.stride;
-    const bool contiguous = width_ <= 1 || view.strides().back() == 1 || count_ == 0;
-    fault_ = !contiguous ? Fault::gaps : !rows.even ? Fault::uneven : Fault::none;
-  }
-  template <int Rank>
-  Rows(Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
-  template <int Rank>
-  requires std::is_const_v<T> Rows(const Tensor<Scalar, Rank>& tensor) : Rows(tensor.view()) {}
-  template <class Derived>
-  requires std::is_convertible_v<const Derived&, TensorView<T, 2>> Rows(const Eigen::DenseBase<Derived>& m)
-      : Rows(TensorView<T, 2>(m.derived())) {}
-  template <class Derived>
-  requires(!std::is_const_v<T> && std::is_convertible_v<Derived&, TensorView<T, 2>>)
-      Rows(Eigen::DenseBase<Derived>& m)
-      : Rows(TensorView<T, 2>(m.derived())) {}
+  template <detail::Viewable<T> X>
+  requires(detail::ViewOf<X>::rank >= 1 && detail::ViewOf<X>::rank <= static_cast<int>(kMaxRank)) Rows(X&& x)
+      : Rows(detail::view_of(std::forward<X>(x)), 0) {}
   Rows(const Rows<Scalar>& other) requires std::is_const_v<T> : data_(other.data_),
                                                                 count_(other.count_),
                                                                 width_(other.width_),
@@ -89,13 +72,27 @@ class Rows {
  private:
   template <class>
   friend class Rows;
-  enum class Fault : unsigned char { none, gaps, uneven };
+  enum class Fault : unsigned char { none, gaps, turned, uneven };
+
+  template <class U, int Rank>
+  Rows(const TensorView<U, Rank>& view, int) : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
+    for (std::size_t i = 0; i < rank_; ++i) shape_[i] = view.shape()[i];
+    const detail::RowSpacing rows = detail::row_spacing(view.shape(), view.strides());
+    count_ = rows.count, stride_ = rows.stride;
+    const bool contiguous = width_ <= 1 || view.strides().back() == 1 || count_ == 0;
+    const bool turned = Rank == 2 && view.strides().front() == 1;  // a column-major matrix
+    fault_ = !contiguous ? (turned ? Fault::turned : Fault::gaps) : !rows.even ? Fault::uneven : Fault::none;
+  }
 
   [[noreturn]] void fail_width(const char* who, Index width) const {
     fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
   }
   [[noreturn]] void fail_fault(const char* who) const {
     const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
+    if (fault_ == Fault::turned)
+      throw_error(view,
+                  " the last axis must be contiguous, but the matrix is column-major: copy it, by "
+                  "Tensor(matrix), or pass matrix.transpose() where its columns are the rows that are meant");
     if (fault_ == Fault::gaps) throw_error(view, " the last axis must be contiguous", kCopy);
     throw_error(view, " the leading axes are not evenly spaced", kCopy);
   }
@@ -117,7 +114,61 @@ class Rows {
   std::array<Index, kMaxRank> shape_{};
 };
 
+/// [B, T, E], or whatever Rank says, and what has fewer leading axes down to [T, E], which count as 1:
+/// PyTorch's layers take a sequence without a batch. Implicit from tensors, views and Eigen's matrices; T may
+/// be const.
+template <class T, int Rank>
+class Batched : public TensorView<T, Rank> {
+ public:
+  using TensorView<T, Rank>::TensorView;
+  template <detail::Viewable<T> X>
+  requires(detail::ViewOf<X>::rank >= 2 && detail::ViewOf<X>::rank <= Rank) Batched(X&& x)
+      : TensorView<T, Rank>(with_leading_axes(detail::view_of(std::forward<X>(x)))) {}
+
+ private:
+  template <class U, int Given>
+  static TensorView<T, Rank> with_leading_axes(const TensorView<U, Given>& view) {
+    Shape<Rank> shape, strides;
+    shape.fill(1), strides.fill(0);
+    std::copy(view.shape().begin(), view.shape().end(), shape.end() - Given);
+    std::copy(view.strides().begin(), view.strides().end(), strides.end() - Given);
+    return {view.data(), shape, strides};
+  }
+};
+
 namespace detail {
+/// What an operator() takes: a tensor, a view or an expression of Eigen's, with elements of type Scalar.
+template <class X, class Scalar>
+concept LayerInput = (TensorLike<X> ||
+                      std::is_base_of_v<Eigen::EigenBase<X>, X>)&&std::is_same_v<typename X::Scalar, Scalar>;
+/// The tensor that holds it.
+template <class X>
+using TensorOf = decltype(Tensor(std::declval<const X&>()));
+
+/// f(view of x), or of a copy where x is no rows: a column-major matrix, an expression, an unevenly spaced
+/// view.
+template <class X, class F>
+auto with_rows(const X& x, const F& f) {
+  if constexpr (Viewable<const X&, const typename X::Scalar>) {
+    const auto view = view_of(x);
+    const bool contiguous = view.empty() || view.shape().back() == 1 || view.strides().back() == 1;
+    if (contiguous && row_spacing(view.shape(), view.strides()).even) return f(const_view(view));
+  }
+  const TensorOf<X> copy(x);
+  return f(copy.view());
+}
+/// A layer's operator(): the new tensor [..., width] that forward(x, out) fills, of x [..., N].
+template <class X, class Forward>
+TensorOf<X> map_rows(const X& x, Index width, const Forward& forward) {
+  return with_rows(x, [&](const auto& rows) {
+    auto shape = rows.shape();
+    shape.back() = width;
+    TensorOf<X> out(shape);
+    forward(rows, out);
+    return out;
+  });
+}
+
 /// A view under the name that an error gives it.
 struct Operand {
   const char* name;
@@ -158,8 +209,7 @@ void check_rows_in_place(const Context& context, const char* who, const Rows<con
 template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
-  // `parameters` hands out what may be written, but is only asked for names.
-  const_cast<Layer&>(layer).parameters([who](const std::string& name, const auto& parameter) {
+  layer.parameters([who](const std::string& name, const auto& parameter) {
     const Index missing = parameter.unassigned_rows();
     if (missing == 0) return;
     const std::string text = std::string(who) + ": parameter " + name + " was never assigned";

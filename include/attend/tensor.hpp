@@ -1,15 +1,16 @@
-// Tensor (owning, row-major, 64-byte aligned) and TensorView (strided): Eigen maps, spans and lists in and
-// out.
+// Tensor: owns its elements, row-major from a 64-byte border on; copies, comparison and text of tensors and
+// views.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <concepts>
 #include <initializer_list>
 #include <ostream>
 #include <span>
-#include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <Eigen/Core>
 
@@ -17,21 +18,11 @@
 #include <attend/core/flags.hpp>
 #include <attend/core/overlap.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/tensor_view.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
-template <class T, int Rank>
-class TensorView;
-template <class T>
-class Rows;
-
 namespace detail {
-template <class T>
-using RowMajorMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-template <class T>
-using MatrixLike =
-    std::conditional_t<std::is_const_v<T>, const RowMajorMatrix<std::remove_const_t<T>>, RowMajorMatrix<T>>;
-
 /// Nested initializer lists: NestedList<float, 2> is {{1, 2}, {3, 4}}.
 template <class T, int Rank>
 struct NestedList {
@@ -42,208 +33,6 @@ struct NestedList<T, 0> {
   using type = T;
 };
 }  // namespace detail
-
-/// Eigen's view of a matrix inside a tensor, with any strides.
-template <class T>
-using MatrixMap =
-    Eigen::Map<detail::MatrixLike<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
-
-/// A strided view that does not own its data. T may be const. Copying it copies the view.
-/// Indices are not checked in operator() and operator[]; `at` checks them.
-template <class T, int Rank>
-class TensorView {
-  static_assert(Rank >= 0);
-
- public:
-  using Scalar = std::remove_const_t<T>;
-  using Element = T;
-  static constexpr int rank = Rank;
-
-  TensorView() = default;
-  /// Contiguous data of `shape`.
-  TensorView(T* data, const Shape<Rank>& shape)
-      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape),
-                   Checked{}) {}
-  /// Element (i, j, …) lies at data[i * strides[0] + j * strides[1] + …].
-  TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides)
-      : TensorView(data, (check_numel<Rank>(shape), shape), strides, Checked{}) {}
-  /// All of a span, seen as `shape`; error where the sizes differ.
-  template <class U>
-  requires std::convertible_to<U (*)[], T (*)[]> TensorView(std::span<U> data, const Shape<Rank>& shape)
-      : TensorView(data.data(), shape) {
-    if (static_cast<Index>(data.size()) != numel())
-      fail_shape("TensorView", to_string(shape), Shape<1>{static_cast<Index>(data.size())});
-  }
-  /// A view of const elements from one of mutable elements.
-  template <class U>
-  requires(std::is_const_v<T>&& std::is_same_v<U, Scalar>) TensorView(const TensorView<U, Rank>& other)
-      : TensorView(other.data(), other.shape(), other.strides(), Checked{}) {}
-  /// A view of an Eigen matrix, map or block that has its elements in memory.
-  template <class Derived>
-  requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
-           (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0 && std::is_const_v<T>)
-      TensorView(const Eigen::DenseBase<Derived>& m)
-      : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
-  template <class Derived>
-  requires(Rank == 2 && std::is_same_v<typename Derived::Scalar, Scalar> &&
-           (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0 && !std::is_const_v<T>)
-      TensorView(Eigen::DenseBase<Derived>& m)
-      : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
-
-  T* data() const { return data_; }
-  const Shape<Rank>& shape() const { return shape_; }
-  const Shape<Rank>& strides() const { return strides_; }
-  Index size(int axis) const { return shape_[check_axis(axis)]; }
-  Index stride(int axis) const { return strides_[check_axis(axis)]; }
-  Index numel() const {
-    Index n = 1;
-    for (Index s : shape_) n *= s;
-    return n;
-  }
-  bool empty() const { return numel() == 0; }
-  /// Row-major without gaps.
-  bool is_contiguous() const {
-    Index expected = 1;
-    for (std::size_t i = Rank; i-- > 0;) {
-      if (shape_[i] != 1 && strides_[i] != expected) return empty();
-      expected *= shape_[i];
-    }
-    return true;
-  }
-
-  template <std::integral... Indices>
-  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& operator()(Indices... i) const {
-    return data_[offset(static_cast<Index>(i)...)];
-  }
-  template <std::integral... Indices>
-  requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& at(Indices... i) const {
-    const Shape<Rank> index{static_cast<Index>(i)...};
-    for (std::size_t a = 0; a < index.size(); ++a)
-      if (index[a] < 0 || index[a] >= shape_[a])
-        throw_error("Tensor: index ", index, " is outside of shape ", shape_);
-    return (*this)(i...);
-  }
-  /// Fixes the first index: the view of rank Rank - 1, or the element.
-  decltype(auto) operator[](Index i) const requires(Rank >= 1) {
-    if constexpr (Rank == 1) {
-      return data_[i * strides_[0]];
-    } else {
-      Shape<Rank - 1> shape, strides;
-      std::copy(shape_.begin() + 1, shape_.end(), shape.begin());
-      std::copy(strides_.begin() + 1, strides_.end(), strides.begin());
-      return TensorView<T, Rank - 1>(at_offset(i * strides_[0]), shape, strides, {});
-    }
-  }
-  /// Elements [begin, end) along one axis.
-  TensorView slice(int axis, Index begin, Index end) const {
-    const std::size_t a = check_axis(axis);
-    if (begin < 0 || end < begin || end > shape_[a])
-      throw_error("Tensor: slice ", Shape<2>{begin, end}, " of axis ", axis, " is outside of shape ", shape_);
-    Shape<Rank> shape = shape_;
-    shape[a] = end - begin;
-    return TensorView(at_offset(begin * strides_[a]), shape, strides_, Checked{});
-  }
-  /// The same data with two axes exchanged.
-  TensorView transpose(int axis_a, int axis_b) const {
-    Shape<Rank> shape = shape_, strides = strides_;
-    std::swap(shape[check_axis(axis_a)], shape[check_axis(axis_b)]);
-    std::swap(strides[check_axis(axis_a)], strides[check_axis(axis_b)]);
-    return TensorView(data_, shape, strides, Checked{});
-  }
-  /// The same contiguous data under another shape. One size may be -1: it is what is left.
-  template <int NewRank>
-  TensorView<T, NewRank> reshape(Shape<NewRank> shape) const {
-    if (!is_contiguous()) throw_error("Tensor: reshape of a view that is not contiguous, shape ", shape_);
-    const Shape<NewRank> asked = shape;
-    for (Index& unknown : shape)
-      if (unknown == -1) {
-        unknown = 1;
-        const Index rest = checked_numel(shape);
-        unknown = rest > 0 ? numel() / rest : 0;
-        break;
-      }
-    if (checked_numel(shape) != numel()) throw_error("Tensor: cannot reshape ", shape_, " to ", asked);
-    return TensorView<T, NewRank>(data_, shape);
-  }
-  /// All leading axes as one: [..., N] as [rows, N]. Error where they are not evenly spaced, which needs a
-  /// copy.
-  TensorView<T, 2> rows() const requires(Rank >= 1) {
-    const detail::RowSpacing rows = detail::row_spacing(shape_, strides_);
-    if (!rows.even)
-      throw_error("Tensor: the leading axes of shape ", shape_, " with strides ", strides_,
-                  " are not evenly spaced; copy the view first, by Tensor(view) or attend::copy");
-    return {data_, {rows.count, shape_[Rank - 1]}, {rows.stride, strides_[Rank - 1]}, {}};
-  }
-  /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
-  template <std::integral... Indices, class = detail::Flags>
-  requires(Rank >= 1 && static_cast<int>(sizeof...(Indices)) ==
-                            (Rank >= 2 ? Rank - 2 : 0)) MatrixMap<T> matrix(Indices... i)
-  const {
-    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-    if constexpr (Rank == 1) {
-      return MatrixMap<T>(data_, 1, shape_[0], Strides(shape_[0], strides_[0]));
-    } else {
-      return MatrixMap<T>(at_offset(offset(static_cast<Index>(i)...)), shape_[Rank - 2], shape_[Rank - 1],
-                          Strides(strides_[Rank - 2], strides_[Rank - 1]));
-    }
-  }
-  /// The elements as a span; error where they are not contiguous.
-  std::span<T> span() const {
-    if (!is_contiguous()) throw_error("Tensor: a span of a view that is not contiguous, shape ", shape_);
-    return {data_, static_cast<std::size_t>(numel())};
-  }
-  void fill(const Scalar& value) const {
-    for_each([&](T& element) { element = value; });
-  }
-  /// Calls f on every element in row-major order.
-  template <class F>
-  void for_each(F&& f) const {
-    if constexpr (Rank == 0) {
-      f(*data_);
-    } else {
-      for (Index i = 0; i < shape_[0]; ++i) {
-        if constexpr (Rank == 1)
-          f((*this)[i]);
-        else
-          (*this)[i].for_each(f);
-      }
-    }
-  }
-
- private:
-  template <class, int>
-  friend class TensorView;
-  template <class>
-  friend class Rows;
-
-  struct Checked {};  // of a shape that is a view's already
-  TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides, Checked)
-      : data_(data), shape_(shape), strides_(strides) {}
-
-  template <class Derived>
-  static Shape<2> eigen_strides(const Eigen::DenseBase<Derived>& m) {
-    const Derived& d = m.derived();
-    return Derived::IsRowMajor ? Shape<2>{d.outerStride(), d.innerStride()}
-                               : Shape<2>{d.innerStride(), d.outerStride()};
-  }
-  std::size_t check_axis(int axis) const {
-    if (axis < 0 || axis >= Rank) throw_error("Tensor: axis ", axis, " of shape ", shape_);
-    return static_cast<std::size_t>(axis);
-  }
-  /// Null where there is no data: of an empty tensor, or in a run of `measure`.
-  T* at_offset(Index n) const { return data_ == nullptr ? nullptr : data_ + n; }
-  template <class... Indices>
-  Index offset(Indices... i) const {
-    std::size_t axis = 0;
-    Index result = 0;
-    ((result += i * strides_[axis++]), ...);
-    return result;
-  }
-
-  T* data_ = nullptr;
-  Shape<Rank> shape_{};
-  Shape<Rank> strides_{};
-};
 
 /// Owns its elements: row-major, contiguous, starting on a 64-byte border, zero when made.
 template <class T, int Rank>
@@ -260,12 +49,14 @@ class Tensor {
   Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) {
     std::fill(data_.begin(), data_.end(), value);
   }
-  /// Values in row-major order; error where their number is not that of the shape.
+  /// Values in row-major order, copied; error where their number is not that of the shape.
   Tensor(const Shape<Rank>& shape, std::span<const T> values) : Tensor(shape) {
     if (values.size() != data_.size())
       fail_shape("Tensor", to_string(shape), Shape<1>{static_cast<Index>(values.size())});
     std::copy(values.begin(), values.end(), data_.begin());
   }
+  Tensor(const Shape<Rank>& shape, std::initializer_list<T> values)
+      : Tensor(shape, std::span<const T>(values.begin(), values.size())) {}
   /// A copy of what the view shows.
   explicit Tensor(ConstView view) : Tensor(view.shape()) {
     std::size_t i = 0;
@@ -295,24 +86,35 @@ class Tensor {
     swap(moved);
     return *this;
   }
+  /// A copy of what the view shows, which may be of this tensor, and its shape.
+  template <class U>
+  requires std::is_same_v<std::remove_const_t<U>, T> Tensor& operator=(const TensorView<U, Rank>& view) {
+    return *this = Tensor(ConstView(view));
+  }
   void swap(Tensor& other) noexcept {
     std::swap(shape_, other.shape_);
     std::swap(data_, other.data_);
   }
 
-  View view() { return View(data(), shape_); }
-  ConstView view() const { return ConstView(data(), shape_); }
-  operator View() { return view(); }
+  View view() & { return View(data(), shape_, contiguous_strides<Rank>(shape_), {}); }
+  ConstView view() const& { return ConstView(data(), shape_, contiguous_strides<Rank>(shape_), {}); }
+  operator View() & { return view(); }
   operator ConstView() const { return view(); }
 
   T* data() { return data_.data(); }
   const T* data() const { return data_.data(); }
   const Shape<Rank>& shape() const { return shape_; }
-  Index size(int axis) const { return view().size(axis); }
+  Index size(AnyIndex axis) const { return view().size(axis); }
   Index numel() const { return static_cast<Index>(data_.size()); }
   bool empty() const { return data_.empty(); }
-  std::span<T> span() { return {data_.data(), data_.size()}; }
-  std::span<const T> span() const { return {data_.data(), data_.size()}; }
+  /// The elements in row-major order.
+  T* begin() & { return data_.begin(); }
+  T* end() & { return data_.end(); }
+  const T* begin() const& { return data_.begin(); }
+  const T* end() const& { return data_.end(); }
+  std::span<T> span() & { return {data_.data(), data_.size()}; }
+  std::span<const T> span() const& { return {data_.data(), data_.size()}; }
+  std::vector<T> to_vector() const { return {data_.begin(), data_.end()}; }
 
   template <std::integral... Indices>
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& operator()(Indices... i) {
@@ -330,26 +132,72 @@ class Tensor {
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) const T& at(Indices... i) const {
     return view().at(i...);
   }
-  decltype(auto) operator[](Index i) { return view()[i]; }
-  decltype(auto) operator[](Index i) const { return view()[i]; }
-  View slice(int axis, Index begin, Index end) { return view().slice(axis, begin, end); }
-  ConstView slice(int axis, Index begin, Index end) const { return view().slice(axis, begin, end); }
-  template <int NewRank>
-  TensorView<T, NewRank> reshape(const Shape<NewRank>& shape) {
-    return view().template reshape<NewRank>(shape);
+
+  // The views of TensorView.
+  decltype(auto) operator[](AnyIndex i) & requires(Rank >= 1) { return view()[i]; }
+  decltype(auto) operator[](AnyIndex i) const& requires(Rank >= 1) { return view()[i]; }
+  View slice(AnyIndex axis, AnyIndex begin, AnyIndex end) & { return view().slice(axis, begin, end); }
+  ConstView slice(AnyIndex axis, AnyIndex begin, AnyIndex end) const& {
+    return view().slice(axis, begin, end);
   }
-  template <int NewRank>
-  TensorView<const T, NewRank> reshape(const Shape<NewRank>& shape) const {
-    return view().template reshape<NewRank>(shape);
+  View transpose(AnyIndex axis_a, AnyIndex axis_b) & { return view().transpose(axis_a, axis_b); }
+  ConstView transpose(AnyIndex axis_a, AnyIndex axis_b) const& { return view().transpose(axis_a, axis_b); }
+  template <int... Axes>
+  requires detail::EachAxisOnce<Rank, Axes...> View permute()
+  &{ return view().template permute<Axes...>(); }
+  template <int... Axes>
+  requires detail::EachAxisOnce<Rank, Axes...> ConstView permute()
+  const& { return view().template permute<Axes...>(); }
+  template <std::integral... Sizes>
+  auto reshape(Sizes... sizes) & {
+    return view().reshape(sizes...);
+  }
+  template <std::integral... Sizes>
+  auto reshape(Sizes... sizes) const& {
+    return view().reshape(sizes...);
+  }
+  template <std::size_t Axes>
+  auto reshape(const std::array<Index, Axes>& shape) & {
+    return view().reshape(shape);
+  }
+  template <std::size_t Axes>
+  auto reshape(const std::array<Index, Axes>& shape) const& {
+    return view().reshape(shape);
+  }
+  TensorView<T, 2> rows() & requires(Rank >= 1) { return view().rows(); }
+  TensorView<const T, 2> rows() const& requires(Rank >= 1) { return view().rows(); }
+  /// The last two axes at the leading indices, as an Eigen map without strides. Rank 1 is one row.
+  template <std::integral... Indices, class = detail::Flags>
+  requires detail::IndicesOfMatrix<Rank, Indices...> ContiguousMatrixMap<T> matrix(Indices... i)
+  &{
+    auto map = view().matrix(i...);
+    return {map.data(), map.rows(), map.cols()};
   }
   template <std::integral... Indices, class = detail::Flags>
-  auto matrix(Indices... i) {
-    return view().matrix(i...);
+  requires detail::IndicesOfMatrix<Rank, Indices...> ContiguousMatrixMap<const T> matrix(Indices... i)
+  const& {
+    auto map = view().matrix(i...);
+    return {map.data(), map.rows(), map.cols()};
   }
-  template <std::integral... Indices, class = detail::Flags>
-  auto matrix(Indices... i) const {
-    return view().matrix(i...);
-  }
+
+  // None of a temporary, whose elements would be gone: give it a name first. (As an argument it is a view.)
+  void view() const&& = delete;
+  void begin() const&& = delete;
+  void end() const&& = delete;
+  void span() const&& = delete;
+  T operator[](AnyIndex i) const&& requires(Rank == 1) { return data_[static_cast<std::size_t>(i.value)]; }
+  void operator[](AnyIndex) const&& requires(Rank >= 2) = delete;
+  void slice(AnyIndex, AnyIndex, AnyIndex) const&& = delete;
+  void transpose(AnyIndex, AnyIndex) const&& = delete;
+  template <int...>
+  void permute() const&& = delete;
+  template <std::integral... Sizes>
+  void reshape(Sizes...) const&& = delete;
+  template <std::size_t Axes>
+  void reshape(const std::array<Index, Axes>&) const&& = delete;
+  void rows() const&& = delete;
+  template <std::integral... Indices>
+  void matrix(Indices...) const&& = delete;
 
  private:
   template <int Level, class List>
@@ -375,35 +223,15 @@ class Tensor {
   Shape<Rank> shape_;
 };
 
-namespace detail {
-template <class From, class To, int Rank>
-void copy_elements(const TensorView<From, Rank>& from, const TensorView<To, Rank>& to) {
-  if constexpr (Rank == 0) {
-    *to.data() = static_cast<To>(*from.data());
-  } else {
-    for (Index i = 0; i < from.size(0); ++i) {
-      if constexpr (Rank == 1)
-        to[i] = static_cast<To>(from[i]);
-      else
-        copy_elements(from[i], to[i]);
-    }
-  }
-}
-}  // namespace detail
+template <class T, int Rank>
+Tensor(TensorView<T, Rank>) -> Tensor<std::remove_const_t<T>, Rank>;
+template <std::size_t Axes, class Values>
+Tensor(std::array<Index, Axes>, const Values&)
+    -> Tensor<std::remove_cvref_t<decltype(*std::declval<const Values&>().data())>, static_cast<int>(Axes)>;
+template <class Derived>
+Tensor(const Eigen::DenseBase<Derived>&) -> Tensor<typename Derived::Scalar, 2>;
 
-/// Copies between views of one shape; the scalars may differ. `to` may be `from`; error where they overlap
-/// otherwise, or elements of `to` each other.
-template <class From, class To, int Rank>
-void copy(TensorView<From, Rank> from, TensorView<To, Rank> to) {
-  check_shape("copy", to.shape(), from.shape());
-  if (detail::overlaps_itself(to))
-    throw_error("copy: elements of a destination of shape ", to.shape(), " overlap each other");
-  if (!detail::same_places(from, to) && detail::overlap(from, to))
-    throw_error("copy: source and destination overlap");
-  detail::copy_elements(from, to);
-}
-
-/// What a layer accepts as input: a tensor or a view.
+/// A tensor or a view.
 template <class X>
 concept TensorLike = requires(const X& x) {
   {x.shape()};
@@ -411,10 +239,110 @@ concept TensorLike = requires(const X& x) {
   typename X::Scalar;
 };
 
+namespace detail {
+template <class X>
+inline constexpr bool is_tensor = false;
+template <class T, int Rank>
+inline constexpr bool is_tensor<Tensor<T, Rank>> = true;
+/// X of an argument X&& that is a tensor without a name.
+template <class X>
+concept TemporaryTensor = is_tensor<std::remove_const_t<X>>;
+
+/// The view of what functions take as a tensor: a view, a tensor, an Eigen matrix in memory. Elements of what
+/// is const, or a temporary tensor, are const.
+template <class T, int Rank>
+TensorView<T, Rank> view_of(const TensorView<T, Rank>& view) {
+  return view;
+}
+template <class T, int Rank>
+TensorView<T, Rank> view_of(Tensor<T, Rank>& tensor) {
+  return tensor;
+}
+template <class T, int Rank>
+TensorView<const T, Rank> view_of(const Tensor<T, Rank>& tensor) {
+  return tensor;
+}
+template <class Derived>
+requires EigenInMemory<Derived, typename Derived::Scalar> TensorView<const typename Derived::Scalar, 2>
+view_of(const Eigen::DenseBase<Derived>& matrix) {
+  return matrix;
+}
+template <class Derived>
+requires EigenInMemory<Derived, typename Derived::Scalar> TensorView<typename Derived::Scalar, 2> view_of(
+    Eigen::DenseBase<Derived>& matrix) {
+  return matrix;
+}
+
+template <class X>
+using ViewOf = decltype(view_of(std::declval<X>()));
+/// What has a view of elements of type T, or of mutable ones where T is const.
+template <class X, class T>
+concept Viewable = requires(X&& x) {
+  view_of(std::forward<X>(x));
+}
+&&std::is_convertible_v<typename ViewOf<X>::Element (*)[], T (*)[]>;
+
+/// Calls f(a, b) with elements at the same indices, in row-major order.
+template <class A, class B, int Rank, class F>
+void for_each_pair(const TensorView<A, Rank>& a, const TensorView<B, Rank>& b, const F& f) {
+  if constexpr (Rank == 0) {
+    f(*a.data(), *b.data());
+  } else {
+    for (Index i = 0; i < a.size(0); ++i) {
+      if constexpr (Rank == 1)
+        f(a[i], b[i]);
+      else
+        for_each_pair(a[i], b[i], f);
+    }
+  }
+}
+/// Error where `to`, which is written where `from` is read, is of another shape, or shares elements with it
+/// that are not at the same indices, or with itself.
+template <class From, class To, int Rank>
+void check_copy(const char* who, const TensorView<From, Rank>& from, const TensorView<To, Rank>& to) {
+  check_shape(who, to.shape(), from.shape());
+  if (overlaps_itself(to))
+    throw_error(who, ": elements of a destination of shape ", to.shape(), " overlap each other");
+  if (!same_places(from, to) && overlap(from, to)) throw_error(who, ": source and destination overlap");
+}
+}  // namespace detail
+
 /// The read-only view of a tensor or view.
 template <TensorLike X>
 TensorView<const typename X::Scalar, X::rank> const_view(const X& x) {
   return x;
+}
+
+/// Copies between tensors, views or Eigen's matrices of one shape; the scalars may differ. `to` may be
+/// `from`; error where they overlap otherwise, or elements of `to` each other.
+template <class From, class To>
+requires(detail::ViewOf<const From&>::rank == detail::ViewOf<To>::rank) void copy(const From& from, To&& to) {
+  using Scalar = typename detail::ViewOf<To>::Element;
+  const auto source = detail::view_of(from);
+  const auto destination = detail::view_of(std::forward<To>(to));
+  detail::check_copy("copy", source, destination);
+  detail::for_each_pair(source, destination, [](const auto& x, Scalar& y) { y = static_cast<Scalar>(x); });
+}
+
+/// to += from, element by element, of one shape. `from` may be `to`, but not overlap it otherwise.
+template <class To, TensorLike From>
+requires detail::Viewable<To, typename From::Scalar> To && operator+=(To&& to, const From& from) {
+  const auto sum = detail::view_of(std::forward<To>(to));
+  const auto summand = const_view(from);
+  detail::check_copy("Tensor +=", summand, sum);
+  detail::for_each_pair(summand, sum, [](const auto& x, auto& y) { y = y + x; });
+  return std::forward<To>(to);
+}
+
+/// Whether all elements are equal, as their scalar says; false where the shapes differ.
+template <TensorLike A, TensorLike B>
+requires(A::rank == B::rank && std::is_same_v<typename A::Scalar, typename B::Scalar>) bool operator==(
+    const A& a, const B& b) {
+  bool equal = a.shape() == b.shape();
+  if (equal)
+    detail::for_each_pair(const_view(a), const_view(b),
+                          [&](const auto& x, const auto& y) { equal = equal && x == y; });
+  return equal;
 }
 
 /// Nested brackets; more than 8 entries along an axis show the first and last 3.

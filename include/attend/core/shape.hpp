@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -13,6 +14,14 @@ namespace attend::inline ATTEND_ABI {
 
 /// Signed, as Eigen's: sizes, strides and positions.
 using Index = std::ptrdiff_t;
+
+/// What functions take for a size, axis or position: any integer type, without a warning where it is called.
+struct AnyIndex {
+  Index value;
+  template <std::integral Integer>
+  constexpr AnyIndex(Integer number) : value(static_cast<Index>(number)) {}
+  constexpr operator Index() const { return value; }
+};
 
 template <int Rank>
 using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;

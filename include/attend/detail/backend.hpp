@@ -6,30 +6,32 @@
 #include <cmath>
 #include <limits>
 
-#include <attend/attention_options.hpp>
 #include <attend/core/config.hpp>
 #include <attend/core/context.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/scalar.hpp>
 #include <attend/core/tiling.hpp>
+#include <attend/detail/attention_call.hpp>
 #include <attend/detail/generic_attention.hpp>
 #include <attend/detail/kernel_call.hpp>
+#include <attend/introspection.hpp>
 #include <attend/kernel/run_attention.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
-/// activation(x) of one scalar, by the scalar's own exp, erf and tanh.
+/// activation(x) of one scalar, by the scalar's own exp, tanh and erf.
 template <class Scalar>
 Scalar activate(Activation activation, const Scalar& x) {
-  static_assert(detail::check_scalar<Scalar>() && detail::check_scalar_has_erf<Scalar>());
-  using std::erf, std::exp, std::tanh;
+  static_assert(detail::check_scalar<Scalar>());
+  using std::exp, std::tanh;
+  using detail::functions::error_function;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
     case Activation::relu:
       return x < Scalar(0) ? Scalar(0) : x;
     case Activation::gelu:
-      return Scalar(0.5) * x * (Scalar(1) + erf(x * Scalar(0.70710678118654752440)));
+      return Scalar(0.5) * x * (Scalar(1) + error_function<Scalar>(x * Scalar(0.70710678118654752440)));
     case Activation::gelu_tanh:
       return Scalar(0.5) * x *
              (Scalar(1) + tanh(Scalar(0.79788456080286535588) * (x + Scalar(0.044715) * x * x * x)));
@@ -42,7 +44,7 @@ Scalar activate(Activation activation, const Scalar& x) {
     case Activation::exp:
       return exp(x);
     case Activation::erf:
-      return erf(x);
+      return error_function(x);
     case Activation::identity:
       break;
   }
@@ -153,33 +155,23 @@ struct Backend {
     }
   }
 
-  /// A checked call, and what its options ask for beside the output. query [B, H, Tq, D] -> out [B, H, Tq,
-  /// Dv].
+  /// A checked call, with all that it gives. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
   static void attention(Context& context, const AttentionCall<Scalar>& call,
-                        const AttentionOptions<Scalar>& options, const KeyValueSource<Scalar>& source,
-                        const TensorView<const Scalar, 4>& query, const TensorView<Scalar, 4>& out) {
+                        const KeyValueSource<Scalar>& source, const TensorView<const Scalar, 4>& query,
+                        const TensorView<Scalar, 4>& out) {
     const AttentionSizes& sizes = call.sizes;
-    const Index blocks = (sizes.queries + 47) / 48, items = sizes.batch * sizes.heads * blocks;
-    const GenericAttention<Scalar> generic{call, options, source, query, out};
+    const IntrospectionRows<Scalar> look{call.outputs.introspection, sizes};
+    const GenericAttention<Scalar> generic{call, source, query, out};
+    context.parallel(1, 1, [&](Index, int) { look.begin(); });
+    // An item is 48 queries of a head, or all of them where their order counts.
+    const Index each = look.in_order() ? std::max<Index>(1, sizes.queries) : 48;
+    const Index blocks = (sizes.queries + each - 1) / each, items = sizes.batch * sizes.heads * blocks;
     context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
-      const Index q0 = item % blocks * 48, h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
-      const Index q1 = (std::min)(sizes.query_count(b), q0 + 48);
-      if (q0 < q1) generic.rows(b, h, q0, q1);
+      const Index h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
+      const Index begin = item % blocks * each, end = (std::min)(sizes.query_count(b), begin + each);
+      for (Index q = begin; q < end; q += 48) generic.rows(b, h, q, (std::min)(end, q + 48));
     });
   }
-  /// The weights of queries [q0, q0 + n) of one head, n <= 48, into w [n, Tk].
-  static void attention_weights(const AttentionCall<Scalar>& call, const AttentionOptions<Scalar>& options,
-                                const KeyValueSource<Scalar>& source,
-                                const TensorView<const Scalar, 4>& query, Index b, Index h, Index q0, Index n,
-                                Scalar* w, Scalar* /*scratch*/) {
-    AttentionOptions<Scalar> inner = options;
-    const Shape<4> shape{call.sizes.batch, call.sizes.heads, call.sizes.queries, call.sizes.keys};
-    inner.weights = TensorView<Scalar, 4>(w - q0 * shape[3], shape, {0, 0, shape[3], 1});
-    const TensorView<Scalar, 4> no_output(nullptr, {shape[0], shape[1], shape[2], 0});
-    GenericAttention<Scalar>{call, inner, source, query, no_output}.rows(b, h, q0, q0 + n);
-  }
-  /// Scalars that attention_weights scribbles on.
-  static Index attention_weights_scratch(Index /*head_dim*/) { return 0; }
 
  private:
   /// y = (x - centre - rest) / sqrt(variance + eps) · weight + bias. The mean is centre + rest.
@@ -249,48 +241,21 @@ struct Backend<float> {
   }
 
   static void attention(Context& context, const AttentionCall<float>& call,
-                        const AttentionOptions<float>& options, const KeyValueSource<float>& source,
-                        const TensorView<const float, 4>& query, const TensorView<float, 4>& out) {
-    for (const TensorView<float, 4>* square : {&options.weights, &options.scores})
+                        const KeyValueSource<float>& source, const TensorView<const float, 4>& query,
+                        const TensorView<float, 4>& out) {
+    const AttentionOutputs<float>& outputs = call.outputs;
+    for (const TensorView<float, 4>* square : {&outputs.weights, &outputs.scores})
       if (square->data() != nullptr && square->size(3) > 1 && square->stride(3) != 1)
         throw_error("scaled_dot_product_attention: the last axis of weights and scores must be contiguous");
-    if (options.log_sum_exp.data() != nullptr && !options.log_sum_exp.is_contiguous())
+    if (outputs.log_sum_exp.data() != nullptr && !outputs.log_sum_exp.is_contiguous())
       throw_error("scaled_dot_product_attention: log_sum_exp must be contiguous");
-    const kernel::Attention t = kernel_call(call, options, source, query, out);
-    kernel::run_attention(context, t, call.sizes.batch, kernel_heads(options.weights));
-    if (options.scores.data() != nullptr)
-      kernel::run_scores(context, at_stage(t, options.scores_stage), call.sizes.batch,
-                         kernel_heads(options.scores));
-  }
-  static void attention_weights(const AttentionCall<float>& call, const AttentionOptions<float>& options,
-                                const KeyValueSource<float>& source, const TensorView<const float, 4>& query,
-                                Index b, Index h, Index q0, Index n, float* w, float* scratch) {
-    const Index keys = call.sizes.keys;
-    const kernel::Kernels& kernels = kernel::kernels();
-    // Values take no part: of width 0 they are neither read nor written.
-    const TensorView<float, 4> no_output(nullptr,
-                                         {call.sizes.batch, call.sizes.heads, call.sizes.queries, 0});
-    const kernel::Attention t = kernel_call(call, options, source, query, no_output);
-    const kernel::QueryRows rows{
-        .batch = b, .kv_head = h / (t.heads / t.kv_heads), .head = h, .heads = 1, .query = q0, .queries = n};
-    const auto total = kernel::AttentionState::at(scratch);
-    const auto next = kernel::AttentionState::at(scratch + kernel::AttentionState::floats(0));
-    float* memory = scratch + 2 * kernel::AttentionState::floats(0);
-    bool seen = false;
-    for (Index span = 0; span * kSpanTiles * kKeyTile < keys; ++span) {
-      if (kernels.attention_span(t, rows, span, seen ? next : total, memory) == kernel::SpanResult::nothing)
-        continue;
-      if (seen) kernels.attention_merge(t, rows, total, next);
-      seen = true;
-    }
-    if (!seen) std::fill_n(total.maximum, kernel::kQueryRows, -std::numeric_limits<float>::infinity());
-    kernels.attention_finish(t, rows, total);
-    kernels.attention_weights(t, rows, &total, {w - q0 * keys, 0, 0, keys}, memory);
-  }
-  static Index attention_weights_scratch(Index head_dim) {
-    kernel::Attention t;
-    t.head_dim = head_dim;
-    return kernel::attention_scratch_floats(t) + 2 * kernel::AttentionState::floats(0);
+    const kernel::Attention t = kernel_call(call, source, query, out);
+    const IntrospectionRows<float> look{outputs.introspection, call.sizes};
+    kernel::run_attention(context, t, call.sizes.batch, kernel_heads(outputs.weights),
+                          outputs.introspection.any() ? &look : nullptr);
+    if (outputs.scores.data() != nullptr)
+      kernel::run_scores(context, at_stage(t, outputs.scores_stage), call.sizes.batch,
+                         kernel_heads(outputs.scores));
   }
 };
 #endif  // ATTEND_HAS_KERNELS

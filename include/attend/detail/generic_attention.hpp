@@ -6,9 +6,10 @@
 #include <limits>
 #include <vector>
 
-#include <attend/attention_options.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/tiling.hpp>
+#include <attend/detail/attention_call.hpp>
+#include <attend/introspection.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI::detail::inline ATTEND_FLAGS {
@@ -19,7 +20,6 @@ struct GenericAttention {
   using Matrix = RowMajorMatrix<Scalar>;
 
   const AttentionCall<Scalar>& call;
-  const AttentionOptions<Scalar>& options;
   const KeyValueSource<Scalar>& source;
   TensorView<const Scalar, 4> query;
   TensorView<Scalar, 4> out;
@@ -47,10 +47,11 @@ struct GenericAttention {
   bool finish_scores(Scalar* scores, Index count, ScoreStage stage, Index b, Index h, Index q,
                      Index first) const {
     using std::tanh;
+    const double softcap = call.options.softcap;
     for (Index k = 0; k < count; ++k) {
       scores[k] = scores[k] * Scalar(call.scale);
-      if (options.softcap > 0 && stage != ScoreStage::scaled)
-        scores[k] = Scalar(options.softcap) * tanh(scores[k] / Scalar(options.softcap));
+      if (softcap > 0 && stage != ScoreStage::scaled)
+        scores[k] = Scalar(softcap) * tanh(scores[k] / Scalar(softcap));
     }
     if (stage != ScoreStage::masked) return true;
     for (Index k = 0; k < count; k += 16) call.modify(scores + k, b, h, q, first + k, first + count);
@@ -68,6 +69,9 @@ struct GenericAttention {
   void rows(Index b, Index h, Index q0, Index q1) const {
     using std::exp, std::log;
     const AttentionSizes& sizes = call.sizes;
+    const AttentionOptions<Scalar>& options = call.options;
+    const AttentionOutputs<Scalar>& outputs = call.outputs;
+    const IntrospectionRows<Scalar> look{outputs.introspection, sizes};
     const Index n = q1 - q0, g = h / (sizes.heads / call.kv_heads), keys = sizes.key_count(b);
     const Index batch = sizes.query_offsets != nullptr ? 0 : b;
     const Index begin = sizes.query_offsets != nullptr ? sizes.query_offsets[b] : 0;
@@ -116,30 +120,37 @@ struct GenericAttention {
       }
       for (Index d = 0; d < out.size(3); ++d)
         out(batch, h, begin + q0 + r, d) = empty ? Scalar(0) : output(r, d) * shift / s;
-      if (options.log_sum_exp.data() != nullptr)
-        options.log_sum_exp(batch, h, begin + q0 + r) = empty ? none() : m + log(s);
-      if (options.weights.data() != nullptr) {
-        give_scores(options.weights[b][h][q0 + r], ScoreStage::masked, b, h, q0 + r);
+      if (outputs.log_sum_exp.data() != nullptr)
+        outputs.log_sum_exp(batch, h, begin + q0 + r) = empty ? none() : m + log(s);
+      const bool looks = look.wants(b, h, q0 + r, q0 + r + 1);
+      if (looks || outputs.weights.data() != nullptr) {
+        std::vector<Scalar> weights(static_cast<std::size_t>(sizes.keys));
+        give_scores(TensorView<Scalar, 1>(weights.data(), {sizes.keys}), ScoreStage::masked, b, h, q0 + r);
         for (Index k = 0; k < sizes.keys; ++k) {
-          Scalar& w = options.weights(b, h, q0 + r, k);
+          Scalar& w = weights[static_cast<std::size_t>(k)];
           w = w == none() ? Scalar(0) : exp(w - m) / s;
           options.weight_modifier(&w, b, h, q0 + r, k, k + 1);
+          if (outputs.weights.data() != nullptr) outputs.weights(b, h, q0 + r, k) = w;
         }
+        if (looks) look.take(b, h, q0 + r, weights.data());
       }
-      if (options.scores.data() != nullptr)
-        give_scores(options.scores[b][h][q0 + r], options.scores_stage, b, h, q0 + r);
+      if (outputs.scores.data() != nullptr)
+        give_scores(outputs.scores[b][h][q0 + r], outputs.scores_stage, b, h, q0 + r);
     }
   }
 
   /// The scores of one row over all keys.
   void give_scores(TensorView<Scalar, 1> to, ScoreStage stage, Index b, Index h, Index q) const {
     to.fill(none());
-    const Index g = h / (call.sizes.heads / call.kv_heads), keys = call.sizes.key_count(b);
+    const AttentionSizes& sizes = call.sizes;
+    const Index g = h / (sizes.heads / call.kv_heads), keys = sizes.key_count(b);
+    const Index at = (sizes.query_offsets != nullptr ? sizes.query_offsets[b] : 0) + q;
+    const auto row = query[sizes.query_offsets != nullptr ? 0 : b][h].slice(0, at, at + 1).matrix();
     for (Index first = 0; first < keys; first += kKeyTile) {
       const Index count = (std::min)(kKeyTile, keys - first);
       const auto key = tile(true, b, g, first, count);
       if (key.rows() == 0) continue;
-      Matrix scores = query[b][h].slice(0, q, q + 1).matrix() * key.transpose();
+      Matrix scores = row * key.transpose();
       finish_scores(scores.data(), count, stage, b, h, q, first);
       for (Index k = 0; k < count; ++k) to[first + k] = scores(0, k);
     }

@@ -1,7 +1,7 @@
 // A call of attention in the kernels' terms: raw pointers and strides instead of views and options.
 #pragma once
 
-#include <attend/attention_options.hpp>
+#include <attend/detail/attention_call.hpp>
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
 
@@ -14,11 +14,11 @@ kernel::Heads<T> kernel_heads(const TensorView<T, 4>& x) {
   return {x.data(), x.stride(0), x.stride(1), x.stride(2)};
 }
 
-/// Refers to `call`, `options` and `source`.
-inline kernel::Attention kernel_call(const AttentionCall<float>& call, const AttentionOptions<float>& options,
-                                     const KeyValueSource<float>& source,
+/// Refers to `call` and `source`.
+inline kernel::Attention kernel_call(const AttentionCall<float>& call, const KeyValueSource<float>& source,
                                      const TensorView<const float, 4>& query,
                                      const TensorView<float, 4>& out) {
+  const AttentionOptions<float>& options = call.options;
   constexpr double kLog2E = 1.4426950408889634074;
   kernel::Attention t;
   t.query = kernel_heads(query), t.out = kernel_heads(out);
@@ -46,8 +46,8 @@ inline kernel::Attention kernel_call(const AttentionCall<float>& call, const Att
                            (*static_cast<const ScoreModifier<float>*>(object))(weights, b, h, q, k0, keys);
                          }};
   t.sinks = options.sinks.empty() ? nullptr : options.sinks.data();
-  t.log_sum_exp = options.log_sum_exp.data();
-  t.log_sum_exp_queries = options.log_sum_exp.size(2);
+  t.log_sum_exp = call.outputs.log_sum_exp.data();
+  t.log_sum_exp_queries = call.outputs.log_sum_exp.size(2);
   return t;
 }
 

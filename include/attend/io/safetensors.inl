@@ -26,25 +26,21 @@ struct SafeTensors::State {
   std::vector<Entry> entries;
   std::map<std::string, std::string> metadata;
 
-  /// Adds the tensors of one file: all, or those in `wanted`, each of which must be there.
-  void add_file(const std::filesystem::path& path, const std::set<std::string>* wanted) {
+  /// Adds the tensors of one file: all, or those in `wanted`, each of which must be there and is taken out.
+  void add_file(const std::filesystem::path& path, std::set<std::string>* wanted) {
     const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
     detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
-    std::size_t found = 0;
     if (wanted == nullptr) entries.reserve(header.tensors.size());
     for (; !header.tensors.empty(); header.tensors.pop_front()) {
       auto& tensor = header.tensors.front();
-      if (wanted != nullptr && !wanted->contains(tensor.name)) continue;
-      ++found;
+      if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
       entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
                          file.bytes().data() + header.data_start + tensor.begin,
                          std::size_t{tensor.end - tensor.begin}});
     }
     metadata.merge(header.metadata);
-    if (wanted == nullptr || found == wanted->size()) return;
-    for (const std::string& name : *wanted)
-      if (std::none_of(entries.begin(), entries.end(), [&](const Entry& e) { return e.name == name; }))
-        throw_error(opened, ": tensor ", in_quotes(name), " is not in its shard ", file.path());
+    if (wanted != nullptr && !wanted->empty())
+      throw_error(opened, ": tensor ", in_quotes(*wanted->begin()), " is not in its shard ", file.path());
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
@@ -57,7 +53,7 @@ struct SafeTensors::State {
       if (!shard.is_string()) throw_error(opened, ": the shard of ", in_quotes(name), " is not a string");
       shards[shard.get<std::string>()].insert(name);
     }
-    for (const auto& [shard, names] : shards) {
+    for (auto& [shard, names] : shards) {
       const std::filesystem::path path = file_in_folder(index_path.parent_path(), shard, opened + ": shard");
       std::error_code ignored;
       if (!std::filesystem::exists(path, ignored))

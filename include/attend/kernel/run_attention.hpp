@@ -5,6 +5,7 @@
 #include <limits>
 
 #include <attend/core/context.hpp>
+#include <attend/introspection.hpp>
 #include <attend/kernel/dispatch.hpp>
 
 #if ATTEND_HAS_KERNELS
@@ -12,9 +13,11 @@ namespace attend::inline ATTEND_ABI::kernel {
 
 /// Runs a float call whose operands are set in `t`. Work is split over (batch, key/value head, rows), for few
 /// rows and many keys also over spans; never over a sum. `weights`, where its data is not null, takes the
-/// attention weights.
-inline void run_attention(Context& context, Attention t, Index batch, Heads<float> weights = {}) {
+/// attention weights; `look`, where it is not null, the rows that it wants.
+inline void run_attention(Context& context, Attention t, Index batch, Heads<float> weights = {},
+                          const detail::IntrospectionRows<float>* look = nullptr) {
   const Kernels& kernels = kernel::kernels();
+  if (look != nullptr) context.parallel(1, 1, [&](Index, int) { look->begin(); });
   const Index group = t.heads / t.kv_heads, tiles = (t.keys + kKeyTile - 1) / kKeyTile;
   const Index spans = std::max<Index>(1, (tiles + kSpanTiles - 1) / kSpanTiles);
   // A block of rows: 48 queries of a head, or where queries are few, those of several heads of a group.
@@ -33,10 +36,15 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   const bool by_span =
       spans > 1 && context.threads() > 1 && batch * t.kv_heads * blocks < 2 * context.threads();
   // By span the output is written by the pass that joins the states, so each span has to leave one.
-  t.output_alone = !by_span && t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr;
-  const int workers = context.workers(batch * t.kv_heads * blocks * (by_span ? spans : 1), operations);
+  t.output_alone = !by_span && t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr &&
+                   look == nullptr;
+  // Where the order of a head's rows counts, one worker takes all its blocks.
+  const bool in_order = look != nullptr && look->in_order();
+  const Index parts = in_order ? 1 : blocks;
+  const int workers = context.workers(batch * t.kv_heads * parts * (by_span ? spans : 1), operations);
   Frame frame(context.workspace());
-  const Index scratch_floats = attention_scratch_floats(t) + 2 * state_floats;
+  const Index looked_floats = look != nullptr ? kQueryRows * t.keys : 0;
+  const Index scratch_floats = attention_scratch_floats(t) + 2 * state_floats + looked_floats;
   float* scratch = frame.take<float>(workers * scratch_floats);
 
   const auto rows_of_block = [&](Index b, Index kv_head, Index block) {
@@ -48,14 +56,31 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
                      q,
                      (std::min)(block_queries, t.query_count(b) - q)};
   };
+  const bool nothing_else =
+      look != nullptr && t.value_dim == 0 && t.log_sum_exp == nullptr && weights.data == nullptr;
+  const auto looked_at = [&](const QueryRows& rows) {
+    bool wanted = false;
+    for (Index h = 0; look != nullptr && h < rows.heads; ++h)
+      wanted = wanted || look->wants(rows.batch, rows.head + h, rows.query, rows.query + rows.queries);
+    return wanted;
+  };
   const auto finish = [&](const QueryRows& rows, AttentionState total, bool seen, float* memory) {
     if (!seen) std::fill_n(total.maximum, kQueryRows, -std::numeric_limits<float>::infinity());
     kernels.attention_finish(t, rows, total);
     if (weights.data != nullptr) kernels.attention_weights(t, rows, &total, weights, memory);
+    if (!looked_at(rows)) return;
+    float* looked = memory + attention_scratch_floats(t);  // [heads][queries][keys]
+    const Index head_floats = rows.queries * t.keys;
+    kernels.attention_weights(
+        t, rows, &total, {looked - rows.head * head_floats - rows.query * t.keys, 0, head_floats, t.keys},
+        memory);
+    for (Index h = 0; h < rows.heads; ++h)
+      for (Index q = 0; q < rows.queries; ++q)
+        look->take(rows.batch, rows.head + h, rows.query + q, looked + h * head_floats + q * t.keys);
   };
   const auto attend_block = [&](Index b, Index kv_head, Index block, int worker) {
     const QueryRows rows = rows_of_block(b, kv_head, block);
-    if (rows.queries <= 0) return;
+    if (rows.queries <= 0 || (nothing_else && !looked_at(rows))) return;
     float* memory = scratch + worker * scratch_floats + 2 * state_floats;
     const auto total = AttentionState::at(scratch + worker * scratch_floats);
     const auto next = AttentionState::at(scratch + worker * scratch_floats + state_floats);
@@ -68,6 +93,11 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       seen = true;
     }
     finish(rows, total, seen, memory);
+  };
+  /// One of a head's blocks, the last first (causal: the longest rows), or all of them in order.
+  const auto attend_part = [&](Index b, Index kv_head, Index part, int worker) {
+    if (!in_order) return attend_block(b, kv_head, blocks - 1 - part, worker);
+    for (Index block = 0; block < blocks; ++block) attend_block(b, kv_head, block, worker);
   };
 
   if (by_span) {
@@ -83,7 +113,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
           kernels.attention_span(t, rows, item % spans, AttentionState::at(states + item * state_floats),
                                  memory) == SpanResult::state;
     });
-    context.parallel(units, workers, [&](Index unit, int worker) {
+    const auto join = [&](Index unit, int worker) {
       const QueryRows rows =
           rows_of_block(unit / blocks / t.kv_heads, unit / blocks % t.kv_heads, unit % blocks);
       if (rows.queries <= 0) return;
@@ -94,16 +124,20 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       for (Index i = first + 1; i < end; ++i)
         if (seen[i]) kernels.attention_merge(t, rows, total, AttentionState::at(states + i * state_floats));
       finish(rows, total, seen[first], scratch + worker * scratch_floats + 2 * state_floats);
+    };
+    context.parallel(batch * t.kv_heads * parts, workers, [&](Index item, int worker) {
+      for (Index unit = item * (blocks / parts); unit < (item + 1) * (blocks / parts); ++unit)
+        join(unit, worker);
     });
     return;
   }
   const bool one_key =
       t.keys == 1 && blocks == 1 && t.folded && t.output_alone && t.weight_modifier.apply == nullptr;
   if (cached || blocks == 1) {
-    context.parallel(batch * t.kv_heads * blocks, workers, [&](Index item, int worker) {
-      const Index head = item / blocks;
+    context.parallel(batch * t.kv_heads * parts, workers, [&](Index item, int worker) {
+      const Index head = item / parts;
       if (one_key && kernels.attention_one_key(t, head / t.kv_heads, head % t.kv_heads)) return;
-      attend_block(head / t.kv_heads, head % t.kv_heads, item % blocks, worker);
+      attend_part(head / t.kv_heads, head % t.kv_heads, item % parts, worker);
     });
     return;
   }
@@ -135,10 +169,9 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
         }
       });
       t.pages = page_tables;
-      context.parallel(batches * heads * blocks, workers, [&](Index item, int worker) {
-        const Index block = blocks - 1 - item % blocks,
-                    head = item / blocks;  // causal: the longest rows first
-        attend_block(b0 + head / heads, g0 + head % heads, block, worker);
+      context.parallel(batches * heads * parts, workers, [&](Index item, int worker) {
+        const Index head = item / parts;
+        attend_part(b0 + head / heads, g0 + head % heads, item % parts, worker);
       });
       t.pages = nullptr;
     }

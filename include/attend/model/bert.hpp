@@ -118,9 +118,10 @@ class BertModel {
   }
 
   /// Hidden states of the last layer. Text b is tokens [offsets[b], offsets[b + 1]). ids, type_ids (or empty:
-  /// all 0) [tokens] -> out [tokens, E].
+  /// all 0) [tokens] -> out [tokens, E]. `outputs` has one of each layer, or none.
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
-               std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
+               std::span<const Index> offsets, TensorView<Scalar, 2> out,
+               std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index tokens = static_cast<Index>(ids.size());
     detail::check_assigned(context, "BertModel", *this);
     Rows<Scalar>(out).check_output("BertModel", Shape<1>{tokens}, options_.hidden_size);
@@ -145,7 +146,7 @@ class BertModel {
     add(position_, numbers, true);
     const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size}, {0, out.stride(0), 1});
     norm_.forward(context, x, x);
-    encoder_.forward(context, x, {.query_offsets = offsets, .key_offsets = offsets}, x);
+    encoder_.forward(context, x, {.self = {.query_offsets = offsets, .key_offsets = offsets}}, x, outputs);
   }
 
   /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token

@@ -77,7 +77,7 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   b.mlp_bias = config.get<bool>("mlp_bias", false);
   b.qk_norm = type == "qwen3";
   if (gemma) {
-    b.post_norms = true;
+    b.residual = Residual::sandwich;
     const double scalar = config.get<double>("query_pre_attn_scalar", 256);
     if (!(scalar > 0)) throw_error(config.file(), ": 'query_pre_attn_scalar' is ", scalar);
     b.scale = 1 / std::sqrt(scalar);
@@ -198,7 +198,7 @@ inline CausalFamily read_gpt_neox(const Config& config) {
   b.activation = get_activation(config, "hidden_act", "gelu");
   b.norm_eps = get_epsilon(config, "layer_norm_eps", 1e-5);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", true);
-  b.parallel_residual = config.get<bool>("use_parallel_residual", true);
+  if (config.get<bool>("use_parallel_residual", true)) b.residual = Residual::parallel;
   add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
   o.rotary = read_rotary_options(config, {.head_dim = b.head_dim,

@@ -14,8 +14,8 @@
 
 #include <attend/embedding.hpp>
 #include <attend/linear.hpp>
-#include <attend/model/causal_block.hpp>
 #include <attend/model/causal_families.hpp>
+#include <attend/stack.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -74,16 +74,10 @@ class CausalLM {
         lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
     if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
     if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
-    std::shared_ptr<const Rotary<Scalar>> rotary;
-    if (o.rotary) rotary = std::make_shared<const Rotary<Scalar>>(*o.rotary);
-    layers_.reserve(o.blocks.size());
-    for (const CausalBlockOptions& block : o.blocks) {
-      layers_.emplace_back(block);
-      layers_.back().set_rotary(rotary);
-    }
-    const CausalBlockOptions& block = o.blocks[0];
-    if (o.embed_norm) embed_norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm});
-    norm_ = Norm<Scalar>({o.embed_dim, block.norm_eps, block.norm});
+    layers_ = Stack<Scalar>({o.embed_dim, {o.blocks.begin(), o.blocks.end()}}, "CausalLM", "CausalBlock");
+    if (o.rotary) layers_.set_rotary(std::make_shared<const Rotary<Scalar>>(*o.rotary));
+    norm_ = Norm<Scalar>({o.embed_dim, o.blocks[0].norm_eps, o.blocks[0].norm});
+    if (o.embed_norm) embed_norm_ = norm_;
   }
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
@@ -116,8 +110,7 @@ class CausalLM {
       embed_tokens_.parameters(prefixed("embed_tokens", visit));
     if (options_.learned_positions) embed_positions_.parameters(prefixed("embed_positions", visit));
     if (options_.embed_norm) embed_norm_.parameters(prefixed("embed_norm", visit));
-    for (std::size_t i = 0; i < layers_.size(); ++i)
-      layers_[i].parameters(prefixed("layers." + std::to_string(i), visit));
+    layers_.parameters(visit);
     norm_.parameters(prefixed("norm", visit));
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
@@ -126,30 +119,27 @@ class CausalLM {
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
     return (options_.tie_word_embeddings || embed_tokens_.assigned()) &&
-           (!options_.learned_positions || embed_positions_.assigned()) &&
-           std::all_of(layers_.begin(), layers_.end(),
-                       [](const CausalBlock<Scalar>& layer) { return layer.assigned(); }) &&
+           (!options_.learned_positions || embed_positions_.assigned()) && layers_.assigned() &&
            lm_head_.assigned();
   }
 
   CausalCache<Scalar> make_cache(Index batch = 1) const {
-    std::vector<KVCache<Scalar>> layers;
-    for (const CausalBlock<Scalar>& layer : layers_) layers.push_back(layer.make_cache(batch));
-    return CausalCache<Scalar>(std::move(layers));
+    return CausalCache<Scalar>(layers_.make_caches(batch));
   }
 
   /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that
   /// follows each, or [B, 1, V] of the one that follows the last. Long inputs run in pieces, to the same
   /// bits, which bounds the workspace. Errors: an id out of the vocabulary, more tokens than max_length():
   /// all before anything is computed. A call that fails later keeps the pieces that were done:
-  /// cache.length(b) says how many tokens are there, and all layers have as many.
+  /// cache.length(b) says how many tokens are there, and all layers have as many. `outputs` has one of each
+  /// layer, or none; where there are any, all tokens run as one piece.
   void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
-               TensorView<Scalar, 3> logits) const {
+               TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
     detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
-    if (cache.layers().size() != layers_.size() || cache.batch() != B)
+    if (cache.layers().size() != layers_.layers().size() || cache.batch() != B)
       throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
-                  " sequences, expected ", layers_.size(), " and ", B);
+                  " sequences, expected ", layers_.layers().size(), " and ", B);
     const bool last_only = logits.size(1) == 1;
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
     if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
@@ -159,13 +149,13 @@ class CausalLM {
     detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
     if (logits.empty()) return;
     check_tokens(context, ids, cache);
-    constexpr Index kPiece = 384;
-    for (Index begin = 0; begin < T; begin += kPiece) {
-      const Index end = (std::min)(T, begin + kPiece), n = end - begin;
+    const Index piece = outputs.empty() ? 384 : T;
+    for (Index begin = 0; begin < T; begin += piece) {
+      const Index end = (std::min)(T, begin + piece), n = end - begin;
       Frame frame(context.workspace());
       const TensorView<Scalar, 3> x = frame.tensor<Scalar>({B, n, E});
       embed(context, ids.slice(1, begin, end), cache, x);
-      for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].forward(context, x, cache.layers()[i]);
+      layers_.forward(context, x, {.caches = cache.layers()}, x, outputs);
       if (!last_only)
         for (Index b = 0; b < B; ++b) head(context, x[b], logits[b].slice(0, begin, end));
       else if (end == T)
@@ -255,7 +245,7 @@ class CausalLM {
   CausalLMOptions options_;
   Embedding<Scalar> embed_tokens_, embed_positions_;
   Norm<Scalar> embed_norm_;
-  std::vector<CausalBlock<Scalar>> layers_;
+  Stack<Scalar> layers_;
   Norm<Scalar> norm_;
   Linear<Scalar> lm_head_;
 };

@@ -9,11 +9,9 @@
 #include <vector>
 
 #include <attend/embedding.hpp>
-#include <attend/feed_forward.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/family.hpp>
-#include <attend/multi_head_attention.hpp>
-#include <attend/norm.hpp>
+#include <attend/stack.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -29,8 +27,8 @@ struct ModernBertOptions {
 
 ModernBertOptions read_modernbert_options(const Config& config);
 
-/// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.{attn_norm (not of layer 0),
-/// mlp_norm}.*, layers.N.attn.* as in MultiHeadAttention, layers.N.mlp.* as in FeedForward, final_norm.*.
+/// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.* as in Block (layer 0 has no
+/// norm1), norm.*.
 template <class Scalar>
 class ModernBertModel {
  public:
@@ -39,31 +37,41 @@ class ModernBertModel {
       : options_(checked(options)), embeddings_({options.vocab_size, options.hidden_size}) {
     const ModernBertOptions& o = options_;
     const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
-    embedding_norm_ = final_norm_ = Norm<Scalar>(norm);
+    embedding_norm_ = Norm<Scalar>(norm);
+    BlockOptions block{
+        .self_attn = {.embed_dim = o.hidden_size,
+                      .num_heads = o.num_attention_heads,
+                      .bias = o.attention_bias},
+        .feed_forward = {o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias},
+        .norm = norm,
+        .residual = Residual::pre,
+        .first_norm = false};  // the embeddings were normalised
+    StackOptions stack{o.hidden_size, {}, norm};
+    for (bool is_local : o.local) {
+      block.self_attn.attention.window = is_local ? o.local_attention / 2 + 1 : 0;
+      stack.blocks.push_back(block);
+      block.first_norm = true;
+    }
+    layers_ = Stack<Scalar>(stack, "ModernBertModel");
     const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary),
                local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
-    layers_.reserve(o.local.size());
-    for (bool is_local : o.local) {
-      layers_.push_back(
-          {Norm<Scalar>(norm), Norm<Scalar>(norm),
-           MultiHeadAttention<Scalar>(
-               {.embed_dim = o.hidden_size, .num_heads = o.num_attention_heads, .bias = o.attention_bias}),
-           FeedForward<Scalar>({o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias})});
-      layers_.back().attention.set_rotary(is_local ? local : global);
-    }
+    for (std::size_t i = 0; i < o.local.size(); ++i)
+      layers_.layers()[i].set_rotary(o.local[i] ? local : global);
   }
 
   static ModernBertModel open(const std::filesystem::path& folder) {
     const Config config(folder / "config.json");
-    const ModelFamily<ModernBertOptions> family{read_modernbert_options(config),
-                                                {{"layers.*.attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
-                                                 {"layers.*.attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
-                                                 {"layers.*.mlp.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
-                                                 {"layers.*.mlp.linear2.*", "(model.|)layers.*.mlp.Wo.*"},
-                                                 {"layers.*.*.*", "(model.|)layers.*.*.*"},
-                                                 {"embeddings.*.*", "(model.|)embeddings.*.*"},
-                                                 {"final_norm.*", "(model.|)final_norm.*"}},
-                                                {"head.*.*", "decoder.*", "classifier.*"}};
+    const ModelFamily<ModernBertOptions> family{
+        read_modernbert_options(config),
+        {{"layers.*.self_attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
+         {"layers.*.self_attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
+         {"layers.*.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
+         {"layers.*.linear2.*", "(model.|)layers.*.mlp.Wo.*"},
+         {"layers.*.norm1.*", "(model.|)layers.*.attn_norm.*"},
+         {"layers.*.norm2.*", "(model.|)layers.*.mlp_norm.*"},
+         {"embeddings.*.*", "(model.|)embeddings.*.*"},
+         {"norm.*", "(model.|)final_norm.*"}},
+        {"head.*.*", "decoder.*", "classifier.*"}};
     config.finish();
     const ModernBertOptions& o = family.options;
     const Index layers = static_cast<Index>(o.local.size()), E = o.hidden_size;
@@ -79,49 +87,26 @@ class ModernBertModel {
   void parameters(ParameterVisitor<Scalar> visit) {
     embeddings_.parameters(prefixed("embeddings.tok_embeddings", visit));
     embedding_norm_.parameters(prefixed("embeddings.norm", visit));
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const std::string name = "layers." + std::to_string(i) + ".";
-      if (i > 0) layers_[i].attn_norm.parameters(prefixed(name + "attn_norm", visit));
-      layers_[i].attention.parameters(prefixed(name + "attn", visit));
-      layers_[i].mlp_norm.parameters(prefixed(name + "mlp_norm", visit));
-      layers_[i].mlp.parameters(prefixed(name + "mlp", visit));
-    }
-    final_norm_.parameters(prefixed("final_norm", visit));
+    layers_.parameters(visit);
   }
   void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
-  bool assigned() const {
-    return embeddings_.assigned() && std::all_of(layers_.begin(), layers_.end(), [](const Layer& layer) {
-             return layer.attention.assigned() && layer.mlp.assigned();
-           });
-  }
+  bool assigned() const { return embeddings_.assigned() && layers_.assigned(); }
 
-  /// Text b is tokens [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, E].
+  /// Text b is tokens [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, E]. `outputs` has one of
+  /// each layer, or none.
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets,
-               TensorView<Scalar, 2> out) const {
+               TensorView<Scalar, 2> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
     detail::check_assigned(context, "ModernBertModel", *this);
     Rows<Scalar>(out).check_output("ModernBertModel", Shape<1>{tokens}, E);
     detail::longest_sequence("ModernBertModel (offsets)", offsets, tokens);
     embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
     if (out.empty()) return;
-    Frame frame(context.workspace());
-    const TensorView<Scalar, 3> normed = frame.tensor<Scalar>({1, tokens, E}),
-                                sum = frame.tensor<Scalar>({1, tokens, E});
     const TensorView<Scalar, 3> x(out.data(), {1, tokens, E}, {0, out.stride(0), 1});
     embedding_norm_.forward(context, x, x);
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      AttentionOptions<Scalar> attention{.query_offsets = offsets, .key_offsets = offsets};
-      if (options_.local[i])
-        attention.mask = sliding_window(options_.local_attention / 2, options_.local_attention / 2);
-      if (i > 0) layer.attn_norm.forward(context, x, normed);
-      layer.attention.forward(context, i > 0 ? normed : x, attention, sum, Epilogue<Scalar>{{}, x});
-      layer.mlp_norm.forward(context, sum, normed);
-      layer.mlp.forward(context, normed, x, Epilogue<Scalar>{{}, sum});
-    }
-    final_norm_.forward(context, x, x);
+    layers_.forward(context, x, {.self = {.query_offsets = offsets, .key_offsets = offsets}}, x, outputs);
   }
 
  private:
@@ -137,16 +122,11 @@ class ModernBertModel {
       if (rotary->head_dim == 0) rotary->head_dim = std::max<Index>(1, o.hidden_size / o.num_attention_heads);
     return o;
   }
-  struct Layer {
-    Norm<Scalar> attn_norm, mlp_norm;
-    MultiHeadAttention<Scalar> attention;
-    FeedForward<Scalar> mlp;
-  };
 
   ModernBertOptions options_;
   Embedding<Scalar> embeddings_;
-  Norm<Scalar> embedding_norm_, final_norm_;
-  std::vector<Layer> layers_;
+  Norm<Scalar> embedding_norm_;
+  Stack<Scalar> layers_;
 };
 
 ATTEND_COMPILED_MODEL(class ModernBertModel<float>);

@@ -109,15 +109,17 @@ class Seq2Seq {
   }
 
   /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none
-  /// where lengths is empty) -> [B, S, E]; rows of padding mean nothing.
+  /// where lengths is empty) -> [B, S, E]; rows of padding mean nothing. `outputs` has one of each layer, or
+  /// none.
   Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids,
-                           std::span<const Index> lengths = {}) const {
+                           std::span<const Index> lengths = {},
+                           std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     detail::check_assigned(context, "Seq2Seq", *this);
     Tensor<Scalar, 3> x({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
     embed(context, source_, options_.shared_embeddings, ids, 0, x);
-    AttentionOptions<Scalar> attention{.scale = options_.attention_scale, .key_lengths = lengths};
-    if (options_.positions == PositionKind::relative) attention.modifier = source_.relative.modifier();
-    encoder_.forward(context, x, attention, x);
+    StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
+    if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
+    encoder_.forward(context, x, in, x, outputs);
     return x;
   }
   /// A cache for decoding from encoded states.
@@ -128,16 +130,20 @@ class Seq2Seq {
   /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A
   /// call that fails leaves the cache as it was.
   Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
-                           DecoderCache<Scalar>& cache) const {
+                           DecoderCache<Scalar>& cache,
+                           std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
     detail::check_assigned(context, "Seq2Seq", *this);
     detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
     Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
     embed(context, target_, true, ids, start, x);
-    AttentionOptions<Scalar> self{.mask = causal(Corner::bottom_right), .scale = options_.attention_scale};
-    if (options_.positions == PositionKind::relative) self.modifier = target_.relative.modifier(start);
-    decoder_.forward(context, x, cache, self, {.scale = options_.attention_scale}, x);
+    StackInputs<Scalar> in{.self = {.mask = causal(Corner::bottom_right), .scale = options_.attention_scale},
+                           .cross = {.scale = options_.attention_scale},
+                           .caches = cache.targets,
+                           .memory_caches = cache.memory};
+    if (options_.positions == PositionKind::relative) in.self.modifier = target_.relative.modifier(start);
+    decoder_.forward(context, x, in, x, outputs);
     if (options_.output_scale != 1)
       for (Scalar& value : x.span()) value = value * static_cast<Scalar>(options_.output_scale);
     output_.forward(context, x, logits);

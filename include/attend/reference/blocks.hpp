@@ -16,8 +16,7 @@ struct Norm {
 /// x [B, T, E].
 template <class S = double>
 Tensor<S, 3> layer_norm(View<S, 3> x, const Norm<std::type_identity_t<S>>& norm) {
-  return Tensor<S, 3>(x.shape(),
-                      layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps).span());
+  return Tensor<S, 3>(x.shape(), layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps));
 }
 
 template <class S = double>
@@ -44,6 +43,13 @@ struct EncoderBlock {
   bool norm_first = false;
 };
 
+/// The block's feed-forward of each row.
+template <class S>
+Tensor<S, 3> feed_forward(const Tensor<S, 3>& x, const EncoderBlock<S>& block) {
+  return Tensor<S, 3>(x.shape(),
+                      feed_forward<S>(View<S, 3>(x).rows(), block.linear1, block.activation, block.linear2));
+}
+
 template <class S = double>
 Tensor<S, 3> encoder_block(View<S, 3> x, const EncoderBlock<std::type_identity_t<S>>& block,
                            const AttentionOptions<std::type_identity_t<S>>& options = {}) {
@@ -51,11 +57,8 @@ Tensor<S, 3> encoder_block(View<S, 3> x, const EncoderBlock<std::type_identity_t
   y = residual(y, block.norm1, block.norm_first, [&](const Tensor<S, 3>& z) {
     return multi_head_attention<S>(z, z, z, block.self_attn, options).output;
   });
-  return residual(y, block.norm2, block.norm_first, [&](const Tensor<S, 3>& z) {
-    const View<S, 2> rows = View<S, 3>(z).rows();
-    return Tensor<S, 3>(z.shape(),
-                        feed_forward<S>(rows, block.linear1, block.activation, block.linear2).span());
-  });
+  return residual(y, block.norm2, block.norm_first,
+                  [&](const Tensor<S, 3>& z) { return feed_forward<S>(z, block); });
 }
 
 /// An encoder block with an attention to the memory, `multihead_attn`, between its two parts.
@@ -77,11 +80,8 @@ Tensor<S, 3> decoder_block(View<S, 3> x, View<S, 3> memory,
   y = residual(y, block.norm2, block.norm_first, [&](const Tensor<S, 3>& z) {
     return multi_head_attention<S>(z, memory, memory, block.multihead_attn, memory_options).output;
   });
-  return residual(y, block.norm3, block.norm_first, [&](const Tensor<S, 3>& z) {
-    const View<S, 2> rows = View<S, 3>(z).rows();
-    return Tensor<S, 3>(z.shape(),
-                        feed_forward<S>(rows, block.linear1, block.activation, block.linear2).span());
-  });
+  return residual(y, block.norm3, block.norm_first,
+                  [&](const Tensor<S, 3>& z) { return feed_forward<S>(z, block); });
 }
 
 /// Blocks one after the other, then the final norm where there is one (its weight is not empty).

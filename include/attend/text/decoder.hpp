@@ -25,6 +25,8 @@ struct DecodeWindow {
       0;              ///< so many tokens at the front were decoded before: no character spans the border
   bool open = false;  ///< more tokens may follow
   bool held = false;  ///< answer: what the last tokens mean depends on those that follow
+  bool malformed =
+      false;  ///< the tokens continue a run of bytes that is no text; answer: so do those to come
   std::size_t limit = std::string::npos;  ///< bytes that the text may grow to
 };
 
@@ -58,11 +60,12 @@ inline void decode_byte_fallback(std::vector<std::string>& tokens, DecodeWindow&
   std::vector<std::string> out;
   std::string run;
   const auto flush = [&](bool may_continue) {
-    const bool whole = find_malformed_utf8(run) == std::string::npos;
-    window.held = may_continue && !whole;
+    const bool whole = !window.malformed && find_malformed_utf8(run) == std::string::npos;
+    window.malformed = window.malformed || !(whole || ends_inside_character(run));
+    window.held = may_continue && !whole && !window.malformed;
     if (whole)
       out.push_back(run);
-    else if (!(may_continue && ends_inside_character(run)))  // else it is left out for now
+    else if (!window.held)  // else it is left out for now
       out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
     run.clear();
   };
@@ -73,6 +76,7 @@ inline void decode_byte_fallback(std::vector<std::string>& tokens, DecodeWindow&
       run += static_cast<char>(byte);
     } else {
       if (!run.empty()) flush(false);
+      window.malformed = false;
       out.push_back(std::move(tokens[i]));
     }
   }

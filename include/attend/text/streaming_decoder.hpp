@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <attend/text/tokenizer.hpp>
@@ -25,13 +26,14 @@ class StreamingDecoder {
   std::string finish();
 
  private:
-  void forget();
+  void forget(std::string_view rest, bool malformed);
 
   Tokenizer tokenizer_;
   DecodeOptions options_;
   std::vector<std::string> tokens_;  // first those of the context
   std::size_t context_ = 0;
-  std::size_t shown_ = 0;  // bytes of the text of tokens_
+  std::size_t shown_ = 0;               // bytes of the text of tokens_
+  bool malformed_[2] = {false, false};  // whether they, and those after the context, continue a malformed run
 };
 
 }  // namespace attend::inline ATTEND_ABI::text

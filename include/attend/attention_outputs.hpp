@@ -1,0 +1,73 @@
+// What an attention call may give besides its output: log-sum-exp, weights, scores, and a look into the
+// weights that needs no T × T matrix.
+#pragma once
+
+#include <initializer_list>
+#include <iterator>
+
+#include <attend/attention_options.hpp>
+#include <attend/introspection.hpp>
+#include <attend/rows.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// What a score has been through where it is given out: scaled; soft capped; modified and masked (-inf).
+enum class ScoreStage { scaled, softcapped, masked };
+
+/// Views that a call fills; empty ones are left out.
+template <class Scalar>
+struct AttentionOutputs {
+  TensorView<Scalar, 3> log_sum_exp =
+      {};                              // [B, H, Tq]: log of the sum of exp(score); -inf if nothing is seen
+  TensorView<Scalar, 4> weights = {};  // [B, H, Tq, Tk]: the attention weights
+  TensorView<Scalar, 4> scores = {};   // [B, H, Tq, Tk]: the scores at a stage
+  ScoreStage scores_stage = ScoreStage::masked;
+  TensorView<Scalar, 3> average_weights =
+      {};  // [B, Tq, Tk]: their average over the heads (MultiHeadAttention)
+  Introspection<Scalar> introspection = {};
+
+  /// Whether anything is wanted.
+  bool any() const {
+    return log_sum_exp.data() != nullptr || weights.data() != nullptr || scores.data() != nullptr ||
+           average_weights.data() != nullptr || introspection.any();
+  }
+};
+
+namespace detail {
+
+/// Of calls that give nothing besides: made once, not in every call.
+template <class Scalar>
+inline const AttentionOutputs<Scalar> no_outputs = {};
+
+/// Error where the call writes into numbers of its mask.
+template <class Scalar>
+void check_apart_from_mask(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
+                           const Operand& written) {
+  if (!context.measuring() && o.mask.overlaps(written.layout)) fail_overlap(who, written.name, "the mask");
+}
+/// Error where what a call gives besides its output overlaps an operand, or itself.
+template <class Scalar>
+void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& options,
+                         const AttentionOutputs<Scalar>& o, std::initializer_list<Operand> operands) {
+  const Introspection<Scalar>& look = o.introspection;
+  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp},
+                             {"weights", o.weights},
+                             {"scores", o.scores},
+                             {"average_weights", o.average_weights},
+                             {"key_totals", look.key_totals},
+                             {"entropy", look.entropy},
+                             {"top_keys", look.top_keys},
+                             {"top_weights", look.top_weights},
+                             {"row_weights", look.row_weights}};
+  for (const Operand* output = outputs; output != std::end(outputs); ++output) {
+    if (output->layout.data == nullptr) continue;
+    check_apart(context, who, *output, operands);
+    check_apart_from_mask(context, who, options, *output);
+    for (const Operand* other = output + 1; other != std::end(outputs); ++other)
+      check_apart(context, who, *output, {*other});
+  }
+}
+
+}  // namespace detail
+}  // namespace attend::inline ATTEND_ABI

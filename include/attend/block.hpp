@@ -1,0 +1,254 @@
+// Block: attention to oneself, to a memory where there is one, and feed-forward, each with residual and norm.
+// EncoderBlock, DecoderBlock and CausalBlock are one under PyTorch's names; Stack is several, one after the
+// other.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <attend/feed_forward.hpp>
+#include <attend/multi_head_attention.hpp>
+#include <attend/norm.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// How a part f (attention, feed-forward) is joined to what it comes from. The norms are each part's own.
+enum class Residual {
+  post,      // norm(x + f(x)) ("Attention Is All You Need")
+  pre,       // x + f(norm(x)) (PyTorch's norm_first, GPT-2, Llama)
+  parallel,  // x + attention(norm1(x)) + feed_forward(norm2(x)) (GPT-NeoX)
+  sandwich   // x + post_norm(f(norm(x))) (Gemma 2)
+};
+
+struct BlockOptions {
+  MultiHeadAttentionOptions self_attn = {};
+  std::optional<MultiHeadAttentionOptions> multihead_attn = {};  // cross-attention, where there is one
+  FeedForwardOptions feed_forward = {};
+  NormOptions norm = {};  // of each of the norms
+  Residual residual = Residual::post;
+  bool first_norm = true;  // else x is normalised already, as in ModernBERT's first layer
+};
+
+/// What one call takes besides x. Without caches, `memory` is what cross-attention sees.
+template <class Scalar>
+struct BlockInputs {
+  AttentionOptions<Scalar> self = {}, cross = {};
+  TensorView<const Scalar, 3> memory = {};        // [B, S, memory_dim]
+  KVCache<Scalar>* cache = nullptr;               // of x: holds the tokens so far, and takes these
+  const KVCache<Scalar>* memory_cache = nullptr;  // what multihead_attn().append_memory made of a memory
+};
+/// What one call may give besides its output.
+template <class Scalar>
+struct BlockOutputs {
+  AttentionOutputs<Scalar> self = {}, cross = {};
+};
+
+/// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, and norm1.*, norm2.*,
+/// norm3.* of attention, cross-attention (where there is one) and feed-forward, in this order; of a sandwich
+/// likewise post_norm1.*, ….
+template <class Scalar>
+class Block {
+ public:
+  using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
+  using Output = Batched<Scalar, 3>;
+  Block() = default;
+  explicit Block(const BlockOptions& options, const char* name = "Block");
+
+  const BlockOptions& options() const { return options_; }
+  const MultiHeadAttention<Scalar>& self_attn() const { return self_attn_; }
+  const MultiHeadAttention<Scalar>& multihead_attn() const { return multihead_attn_; }
+  void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) { self_attn_.set_rotary(std::move(rotary)); }
+
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const;
+
+  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. A call that fails leaves the
+  /// cache as it was.
+  void forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs, const Output& out,
+               const BlockOutputs<Scalar>& outputs = none) const;
+  void forward(Context& context, const Input& x, const Output& out) const;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x, const BlockInputs<Scalar>& inputs = {},
+                                 const BlockOutputs<Scalar>& outputs = none) const {
+    return detail::map_rows(x, options_.self_attn.embed_dim, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, inputs, out, outputs);
+    });
+  }
+
+  /// Of calls that give nothing besides: made once, not in every call.
+  inline static const BlockOutputs<Scalar> none = {};
+
+ protected:
+  explicit Block(const char* name) : name_(name) {}
+
+ private:
+  struct Call {
+    Context& context;
+    const BlockInputs<Scalar>& inputs;
+    const BlockOutputs<Scalar>& outputs;
+  };
+  Index norms() const { return options_.multihead_attn ? 3 : 2; }
+  void check_operands(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out) const {
+    const BlockInputs<Scalar>& in = call.inputs;
+    detail::check_assigned(call.context, name_, *this);
+    detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
+    if (!options_.multihead_attn && (in.memory.data() != nullptr || in.memory_cache != nullptr))
+      throw_error(name_, ": a memory, but no cross-attention (multihead_attn)");
+    if (in.memory.data() != nullptr)
+      detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
+    for (const bool self : {true, false}) {
+      const AttentionOutputs<Scalar>& outputs = self ? call.outputs.self : call.outputs.cross;
+      if (outputs.any())
+        detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
+                                    {{"x", x}, {"memory", in.memory}, {"out", out}});
+    }
+  }
+  /// out = attention(x), in whose last product's pass the residual is added.
+  void attend_self(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
+                   const Epilogue<Scalar>& epilogue) const {
+    const BlockInputs<Scalar>& in = call.inputs;
+    if (in.cache != nullptr)
+      self_attn_.forward(call.context, x, *in.cache, in.self, out, call.outputs.self, epilogue);
+    else
+      self_attn_.forward(call.context, x, in.self, out, call.outputs.self, epilogue);
+  }
+  void attend_memory(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
+                     const Epilogue<Scalar>& epilogue) const {
+    const BlockInputs<Scalar>& in = call.inputs;
+    if (in.memory_cache != nullptr)
+      multihead_attn_.forward_cross(call.context, x, *in.memory_cache, in.cross, out, call.outputs.cross,
+                                    epilogue);
+    else
+      multihead_attn_.forward(call.context, x, in.memory, in.memory, in.cross, out, call.outputs.cross,
+                              epilogue);
+  }
+  /// out = x + y; out may be x or y.
+  static void add(Context& context, const Rows<const Scalar>& x, const Rows<const Scalar>& y,
+                  const Rows<Scalar>& out) {
+    context.parallel(x.count(), context.workers(x.count(), static_cast<double>(x.count() * x.width())),
+                     [&](Index r, int) {
+                       const Scalar *a = x.row(r), *b = y.row(r);
+                       Scalar* to = out.row(r);
+                       for (Index i = 0; i < x.width(); ++i) to[i] = a[i] + b[i];
+                     });
+  }
+
+  BlockOptions options_;
+  const char* name_ = "Block";
+  MultiHeadAttention<Scalar> self_attn_, multihead_attn_;
+  FeedForward<Scalar> feed_forward_;
+  Norm<Scalar> norms_[3], post_norms_[3];
+};
+
+template <class Scalar>
+Block<Scalar>::Block(const BlockOptions& options, const char* name)
+    : options_(options), name_(name), self_attn_(options.self_attn), feed_forward_(options.feed_forward) {
+  const Index E = options.self_attn.embed_dim;
+  if (options.feed_forward.embed_dim != E || options.norm.size != E)
+    throw_error(name, ": a feed_forward of embed_dim ", options.feed_forward.embed_dim,
+                " and a norm of size ", options.norm.size, ", expected ", E);
+  if (options.multihead_attn && options.multihead_attn->embed_dim != E)
+    throw_error(name, ": a multihead_attn of embed_dim ", options.multihead_attn->embed_dim, ", expected ",
+                E);
+  if (options.multihead_attn && options.residual == Residual::parallel)
+    throw_error(name, ": a parallel residual together with cross-attention is not supported");
+  if (options.multihead_attn) multihead_attn_ = MultiHeadAttention<Scalar>(*options.multihead_attn);
+  for (Index i = 0; i < norms(); ++i) {
+    if (i > 0 || options.first_norm) norms_[i] = Norm<Scalar>(options.norm);
+    if (options.residual == Residual::sandwich) post_norms_[i] = Norm<Scalar>(options.norm);
+  }
+}
+
+template <class Scalar>
+void Block<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  self_attn_.parameters(prefixed("self_attn", visit));
+  if (options_.multihead_attn) multihead_attn_.parameters(prefixed("multihead_attn", visit));
+  feed_forward_.parameters(visit);
+  for (Index i = options_.first_norm ? 0 : 1; i < norms(); ++i)
+    norms_[i].parameters(prefixed("norm" + std::to_string(i + 1), visit));
+  for (Index i = 0; options_.residual == Residual::sandwich && i < norms(); ++i)
+    post_norms_[i].parameters(prefixed("post_norm" + std::to_string(i + 1), visit));
+}
+template <class Scalar>
+bool Block<Scalar>::assigned() const {
+  return self_attn_.assigned() && (!options_.multihead_attn || multihead_attn_.assigned()) &&
+         feed_forward_.assigned();
+}
+
+template <class Scalar>
+void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs,
+                            const Output& out, const BlockOutputs<Scalar>& outputs) const {
+  const Call call{context, inputs, outputs};
+  check_operands(call, x, out);
+  if (x.empty()) return;
+  std::optional<detail::Appending<Scalar>> appending;
+  if (inputs.cache != nullptr) appending.emplace(name_, *inputs.cache, context.measuring());
+  const bool cross = options_.multihead_attn.has_value();
+  const Norm<Scalar>& last_norm = norms_[norms() - 1];
+  Frame frame(context.workspace());
+  const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
+  TensorView<const Scalar, 3> first = x;  // what attention takes
+  if (options_.residual != Residual::post && options_.first_norm) {
+    norms_[0].forward(context, x, normed);
+    first = normed;
+  }
+  switch (options_.residual) {
+    case Residual::post:
+      attend_self(call, x, sum, {{}, x});
+      norms_[0].forward(context, sum, normed);
+      if (cross) {
+        attend_memory(call, normed, sum, {{}, normed});
+        norms_[1].forward(context, sum, normed);
+      }
+      feed_forward_.forward(context, normed, sum, {{}, normed});
+      last_norm.forward(context, sum, out);
+      break;
+    case Residual::pre: {
+      attend_self(call, first, sum, {{}, x});
+      TensorView<Scalar, 3> attended = sum;
+      if (cross) {
+        attended = frame.tensor<Scalar>(x.shape());
+        norms_[1].forward(context, sum, normed);
+        attend_memory(call, normed, attended, {{}, sum});
+      }
+      last_norm.forward(context, attended, normed);
+      feed_forward_.forward(context, normed, out, {{}, attended});
+      break;
+    }
+    case Residual::parallel:
+      attend_self(call, first, sum, {{}, x});
+      last_norm.forward(context, x, normed);
+      feed_forward_.forward(context, normed, out, {{}, sum});
+      break;
+    case Residual::sandwich:
+      attend_self(call, first, sum, {});
+      post_norms_[0].forward(context, sum, normed);
+      add(context, x, normed, out);
+      if (cross) {
+        norms_[1].forward(context, out, normed);
+        attend_memory(call, normed, sum, {});
+        post_norms_[1].forward(context, sum, normed);
+        add(context, out, normed, out);
+      }
+      last_norm.forward(context, out, normed);
+      feed_forward_.forward(context, normed, sum);
+      post_norms_[norms() - 1].forward(context, sum, normed);
+      add(context, out, normed, out);
+      break;
+  }
+  if (appending) appending->keep();
+}
+template <class Scalar>
+void Block<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
+  forward(context, x, {}, out);
+}
+ATTEND_COMPILED_LAYER(class Block<float>);
+
+}  // namespace attend::inline ATTEND_ABI

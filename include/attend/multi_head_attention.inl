@@ -1,0 +1,258 @@
+// MultiHeadAttention's members, which units of a program with compiled layers instantiate for their own
+// scalars alone.
+#pragma once
+
+#include <attend/multi_head_attention.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+template <class Scalar>
+MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& options)
+    : options_(complete(options)), attention_(options.attention) {
+  const Index queries = checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
+  const Index keys = checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
+  if (fused()) {
+    in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim);
+    if (options_.bias) in_bias_ = Bias<Scalar>(in_proj_);
+  } else {
+    q_proj_ = Weight<Scalar>({queries}, options_.embed_dim);
+    k_proj_ = Weight<Scalar>({keys}, options_.kdim);
+    v_proj_ = Weight<Scalar>({keys}, options_.vdim);
+    if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
+  }
+  out_proj_ = Weight<Scalar>({options_.embed_dim}, queries);
+  options_.out_bias = options_.out_bias.value_or(options_.bias);
+  if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
+  if (options_.bias_kv)
+    bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
+  if (options_.qk_norm)
+    for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
+      *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
+  if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) {
+  if (rotary != nullptr && rotary->options().head_dim != options_.head_dim)
+    throw_error("MultiHeadAttention: rotary positions of head_dim ", rotary->options().head_dim,
+                ", expected ", options_.head_dim);
+  rotary_ = std::move(rotary);
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  if (fused()) {
+    visit("in_proj_weight", in_proj_.parameter());
+  } else {
+    visit("q_proj_weight", q_proj_.parameter());
+    visit("k_proj_weight", k_proj_.parameter());
+    visit("v_proj_weight", v_proj_.parameter());
+  }
+  if (options_.bias) visit("in_proj_bias", in_bias_.parameter());
+  if (options_.bias_kv) {
+    visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data(), &bias_k_assigned_));
+    visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data(), &bias_v_assigned_));
+  }
+  visit("out_proj.weight", out_proj_.parameter());
+  if (options_.out_bias.value_or(true)) visit("out_proj.bias", out_bias_.parameter());
+  if (options_.qk_norm) {
+    q_norm_.parameters(prefixed("q_norm", visit));
+    k_norm_.parameters(prefixed("k_norm", visit));
+  }
+}
+
+template <class Scalar>
+bool MultiHeadAttention<Scalar>::assigned() const {
+  const bool weights =
+      fused() ? in_proj_.assigned() : q_proj_.assigned() && k_proj_.assigned() && v_proj_.assigned();
+  const bool extra = !options_.bias_kv || (bias_k_assigned_.all() && bias_v_assigned_.all());
+  return weights && (!options_.bias || in_bias_.assigned()) && extra && out_proj_.assigned() &&
+         (!options_.out_bias.value_or(true) || out_bias_.assigned());
+}
+
+template <class Scalar>
+KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(Index batch) const {
+  return KVCache<Scalar>({.batch = batch,
+                          .num_kv_heads = options_.num_kv_heads,
+                          .head_dim = options_.head_dim,
+                          .window = options_.attention.window});
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Options& options,
+                                         const Output& out, const Outputs& outputs,
+                                         const Epilogue<Scalar>& epilogue) const {
+  forward(context, x, x, x, options, out, outputs, epilogue);
+}
+template <class Scalar>
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
+  forward(context, x, x, x, {}, out);
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, const Input& key,
+                                         const Input& value, const Options& options, const Output& out,
+                                         const Outputs& outputs, const Epilogue<Scalar>& epilogue) const {
+  const Index B = query.size(0), Tq = query.size(1), Tk = key.size(1);
+  const Call call{context, options, out, outputs, epilogue};
+  detail::check_assigned(context, "MultiHeadAttention", *this);
+  check_shape("MultiHeadAttention (query)", Shape<3>{B, Tq, options_.embed_dim}, query.shape());
+  check_shape("MultiHeadAttention (key)", Shape<3>{B, Tk, options_.kdim}, key.shape());
+  check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
+  check_operands(call, query, key, value);
+  if (out.empty()) return;
+  const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;
+  const bool same_kv = detail::same_places(key, value), self = same_kv && detail::same_places(query, key);
+
+  Frame frame(context.workspace());
+  const Slots at = columns();
+  const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * Tq, self && fused() ? at.end : at.key});
+  const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({self && fused() ? 0 : B * Tk, at.end - at.key});
+  TensorView<Scalar, 2> keys = kv, values = kv;  // columns from `key_at` and `value_at`
+  Index key_at = 0, value_at = at.value - at.key;
+  if (fused() && self) {
+    project(context, query, in_proj_, 0, q);
+    keys = values = q;
+    key_at = at.key, value_at = at.value;
+  } else if (fused()) {
+    project(context, query, in_proj_, 0, q);
+    if (same_kv) {
+      project(context, key, in_proj_, at.key, kv);
+    } else {
+      project(context, key, in_proj_, at.key, kv.slice(1, 0, value_at));
+      project(context, value, in_proj_, at.value, kv.slice(1, value_at, at.end - at.key));
+    }
+  } else {
+    project(context, query, q_proj_, 0, q, 0);
+    project(context, key, k_proj_, 0, kv.slice(1, 0, value_at), at.key);
+    project(context, value, v_proj_, 0, kv.slice(1, value_at, at.end - at.key), at.value);
+  }
+
+  const auto query_heads = head_view(q, 0, B, H, Tq, D), key_heads = head_view(keys, key_at, B, G, Tk, D);
+  normalize(context, q_norm_, query_heads);
+  normalize(context, k_norm_, key_heads);
+  if (rotary_ != nullptr) {
+    if (!self) throw_error("MultiHeadAttention: rotary positions are of self-attention");
+    rotate(context, query_heads, options.query_offsets, {});
+    rotate(context, key_heads, options.key_offsets, {});
+  }
+  const auto value_heads = head_view(values, value_at, B, G, Tk, D);
+  Options joined;
+  const Options& all = join(options, nullptr, 0, joined);
+  if (extra_keys() == 0)
+    return finish(call, frame, Tk, [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
+      detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, all, mixed,
+                                                   more);
+    });
+  // The extra keys are visible to all, whatever the mask says of the others.
+  if (!options.key_lengths.empty() || !options.key_offsets.empty())
+    throw_error(
+        "MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or "
+        "add_zero_attn");
+  const Shape<4> extended{B, G, Tk + extra_keys(), D};
+  const TensorView<Scalar, 4> more_keys = frame.tensor<Scalar>(extended),
+                              more_values = frame.tensor<Scalar>(extended);
+  context.parallel(1, 1, [&](Index, int) {
+    append_extra(key_heads, bias_k_, more_keys);
+    append_extra(value_heads, bias_v_, more_values);
+  });
+  Options with_extra = all;
+  Mask mask = all.mask;
+  if (mask.adds())
+    with_extra.mask = BeforeExtra<true>{{}, &mask, Tk};
+  else if (mask)
+    with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
+  finish(call, frame, Tk + extra_keys(), [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
+    detail::scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, with_extra,
+                                                 mixed, more);
+  });
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCache<Scalar>& cache,
+                                         const Options& options, const Output& out, const Outputs& outputs,
+                                         const Epilogue<Scalar>& epilogue) const {
+  const Index B = x.size(0), T = x.size(1), G = options_.num_kv_heads, D = options_.head_dim;
+  const Call call{context, options, out, outputs, epilogue};
+  detail::check_assigned(context, "MultiHeadAttention", *this);
+  check_cache(cache, x, "MultiHeadAttention (with a cache)", options_.embed_dim);
+  check_operands(call, x, x, x);
+  if (!fused() || extra_keys() > 0)
+    throw_error(
+        "MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+  if (out.empty()) return;
+  Frame frame(context.workspace());
+  const Slots at = columns();
+  const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
+  project(context, x, in_proj_, 0, qkv);
+  const auto query = head_view(qkv, 0, B, options_.num_heads, T, D), key = head_view(qkv, at.key, B, G, T, D);
+  normalize(context, q_norm_, query);
+  normalize(context, k_norm_, key);
+  if (rotary_ != nullptr) {
+    rotate(context, query, {}, cache.lengths());
+    rotate(context, key, {}, cache.lengths());
+  }
+  detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
+  if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
+  appending.count(T);
+  Options joined;
+  const Options& all = join(options, &cache, T, joined);
+  finish(call, frame, cache.max_length(), [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
+    detail::scaled_dot_product_attention<Scalar>(context, query, cache, all, mixed, more);
+  });
+  appending.keep();
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::append_memory(Context& context, const Input& memory,
+                                               KVCache<Scalar>& cache) const {
+  const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
+  check_cross();
+  if (options_.kdim != options_.vdim)
+    throw_error("MultiHeadAttention: keys and values of one memory, but kdim is ", options_.kdim,
+                " and vdim ", options_.vdim);
+  detail::check_assigned(context, "MultiHeadAttention", *this);
+  check_cache(cache, memory, "MultiHeadAttention (memory)", options_.kdim);
+  Rows<const Scalar>(memory).check_input("MultiHeadAttention (memory)", options_.kdim);
+  if (memory.empty()) return;
+  Frame frame(context.workspace());
+  const Slots at = columns();
+  const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({B * S, at.end - at.key});
+  if (fused()) {
+    project(context, memory, in_proj_, at.key, kv);
+  } else {
+    project(context, memory, k_proj_, 0, kv.slice(1, 0, at.value - at.key), at.key);
+    project(context, memory, v_proj_, 0, kv.slice(1, at.value - at.key, at.end - at.key), at.value);
+  }
+  const auto key = head_view(kv, 0, B, G, S, D);
+  normalize(context, k_norm_, key);
+  if (!context.measuring()) cache.append(key, head_view(kv, at.value - at.key, B, G, S, D));
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::forward_cross(Context& context, const Input& x, const KVCache<Scalar>& cache,
+                                               const Options& options, const Output& out,
+                                               const Outputs& outputs,
+                                               const Epilogue<Scalar>& epilogue) const {
+  const Index B = x.size(0), T = x.size(1), D = options_.head_dim;
+  const Call call{context, options, out, outputs, epilogue};
+  check_cross();
+  detail::check_assigned(context, "MultiHeadAttention", *this);
+  check_cache(cache, x, "MultiHeadAttention (with a memory)", options_.embed_dim);
+  check_operands(call, x, x, x);
+  if (out.empty()) return;
+  Frame frame(context.workspace());
+  const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, columns().key});
+  project(context, x, fused() ? in_proj_ : q_proj_, 0, q);
+  const auto query = head_view(q, 0, B, options_.num_heads, T, D);
+  normalize(context, q_norm_, query);
+  Options joined;
+  const Options& all = join(options, &cache, T, joined);
+  finish(call, frame, cache.max_length(), [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
+    detail::scaled_dot_product_attention<Scalar>(context, query, cache, all, mixed, more);
+  });
+}
+
+ATTEND_COMPILED_LAYER(class MultiHeadAttention<float>);
+
+}  // namespace attend::inline ATTEND_ABI

@@ -1,0 +1,198 @@
+// Stack: Blocks one after the other, with an optional norm at the end. Encoder and Decoder are one.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <attend/block.hpp>
+#include <attend/detail/cache_calls.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+struct StackOptions {
+  Index embed_dim = 0;
+  std::vector<BlockOptions> blocks = {};
+  std::optional<NormOptions> final_norm = {};
+};
+
+/// What one call takes besides x: options of every layer's attention, and without caches the memory that
+/// cross-attention sees.
+template <class Scalar>
+struct StackInputs {
+  AttentionOptions<Scalar> self = {}, cross = {};
+  Batched<const Scalar, 3> memory = {};  // [B, S, memory_dim] or [S, memory_dim]
+  // One of each layer, where there are any at all: see BlockInputs.
+  std::optional<std::span<KVCache<Scalar>>> caches = {};
+  std::optional<std::span<const KVCache<Scalar>>> memory_caches = {};
+};
+
+/// Parameters: layers.N.* of each Block, and norm.* where final_norm.
+template <class Scalar>
+class Stack {
+ public:
+  using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
+  using Output = Batched<Scalar, 3>;
+  Stack() = default;
+  explicit Stack(const StackOptions& options, const char* name = "Stack", const char* block_name = "Block");
+
+  const std::vector<Block<Scalar>>& layers() const { return layers_; }
+  std::vector<Block<Scalar>>& layers() { return layers_; }
+  const Norm<Scalar>& norm() const { return norm_; }
+  Index embed_dim() const { return embed_dim_; }
+  /// Of all layers.
+  void set_rotary(const std::shared_ptr<const Rotary<Scalar>>& rotary) {
+    for (Block<Scalar>& layer : layers_) layer.set_rotary(rotary);
+  }
+
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  /// Whether all parameters have values; forward takes none less.
+  bool assigned() const;
+
+  /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. `outputs` has one of each
+  /// layer, or none. A call that fails leaves the caches as they were.
+  void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
+               std::span<const BlockOutputs<Scalar>> outputs = {}) const;
+  void forward(Context& context, const Input& x, const Output& out) const;
+  template <detail::LayerInput<Scalar> X>
+  detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
+                                 std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+    return detail::map_rows(x, embed_dim_, [&](const auto& rows, auto& out) {
+      forward(default_context(), rows, inputs, out, outputs);
+    });
+  }
+
+  /// Caches of no tokens for the self-attention of so many sequences, one of each layer.
+  std::vector<KVCache<Scalar>> make_caches(Index batch) const;
+  /// Caches of cross-attention, one of each layer, with the keys and values of a memory [B, S, memory_dim],
+  /// of which sequence b has lengths[b] tokens (all where empty).
+  std::vector<KVCache<Scalar>> make_memory_caches(Context& context, const Input& memory,
+                                                  std::span<const Index> lengths = {}) const;
+
+ protected:
+  explicit Stack(const char* name) : name_(name) {}
+
+ private:
+  void check_number(const char* what, std::size_t n) const {
+    if (n != layers_.size()) throw_error(name_, ": ", what, " of ", n, " layers, expected ", layers_.size());
+  }
+
+  const char* name_ = "Stack";
+  Index embed_dim_ = 0;
+  std::vector<Block<Scalar>> layers_;
+  Norm<Scalar> norm_;
+};
+
+template <class Scalar>
+Stack<Scalar>::Stack(const StackOptions& options, const char* name, const char* block_name)
+    : name_(name), embed_dim_(options.embed_dim) {
+  check_size(name, "embed_dim", options.embed_dim);
+  layers_.reserve(options.blocks.size());
+  for (const BlockOptions& block : options.blocks) {
+    if (block.self_attn.embed_dim != embed_dim_)
+      throw_error(name, ": a block of embed_dim ", block.self_attn.embed_dim, ", expected ", embed_dim_);
+    layers_.emplace_back(block, block_name);
+  }
+  if (options.final_norm) norm_ = Norm<Scalar>(*options.final_norm);
+}
+
+template <class Scalar>
+void Stack<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    layers_[i].parameters(prefixed("layers." + std::to_string(i), visit));
+  if (norm_.options().size > 0) norm_.parameters(prefixed("norm", visit));
+}
+template <class Scalar>
+bool Stack<Scalar>::assigned() const {
+  return std::ranges::all_of(layers_, [](const Block<Scalar>& layer) { return layer.assigned(); });
+}
+
+template <class Scalar>
+void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs,
+                            const Output& out, std::span<const BlockOutputs<Scalar>> outputs) const {
+  detail::check_assigned(context, name_, *this);
+  detail::check_rows_in_place<Scalar>(context, name_, x, out, embed_dim_);
+  if (inputs.memory.data() != nullptr)
+    detail::check_apart(context, name_, {"out", out}, {{"memory", inputs.memory}});
+  if (inputs.caches) check_number("caches", inputs.caches->size());
+  if (inputs.memory_caches) check_number("caches of a memory", inputs.memory_caches->size());
+  if (!outputs.empty()) check_number("outputs", outputs.size());
+  if (x.empty()) return;
+  detail::Appending<Scalar> appending(name_, inputs.caches.value_or(std::span<KVCache<Scalar>>()),
+                                      context.measuring());
+  BlockInputs<Scalar> each{.self = inputs.self, .cross = inputs.cross, .memory = inputs.memory};
+  TensorView<const Scalar, 3> states = x;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (inputs.caches) each.cache = &(*inputs.caches)[i];
+    if (inputs.memory_caches) each.memory_cache = &(*inputs.memory_caches)[i];
+    layers_[i].forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
+    states = out;
+  }
+  if (norm_.options().size > 0)
+    norm_.forward(context, states, out);
+  else if (layers_.empty())
+    context.parallel(1, 1, [&](Index, int) { copy(states, out); });
+  appending.keep();
+}
+template <class Scalar>
+void Stack<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
+  forward(context, x, {}, out);
+}
+
+template <class Scalar>
+std::vector<KVCache<Scalar>> Stack<Scalar>::make_caches(Index batch) const {
+  std::vector<KVCache<Scalar>> caches;
+  for (const Block<Scalar>& layer : layers_) caches.push_back(layer.self_attn().make_cache(batch));
+  return caches;
+}
+template <class Scalar>
+std::vector<KVCache<Scalar>> Stack<Scalar>::make_memory_caches(Context& context, const Input& memory,
+                                                               std::span<const Index> lengths) const {
+  if (!lengths.empty() && static_cast<Index>(lengths.size()) != memory.size(0))
+    fail_shape(std::string(name_) + " (lengths of the memory)", to_string(Shape<1>{memory.size(0)}),
+               Shape<1>{static_cast<Index>(lengths.size())});
+  for (Index length : lengths)
+    if (length < 0 || length > memory.size(1))
+      throw_error(name_, ": a length of ", length, " of a memory of ", memory.size(1), " tokens");
+  std::vector<KVCache<Scalar>> caches;
+  for (const Block<Scalar>& layer : layers_) {
+    caches.push_back(layer.multihead_attn().make_cache(memory.size(0)));
+    layer.multihead_attn().append_memory(context, memory, caches.back());
+    for (std::size_t b = 0; !context.measuring() && b < lengths.size(); ++b)
+      caches.back().truncate(static_cast<Index>(b), lengths[b]);
+  }
+  return caches;
+}
+ATTEND_COMPILED_LAYER(class Stack<float>);
+
+namespace detail {
+/// What PyTorch's names for a layer of an encoder or decoder say.
+template <class Options>
+BlockOptions block_options(const Options& o) {
+  return {.self_attn = {.embed_dim = o.embed_dim,
+                        .num_heads = o.num_heads,
+                        .num_kv_heads = o.num_kv_heads,
+                        .head_dim = o.head_dim,
+                        .bias = o.bias},
+          .feed_forward = {o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias},
+          .norm = block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias),
+          .residual = o.norm_first ? Residual::pre : Residual::post};
+}
+/// And for the whole of it.
+template <class Options>
+StackOptions stack_options(const char* name, const Options& o) {
+  check_size(name, "block.embed_dim", o.block.embed_dim);
+  check_count(name, "num_layers", o.num_layers, kMostLayers);
+  const BlockOptions block = o.block;
+  StackOptions all{
+      o.block.embed_dim, std::vector<BlockOptions>(static_cast<std::size_t>(o.num_layers), block), {}};
+  if (o.final_norm) all.final_norm = block.norm;
+  return all;
+}
+}  // namespace detail
+
+}  // namespace attend::inline ATTEND_ABI

@@ -1,0 +1,408 @@
+// Blocks against a plain composition of their layers, for each kind of residual; what attention layers keep
+// by value against the same given with each call; and blocks with a cache, token by token.
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <attend/attend.hpp>
+#include <attend/model/causal_block.hpp>
+
+#include "support.hpp"
+
+namespace {
+using namespace attend;
+using attend_test::error_of;
+using attend_test::fill_parameters;
+using attend_test::normal_tensor;
+using attend_test::same_bits;
+using testing::HasSubstr;
+
+template <class A, class B>
+double distance(const A& a, const B& b) {
+  const Tensor<typename A::Scalar, A::rank> x(const_view(a)), y(const_view(b));
+  EXPECT_EQ(x.shape(), y.shape());
+  double most = 0;
+  for (std::size_t i = 0; i < x.span().size(); ++i)
+    most = std::max(most, static_cast<double>(std::abs(x.span()[i] - y.span()[i])));
+  return most;
+}
+template <class T>
+constexpr double kNear = std::is_same_v<T, double> ? 1e-12 : 0;  // float's bits are a promise
+
+// ---- residuals
+
+/// Parameters of a layer by name; and into a layer those whose names begin with `prefix`, all of it.
+using Values = std::map<std::string, std::vector<double>>;
+template <class Layer>
+Values values_of(const Layer& layer) {
+  Values values;
+  layer.parameters([&](const std::string& name, auto parameter) {
+    std::vector<double>& to = values[name];
+    to.resize(static_cast<std::size_t>(parameter.numel()));
+    parameter.copy_to(0, parameter.rows(), to.data());
+  });
+  return values;
+}
+template <class Layer>
+Layer with(Layer layer, Values& values, const std::string& prefix) {
+  layer.parameters([&](const std::string& name, auto parameter) {
+    const auto found = values.find(prefix + name);
+    ASSERT_NE(found, values.end()) << prefix + name;
+    ASSERT_EQ(static_cast<Index>(found->second.size()), parameter.numel());
+    parameter.assign(0, parameter.rows(), found->second.data());
+    values.erase(found);
+  });
+  return layer;
+}
+
+using X = Tensor<double, 3>;
+X plus(const X& a, const X& b) {
+  X sum = a;
+  for (std::size_t i = 0; i < sum.span().size(); ++i) sum.span()[i] += b.span()[i];
+  return sum;
+}
+
+/// The block's layers, called one by one as the paper that its residual comes from does.
+X compose(const Block<double>& block, const X& x, const BlockInputs<double>& in) {
+  const BlockOptions& o = block.options();
+  Values values = values_of(block);
+  const auto norm = [&](const char* name, const X& y) {
+    return with(Norm<double>(o.norm), values, name + std::string("."))(y);
+  };
+  const auto self = with(MultiHeadAttention<double>(o.self_attn), values, "self_attn.");
+  const auto feed_forward = with(FeedForward<double>(o.feed_forward), values, "");
+  std::optional<MultiHeadAttention<double>> cross;
+  if (o.multihead_attn)
+    cross = with(MultiHeadAttention<double>(*o.multihead_attn), values, "multihead_attn.");
+  const auto attend_memory = [&](const X& y) { return (*cross)(y, in.memory, in.memory, in.cross); };
+  const char* last = cross ? "norm3" : "norm2";
+  X y = x;
+  switch (o.residual) {
+    case Residual::post:
+      y = norm("norm1", plus(y, self(y, in.self)));
+      if (cross) y = norm("norm2", plus(y, attend_memory(y)));
+      y = norm(last, plus(y, feed_forward(y)));
+      break;
+    case Residual::pre:
+      y = plus(y, self(o.first_norm ? norm("norm1", y) : y, in.self));
+      if (cross) y = plus(y, attend_memory(norm("norm2", y)));
+      y = plus(y, feed_forward(norm(last, y)));
+      break;
+    case Residual::parallel:
+      y = plus(plus(y, self(o.first_norm ? norm("norm1", y) : y, in.self)), feed_forward(norm(last, y)));
+      break;
+    case Residual::sandwich:
+      y = plus(y, norm("post_norm1", self(o.first_norm ? norm("norm1", y) : y, in.self)));
+      if (cross) y = plus(y, norm("post_norm2", attend_memory(norm("norm2", y))));
+      y = plus(y, norm((std::string("post_") + last).c_str(), feed_forward(norm(last, y))));
+      break;
+  }
+  EXPECT_TRUE(values.empty()) << "a parameter that no layer takes: " << values.begin()->first;
+  return y;
+}
+
+BlockOptions options_of(Residual residual, bool cross, NormKind norm, bool gated) {
+  BlockOptions o{.self_attn = {.embed_dim = 24, .num_heads = 4, .num_kv_heads = 2},
+                 .feed_forward = {24, 40, Activation::gelu, gated},
+                 .norm = {.size = 24, .kind = norm},
+                 .residual = residual};
+  if (cross) o.multihead_attn = {.embed_dim = 24, .num_heads = 3, .kdim = 16, .vdim = 16};
+  return o;
+}
+
+TEST(Blocks, EachResidualIsAPlainCompositionOfLayers) {
+  const X x = normal_tensor<double, 3>({2, 9, 24}, 1), memory = normal_tensor<double, 3>({2, 7, 16}, 2);
+  const std::vector<Index> lengths{7, 3};
+  for (const Residual residual : {Residual::post, Residual::pre, Residual::parallel, Residual::sandwich})
+    for (const bool cross : {false, true})
+      for (const bool first_norm : {true, false})
+        for (const NormKind kind : {NormKind::layer, NormKind::rms}) {
+          if (residual == Residual::parallel && cross) continue;
+          if (residual == Residual::post && !first_norm) continue;
+          SCOPED_TRACE("residual " + std::to_string(static_cast<int>(residual)) + (cross ? ", cross" : "") +
+                       (first_norm ? "" : ", no first norm"));
+          BlockOptions o = options_of(residual, cross, kind, kind == NormKind::rms);
+          o.first_norm = first_norm;
+          Block<double> block(o);
+          fill_parameters<double>(block);
+          BlockInputs<double> in{.self = {.mask = causal()}};
+          if (cross) in.memory = memory, in.cross.key_lengths = lengths;
+          const X expected = compose(block, x, in);
+          EXPECT_GT(distance(expected, x), 0.1);
+          for (int threads : {1, 2}) {
+            Context context(threads);
+            X out(x.shape()), in_place = x;
+            block.forward(context, x, in, out);
+            EXPECT_LE(distance(out, expected), 1e-12);
+            block.forward(context, in_place, in, in_place);
+            EXPECT_TRUE(same_bits(in_place, out));
+            if (!cross) continue;
+            KVCache<double> cache = block.multihead_attn().make_cache(2);
+            block.multihead_attn().append_memory(context, memory, cache);
+            cache.truncate(1, 3);
+            block.forward(context, x, {.self = in.self, .memory_cache = &cache}, out);
+            EXPECT_LE(distance(out, expected), 1e-12);
+          }
+        }
+}
+
+TEST(Blocks, AStackIsItsBlocksAndANorm) {
+  const X x = normal_tensor<double, 3>({2, 9, 24}, 1);
+  StackOptions o{.embed_dim = 24,
+                 .blocks = {options_of(Residual::sandwich, false, NormKind::rms, true),
+                            options_of(Residual::parallel, false, NormKind::layer, false)},
+                 .final_norm = NormOptions{.size = 24}};
+  Stack<double> stack(o);
+  fill_parameters<double>(stack);
+  X y = compose(stack.layers()[1], compose(stack.layers()[0], x, {}), {});
+  Values values = values_of(stack);
+  y = with(Norm<double>(*o.final_norm), values, "norm.")(y);
+  X in_place = x;
+  Context context;
+  stack.forward(context, in_place, in_place);
+  EXPECT_LE(distance(in_place, y), 1e-12);
+  EXPECT_TRUE(same_bits(stack(x), in_place));
+}
+
+TEST(Blocks, WhatDoesNotFitIsAnError) {
+  BlockOptions o = options_of(Residual::pre, false, NormKind::layer, false);
+  Block<float> block(o, "Part");
+  fill_parameters<float>(block);
+  const auto x = normal_tensor<float, 3>({1, 3, 24}, 1);
+  Tensor<float, 3> out(x.shape());
+  Context context;
+  EXPECT_EQ(error_of([&] { block.forward(context, x, {.memory = x}, out); }),
+            "Part: a memory, but no cross-attention (multihead_attn)");
+  KVCache<float> cache = block.self_attn().make_cache(1);
+  EXPECT_THAT(error_of([&] { block.forward(context, x, {.memory_cache = &cache}, out); }),
+              HasSubstr("Part: a memory"));
+  o.multihead_attn = o.self_attn;
+  o.residual = Residual::parallel;
+  EXPECT_THAT(error_of([&] { Block<float> b(o); }), HasSubstr("Block: a parallel residual"));
+  o.residual = Residual::pre;
+  o.multihead_attn->embed_dim = 12;
+  EXPECT_THAT(error_of([&] { Block<float> b(o); }), HasSubstr("Block: a multihead_attn of embed_dim 12"));
+  o.feed_forward.embed_dim = 8;
+  EXPECT_THAT(error_of([&] { Block<float> b(o); }), HasSubstr("Block: a feed_forward of embed_dim 8"));
+
+  o = options_of(Residual::pre, true, NormKind::layer, false);
+  Block<float> decoder(o);
+  fill_parameters<float>(decoder);
+  KVCache<float> targets = decoder.self_attn().make_cache(1);
+  EXPECT_NE(error_of([&] { decoder.forward(context, x, {.cache = &targets}, out); }), "");  // no memory
+  EXPECT_EQ(targets.length(0), 0);
+}
+
+// ---- caches
+
+/// Token by token, and in pieces, what the causal whole gives.
+template <class Scalar>
+void check_steps(const Block<Scalar>& block, const AttentionOptions<Scalar>& whole_options,
+                 const AttentionOptions<Scalar>& step_options) {
+  const Index B = 2, T = 130, E = block.options().self_attn.embed_dim;
+  const auto x = normal_tensor<Scalar, 3>({B, T, E}, 1);
+  Context context;
+  Tensor<Scalar, 3> whole(x.shape());
+  block.forward(context, x, {.self = whole_options}, whole);
+  for (const Index step : {1, 50}) {
+    KVCache<Scalar> cache = block.self_attn().make_cache(B);
+    for (Index t = 0; t < T; t += step) {
+      const Index end = std::min(T, t + step);
+      Tensor<Scalar, 3> out(x.slice(1, t, end));
+      block.forward(context, out, {.self = step_options, .cache = &cache}, out);
+      ASSERT_LE(distance(out, whole.slice(1, t, end)), kNear<Scalar>) << "token " << t << ", step " << step;
+    }
+    EXPECT_EQ(cache.max_length(), T);
+  }
+}
+
+template <class T>
+class BlocksOf : public testing::Test {};
+TYPED_TEST_SUITE(BlocksOf, attend_test::Scalars);
+
+TYPED_TEST(BlocksOf, WithACacheGiveTokenByTokenWhatTheWholeGives) {
+  using S = TypeParam;
+  const auto rotary = std::make_shared<const Rotary<S>>(RotaryOptions{.head_dim = 8});
+  for (const bool norm_first : {false, true}) {
+    EncoderBlock<S> block({.embed_dim = 32,
+                           .num_heads = 4,
+                           .num_kv_heads = 2,
+                           .dim_feedforward = 48,
+                           .norm_first = norm_first});
+    fill_parameters<S>(block);
+    check_steps<S>(block, {.mask = causal()}, {.mask = causal(Corner::bottom_right)});
+    block.set_rotary(rotary);
+    check_steps<S>(block, {.mask = causal()}, {.mask = causal(Corner::bottom_right)});
+  }
+  for (const Residual residual : {Residual::post, Residual::pre, Residual::parallel, Residual::sandwich})
+    for (const Index window : {0, 1, 20, 100})
+      for (const bool alibi : {false, true}) {
+        SCOPED_TRACE("window " + std::to_string(window));
+        CausalBlock<S> block({.embed_dim = 32,
+                              .num_heads = 4,
+                              .num_kv_heads = 2,
+                              .dim_feedforward = 48,
+                              .gated = true,
+                              .norm = NormKind::rms,
+                              .qk_norm = true,
+                              .residual = residual,
+                              .scale = 0.3,
+                              .softcap = 4,
+                              .sliding_window = window,
+                              .alibi = alibi});
+        fill_parameters<S>(block);
+        if (!alibi) block.set_rotary(rotary);
+        check_steps<S>(block, {}, {});
+      }
+}
+
+// ---- options by value
+
+/// What a layer with options `o` sees, in the plainest words, where sequence b begins at position starts[b].
+struct Rule {
+  ScaledDotProductAttentionOptions o;
+  Shape<2> starts;
+  Mask mask() const {  // as long as this lives
+    return [this](Index b, Index, Index q, Index k) {
+      const Index position = starts[static_cast<std::size_t>(b)] + q;
+      return (!o.is_causal || k <= position) && (o.window == 0 || std::abs(position - k) < o.window);
+    };
+  }
+};
+const std::vector<ScaledDotProductAttentionOptions> kKept{{},
+                                                          {.scale = 0.7},
+                                                          {.scale = 0.0},
+                                                          {.softcap = 1.5},
+                                                          {.is_causal = true},
+                                                          {.window = 1},
+                                                          {.window = 30},
+                                                          {.is_causal = true, .window = 30},
+                                                          {-0.4, 2.0, true, 7}};
+
+TYPED_TEST(BlocksOf, OptionsThatAnAttentionLayerKeepsAreThoseOfEachCall) {
+  using S = TypeParam;
+  const Index T = 120;
+  const auto q = normal_tensor<S, 4>({2, 4, T, 8}, 1), k = normal_tensor<S, 4>({2, 2, T, 8}, 2),
+             v = normal_tensor<S, 4>({2, 2, T, 8}, 3);
+  const auto numbers = normal_tensor<S, 2>({T, T}, 4);
+  const std::vector<Index> key_lengths{T, 70};
+  KVCache<S> cache({.batch = 2, .num_kv_heads = 2, .head_dim = 8});
+  for (Index b = 0; b < 2; ++b) {
+    const Index n = key_lengths[static_cast<std::size_t>(b)];
+    cache.append(b, k[b].slice(1, 0, n), v[b].slice(1, 0, n));
+  }
+  const std::vector<AttentionOptions<S>> calls{
+      {},
+      {.mask = Mask([](Index, Index h, Index i, Index j) { return (h + i + j) % 3 != 0; })},
+      {.mask = additive(numbers.view())},
+      {.scale = 0.1},
+      {.softcap = 0.5},
+      {.modifier = [](const S& s, Index, Index, Index, Index j) {
+        return s + S(0.01 * static_cast<double>(j));
+      }}};
+  Context context;
+  for (std::size_t i = 0; i < kKept.size(); ++i)
+    for (std::size_t j = 0; j < calls.size(); ++j) {
+      SCOPED_TRACE("options " + std::to_string(i) + ", call " + std::to_string(j));
+      const ScaledDotProductAttention<S> layer(kKept[i]);
+      Tensor<S, 4> out(q.shape()), expected(q.shape()), weights({2, 4, T, T}), expected_weights({2, 4, T, T});
+      const auto plain = [&](const Rule& rule) {
+        AttentionOptions<S> o = calls[j];
+        o.mask = rule.mask() & calls[j].mask;
+        if (!o.scale) o.scale = kKept[i].scale;
+        if (o.softcap == 0) o.softcap = kKept[i].softcap;
+        return o;
+      };
+      const Rule from_first{kKept[i], {0, 0}}, from_last{kKept[i], {T - 5, 65}};
+      layer.forward(context, q, k, v, calls[j], out, {.weights = weights.view()});
+      scaled_dot_product_attention<S>(context, q, k, v, plain(from_first), expected.view(),
+                                      {.weights = expected_weights.view()});
+      EXPECT_TRUE(same_bits(out, expected));
+      EXPECT_TRUE(same_bits(weights, expected_weights));
+      EXPECT_TRUE(same_bits(layer(q, k, v, calls[j]), expected));
+      if (j == 0) {
+        layer.forward(context, q, k, v, out);
+        EXPECT_TRUE(same_bits(out, expected));
+      }
+      // Over a cache the queries are each sequence's last tokens.
+      Tensor<S, 4> of_cache({2, 4, 5, 8}), expected_of_cache({2, 4, 5, 8});
+      AttentionOptions<S> call = calls[j], each = plain(from_last);
+      if (j == 2) call.mask = {}, each.mask = from_last.mask();  // numbers of another number of queries
+      layer.forward(context, q.slice(2, 0, 5), cache, call, of_cache);
+      scaled_dot_product_attention<S>(context, q.slice(2, 0, 5), cache, each, expected_of_cache.view());
+      EXPECT_TRUE(same_bits(of_cache, expected_of_cache));
+    }
+}
+
+TYPED_TEST(BlocksOf, OptionsAndAlibiOfMultiHeadAttentionAreThoseOfEachCall) {
+  using S = TypeParam;
+  const Index T = 60;
+  const auto x = normal_tensor<S, 3>({2, T, 32}, 1);
+  const Mask holes([](Index, Index h, Index i, Index j) { return (h + i + j) % 3 != 0; });
+  Context context;
+  for (std::size_t i = 0; i < kKept.size(); ++i)
+    for (const bool with_alibi : {false, true}) {
+      SCOPED_TRACE("options " + std::to_string(i) + (with_alibi ? ", alibi" : ""));
+      MultiHeadAttentionOptions o{.embed_dim = 32, .num_heads = 4};
+      MultiHeadAttention<S> plain(o);
+      o.attention = kKept[i];
+      o.alibi = with_alibi;
+      MultiHeadAttention<S> layer(o);
+      fill_parameters<S>(plain), fill_parameters<S>(layer);
+      const std::vector<S> slopes = alibi_slopes<S>(4);
+      const Rule rules[] = {{kKept[i], {0, 0}}, {kKept[i], {40, 40}}};
+      const auto options = [&](Index start) {
+        AttentionOptions<S> each{.mask = rules[start == 0 ? 0 : 1].mask() & holes,
+                                 .scale = kKept[i].scale,
+                                 .softcap = kKept[i].softcap};
+        if (with_alibi) each.modifier = alibi<S>(slopes, start);
+        return each;
+      };
+      const Tensor<S, 3> expected = plain(x, options(0));
+      EXPECT_TRUE(same_bits(layer(x, {.mask = holes}), expected));
+
+      // A ragged batch, each of whose sequences begins at position 0.
+      const std::vector<Index> offsets{0, 25, T};
+      Tensor<S, 3> ragged({1, T, 32});
+      layer.forward(context, x.slice(0, 0, 1),
+                    {.mask = holes, .query_offsets = offsets, .key_offsets = offsets}, ragged);
+      for (std::size_t b = 0; b < 2; ++b) {
+        const auto part = x.slice(0, 0, 1).slice(1, offsets[b], offsets[b + 1]);
+        const Tensor<S, 3> alone = plain(part, options(0));
+        EXPECT_LE(distance(ragged.slice(1, offsets[b], offsets[b + 1]), alone), kNear<S>);
+      }
+
+      // With a cache, in two calls.
+      KVCache<S> cache = plain.make_cache(2), own = layer.make_cache(2);
+      for (Index t : {0, 40}) {
+        const Index n = t == 0 ? 40 : 20;
+        const Tensor<S, 3> tokens(x.slice(1, t, t + n));
+        Tensor<S, 3> out(tokens.shape()), each(tokens.shape());
+        layer.forward(context, tokens, own, {.mask = holes}, out);
+        plain.forward(context, tokens, cache, options(t), each);
+        EXPECT_TRUE(same_bits(out, each));
+      }
+      if (with_alibi) {
+        EXPECT_THAT(error_of([&] { layer(x, options(0)); }), HasSubstr("a modifier together with alibi"));
+      }
+    }
+}
+
+TEST(Blocks, OptionsOutOfRangeAreErrors) {
+  EXPECT_THAT(error_of([] { ScaledDotProductAttention<float>({.window = -1}); }),
+              HasSubstr("ScaledDotProductAttention: window is -1"));
+  EXPECT_THAT(error_of([] { ScaledDotProductAttention<float>({.softcap = -1}); }),
+              HasSubstr("ScaledDotProductAttention: softcap is -1"));
+  EXPECT_THAT(error_of([] { ScaledDotProductAttention<float>({.scale = std::nan("")}); }),
+              HasSubstr("ScaledDotProductAttention: scale is "));
+  EXPECT_THAT(error_of([] {
+                MultiHeadAttention<float>({.embed_dim = 8, .num_heads = 2, .attention = {.window = -1}});
+              }),
+              HasSubstr("window is -1"));
+}
+
+}  // namespace
