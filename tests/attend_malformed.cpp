@@ -21,10 +21,12 @@
 
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/bert_families.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/seq2seq_families.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/wordpiece.hpp>
 

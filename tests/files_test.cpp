@@ -16,6 +16,9 @@
 #include <attend/core/file.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
+#include <attend/text/byte_level.hpp>
+#include <attend/text/sentencepiece.hpp>
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/wordpiece.hpp>

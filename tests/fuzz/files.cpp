@@ -14,12 +14,16 @@
 
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/bert_families.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/seq2seq_families.hpp>
+#include <attend/text/bpe.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
+#include <attend/text/utf8.hpp>
 #include <attend/text/wordpiece.hpp>
 
 namespace {
