@@ -162,6 +162,22 @@ TEST(FirstHour, AttentionTakesTensorsAndHeadsOfThem) {
   Tensor<float, 4> cached(q.shape());
   scaled_dot_product_attention(context, q, cache, {.mask = causal(Corner::bottom_right)}, cached);
   EXPECT_EQ(cached, out);
+  const std::size_t second = 1;
+  EXPECT_EQ(cache.length(second), 3);
+  EXPECT_EQ(cache.length(cache.fork(second)), 3);
+  cache.truncate(second, second);
+  cache.append(second, q[second], q[second]);
+  cache.reserve(n);
+}
+
+TEST(FirstHour, NumbersAreOfAnyIntegerType) {
+  const unsigned threads = 2, positions = 3;
+  const std::size_t width = 4;
+  Context context(threads);
+  EXPECT_EQ(context.threads(), 2);
+  EXPECT_EQ(sinusoidal_positions<float>(positions, width).size(width - 3), 4);
+  EXPECT_EQ(alibi_slopes<float>(width).size(), width);
+  EXPECT_THAT(error_of([&] { Context none(std::size_t{0}); }), HasSubstr("got 0"));
 }
 
 TEST(FirstHour, MasksAreMadeOfTensorsAndNumbers) {

@@ -60,36 +60,36 @@ class KVCache {
 
   const KVCacheOptions& options() const { return options_; }
   Index batch() const { return static_cast<Index>(sequences_.size()); }
-  Index length(Index b) const { return lengths_[checked(b)]; }
+  Index length(AnyIndex b) const { return lengths_[checked(b)]; }
   std::span<const Index> lengths() const { return lengths_; }
   Index max_length() const;
 
   /// Makes room, so that appending up to so many more tokens to each sequence, in any number of calls,
   /// allocates nothing.
-  void reserve(Index tokens);
+  void reserve(AnyIndex tokens);
 
   /// Adds T tokens to every sequence. key [B, H_kv, T, D], value [B, H_kv, T, Dv].
   void append(TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value);
   /// Adds T tokens to sequence b. key [H_kv, T, D], value [H_kv, T, Dv].
-  void append(Index b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value);
+  void append(AnyIndex b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value);
   /// Forgets the tokens from position `length` on. Error where can_truncate says no.
-  void truncate(Index b, Index length);
+  void truncate(AnyIndex b, AnyIndex length);
   /// Whether the window of a token at position `length` is still there. It is for each that the last call
   /// appended, and for 0.
-  bool can_truncate(Index b, Index length) const;
+  bool can_truncate(AnyIndex b, AnyIndex length) const;
   void clear();
   /// A new sequence with the tokens of b, sharing its pages; returns its number.
-  Index fork(Index b) { return fork(*this, b); }
+  Index fork(AnyIndex b) { return fork(*this, b); }
   /// The same of sequence b of another cache, whose options differ in `batch` at most.
-  Index fork(const KVCache& other, Index b);
+  Index fork(const KVCache& other, AnyIndex b);
   /// Sequence i becomes what parents[i] was (beam search); their number may change.
   void reorder(std::span<const Index> parents) { become(reordered(parents)); }
 
   /// Keys and values of token t of sequence b, head h, or the first of them. Error where t is not there or
   /// evicted.
-  void read(Index b, Index h, Index t, std::span<Scalar> key, std::span<Scalar> value) const;
+  void read(AnyIndex b, AnyIndex h, AnyIndex t, std::span<Scalar> key, std::span<Scalar> value) const;
   /// The first token of sequence b that no window has evicted.
-  Index first_token(Index b) const { return sequences_[checked(b)].evicted * kKeyTile; }
+  Index first_token(AnyIndex b) const { return sequences_[checked(b)].evicted * kKeyTile; }
   /// For each sequence its pages [H_kv][page_size()], null where evicted: what attention reads. Valid until
   /// the cache changes.
   const Scalar* const* const* tables() const { return tables_.data(); }
@@ -165,7 +165,7 @@ Index KVCache<Scalar>::max_length() const {
   return lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
 }
 template <class Scalar>
-void KVCache<Scalar>::reserve(Index tokens) {
+void KVCache<Scalar>::reserve(AnyIndex tokens) {
   if (tokens < 0) throw_error("KVCache: reserve of ", tokens, " tokens");
   check_room(tokens, batch());
   const Index missing = (tokens / kKeyTile + 2) * batch() - pool_.spare();
@@ -181,7 +181,7 @@ void KVCache<Scalar>::append(TensorView<const Scalar, 4> key, TensorView<const S
   write(0, key, value);
 }
 template <class Scalar>
-void KVCache<Scalar>::append(Index b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value) {
+void KVCache<Scalar>::append(AnyIndex b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value) {
   checked(b);
   check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim}, key.shape());
   check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim},
@@ -193,14 +193,14 @@ void KVCache<Scalar>::append(Index b, TensorView<const Scalar, 3> key, TensorVie
   write(b, as_batch(key), as_batch(value));
 }
 template <class Scalar>
-void KVCache<Scalar>::truncate(Index b, Index length) {
+void KVCache<Scalar>::truncate(AnyIndex b, AnyIndex length) {
   if (!can_truncate(b, length))
     throw_error("KVCache: truncate to ", length, " tokens, but the window of ", options_.window,
                 " has let go of those before ", sequences_[at(b)].released * kKeyTile);
   drop_from(b, length);
 }
 template <class Scalar>
-bool KVCache<Scalar>::can_truncate(Index b, Index length) const {
+bool KVCache<Scalar>::can_truncate(AnyIndex b, AnyIndex length) const {
   if (length < 0 || length > lengths_[checked(b)])
     throw_error("KVCache: truncate to ", length, " of ", lengths_[checked(b)], " tokens");
   return length == 0 || first_page_seen(length) >= sequences_[at(b)].released;
@@ -210,13 +210,14 @@ void KVCache<Scalar>::clear() {
   for (Index b = 0; b < batch(); ++b) drop_from(b, 0);
 }
 template <class Scalar>
-Index KVCache<Scalar>::fork(const KVCache& other, Index b) {
+Index KVCache<Scalar>::fork(const KVCache& other, AnyIndex b) {
   Sequence copy = copy_of(other, b);
   add(std::move(copy), other.lengths_[at(b)]);
   return batch() - 1;
 }
 template <class Scalar>
-void KVCache<Scalar>::read(Index b, Index h, Index t, std::span<Scalar> key, std::span<Scalar> value) const {
+void KVCache<Scalar>::read(AnyIndex b, AnyIndex h, AnyIndex t, std::span<Scalar> key,
+                           std::span<Scalar> value) const {
   if (t < first_token(b) || t >= length(b))
     throw_error("KVCache: token ", t, " of sequence ", b, ", which has ", first_token(b), " to ",
                 length(b) - 1);

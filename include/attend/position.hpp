@@ -32,7 +32,7 @@ struct SinusoidalOptions {
 /// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: a negative number of
 /// positions, an embed_dim below 1, a max_timescale that is not above 0.
 template <class Scalar>
-Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
+Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
                                        const SinusoidalOptions& options = {}) {
   static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
@@ -58,7 +58,7 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
   }
   return table;
 }
-ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(Index, Index, const SinusoidalOptions&));
+ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, AnyIndex, const SinusoidalOptions&));
 
 // ---- ALiBi
 // -------------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(Index, Index,
 /// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from
 /// every other one of 2 n heads (arXiv:2108.12409).
 template <class Scalar>
-std::vector<Scalar> alibi_slopes(Index num_heads) {
+std::vector<Scalar> alibi_slopes(AnyIndex num_heads) {
   static_assert(detail::check_scalar<Scalar>());
   if (num_heads < 1 || num_heads > 65536)
     throw_error("alibi_slopes: num_heads is ", num_heads, ", expected 1 to 65536");
@@ -79,7 +79,7 @@ std::vector<Scalar> alibi_slopes(Index num_heads) {
     slopes.push_back(Scalar(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(n))));
   return slopes;
 }
-ATTEND_COMPILED_LAYER(std::vector<float> alibi_slopes<float>(Index));
+ATTEND_COMPILED_LAYER(std::vector<float> alibi_slopes<float>(AnyIndex));
 
 /// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how
 /// far it lies before the query. For float it is computed in double, where the product is exact: the same
@@ -233,7 +233,7 @@ inline Index check_window(Index height, Index width) {
 /// Row of Swin's table for each pair of tokens of a window of height × width (tokens in row-major order):
 /// (dy + height - 1) (2 width - 1) + dx + width - 1, d = query - key (arXiv:2103.14030). -> [N, N], N =
 /// height width.
-inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Index width) {
+inline Tensor<std::int32_t, 2> window_relative_position_index(AnyIndex height, AnyIndex width) {
   const Index n = detail::check_window(height, width);
   Tensor<std::int32_t, 2> index({n, n});
   for (Index q = 0; q < n; ++q)
