@@ -186,7 +186,7 @@ void load(const fs::path& file) {
     write(scratch.path / "merges.txt", "#version: 0.2\n");
     use(text::Tokenizer::from_vocab_and_merges(file, scratch.path / "merges.txt"));
   } else if (extension == ".txt") {
-    const auto tokenizer = text::WordPiece::from_vocab(file);
+    const auto tokenizer = text::Tokenizer::open(file);
     loaded = true;
     try {
       tokenizer.encode("a unknown \xff");

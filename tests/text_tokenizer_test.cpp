@@ -1,6 +1,7 @@
 // tokenizer.json, part by part; folders of old; the streaming decoder.
 
 #include <attend/json/json.hpp>
+#include <attend/text/decoder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/normalizer.hpp>
 #include <attend/text/pre_tokenizer.hpp>

@@ -128,9 +128,10 @@ void vocab_and_merges(std::string_view bytes) {
 
 void vocab_txt(std::string_view bytes) {
   const MemoryFile file(bytes);
-  const auto tokenizer = text::WordPiece::from_vocab(file.path());
-  for (std::int32_t id : tokenizer.encode("ab a unknown \xff"))
-    demand(id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size(), "ids lie inside the vocabulary");
+  const text::WordPieceModel model(text::Vocabulary::from_lines(file.path()), {});
+  std::vector<std::int32_t> ids;
+  for (const char* word : {"ab", "a", "unknown", "\xef\xbf\xbd"}) model.tokenize(word, ids);
+  for (std::int32_t id : ids) demand(model.vocabulary().contains(id), "ids lie inside the vocabulary");
 }
 
 void pieces(std::string_view bytes) {
