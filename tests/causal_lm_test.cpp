@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <attend/json/json.hpp>
 #include <attend/model/generation.hpp>
 
 #include "support.hpp"

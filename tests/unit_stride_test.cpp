@@ -3,7 +3,7 @@
 
 #include <attend/introspection.hpp>
 #include <attend/model/bert.hpp>
-#include <attend/model/causal_block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/norm.hpp>
 
