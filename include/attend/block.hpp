@@ -74,7 +74,7 @@ class Block {
   void forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs, const Output& out,
                const BlockOutputs<Scalar>& outputs = none) const;
   void forward(Context& context, const Input& x, const Output& out) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const BlockInputs<Scalar>& inputs = {},
                                  const BlockOutputs<Scalar>& outputs = none) const {
     return detail::map_rows(x, options_.self_attn.embed_dim, [&](const auto& rows, auto& out) {

@@ -83,14 +83,14 @@ class MultiHeadAttention {
                      const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
                      const Epilogue<Scalar>& epilogue = {}) const;
 
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const Options& options = {},
                                  const Outputs& outputs = detail::no_outputs<Scalar>) const {
     return detail::map_rows(x, options_.embed_dim, [&](const auto& rows, auto& out) {
       forward(default_context(), rows, options, out, outputs);
     });
   }
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& query, const Input& key, const Input& value,
                                  const Options& options = {},
                                  const Outputs& outputs = detail::no_outputs<Scalar>) const {
@@ -101,7 +101,7 @@ class MultiHeadAttention {
 
   /// A cache of no tokens for self-attention (or the memory) of so many sequences, which keeps as many as the
   /// attention's window needs.
-  KVCache<Scalar> make_cache(Index batch) const;
+  KVCache<Scalar> make_cache(AnyIndex batch) const;
 
  private:
   struct Slots {

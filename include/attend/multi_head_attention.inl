@@ -71,7 +71,7 @@ bool MultiHeadAttention<Scalar>::assigned() const {
 }
 
 template <class Scalar>
-KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(Index batch) const {
+KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(AnyIndex batch) const {
   return KVCache<Scalar>({.batch = batch,
                           .num_kv_heads = options_.num_kv_heads,
                           .head_dim = options_.head_dim,

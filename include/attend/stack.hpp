@@ -58,7 +58,7 @@ class Stack {
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
   void forward(Context& context, const Input& x, const Output& out) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
                                  std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     return detail::map_rows(x, embed_dim_, [&](const auto& rows, auto& out) {

@@ -31,6 +31,8 @@ template class attend::TensorView<float, 2>;
 template class attend::Tensor<double, 3>;
 auto map(const attend::Tensor<double, 2>& x) { return x.matrix(); }
 attend::Tensor<double, 2> copy(const Eigen::MatrixXd& x) { return attend::Tensor<double, 2>(x); }
+attend::Tensor<double, 2> run(const attend::Linear<double>& linear, const Eigen::MatrixXd& x) { return linear(x + x); }
+void copy(const Eigen::MatrixXd& x, attend::Tensor<double, 2>& y) { attend::copy(x, y); }
 """
 FLAGS = [["-march=x86-64-v4"], ["-march=x86-64-v3"], ["-mavx"], ["-msse4.2"], ["-ffast-math"], ["-Ofast", "-march=x86-64-v4"],
          ["-O0"], ["-DNDEBUG"], ["-O2", "-g"]]
