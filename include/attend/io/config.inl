@@ -1,16 +1,8 @@
 // Bodies of config.hpp.
 #pragma once
 
-#include <filesystem>
-#include <initializer_list>
 #include <map>
-#include <memory>
 #include <set>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <variant>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/io/config.hpp>
