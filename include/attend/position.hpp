@@ -58,7 +58,8 @@ Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
   }
   return table;
 }
-ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, AnyIndex, const SinusoidalOptions&));
+ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, AnyIndex,
+                                                                   const SinusoidalOptions&));
 
 // ---- ALiBi
 // -------------------------------------------------------------------------------------------------------
