@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/model/causal_families.hpp>
 #include <attend/model/hugging_face.hpp>

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include <attend/embedding.hpp>
 #include <attend/linear.hpp>
 #include <attend/model/causal_families.hpp>
+#include <attend/model/token_embedding.hpp>
 #include <attend/stack.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -203,22 +203,9 @@ class CausalLM {
   /// ids [B, n] -> x [B, n, E].
   void embed(Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache,
              TensorView<Scalar, 3> x) const {
-    const Index E = options_.embed_dim;
-    const Scalar scale = static_cast<Scalar>(options_.embed_scale);
-    context.parallel(x.size(0) * x.size(1), 1, [&](Index item, int) {
-      const Index b = item / x.size(1), t = item % x.size(1), id = ids(b, t);
-      Scalar* row = &x(b, t, 0);
-      if (options_.tie_word_embeddings)
-        lm_head_.weight().copy_to(id, id + 1, row);
-      else
-        std::copy_n(embed_tokens_.weight().data() + id * E, E, row);
-      if (options_.embed_scale != 1)
-        for (Index e = 0; e < E; ++e) row[e] = row[e] * scale;
-      if (options_.learned_positions) {
-        const Scalar* position = embed_positions_.weight().data() + (cache.length(b) + t) * E;
-        for (Index e = 0; e < E; ++e) row[e] = row[e] + position[e];
-      }
-    });
+    detail::embed_tokens<Scalar>(
+        context, {embed_tokens_, lm_head_, options_.embed_scale, {}, embed_positions_.weight()}, ids,
+        [](Index, Index) { return Index{0}; }, [&](Index b, Index t) { return cache.length(b) + t; }, x);
     if (options_.embed_norm) embed_norm_.forward(context, x, x);
   }
 

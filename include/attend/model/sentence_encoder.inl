@@ -3,11 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <span>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/rows.hpp>
