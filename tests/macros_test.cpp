@@ -101,6 +101,7 @@
 #include <attend/attention_options.hpp>
 #include <attend/attention_sizes.hpp>
 #include <attend/block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/core/aligned.hpp>
 #include <attend/core/config.hpp>
 #include <attend/core/context.hpp>
@@ -146,7 +147,6 @@
 #include <attend/model/beam_search.hpp>
 #include <attend/model/bert.hpp>
 #include <attend/model/bert_families.hpp>
-#include <attend/causal_block.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/causal_lm.hpp>
 #include <attend/model/generation.hpp>

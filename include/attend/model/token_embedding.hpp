@@ -30,14 +30,14 @@ void embed_tokens(Context& context, const TokenTables<Scalar>& tables, TensorVie
   const Index own = tables.words.options().num_embeddings;
   check_apart(context, "Embedding", {"out", out}, {{"ids", ids}});
   if (context.measuring()) return;
-  const auto check = [](Index id, Index rows) {
+  const auto check_id = [](Index id, Index rows) {
     if (id < 0 || id >= rows) throw_error("Embedding: id ", id, " is not in [0, ", rows, ")");
   };
   for (Index b = 0; b < B; ++b)
     for (Index t = 0; t < T; ++t) {
-      check(ids(b, t), own > 0 ? own : tables.tied.options().out_features);
-      if (!tables.types.empty()) check(type(b, t), tables.types.size(0));
-      if (!tables.positions.empty()) check(position(b, t), tables.positions.size(0));
+      check_id(ids(b, t), own > 0 ? own : tables.tied.options().out_features);
+      if (!tables.types.empty()) check_id(type(b, t), tables.types.size(0));
+      if (!tables.positions.empty()) check_id(position(b, t), tables.positions.size(0));
     }
   const Scalar scale = static_cast<Scalar>(tables.scale);
   context.parallel(B * T, 1, [&](Index item, int) {
