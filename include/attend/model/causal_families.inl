@@ -89,7 +89,7 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   if (gemma || qwen || mistral) {
     Index window =
-        check_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
+        positive_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
     if (!config.has("sliding_window") && config.is_null("sliding_window")) window = 0;
     if (qwen && !config.get<bool>("use_sliding_window", false)) window = 0;
     const Index first = qwen ? config.get<Index>("max_window_layers", 28) : 0;
