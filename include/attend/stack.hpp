@@ -58,7 +58,7 @@ class Stack {
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
   void forward(Context& context, const Input& x, const Output& out) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
                                  std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     return detail::map_rows(x, embed_dim_, [&](const auto& rows, auto& out) {
@@ -121,6 +121,11 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   if (inputs.caches) check_number("caches", inputs.caches->size());
   if (inputs.memory_caches) check_number("caches of a memory", inputs.memory_caches->size());
   if (!outputs.empty()) check_number("outputs", outputs.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      for (const auto* one : {&outputs[i].self, &outputs[i].cross})
+        for (const auto* other : {&outputs[j].self, &outputs[j].cross})
+          detail::check_outputs_apart(context, name_, *one, *other);
   if (x.empty()) return;
   detail::Appending<Scalar> appending(name_, inputs.caches.value_or(std::span<KVCache<Scalar>>()),
                                       context.measuring());

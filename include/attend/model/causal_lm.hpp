@@ -123,7 +123,7 @@ class CausalLM {
            lm_head_.assigned();
   }
 
-  CausalCache<Scalar> make_cache(Index batch = 1) const {
+  CausalCache<Scalar> make_cache(AnyIndex batch = 1) const {
     return CausalCache<Scalar>(layers_.make_caches(batch));
   }
 
