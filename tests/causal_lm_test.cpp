@@ -186,7 +186,7 @@ TEST(CausalLM, RefusesConfigsThatItDoesNotUnderstand) {
   check_error(model_folder("qwen3"), {{"layer_types", {"full_attention", "linear"}}},
               {"layer_types", "linear"});
   check_error(model_folder("qwen3"), {{"layer_types", {"full_attention"}}}, {"layer_types"});
-  EXPECT_THROW(CausalLM<float>::open(models / "no such folder"), Error);
+  EXPECT_THROW(CausalLM<float>::open(model_folder("no such folder")), Error);
 }
 
 std::vector<float> logits_of(const char* family, const Json& changes,
