@@ -65,6 +65,11 @@ ATTEND_INLINE bool Config::is_null(const std::string& key) const {
 ATTEND_INLINE bool Config::is_list(const std::string& key) const {
   return has(key) && node_->find(key)->is_array();
 }
+ATTEND_INLINE std::vector<std::string> Config::keys() const {
+  std::vector<std::string> out;
+  for (const auto& [key, member] : node_->value->get_ref<const Json::object_t&>()) out.push_back(key);
+  return out;
+}
 ATTEND_INLINE std::size_t Config::size(const std::string& key) const {
   return has(key) ? node_->find(key)->size() : 0;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include <attend/causal_block.hpp>
@@ -29,6 +30,9 @@ struct CausalLMOptions {
 };
 
 using CausalFamily = ModelFamily<CausalLMOptions>;
+
+/// Whether a model_type is that of a decoder.
+bool is_causal_family(std::string_view type);
 
 /// Reads the config.json of a decoder-only model. Error for a key that changes the arithmetic and is not
 /// supported.

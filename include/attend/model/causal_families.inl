@@ -247,9 +247,16 @@ inline CausalFamily read_bloom(const Config& config) {
 
 }  // namespace detail
 
+ATTEND_INLINE bool is_causal_family(std::string_view type) {
+  for (const char* name : {"gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bloom"})
+    if (type == name) return true;
+  return false;
+}
+
 ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
-  config.allow("model_type", "gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bloom");
   const std::string type = config.get<std::string>("model_type");
+  if (!is_causal_family(type))
+    throw_error(config.file(), ": 'model_type' ", in_quotes(type), " is not supported");
   config.allow("is_encoder_decoder", false);
   CausalFamily family = type == "gpt2"       ? detail::read_gpt2(config)
                         : type == "gpt_neox" ? detail::read_gpt_neox(config)

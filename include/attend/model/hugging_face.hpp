@@ -30,6 +30,8 @@ inline void ignore_bookkeeping(const Config& config) {
                  "_flash_attn_2_enabled",
                  "transformers.js_config",
                  "unsloth_version",
+                 "sentence_transformers",
+                 "sbert_ce_default_activation_function",
                  "use_bfloat16",
                  "torchscript",
                  "tf_legacy_loss",
