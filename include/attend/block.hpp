@@ -105,9 +105,10 @@ class Block {
       detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
     for (const bool self : {true, false}) {
       const AttentionOutputs<Scalar>& outputs = self ? call.outputs.self : call.outputs.cross;
-      if (outputs.any())
-        detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
-                                    {{"x", x}, {"memory", in.memory}, {"out", out}});
+      if (!outputs.any()) continue;
+      detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
+                                  {{"x", x}, {"memory", in.memory}, {"out", out}});
+      if (self) detail::check_outputs_apart(call.context, name_, outputs, call.outputs.cross);
     }
   }
   /// out = attention(x), in whose last product's pass the residual is added.
