@@ -1,61 +1,99 @@
-// A folder of sentence-transformers, with embeddings or scores in expected.json.
+// A folder of sentence-transformers with what it gives, in expected.json.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
+#include <attend/json/json.hpp>
+#include <attend/model/cross_encoder.hpp>
 #include <attend/model/sentence_encoder.hpp>
 
-#include "models.hpp"
+#include "run.hpp"
 
 namespace conformance::sentences {
 
 using namespace attend;
 
-/// Skips a folder that asks for more than SentenceEncoder does: the mean over all tokens, at unit length, of
-/// texts that are cut where the positions end.
-inline void check_supported(const fs::path& folder, const Json& expected) {
-  if (expected.at("kind") != "embedding") throw Skip{"scores of pairs are not supported"};
-  std::vector<std::string> types;
-  for (const Json& module : read_json(folder / "modules.json")) {
-    const std::string type = module.at("type").get<std::string>();
-    types.push_back(type.substr(type.rfind('.') + 1));
-    if (types.back() != "Pooling") continue;
-    const Json pooling = read_json(folder / module.at("path").get<std::string>() / "config.json");
-    const Json mode = pooling.value("pooling_mode", Json());
-    if (mode != "mean") throw Skip{"pooling " + mode.dump() + " is not supported"};
-  }
-  if (types != std::vector<std::string>{"Transformer", "Pooling", "Normalize"})
-    throw Skip{"modules " + Json(types).dump() + " are not supported"};
-  const Json settings = read_json(folder / "config_sentence_transformers.json");
-  if (!settings.value("truncate_dim", Json()).is_null()) throw Skip{"truncate_dim is not supported"};
-  for (const Json& c : expected.at("cases"))
-    if (!c.at("prompt_name").is_null() || !settings.value("default_prompt_name", Json()).is_null())
-      throw Skip{"prompts are not supported"};
-  const Json longest = read_json(folder / "tokenizer_config.json").value("model_max_length", Json());
-  if (longest.is_number() && longest < read_json(folder / "config.json").at("max_position_embeddings"))
-    throw Skip{"a maximum of " + longest.dump() + " tokens is not supported"};
+inline bool is_folder(const fs::path& folder) {
+  return fs::exists(folder / "config.json") && fs::exists(folder / "expected.json");
 }
 
+/// Where `got` is too far from what is expected: by `most`, which is relative to `scale`.
+inline std::string compare(const std::string& what, TensorView<const float, 1> got, const Json& expected,
+                           double most) {
+  const std::vector<double> want =
+      expected.is_array() ? expected.get<std::vector<double>>() : std::vector<double>{expected.get<double>()};
+  if (got.size(0) != static_cast<Index>(want.size()))
+    return what + ": " + std::to_string(want.size()) + " numbers expected, got " +
+           std::to_string(got.size(0));
+  for (std::size_t i = 0; i < want.size(); ++i)
+    if (!(std::abs(static_cast<double>(got[static_cast<Index>(i)]) - want[i]) <= most))
+      return what + ": number " + std::to_string(i) + " is " + std::to_string(got[static_cast<Index>(i)]) +
+             ", expected " + std::to_string(want[i]);
+  return {};
+}
+
+/// Each text alone and all of a prompt together.
+inline std::string run_embeddings(const fs::path& folder, const Json& cases) {
+  const SentenceEncoder encoder = SentenceEncoder::open(folder);
+  Context context;
+  std::map<std::string, std::vector<std::size_t>> by_prompt;
+  const auto prompt_of = [&](std::size_t i) {
+    return cases[i].at("prompt_name").is_null() ? std::string()
+                                                : cases[i].at("prompt_name").get<std::string>();
+  };
+  const auto check = [&](std::size_t i, TensorView<const float, 1> got) {
+    const Json& want = cases[i].at("embedding");
+    double squares = 0;
+    for (double x : want.get<std::vector<double>>()) squares += x * x;
+    return compare("'" + cases[i].at("text").get<std::string>().substr(0, 30) + "' " + prompt_of(i), got,
+                   want, 2e-6 * std::sqrt(squares));
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const Tensor<float, 1> got =
+        encoder.encode(context, cases[i].at("text").get<std::string>(), {.prompt_name = prompt_of(i)});
+    if (std::string problem = check(i, got); !problem.empty()) return problem;
+    by_prompt[prompt_of(i)].push_back(i);
+  }
+  for (const auto& [prompt, members] : by_prompt) {
+    std::vector<std::string> texts;
+    for (std::size_t i : members) texts.push_back(cases[i].at("text"));
+    const Tensor<float, 2> got = encoder.encode(context, texts, {.prompt_name = prompt});
+    for (std::size_t j = 0; j < members.size(); ++j)
+      if (std::string problem = check(members[j], got[static_cast<Index>(j)]); !problem.empty())
+        return "among others: " + problem;
+  }
+  return {};
+}
+
+inline std::string run_scores(const fs::path& folder, const Json& cases) {
+  const CrossEncoder encoder = CrossEncoder::open(folder);
+  Context context;
+  std::map<std::string, std::vector<std::size_t>> by_query;
+  for (std::size_t i = 0; i < cases.size(); ++i) by_query[cases[i].at("query")].push_back(i);
+  for (const auto& [query, members] : by_query) {
+    std::vector<std::string> texts;
+    for (std::size_t i : members) texts.push_back(cases[i].at("text"));
+    const Tensor<float, 2> got = encoder.score(context, query, texts);
+    for (std::size_t j = 0; j < members.size(); ++j)
+      if (std::string problem = compare("'" + query + "', '" + texts[j].substr(0, 30) + "'",
+                                        got[static_cast<Index>(j)], cases[members[j]].at("score"), 1e-5);
+          !problem.empty())
+        return problem;
+  }
+  return {};
+}
+
+/// What is wrong with a folder, or nothing.
 inline std::string run_folder(const fs::path& folder) {
   const Json expected = read_json(folder / "expected.json");
-  check_supported(folder, expected);
-  Context context(2);
-  const SentenceEncoder encoder = models::opened([&] { return SentenceEncoder::open(folder); });
-  std::vector<std::string> texts;
-  for (const Json& c : expected.at("cases")) texts.push_back(c.at("text").get<std::string>());
-  const Tensor<float, 2> got = encoder.encode(context, texts);
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::vector<double> want = expected.at("cases").at(i).at("embedding").get<std::vector<double>>();
-    double squares = 0;
-    for (const double x : want) squares += x * x;
-    const Tensor<float, 1> row(got[static_cast<Index>(i)]);
-    const std::string problem = compare<float>(row.span(), want, {2e-6 * std::sqrt(squares), 0});
-    if (!problem.empty()) return "text " + std::to_string(i) + ": " + problem;
-  }
-  return texts.empty() ? "no texts" : "";
+  const std::string kind = expected.at("kind");
+  if (kind == "score") return run_scores(folder, expected.at("cases"));
+  if (kind == "embedding") return run_embeddings(folder, expected.at("cases"));
+  throw Skip{"expected.json of kind '" + kind + "'"};
 }
 
 }  // namespace conformance::sentences
