@@ -24,8 +24,8 @@ namespace attend::inline ATTEND_ABI {
 template <class Scalar>
 Scalar activate(Activation activation, const Scalar& x) {
   static_assert(detail::check_scalar<Scalar>());
-  using std::exp, std::tanh;
   using detail::functions::error_function;
+  using std::exp, std::tanh;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
     case Activation::relu:
@@ -251,8 +251,8 @@ struct Backend<float> {
       throw_error("scaled_dot_product_attention: log_sum_exp must be contiguous");
     const kernel::Attention t = kernel_call(call, source, query, out);
     const IntrospectionRows<float> look{outputs.introspection, call.sizes};
-    kernel::run_attention(context, t, call.sizes.batch, kernel_heads(outputs.weights),
-                          outputs.introspection.any() ? &look : nullptr);
+    if (outputs.introspection.any()) context.parallel(1, 1, [&](Index, int) { look.begin(); });
+    kernel::run_attention(context, t, call.sizes.batch, kernel_heads(outputs.weights), kernel_rows(look));
     if (outputs.scores.data() != nullptr)
       kernel::run_scores(context, at_stage(t, outputs.scores_stage), call.sizes.batch,
                          kernel_heads(outputs.scores));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <attend/detail/attention_call.hpp>
+#include <attend/introspection.hpp>
 #include <attend/kernel/calls.hpp>
 #include <attend/tensor.hpp>
 
@@ -12,6 +13,19 @@ template <class T>
 kernel::Heads<T> kernel_heads(const TensorView<T, 4>& x) {
   if (x.data() == nullptr) return {};
   return {x.data(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+/// Refers to `look`.
+inline kernel::RowsFunctions kernel_rows(const IntrospectionRows<float>& look) {
+  if (!look.wanted.any()) return {};
+  using Look = const IntrospectionRows<float>;
+  return {&look, look.in_order(),
+          [](const void* object, Index b, Index h, Index q0, Index q1) {
+            return static_cast<Look*>(object)->wants(b, h, q0, q1);
+          },
+          [](const void* object, Index b, Index h, Index q, const float* weights) {
+            static_cast<Look*>(object)->take(b, h, q, weights);
+          }};
 }
 
 /// Refers to `call` and `source`.

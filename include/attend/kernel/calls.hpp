@@ -59,6 +59,15 @@ struct ModifierFunctions {
   void (*apply)(const void*, float* scores, Index b, Index h, Index q, Index k0, Index keys) = nullptr;
 };
 
+/// Who looks at rows of weights, of keys [0, Attention::keys), before they are gone.
+struct RowsFunctions {
+  const void* object = nullptr;  // null: nobody
+  bool in_order = false;         // the rows of a head come in the order of their queries
+  /// Whether any of queries [q0, q1) of head h is wanted.
+  bool (*wants)(const void*, Index b, Index h, Index q0, Index q1) = nullptr;
+  void (*take)(const void*, Index b, Index h, Index q, const float* weights) = nullptr;
+};
+
 /// Where heads lie: element d of token t of head h of batch b at data[b * batch + h * head + t * token + d].
 template <class T>
 struct Heads {

@@ -4,8 +4,8 @@
 //     detail::AttentionCall                          options and outputs bound to the sizes of the call
 //     detail::Backend<float>                         as raw pointers and strides: kernel::Attention
 //       run_attention                                the plan: blocks of rows × heads, spans of keys, threads
-//         Kernels::pack_page                         keys and values into tiles, where several blocks use them
-//         Kernels::attention_span …_merge …_finish   the rows of a block: attention.inl
+//         Kernels::pack_page                         keys and values into tiles, where several blocks use
+//         them Kernels::attention_span …_merge …_finish   the rows of a block: attention.inl
 //     detail::Backend<double>, …                     GenericAttention: the same tiles by Eigen's products
 #pragma once
 
@@ -13,7 +13,6 @@
 #include <limits>
 
 #include <attend/core/context.hpp>
-#include <attend/introspection.hpp>
 #include <attend/kernel/dispatch.hpp>
 
 #if ATTEND_HAS_KERNELS
@@ -21,11 +20,10 @@ namespace attend::inline ATTEND_ABI::kernel {
 
 /// Runs a float call whose operands are set in `t`. Work is split over (batch, key/value head, rows), for few
 /// rows and many keys also over spans; never over a sum. `weights`, where its data is not null, takes the
-/// attention weights; `look`, where it is not null, the rows that it wants.
+/// attention weights; `look` the rows that it wants.
 inline void run_attention(Context& context, Attention t, Index batch, Heads<float> weights = {},
-                          const detail::IntrospectionRows<float>* look = nullptr) {
+                          const RowsFunctions& look = {}) {
   const Kernels& kernels = kernel::kernels();
-  if (look != nullptr) context.parallel(1, 1, [&](Index, int) { look->begin(); });
   const Index group = t.heads / t.kv_heads, tiles = (t.keys + kKeyTile - 1) / kKeyTile;
   const Index spans = std::max<Index>(1, (tiles + kSpanTiles - 1) / kSpanTiles);
   // A block of rows: 48 queries of a head, or where queries are few, those of several heads of a group.
@@ -45,13 +43,13 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       spans > 1 && context.threads() > 1 && batch * t.kv_heads * blocks < 2 * context.threads();
   // By span the output is written by the pass that joins the states, so each span has to leave one.
   t.output_alone = !by_span && t.sinks == nullptr && t.log_sum_exp == nullptr && weights.data == nullptr &&
-                   look == nullptr;
+                   look.object == nullptr;
   // Where the order of a head's rows counts, one worker takes all its blocks.
-  const bool in_order = look != nullptr && look->in_order();
+  const bool in_order = look.in_order;
   const Index parts = in_order ? 1 : blocks;
   const int workers = context.workers(batch * t.kv_heads * parts * (by_span ? spans : 1), operations);
   Frame frame(context.workspace());
-  const Index looked_floats = look != nullptr ? kQueryRows * t.keys : 0;
+  const Index looked_floats = look.object != nullptr ? kQueryRows * t.keys : 0;
   const Index scratch_floats = attention_scratch_floats(t) + 2 * state_floats + looked_floats;
   float* scratch = frame.take<float>(workers * scratch_floats);
 
@@ -65,11 +63,12 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
                      (std::min)(block_queries, t.query_count(b) - q)};
   };
   const bool nothing_else =
-      look != nullptr && t.value_dim == 0 && t.log_sum_exp == nullptr && weights.data == nullptr;
+      look.object != nullptr && t.value_dim == 0 && t.log_sum_exp == nullptr && weights.data == nullptr;
   const auto looked_at = [&](const QueryRows& rows) {
     bool wanted = false;
-    for (Index h = 0; look != nullptr && h < rows.heads; ++h)
-      wanted = wanted || look->wants(rows.batch, rows.head + h, rows.query, rows.query + rows.queries);
+    for (Index h = 0; look.object != nullptr && h < rows.heads; ++h)
+      wanted =
+          wanted || look.wants(look.object, rows.batch, rows.head + h, rows.query, rows.query + rows.queries);
     return wanted;
   };
   const auto finish = [&](const QueryRows& rows, AttentionState total, bool seen, float* memory) {
@@ -84,7 +83,8 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
         memory);
     for (Index h = 0; h < rows.heads; ++h)
       for (Index q = 0; q < rows.queries; ++q)
-        look->take(rows.batch, rows.head + h, rows.query + q, looked + h * head_floats + q * t.keys);
+        look.take(look.object, rows.batch, rows.head + h, rows.query + q,
+                  looked + h * head_floats + q * t.keys);
   };
   const auto attend_block = [&](Index b, Index kv_head, Index block, int worker) {
     const QueryRows rows = rows_of_block(b, kv_head, block);
