@@ -111,7 +111,7 @@ class KVCache {
   void truncate(Index b, Index length) {
     if (!can_truncate(b, length))
       throw_error("KVCache: truncate to ", length, " tokens, but the window of ", options_.window,
-                  " has let go of those before ", sequences_[at(b)].released * kKeyTile);
+                  " has let go of those before ", sequences_[at(b)].kept * kKeyTile);
     drop_from(b, length);
   }
   /// Whether the window of a token at position `length` is still there. It is for each that the last call
@@ -119,7 +119,7 @@ class KVCache {
   bool can_truncate(Index b, Index length) const {
     if (length < 0 || length > lengths_[checked(b)])
       throw_error("KVCache: truncate to ", length, " of ", lengths_[checked(b)], " tokens");
-    return length == 0 || first_page_seen(length) >= sequences_[at(b)].released;
+    return length == 0 || first_page_seen(length) >= sequences_[at(b)].kept;
   }
   void clear() {
     for (Index b = 0; b < batch(); ++b) drop_from(b, 0);
@@ -220,7 +220,7 @@ class KVCache {
     Index needed = std::max<Index>(0, end - sequence.size());
     for (Index i = first; i < (std::min)(end, sequence.size()); ++i)
       needed += !sequence.page(i)->has_one_owner();
-    for (Index i = sequence.released; i < sequence.evicted; ++i) needed -= sequence.page(i)->has_one_owner();
+    for (Index i = sequence.released; i < sequence.kept; ++i) needed -= sequence.page(i)->has_one_owner();
     return needed;
   }
   /// T tokens behind each of the sequences from `first` on. key [N, H_kv, T, D], value [N, H_kv, T, Dv].
@@ -255,8 +255,9 @@ class KVCache {
   /// Before tokens are appended: the pages that the first of them does not see.
   void evict(Index b) noexcept {
     Sequence& sequence = sequences_[at(b)];
-    for (; sequence.released < sequence.evicted; ++sequence.released)
+    for (; sequence.released < sequence.kept; ++sequence.released)
       pool_.give_back(sequence.page(sequence.released));
+    sequence.kept = sequence.evicted;
     for (; sequence.evicted < first_page_seen(lengths_[at(b)]); ++sequence.evicted)
       sequence.at(sequence.evicted) = nullptr;
   }
@@ -281,11 +282,17 @@ class KVCache {
     for (const Index pages = (length + kKeyTile - 1) / kKeyTile; sequence.size() > pages;
          sequence.pages.pop_back(), sequence.data.pop_back())
       pool_.give_back(sequence.pages.back());
-    sequence.released = (std::min)(sequence.released, sequence.size());
-    for (sequence.evicted = (std::min)(sequence.evicted, sequence.size());
-         sequence.evicted > sequence.released;)
-      --sequence.evicted, sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data;
+    for (Index* count : {&sequence.released, &sequence.kept, &sequence.evicted})
+      *count = (std::min)(*count, sequence.size());
+    for (; sequence.evicted > sequence.kept;
+         sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data)
+      --sequence.evicted;
     lengths_[at(b)] = length;
+  }
+  /// A call that appended `tokens` last has failed: as before it.
+  void take_back(Index b, Index tokens) noexcept {
+    drop_from(b, lengths_[at(b)] - tokens);
+    sequences_[at(b)].kept = sequences_[at(b)].released;
   }
 
   /// Sequence b of another cache, for which there is room then.

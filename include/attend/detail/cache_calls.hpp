@@ -57,11 +57,10 @@ class Appending {
     for (KVCache<Scalar>& cache : caches_) {
       const Index tokens = length_of(cache) - start_;
       for (Index b = 0; tokens > 0 && b < cache.batch(); ++b) {
-        Index& length = cache.lengths_[static_cast<std::size_t>(b)];
         if (measuring_)
-          length -= tokens;
+          cache.lengths_[static_cast<std::size_t>(b)] -= tokens;
         else
-          cache.drop_from(b, length - tokens);
+          cache.take_back(b, tokens);
       }
     }
   }
