@@ -11,6 +11,7 @@
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
 #include <attend/position.hpp>
+#include <attend/rows.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -109,18 +110,23 @@ class Seq2Seq {
   }
 
   /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none
-  /// where lengths is empty) -> [B, S, E]; rows of padding mean nothing. `outputs` has one of each layer, or
-  /// none.
+  /// where lengths is empty) -> out [B, S, E]; rows of padding mean nothing. `outputs` has one of each layer,
+  /// or none.
+  void encode(Context& context, TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths,
+              TensorView<Scalar, 3> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+    detail::check_assigned(context, "Seq2Seq", *this);
+    Rows<Scalar>(out).check_output("Seq2Seq", ids.shape(), options_.encoder.block.embed_dim);
+    embed(context, source_, options_.shared_embeddings, ids, 0, out);
+    StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
+    if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
+    encoder_.forward(context, out, in, out, outputs);
+  }
   Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids,
                            std::span<const Index> lengths = {},
                            std::span<const BlockOutputs<Scalar>> outputs = {}) const {
-    detail::check_assigned(context, "Seq2Seq", *this);
-    Tensor<Scalar, 3> x({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
-    embed(context, source_, options_.shared_embeddings, ids, 0, x);
-    StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
-    if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
-    encoder_.forward(context, x, in, x, outputs);
-    return x;
+    Tensor<Scalar, 3> states({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
+    encode(context, ids, lengths, states.view(), outputs);
+    return states;
   }
   /// A cache for decoding from encoded states.
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states,
@@ -129,14 +135,15 @@ class Seq2Seq {
   }
   /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A
   /// call that fails leaves the cache as it was.
-  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
-                           DecoderCache<Scalar>& cache,
-                           std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+  void decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache,
+              TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
     detail::check_assigned(context, "Seq2Seq", *this);
+    Rows<Scalar>(logits).check_output("Seq2Seq", ids.shape(), V);
     detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
-    Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
+    Frame frame(context.workspace());
+    const TensorView<Scalar, 3> x = frame.tensor<Scalar>(Shape<3>{B, T, options_.decoder.block.embed_dim});
     embed(context, target_, true, ids, start, x);
     StackInputs<Scalar> in{.self = {.mask = causal(Corner::bottom_right), .scale = options_.attention_scale},
                            .cross = {.scale = options_.attention_scale},
@@ -144,13 +151,20 @@ class Seq2Seq {
                            .memory_caches = cache.memory};
     if (options_.positions == PositionKind::relative) in.self.modifier = target_.relative.modifier(start);
     decoder_.forward(context, x, in, x, outputs);
-    if (options_.output_scale != 1)
-      for (Scalar& value : x.span()) value = value * static_cast<Scalar>(options_.output_scale);
+    if (options_.output_scale != 1 && !context.measuring())
+      for (Index i = 0; i < x.numel(); ++i)
+        x.data()[i] = x.data()[i] * static_cast<Scalar>(options_.output_scale);
     output_.forward(context, x, logits);
-    if (options_.logits_bias)
-      for (Index r = 0; r < B * T; ++r)
-        for (Index v = 0; v < V; ++v) logits.data()[r * V + v] += logits_bias_.data()[v];
+    for (Index b = 0; options_.logits_bias && !context.measuring() && b < B; ++b)
+      for (Index t = 0; t < T; ++t)
+        for (Index v = 0; v < V; ++v) logits(b, t, v) += logits_bias_.data()[v];
     appending.keep();
+  }
+  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
+                           DecoderCache<Scalar>& cache,
+                           std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+    Tensor<Scalar, 3> logits({ids.size(0), ids.size(1), options_.target_vocab_size});
+    decode(context, ids, cache, logits.view(), outputs);
     return logits;
   }
 
@@ -192,7 +206,7 @@ class Seq2Seq {
     } else if (!options_.tied_output) {
       target_embedding_.forward(context, ids, out);
     } else {
-      for (Index b = 0; b < B; ++b)
+      for (Index b = 0; !context.measuring() && b < B; ++b)
         for (Index t = 0; t < T; ++t) {
           const Index id = ids(b, t);
           if (id < 0 || id >= options_.target_vocab_size)
@@ -200,17 +214,19 @@ class Seq2Seq {
           output_.weight().copy_to(id, id + 1, &out(b, t, 0));
         }
     }
-    Tensor<Scalar, 2> positions;
+    Frame frame(context.workspace());
+    TensorView<const Scalar, 2> rows;
     if (options_.positions == PositionKind::sinusoidal) {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
       sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
-      positions = sinusoidal_positions<Scalar>(T, E, sinusoidal);
+      const TensorView<Scalar, 2> table = frame.tensor<Scalar>(Shape<2>{T, E});
+      if (!context.measuring()) sinusoidal_positions<Scalar>(sinusoidal, table);
+      rows = table;
     }
-    TensorView<const Scalar, 2> rows = positions;
     if (options_.positions == PositionKind::learned)
       rows = side.positions.weight().slice(0, start + options_.position_offset,
                                            start + options_.position_offset + T);
-    for (Index b = 0; b < B; ++b)
+    for (Index b = 0; !context.measuring() && b < B; ++b)
       for (Index t = 0; t < T; ++t)
         for (Index e = 0; e < E; ++e) {
           const Scalar scaled = out(b, t, e) * static_cast<Scalar>(options_.embedding_scale);
