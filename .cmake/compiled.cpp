@@ -1,3 +1,3 @@
-// The kernels of all ISAs, once for a program whose units define ATTEND_COMPILED.
+// attend::compiled: the kernels, and the layers of float, once for a program whose units define ATTEND_COMPILED.
 #define ATTEND_IMPLEMENTATION
-#include <attend/kernel/dispatch.hpp>
+#include <attend/attend.hpp>

@@ -19,6 +19,7 @@
 #include <attend/attend.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/translator.hpp>
+#include <attend/text/streaming_decoder.hpp>
 
 #include "support.hpp"
 #include "tiny_models.hpp"

@@ -21,10 +21,12 @@
 
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/bert_families.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/seq2seq_families.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/wordpiece.hpp>
 
@@ -184,7 +186,7 @@ void load(const fs::path& file) {
     write(scratch.path / "merges.txt", "#version: 0.2\n");
     use(text::Tokenizer::from_vocab_and_merges(file, scratch.path / "merges.txt"));
   } else if (extension == ".txt") {
-    const auto tokenizer = text::WordPiece::from_vocab(file);
+    const auto tokenizer = text::Tokenizer::open(file);
     loaded = true;
     try {
       tokenizer.encode("a unknown \xff");

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <attend/attend.hpp>
+#include <attend/causal_block.hpp>
 
 #include "support.hpp"
 
@@ -261,13 +262,17 @@ TYPED_TEST(BlocksOf, WithACacheGiveTokenByTokenWhatTheWholeGives) {
 
 // ---- options by value
 
-/// What a layer with options o sees: its own rule, in the plainest words.
-Mask rule(const ScaledDotProductAttentionOptions& o, std::vector<Index> starts) {
-  return [o, starts](Index b, Index, Index q, Index k) {
-    const Index position = starts[static_cast<std::size_t>(b)] + q;
-    return (!o.is_causal || k <= position) && (o.window == 0 || std::abs(position - k) < o.window);
-  };
-}
+/// What a layer with options `o` sees, in the plainest words, where sequence b begins at position starts[b].
+struct Rule {
+  ScaledDotProductAttentionOptions o;
+  Shape<2> starts;
+  Mask mask() const {  // as long as this lives
+    return [this](Index b, Index, Index q, Index k) {
+      const Index position = starts[static_cast<std::size_t>(b)] + q;
+      return (!o.is_causal || k <= position) && (o.window == 0 || std::abs(position - k) < o.window);
+    };
+  }
+};
 const std::vector<ScaledDotProductAttentionOptions> kKept{{},
                                                           {.scale = 0.7},
                                                           {.scale = 0.0},
@@ -305,15 +310,16 @@ TYPED_TEST(BlocksOf, OptionsThatAnAttentionLayerKeepsAreThoseOfEachCall) {
       SCOPED_TRACE("options " + std::to_string(i) + ", call " + std::to_string(j));
       const ScaledDotProductAttention<S> layer(kKept[i]);
       Tensor<S, 4> out(q.shape()), expected(q.shape()), weights({2, 4, T, T}), expected_weights({2, 4, T, T});
-      const auto plain = [&](std::vector<Index> starts) {
+      const auto plain = [&](const Rule& rule) {
         AttentionOptions<S> o = calls[j];
-        o.mask = rule(kKept[i], starts) & calls[j].mask;
+        o.mask = rule.mask() & calls[j].mask;
         if (!o.scale) o.scale = kKept[i].scale;
         if (o.softcap == 0) o.softcap = kKept[i].softcap;
         return o;
       };
+      const Rule from_first{kKept[i], {0, 0}}, from_last{kKept[i], {T - 5, 65}};
       layer.forward(context, q, k, v, calls[j], out, {.weights = weights.view()});
-      scaled_dot_product_attention<S>(context, q, k, v, plain({0, 0}), expected.view(),
+      scaled_dot_product_attention<S>(context, q, k, v, plain(from_first), expected.view(),
                                       {.weights = expected_weights.view()});
       EXPECT_TRUE(same_bits(out, expected));
       EXPECT_TRUE(same_bits(weights, expected_weights));
@@ -324,8 +330,8 @@ TYPED_TEST(BlocksOf, OptionsThatAnAttentionLayerKeepsAreThoseOfEachCall) {
       }
       // Over a cache the queries are each sequence's last tokens.
       Tensor<S, 4> of_cache({2, 4, 5, 8}), expected_of_cache({2, 4, 5, 8});
-      AttentionOptions<S> call = calls[j], each = plain({T - 5, 65});
-      if (j == 2) call.mask = each.mask = {}, each.mask = rule(kKept[i], {T - 5, 65});
+      AttentionOptions<S> call = calls[j], each = plain(from_last);
+      if (j == 2) call.mask = {}, each.mask = from_last.mask();  // numbers of another number of queries
       layer.forward(context, q.slice(2, 0, 5), cache, call, of_cache);
       scaled_dot_product_attention<S>(context, q.slice(2, 0, 5), cache, each, expected_of_cache.view());
       EXPECT_TRUE(same_bits(of_cache, expected_of_cache));
@@ -348,8 +354,9 @@ TYPED_TEST(BlocksOf, OptionsAndAlibiOfMultiHeadAttentionAreThoseOfEachCall) {
       MultiHeadAttention<S> layer(o);
       fill_parameters<S>(plain), fill_parameters<S>(layer);
       const std::vector<S> slopes = alibi_slopes<S>(4);
+      const Rule rules[] = {{kKept[i], {0, 0}}, {kKept[i], {40, 40}}};
       const auto options = [&](Index start) {
-        AttentionOptions<S> each{.mask = rule(kKept[i], {start, start}) & holes,
+        AttentionOptions<S> each{.mask = rules[start == 0 ? 0 : 1].mask() & holes,
                                  .scale = kKept[i].scale,
                                  .softcap = kKept[i].softcap};
         if (with_alibi) each.modifier = alibi<S>(slopes, start);
@@ -373,9 +380,10 @@ TYPED_TEST(BlocksOf, OptionsAndAlibiOfMultiHeadAttentionAreThoseOfEachCall) {
       KVCache<S> cache = plain.make_cache(2), own = layer.make_cache(2);
       for (Index t : {0, 40}) {
         const Index n = t == 0 ? 40 : 20;
-        Tensor<S, 3> out({2, n, 32}), each({2, n, 32});
-        layer.forward(context, x.slice(1, t, t + n), own, {.mask = holes}, out);
-        plain.forward(context, x.slice(1, t, t + n), cache, options(t), each);
+        const Tensor<S, 3> tokens(x.slice(1, t, t + n));
+        Tensor<S, 3> out(tokens.shape()), each(tokens.shape());
+        layer.forward(context, tokens, own, {.mask = holes}, out);
+        plain.forward(context, tokens, cache, options(t), each);
         EXPECT_TRUE(same_bits(out, each));
       }
       if (with_alibi) {

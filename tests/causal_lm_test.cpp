@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <attend/json/json.hpp>
 #include <attend/model/generation.hpp>
 
 #include "support.hpp"
@@ -45,7 +46,7 @@ INSTANTIATE_TEST_SUITE_P(Families, CausalLMOf,
 Tensor<std::int32_t, 2> ids_of(const SafeTensors& file, const char* name) {
   const Tensor<std::int64_t, 2> wide = file.read<std::int64_t, 2>(name);
   Tensor<std::int32_t, 2> ids(wide.shape());
-  copy<const std::int64_t, std::int32_t, 2>(wide, ids);
+  copy(wide, ids);
   return ids;
 }
 

@@ -16,9 +16,12 @@
 #include <attend/core/file.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
+#include <attend/text/byte_level.hpp>
+#include <attend/text/sentencepiece.hpp>
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
-#include <attend/text/wordpiece.hpp>
+#include <attend/text/vocabulary.hpp>
 
 namespace {
 namespace fs = std::filesystem;
@@ -68,7 +71,7 @@ std::vector<std::pair<std::string, std::function<void(const fs::path&)>>> reader
              Tokenizer::from_vocab_and_merges(vocab, p);
              (void)scratch;
            }},
-          {"vocab.txt", [](const fs::path& p) { attend::text::WordPiece::from_vocab(p); }},
+          {"vocab.txt", [](const fs::path& p) { attend::text::Vocabulary::from_lines(p); }},
           {"pieces", [](const fs::path& p) { attend::text::read_sentencepiece(p); }}};
 }
 

@@ -10,7 +10,10 @@
 #include <string>
 #include <vector>
 
+#include <attend/json/json.hpp>
+#include <attend/model/beam_search.hpp>
 #include <attend/model/text_generator.hpp>
+#include <attend/softmax.hpp>
 
 #include "support.hpp"
 

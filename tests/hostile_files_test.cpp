@@ -19,10 +19,12 @@
 
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/seq2seq_families.hpp>
 #include <attend/model/translator.hpp>
+#include <attend/text/character_vocabulary.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace {
@@ -143,7 +145,7 @@ TEST(HostileFiles, ALongTokenDoesNotMakeACharacterVocabularySlow) {
   const Folder folder;
   const fs::path file =
       folder.write("v.json", "[\"<unk>\", \"ab\", \"a\", \"" + std::string(200'000, 'a') + "b\"]");
-  const CharacterVocabulary vocabulary(file, "<unk>");
+  const attend::text::CharacterVocabulary vocabulary(file, "<unk>");
   EXPECT_EQ(vocabulary.encode("abaxxa"), (std::vector<std::int32_t>{1, 2, 0, 0, 2}));
   const auto begin = std::chrono::steady_clock::now();
   vocabulary.encode(std::string(3'000, 'a') + "b");

@@ -146,7 +146,7 @@
 #include <attend/model/beam_search.hpp>
 #include <attend/model/bert.hpp>
 #include <attend/model/bert_families.hpp>
-#include <attend/model/causal_block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/causal_lm.hpp>
 #include <attend/model/generation.hpp>

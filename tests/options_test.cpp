@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <attend/attend.hpp>
-#include <attend/model/causal_block.hpp>
+#include <attend/causal_block.hpp>
 
 #include "support.hpp"
 

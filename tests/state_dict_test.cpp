@@ -35,8 +35,7 @@ struct Dense {
       : out(out), in(in), packed(static_cast<std::size_t>(out * in)), bias(static_cast<std::size_t>(out)) {}
   Scalar& weight(Index row, Index column) { return packed[static_cast<std::size_t>(column * out + row)]; }
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(attend::ParameterVisitor<Scalar> visit) {
     const auto write = [](void* object, Index begin, Index end, const Scalar* rows) {
       auto& self = *static_cast<Dense*>(object);
       for (Index i = begin; i < end; ++i)
@@ -50,6 +49,9 @@ struct Dense {
     visit("weight", Parameter<Scalar>({out, in}, this, write, read));
     visit("bias", Parameter<Scalar>({out}, bias.data()));
   }
+  void parameters(attend::ParameterVisitor<const Scalar> visit) const {
+    attend::const_parameters(*this, visit);
+  }
 };
 
 template <class Scalar>
@@ -57,11 +59,13 @@ struct Block {
   Dense<Scalar> qkv{6, 2}, linear{3, 2};
   std::vector<Scalar> norm = std::vector<Scalar>(2);
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(attend::ParameterVisitor<Scalar> visit) {
     qkv.parameters([&](const std::string& name, auto p) { visit("self_attn.in_proj_" + name, p); });
     linear.parameters(attend::prefixed("linear1", visit));
     visit("norm1.weight", Parameter<Scalar>({2}, norm.data()));
+  }
+  void parameters(attend::ParameterVisitor<const Scalar> visit) const {
+    attend::const_parameters(*this, visit);
   }
 };
 
@@ -70,11 +74,13 @@ struct Model {
   std::vector<Block<Scalar>> layers = std::vector<Block<Scalar>>(2);
   Dense<Scalar> pooler{2, 2};
 
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(attend::ParameterVisitor<Scalar> visit) {
     for (std::size_t i = 0; i < layers.size(); ++i)
       layers[i].parameters(attend::prefixed("layers." + std::to_string(i), visit));
     pooler.parameters(attend::prefixed("pooler", visit));
+  }
+  void parameters(attend::ParameterVisitor<const Scalar> visit) const {
+    attend::const_parameters(*this, visit);
   }
 };
 

@@ -64,7 +64,7 @@ TEST(Tensor, IsRowMajorZeroAndAligned) {
       }
   t(1, 2, 3) = -1;
   EXPECT_EQ(t.span().back(), -1);
-  EXPECT_EQ((Tensor<int, 1>({3}, 7).span()[2]), 7);
+  EXPECT_EQ((Tensor<int, 1>({3}, 7)[2]), 7);
 }
 
 TEST(Tensor, OfRankZeroIsOneElement) {
@@ -326,7 +326,8 @@ TEST(Tensor, MayHaveNoElements) {
     EXPECT_EQ((Tensor<float, 3>(t.view()).shape()), shape);
   }
   EXPECT_THAT((Tensor<float, 2>(Eigen::MatrixXf(0, 3)).shape()), ElementsAre(0, 3));
-  EXPECT_EQ((Tensor<float, 2>({3, 0}).matrix().rows()), 3);
+  const Tensor<float, 2> none({3, 0});
+  EXPECT_EQ(none.matrix().rows(), 3);
 }
 
 // No address comes of null and an offset: undefined behaviour, and what is not null would be read.
@@ -386,7 +387,7 @@ TEST(TensorView, CopyConvertsAndFollowsStrides) {
   for (Index i = 0; i < 3; ++i)
     for (Index j = 0; j < 4; ++j) EXPECT_EQ(to(j, i), static_cast<float>(from(i, j)));
   Tensor<float, 0> scalar;
-  attend::copy(Tensor<double, 0>(Shape<0>{}, 2.5).view(), scalar.view());
+  attend::copy(Tensor<double, 0>(Shape<0>{}, 2.5), scalar);
   EXPECT_EQ(scalar(), 2.5f);
   const std::string text = error_of([&] { attend::copy(from.view(), to.view()); });
   EXPECT_THAT(text, HasSubstr("expected [4, 3], got [3, 4]"));
@@ -418,7 +419,8 @@ TEST(TensorView, FillAndForEachFollowStrides) {
 TEST(Tensor, PrintsAsNestedListsAndShortensLongOnes) {
   EXPECT_EQ(printed(Tensor<int, 1>::of({1, 2, 3})), "[1, 2, 3]");
   EXPECT_EQ(printed(Tensor<int, 2>::of({{1, 2}, {3, 4}})), "[[1, 2],\n[3, 4]]");
-  EXPECT_EQ(printed(Tensor<int, 2>::of({{1, 2}, {3, 4}}).view().transpose(0, 1)), "[[1, 3],\n[2, 4]]");
+  const auto square = Tensor<int, 2>::of({{1, 2}, {3, 4}});
+  EXPECT_EQ(printed(square.transpose(0, 1)), "[[1, 3],\n[2, 4]]");
   EXPECT_EQ(printed(counting<int>(Shape<1>{8})), "[0, 1, 2, 3, 4, 5, 6, 7]");
   EXPECT_EQ(printed(counting<int>(Shape<1>{9})), "[0, 1, 2, ..., 6, 7, 8]");
   EXPECT_EQ(printed(counting<int>(Shape<1>{200})), "[0, 1, 2, ..., 197, 198, 199]");

@@ -3,8 +3,10 @@
 
 #include <chrono>
 
+#include <attend/json/json.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/tokenizer.hpp>
+#include <attend/text/vocabulary.hpp>
 
 #include "support.hpp"
 

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <attend/json/json.hpp>
+#include <attend/text/file.hpp>
 #include <attend/text/tokenizer.hpp>
 
 #include "support.hpp"

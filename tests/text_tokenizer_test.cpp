@@ -1,5 +1,10 @@
 // tokenizer.json, part by part; folders of old; the streaming decoder.
 
+#include <attend/json/json.hpp>
+#include <attend/text/decoder.hpp>
+#include <attend/text/file.hpp>
+#include <attend/text/normalizer.hpp>
+#include <attend/text/pre_tokenizer.hpp>
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
 

@@ -81,16 +81,16 @@ TEST(Threads, UseOneModel) {
   at_once(4, [&](int i) {
     Context context(1 + i % 2);
     std::vector<float>& result = results[static_cast<std::size_t>(i)];
-    const auto keep = [&](std::span<const float> values) {
-      result.insert(result.end(), values.begin(), values.end());
+    const auto keep = [&](const auto& tensor) {
+      result.insert(result.end(), tensor.span().begin(), tensor.span().end());
     };
-    keep(model.logits(context, batch).span());
+    keep(model.logits(context, batch));
     Tensor<float, 2> states({30, 32});
     bert.forward(context, ids, {}, offsets, states);
-    keep(states.span());
+    keep(states);
     const Tensor<float, 3> memory = seq2seq.encode(context, batch);
     DecoderCache<float> cache = seq2seq.make_cache(context, memory);
-    for (int round = 0; round < 3; ++round) keep(seq2seq.decode(context, {ids.data(), {2, 2}}, cache).span());
+    for (int round = 0; round < 3; ++round) keep(seq2seq.decode(context, {ids.data(), {2, 2}}, cache));
   });
   for (const std::vector<float>& result : results) EXPECT_EQ(result, results[0]);
 }

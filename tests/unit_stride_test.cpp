@@ -3,7 +3,7 @@
 
 #include <attend/introspection.hpp>
 #include <attend/model/bert.hpp>
-#include <attend/model/causal_block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/norm.hpp>
 
@@ -24,9 +24,9 @@ void expect_introspect_refuses() {
   Context context;
   const TensorView<const S, 4> turned = q.view().transpose(2, 3);  // [1, 2, 3, 8], its last axis 3 apart
   EXPECT_THAT(error_of([&] { introspect<S>(context, turned, straight_k, {}, {.entropy = entropy.view()}); }),
-              HasSubstr("introspect (query): the last axis must be contiguous"));
+              HasSubstr("(query): the last axis must be contiguous"));
   EXPECT_THAT(error_of([&] { introspect<S>(context, straight_k, turned, {}, {.entropy = entropy.view()}); }),
-              HasSubstr("introspect (key): the last axis must be contiguous"));
+              HasSubstr("(key): the last axis must be contiguous"));
   const Tensor<S, 4> copied(turned);
   introspect<S>(context, copied, straight_k, {}, {.entropy = entropy.view()});
   EXPECT_GT(entropy(0, 0, 0), S(0));

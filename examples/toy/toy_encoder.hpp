@@ -59,12 +59,14 @@ class ToyEncoder {
   }
 
   /// Called by attend::load: each parameter under the name that it has in the file.
-  template <class Visitor>
-  void parameters(Visitor&& visit) {
+  void parameters(attend::ParameterVisitor<float> visit) {
     embedding_.parameters(attend::prefixed("embedding", visit));
     position_.parameters(attend::prefixed("position", visit));
     encoder_.parameters(visit);
     classifier_.parameters(attend::prefixed("classifier", visit));
+  }
+  void parameters(attend::ParameterVisitor<const float> visit) const {
+    attend::const_parameters(*this, visit);
   }
 
   /// A scale of 0 makes all scores of attention equal: then each head takes the plain average of the words.

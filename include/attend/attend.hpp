@@ -3,6 +3,7 @@
 
 #include <attend/activation.hpp>
 #include <attend/block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/core/version.hpp>
 #include <attend/decoder.hpp>
 #include <attend/embedding.hpp>

@@ -101,16 +101,18 @@ class Block {
     detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
     if (!options_.multihead_attn && (in.memory.data() != nullptr || in.memory_cache != nullptr))
       throw_error(name_, ": a memory, but no cross-attention (multihead_attn)");
-    detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
-    for (const bool self : {true, false})
-      detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross,
-                                  self ? call.outputs.self : call.outputs.cross,
-                                  {{"x", x}, {"memory", in.memory}, {"out", out}});
+    if (in.memory.data() != nullptr)
+      detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
+    for (const bool self : {true, false}) {
+      const AttentionOutputs<Scalar>& outputs = self ? call.outputs.self : call.outputs.cross;
+      if (outputs.any())
+        detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
+                                    {{"x", x}, {"memory", in.memory}, {"out", out}});
+    }
   }
   /// out = attention(x), in whose last product's pass the residual is added.
   void attend_self(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
-                   const Rows<const Scalar>& residual) const {
-    const Epilogue<Scalar> epilogue{{}, residual};
+                   const Epilogue<Scalar>& epilogue) const {
     const BlockInputs<Scalar>& in = call.inputs;
     if (in.cache != nullptr)
       self_attn_.forward(call.context, x, *in.cache, in.self, out, call.outputs.self, epilogue);
@@ -118,8 +120,7 @@ class Block {
       self_attn_.forward(call.context, x, in.self, out, call.outputs.self, epilogue);
   }
   void attend_memory(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
-                     const Rows<const Scalar>& residual) const {
-    const Epilogue<Scalar> epilogue{{}, residual};
+                     const Epilogue<Scalar>& epilogue) const {
     const BlockInputs<Scalar>& in = call.inputs;
     if (in.memory_cache != nullptr)
       multihead_attn_.forward_cross(call.context, x, *in.memory_cache, in.cross, out, call.outputs.cross,
@@ -200,29 +201,29 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
   }
   switch (options_.residual) {
     case Residual::post:
-      attend_self(call, x, sum, x);
+      attend_self(call, x, sum, {{}, x});
       norms_[0].forward(context, sum, normed);
       if (cross) {
-        attend_memory(call, normed, sum, normed);
+        attend_memory(call, normed, sum, {{}, normed});
         norms_[1].forward(context, sum, normed);
       }
       feed_forward_.forward(context, normed, sum, {{}, normed});
       last_norm.forward(context, sum, out);
       break;
     case Residual::pre: {
-      attend_self(call, first, sum, x);
+      attend_self(call, first, sum, {{}, x});
       TensorView<Scalar, 3> attended = sum;
       if (cross) {
         attended = frame.tensor<Scalar>(x.shape());
         norms_[1].forward(context, sum, normed);
-        attend_memory(call, normed, attended, sum);
+        attend_memory(call, normed, attended, {{}, sum});
       }
       last_norm.forward(context, attended, normed);
       feed_forward_.forward(context, normed, out, {{}, attended});
       break;
     }
     case Residual::parallel:
-      attend_self(call, first, sum, x);
+      attend_self(call, first, sum, {{}, x});
       last_norm.forward(context, x, normed);
       feed_forward_.forward(context, normed, out, {{}, sum});
       break;

@@ -171,12 +171,13 @@ class MultiHeadAttention {
       detail::check_apart(
           call.context, who, {"out", call.out},
           {{"sinks", TensorView<const Scalar, 1>(sinks.data(), {static_cast<Index>(sinks.size())})}});
-    detail::check_outputs_apart(call.context, who, call.options, call.outputs,
-                                {{"query", query},
-                                 {"key", key},
-                                 {"value", value},
-                                 {"the residual", call.epilogue.residual.view()},
-                                 {"out", call.out}});
+    if (call.outputs.any())
+      detail::check_outputs_apart(call.context, who, call.options, call.outputs,
+                                  {{"query", query},
+                                   {"key", key},
+                                   {"value", value},
+                                   {"the residual", call.epilogue.residual.view()},
+                                   {"out", call.out}});
   }
   void check_cache(const KVCache<Scalar>& cache, TensorView<const Scalar, 3> x, const char* what,
                    Index width) const {

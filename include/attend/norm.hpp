@@ -35,65 +35,21 @@ class Norm {
 
  public:
   Norm() = default;
-  explicit Norm(const NormOptions& options) : options_(options) {
-    const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
-    check_size(who, "size", options.size);
-    check_number(who, "eps", options.eps, 0);
-    const bool may_have_bias = options.weight && options.kind == NormKind::layer;
-    if (options.bias.value_or(false) && !may_have_bias)
-      throw_error(options.weight ? "RMSNorm: a bias, which it has none of"
-                                 : "LayerNorm: a bias without weight (elementwise_affine)");
-    options_.bias = has_bias_ = options.bias.value_or(may_have_bias);
-    if (options_.weight) weight_ = Tensor<Scalar, 1>({options.size}, Scalar(1));
-    if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
-  }
+  explicit Norm(const NormOptions& options);
 
   const NormOptions& options() const { return options_; }
 
-  void parameters(ParameterVisitor<Scalar> visit) {
-    if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
-    if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
-  }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const;
 
   /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as
   /// PyTorch's.
-  bool assigned() const {
-    return (!options_.weight || weight_.numel() == options_.size) &&
-           (!has_bias_ || bias_.numel() == options_.size);
-  }
+  bool assigned() const;
 
   /// x [..., size] -> out [..., size]; out may be x, but not overlap it otherwise. Optional: mean [rows] (of
   /// a LayerNorm) and inverse_deviation [rows], the 1 / sqrt(…) of each row.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
-               TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const {
-    const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
-    const Index rows = x.count(), n = options_.size;
-    detail::check_assigned(context, who, *this);
-    detail::check_rows_in_place(context, who, x, out, n);
-    if (mean.data() != nullptr && options_.kind == NormKind::rms)
-      throw_error("RMSNorm: a mean, which it does not compute");
-    if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
-    if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
-    if (mean.data() != nullptr)
-      detail::check_apart(context, who, {"mean", mean},
-                          {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
-    if (inverse_deviation.data() != nullptr)
-      detail::check_apart(context, who, {"inverse_deviation", inverse_deviation},
-                          {{"x", x.view()}, {"out", out.view()}});
-    if (x.empty()) return;
-    // an item is 16 rows, so that few rows make few items
-    context.parallel((rows + 15) / 16,
-                     context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
-                     [&](Index item, int) {
-                       for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
-                         Scalar statistics[2] = {Scalar(0), Scalar(0)};
-                         normalize(x.row(r), out.row(r), statistics);
-                         if (mean.data() != nullptr) mean(r) = statistics[0];
-                         if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
-                       }
-                     });
-  }
+               TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const;
   template <detail::LayerInput<Scalar> X>
   detail::TensorOf<X> operator()(const X& x) const {
     return detail::map_rows(x, options_.size,
@@ -101,20 +57,80 @@ class Norm {
   }
 
  private:
-  void normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const {
-    const Index n = options_.size;
-    const Scalar* weight = options_.weight ? weight_.data() : nullptr;
-    const Scalar* bias = has_bias_ ? bias_.data() : nullptr;
-    if (options_.kind == NormKind::layer)
-      detail::Backend<Scalar>::layer_norm(x, weight, bias, options_.eps, y, n, statistics);
-    else
-      detail::Backend<Scalar>::rms_norm(x, weight, options_.eps, y, n, statistics + 1);
-  }
+  void normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const;
 
   NormOptions options_;
   bool has_bias_ = false;
   Tensor<Scalar, 1> weight_, bias_;
 };
+
+template <class Scalar>
+Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
+  const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
+  check_size(who, "size", options.size);
+  check_number(who, "eps", options.eps, 0);
+  const bool may_have_bias = options.weight && options.kind == NormKind::layer;
+  if (options.bias.value_or(false) && !may_have_bias)
+    throw_error(options.weight ? "RMSNorm: a bias, which it has none of"
+                               : "LayerNorm: a bias without weight (elementwise_affine)");
+  options_.bias = has_bias_ = options.bias.value_or(may_have_bias);
+  if (options_.weight) weight_ = Tensor<Scalar, 1>({options.size}, Scalar(1));
+  if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
+}
+template <class Scalar>
+void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
+  if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
+}
+template <class Scalar>
+void Norm<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
+  const_parameters(*this, visit);
+}
+template <class Scalar>
+bool Norm<Scalar>::assigned() const {
+  return (!options_.weight || weight_.numel() == options_.size) &&
+         (!has_bias_ || bias_.numel() == options_.size);
+}
+template <class Scalar>
+void Norm<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                           TensorView<Scalar, 1> mean, TensorView<Scalar, 1> inverse_deviation) const {
+  const char* who = options_.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
+  const Index rows = x.count(), n = options_.size;
+  detail::check_assigned(context, who, *this);
+  detail::check_rows_in_place(context, who, x, out, n);
+  if (mean.data() != nullptr && options_.kind == NormKind::rms)
+    throw_error("RMSNorm: a mean, which it does not compute");
+  if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
+  if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
+  if (mean.data() != nullptr)
+    detail::check_apart(context, who, {"mean", mean},
+                        {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
+  if (inverse_deviation.data() != nullptr)
+    detail::check_apart(context, who, {"inverse_deviation", inverse_deviation},
+                        {{"x", x.view()}, {"out", out.view()}});
+  if (x.empty()) return;
+  // an item is 16 rows, so that few rows make few items
+  context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
+                   [&](Index item, int) {
+                     for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
+                       Scalar statistics[2] = {Scalar(0), Scalar(0)};
+                       normalize(x.row(r), out.row(r), statistics);
+                       if (mean.data() != nullptr) mean(r) = statistics[0];
+                       if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
+                     }
+                   });
+}
+template <class Scalar>
+void Norm<Scalar>::normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const {
+  const Index n = options_.size;
+  const Scalar* weight = options_.weight ? weight_.data() : nullptr;
+  const Scalar* bias = has_bias_ ? bias_.data() : nullptr;
+  if (options_.kind == NormKind::layer)
+    detail::Backend<Scalar>::layer_norm(x, weight, bias, options_.eps, y, n, statistics);
+  else
+    detail::Backend<Scalar>::rms_norm(x, weight, options_.eps, y, n, statistics + 1);
+}
+ATTEND_COMPILED_LAYER(class Norm<float>);
 
 namespace detail {
 /// The norms of a block, whose `bias` speaks of its linear layers, and of LayerNorms.

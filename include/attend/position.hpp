@@ -57,7 +57,7 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
 }
 /// The same as a tensor. Error: a negative number of positions, too.
 template <class Scalar>
-Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
+Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
                                        const SinusoidalOptions& options = {}) {
   check_size("sinusoidal_positions", "embed_dim", embed_dim);
   if (positions < 0) throw_error("sinusoidal_positions: positions is ", positions, ", expected 0 or more");
@@ -65,6 +65,8 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
   sinusoidal_positions<Scalar>(options, table.view());
   return table;
 }
+ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, AnyIndex,
+                                                                   const SinusoidalOptions&));
 
 // ---- ALiBi
 // -------------------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ Tensor<Scalar, 2> sinusoidal_positions(Index positions, Index embed_dim,
 /// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from
 /// every other one of 2 n heads (arXiv:2108.12409).
 template <class Scalar>
-std::vector<Scalar> alibi_slopes(Index num_heads) {
+std::vector<Scalar> alibi_slopes(AnyIndex num_heads) {
   static_assert(detail::check_scalar<Scalar>());
   if (num_heads < 1 || num_heads > 65536)
     throw_error("alibi_slopes: num_heads is ", num_heads, ", expected 1 to 65536");
@@ -85,6 +87,7 @@ std::vector<Scalar> alibi_slopes(Index num_heads) {
     slopes.push_back(Scalar(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(n))));
   return slopes;
 }
+ATTEND_COMPILED_LAYER(std::vector<float> alibi_slopes<float>(AnyIndex));
 
 /// A score modifier (see score_modifier.hpp): score - slope · distance, where the distance of a key is how
 /// far it lies before the query. For float it is computed in double, where the product is exact: the same
@@ -166,21 +169,11 @@ class RelativeBias {
 
  public:
   RelativeBias() = default;
-  explicit RelativeBias(const RelativeBiasOptions& options) : options_(options) {
-    const Index farthest = options.relative_attention_max_distance;
-    detail::check_options(options);
-    weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
-    assigned_ = detail::Assigned(options.relative_attention_num_buckets);
-    for (Index d = -farthest; d <= farthest; ++d)
-      bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
-  }
+  explicit RelativeBias(const RelativeBiasOptions& options);
 
   const RelativeBiasOptions& options() const { return options_; }
-  void parameters(ParameterVisitor<Scalar> visit) {
-    visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
-                                      weight_.data(), &assigned_));
-  }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<Scalar> visit);
+  void parameters(ParameterVisitor<const Scalar> visit) const;
 
   /// Whether the weight has its values; `modifier` takes none less.
   bool assigned() const { return assigned_.all(); }
@@ -214,6 +207,26 @@ class RelativeBias {
   std::vector<std::int32_t> bucket_;  // of distances -max … max; beyond them it stays the same
 };
 
+template <class Scalar>
+RelativeBias<Scalar>::RelativeBias(const RelativeBiasOptions& options) : options_(options) {
+  const Index farthest = options.relative_attention_max_distance;
+  detail::check_options(options);
+  weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
+  assigned_ = detail::Assigned(options.relative_attention_num_buckets);
+  for (Index d = -farthest; d <= farthest; ++d)
+    bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
+}
+template <class Scalar>
+void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+  visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
+                                    weight_.data(), &assigned_));
+}
+template <class Scalar>
+void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
+  const_parameters(*this, visit);
+}
+ATTEND_COMPILED_LAYER(class RelativeBias<float>);
+
 namespace detail {
 /// Tokens of a window; numbers of their pairs fit std::int32_t.
 inline Index check_window(Index height, Index width) {
@@ -228,7 +241,7 @@ inline Index check_window(Index height, Index width) {
 /// Row of Swin's table for each pair of tokens of a window of height × width (tokens in row-major order):
 /// (dy + height - 1) (2 width - 1) + dx + width - 1, d = query - key (arXiv:2103.14030). -> [N, N], N =
 /// height width.
-inline Tensor<std::int32_t, 2> window_relative_position_index(Index height, Index width) {
+inline Tensor<std::int32_t, 2> window_relative_position_index(AnyIndex height, AnyIndex width) {
   const Index n = detail::check_window(height, width);
   Tensor<std::int32_t, 2> index({n, n});
   for (Index q = 0; q < n; ++q)
@@ -253,5 +266,6 @@ Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Sca
       for (Index k = 0; k < n; ++k) bias(0, h, q, k) = table(index(q, k), h);
   return bias;
 }
+ATTEND_COMPILED_LAYER(Tensor<float, 4> window_relative_bias<float>(TensorView<const float, 2>, Index, Index));
 
 }  // namespace attend::inline ATTEND_ABI

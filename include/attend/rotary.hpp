@@ -102,6 +102,8 @@ void rotate(Context& context, TensorView<Scalar, 4> x,
                           return std::pair(&cosine(row, t, 0), &sine(row, t, 0));
                         });
 }
+ATTEND_COMPILED_LAYER(void rotate<float>(Context&, TensorView<float, 4>, TensorView<const float, 3>,
+                                         TensorView<const float, 3>, bool));
 
 /// The same from tables over all positions: cosine and sine [max_position, R / 2], positions [B or 1, T].
 /// Error where a position is not in the tables.
@@ -141,50 +143,7 @@ class Rotary {
 
  public:
   Rotary() = default;
-  explicit Rotary(const RotaryOptions& options) : options_(options) {
-    RotaryOptions& o = options_;
-    check_size("Rotary", "head_dim", o.head_dim);
-    if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
-      throw_error("Rotary: partial_rotary_factor is ", o.partial_rotary_factor, ", expected 0 to 1");
-    if (o.table_positions < 0)
-      throw_error("Rotary: table_positions is ", o.table_positions, ", expected 0 or more");
-    const Index part = o.partial_rotary_factor == 1
-                           ? o.head_dim  // a double does not hold every Index
-                           : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
-    if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
-      throw_error("Rotary: rotary_dim ", o.rotary_dim, ", but partial_rotary_factor says ", part);
-    if (o.rotary_dim == 0) o.rotary_dim = part;
-    check_type(o);
-    if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
-      throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim,
-                  " (an even number is needed)");
-    check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
-    if (o.original_max_position_embeddings == 0)
-      o.original_max_position_embeddings = o.max_position_embeddings;
-    if (!o.factor)
-      o.factor = static_cast<double>(o.max_position_embeddings) /
-                 static_cast<double>(o.original_max_position_embeddings);
-    check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
-    constexpr double kMost = 1e300;
-    if (!(o.rope_theta > 0 && o.rope_theta<kMost&& * o.factor> 0 && *o.factor < kMost))
-      throw_error("Rotary: rope_theta is ", o.rope_theta, " and factor ", *o.factor,
-                  ", expected numbers above 0");
-    if (o.attention_factor && !(*o.attention_factor > -kMost && *o.attention_factor < kMost))
-      throw_error("Rotary: attention_factor is ", *o.attention_factor);
-    const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
-    if (o.rope_type == RopeType::longrope &&
-        (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
-      throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ",
-                  o.short_factor.size(), " and ", o.long_factor.size());
-    FloatEnvironment environment;
-    scale_ = attention_scale();
-    cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
-    sine_ = cosine_;
-    inverse_frequencies_.resize(pairs);
-    frequencies(0, inverse_frequencies_.data());
-    for (Index p = 0; pairs > 0 && p < cosine_.size(0); ++p)
-      angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
-  }
+  explicit Rotary(const RotaryOptions& options);
 
   const RotaryOptions& options() const { return options_; }
   /// Radians per position of each pair, for sequences within the original context. [rotary_dim / 2]
@@ -195,169 +154,232 @@ class Rotary {
   /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t, which may be any number.
   /// Where frequencies depend on the length of the sequence (dynamic, longrope) it is `sequence_length`, or
   /// if 0 the last position + 1.
-  void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const {
-    apply_at(
-        context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
-        sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
-  }
+  void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const;
   /// The same where batch b begins at starts[b]. [B]
   void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts,
-             Index sequence_length = 0) const {
-    check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
-    if (sequence_length == 0 && !context.measuring())
-      for (Index start : starts)
-        sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
-    apply_at(
-        context, x,
-        [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); },
-        sequence_length);
-  }
+             Index sequence_length = 0) const;
   /// The same where each token says its position. [B or 1, T]
   template <std::integral Position>
   void apply(Context& context, TensorView<Scalar, 4> x, TensorView<const Position, 2> positions,
-             Index sequence_length = 0) const {
-    if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
-      fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
-    if (sequence_length == 0 && !context.measuring())
-      positions.for_each([&](const Position& p) {
-        sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1));
-      });
-    apply_at(
-        context, x,
-        [positions](Index b, Index t) {
-          return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
-        },
-        sequence_length);
-  }
+             Index sequence_length = 0) const;
 
  private:
-  template <class PositionOf>
-  void apply_at(Context& context, const TensorView<Scalar, 4>& x, PositionOf&& position,
-                Index sequence_length) const {
-    if (x.size(3) != options_.head_dim)
-      fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
-    const Index pairs = options_.rotary_dim / 2;
-    if (x.empty() || pairs == 0) return;
-    const int workers = detail::rotary_workers(context, x);
-    Frame frame(context.workspace());
-    double* own = frame.take<double>(pairs);
-    const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
-    if (context.measuring()) return;
-    const bool changed = depends_on_length() && sequence_length > options_.original_max_position_embeddings;
-    const double* inverse = inverse_frequencies_.data();
-    if (changed) {
-      frequencies(sequence_length, own);
-      inverse = own;
-    }
-    detail::rotate_tokens(context, x, pairs, options_.interleaved, workers,
-                          [&](Index b, Index t, int worker) {
-                            const Index p = position(b, t);
-                            if (!changed && p >= 0 && p < cosine_.size(0))
-                              return std::pair(&cosine_(p, 0), &sine_(p, 0));
-                            Scalar* row = &scratch(worker, 0);
-                            angles(inverse, p, row, row + pairs);
-                            return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
-                          });
-  }
+  void apply_at(Context& context, const TensorView<Scalar, 4>& x,
+                FunctionRef<Index(Index b, Index t)> position, Index sequence_length) const;
   bool depends_on_length() const {
     return options_.rope_type == RopeType::dynamic || options_.rope_type == RopeType::longrope;
   }
-  void angles(const double* inverse, Index position, Scalar* cosine, Scalar* sine) const {
-    for (Index i = 0; i < options_.rotary_dim / 2; ++i) {
-      const double angle = static_cast<double>(position) * inverse[i];
-      cosine[i] = static_cast<Scalar>(std::cos(angle) * scale_);
-      sine[i] = static_cast<Scalar>(std::sin(angle) * scale_);
-    }
-  }
+  void angles(const double* inverse, Index position, Scalar* cosine, Scalar* sine) const;
   /// Errors of what the rope_type does not read.
-  static void check_type(const RotaryOptions& o) {
-    const RotaryOptions defaults;
-    const bool yarn = o.rope_type == RopeType::yarn, llama3 = o.rope_type == RopeType::llama3;
-    const bool longrope = o.rope_type == RopeType::longrope;
-    if (o.factor && o.rope_type == RopeType::none) throw_error("Rotary: a factor, but rope_type is none");
-    if (o.attention_factor && !yarn && !longrope)
-      throw_error("Rotary: attention_factor is of yarn and longrope");
-    if (!yarn && (o.beta_fast != defaults.beta_fast || o.beta_slow != defaults.beta_slow ||
-                  o.mscale != defaults.mscale || o.mscale_all_dim != defaults.mscale_all_dim ||
-                  o.truncate != defaults.truncate))
-      throw_error("Rotary: beta_fast, beta_slow, mscale, mscale_all_dim and truncate are of yarn");
-    if (!llama3 &&
-        (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
-      throw_error("Rotary: low_freq_factor and high_freq_factor are of llama3");
-    if (llama3 && !(o.low_freq_factor < o.high_freq_factor))
-      throw_error("Rotary: low_freq_factor is not below high_freq_factor");
-    if (!longrope && !(o.short_factor.empty() && o.long_factor.empty()))
-      throw_error("Rotary: short_factor and long_factor are of longrope");
-  }
-  double attention_scale() const {
-    const RotaryOptions& o = options_;
-    if (o.rope_type != RopeType::yarn && o.rope_type != RopeType::longrope) return 1;
-    if (o.attention_factor) return *o.attention_factor;
-    if (*o.factor <= 1) return 1;
-    if (o.rope_type == RopeType::longrope)
-      return std::sqrt(1 + std::log(*o.factor) /
-                               std::log(static_cast<double>(o.original_max_position_embeddings)));
-    const auto magnitude = [&](double mscale) { return 0.1 * mscale * std::log(*o.factor) + 1; };
-    return o.mscale != 0 && o.mscale_all_dim != 0 ? magnitude(o.mscale) / magnitude(o.mscale_all_dim)
-                                                  : magnitude(1);
-  }
+  static void check_type(const RotaryOptions& o);
+  double attention_scale() const;
   /// Radians per position of each pair for a sequence of this length.
-  void frequencies(Index sequence_length, double* out) const {
-    constexpr double kTwoPi = 6.283185307179586476925;
-    const RotaryOptions& o = options_;
-    const Index pairs = o.rotary_dim / 2;
-    const double dim = static_cast<double>(o.rotary_dim), factor = *o.factor;
-    const double context = static_cast<double>(o.original_max_position_embeddings);
-    const bool longer = sequence_length > o.original_max_position_embeddings;
-    double theta = o.rope_theta;
-    if (o.rope_type == RopeType::dynamic && longer)
-      theta *=
-          std::pow(factor * static_cast<double>(sequence_length) / context - (factor - 1), dim / (dim - 2));
-    // yarn: pairs that turn often keep their frequency, those that turn little are slowed down, with a ramp
-    // between.
-    const auto pair_of_turns = [&](double turns) {
-      return dim * std::log(context / (turns * kTwoPi)) / (2 * std::log(o.rope_theta));
-    };
-    double low = pair_of_turns(o.beta_fast), high = pair_of_turns(o.beta_slow);
-    if (o.truncate) low = std::floor(low), high = std::ceil(high);
-    low = (std::max)(low, 0.0), high = (std::min)(high, dim - 1);
-    if (low == high) high += 0.001;
-
-    for (Index i = 0; i < pairs; ++i) {
-      double inverse = std::pow(theta, -2 * static_cast<double>(i) / dim);
-      switch (o.rope_type) {
-        case RopeType::none:
-        case RopeType::dynamic:
-          break;
-        case RopeType::linear:
-          inverse /= factor;
-          break;
-        case RopeType::yarn: {
-          const double slowed = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
-          inverse = inverse / factor * slowed + inverse * (1 - slowed);
-          break;
-        }
-        case RopeType::llama3: {
-          const double turns = context * inverse / kTwoPi;  // within the original context
-          const double kept = (turns - o.low_freq_factor) / (o.high_freq_factor - o.low_freq_factor);
-          if (turns < o.low_freq_factor)
-            inverse /= factor;
-          else if (turns <= o.high_freq_factor)
-            inverse = (1 - kept) * inverse / factor + kept * inverse;
-          break;
-        }
-        case RopeType::longrope:
-          inverse /= (longer ? o.long_factor : o.short_factor)[static_cast<std::size_t>(i)];
-          break;
-      }
-      out[i] = inverse;
-    }
-  }
+  void frequencies(Index sequence_length, double* out) const;
 
   RotaryOptions options_;
   double scale_ = 1;
   std::vector<double> inverse_frequencies_;
   Tensor<Scalar, 2> cosine_, sine_;  // [table_positions, rotary_dim / 2]
 };
+
+template <class Scalar>
+Rotary<Scalar>::Rotary(const RotaryOptions& options) : options_(options) {
+  RotaryOptions& o = options_;
+  check_size("Rotary", "head_dim", o.head_dim);
+  if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
+    throw_error("Rotary: partial_rotary_factor is ", o.partial_rotary_factor, ", expected 0 to 1");
+  if (o.table_positions < 0)
+    throw_error("Rotary: table_positions is ", o.table_positions, ", expected 0 or more");
+  const Index part = o.partial_rotary_factor == 1
+                         ? o.head_dim  // a double does not hold every Index
+                         : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
+  if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
+    throw_error("Rotary: rotary_dim ", o.rotary_dim, ", but partial_rotary_factor says ", part);
+  if (o.rotary_dim == 0) o.rotary_dim = part;
+  check_type(o);
+  if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
+    throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim,
+                " (an even number is needed)");
+  check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
+  if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
+  if (!o.factor)
+    o.factor = static_cast<double>(o.max_position_embeddings) /
+               static_cast<double>(o.original_max_position_embeddings);
+  check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
+  constexpr double kMost = 1e300;
+  if (!(o.rope_theta > 0 && o.rope_theta<kMost&& * o.factor> 0 && *o.factor < kMost))
+    throw_error("Rotary: rope_theta is ", o.rope_theta, " and factor ", *o.factor,
+                ", expected numbers above 0");
+  if (o.attention_factor && !(*o.attention_factor > -kMost && *o.attention_factor < kMost))
+    throw_error("Rotary: attention_factor is ", *o.attention_factor);
+  const std::size_t pairs = static_cast<std::size_t>(o.rotary_dim / 2);
+  if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
+    throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ",
+                o.short_factor.size(), " and ", o.long_factor.size());
+  FloatEnvironment environment;
+  scale_ = attention_scale();
+  cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
+  sine_ = cosine_;
+  inverse_frequencies_.resize(pairs);
+  frequencies(0, inverse_frequencies_.data());
+  for (Index p = 0; pairs > 0 && p < cosine_.size(0); ++p)
+    angles(inverse_frequencies_.data(), p, &cosine_(p, 0), &sine_(p, 0));
+}
+template <class Scalar>
+void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, Index start,
+                           Index sequence_length) const {
+  apply_at(
+      context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
+      sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
+}
+template <class Scalar>
+void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts,
+                           Index sequence_length) const {
+  check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
+  if (sequence_length == 0 && !context.measuring())
+    for (Index start : starts)
+      sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
+  apply_at(
+      context, x,
+      [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); },
+      sequence_length);
+}
+template <class Scalar>
+template <std::integral Position>
+void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, TensorView<const Position, 2> positions,
+                           Index sequence_length) const {
+  if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
+    fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
+  if (sequence_length == 0 && !context.measuring())
+    positions.for_each([&](const Position& p) {
+      sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1));
+    });
+  apply_at(
+      context, x,
+      [positions](Index b, Index t) {
+        return static_cast<Index>(positions(positions.size(0) == 1 ? 0 : b, t));
+      },
+      sequence_length);
+}
+template <class Scalar>
+void Rotary<Scalar>::apply_at(Context& context, const TensorView<Scalar, 4>& x,
+                              FunctionRef<Index(Index b, Index t)> position, Index sequence_length) const {
+  if (x.size(3) != options_.head_dim)
+    fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
+  const Index pairs = options_.rotary_dim / 2;
+  if (x.empty() || pairs == 0) return;
+  const int workers = detail::rotary_workers(context, x);
+  Frame frame(context.workspace());
+  double* own = frame.take<double>(pairs);
+  const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
+  if (context.measuring()) return;
+  const bool changed = depends_on_length() && sequence_length > options_.original_max_position_embeddings;
+  const double* inverse = inverse_frequencies_.data();
+  if (changed) {
+    frequencies(sequence_length, own);
+    inverse = own;
+  }
+  detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
+    const Index p = position(b, t);
+    if (!changed && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
+    Scalar* row = &scratch(worker, 0);
+    angles(inverse, p, row, row + pairs);
+    return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
+  });
+}
+template <class Scalar>
+void Rotary<Scalar>::angles(const double* inverse, Index position, Scalar* cosine, Scalar* sine) const {
+  for (Index i = 0; i < options_.rotary_dim / 2; ++i) {
+    const double angle = static_cast<double>(position) * inverse[i];
+    cosine[i] = static_cast<Scalar>(std::cos(angle) * scale_);
+    sine[i] = static_cast<Scalar>(std::sin(angle) * scale_);
+  }
+}
+template <class Scalar>
+void Rotary<Scalar>::check_type(const RotaryOptions& o) {
+  const RotaryOptions defaults;
+  const bool yarn = o.rope_type == RopeType::yarn, llama3 = o.rope_type == RopeType::llama3;
+  const bool longrope = o.rope_type == RopeType::longrope;
+  if (o.factor && o.rope_type == RopeType::none) throw_error("Rotary: a factor, but rope_type is none");
+  if (o.attention_factor && !yarn && !longrope)
+    throw_error("Rotary: attention_factor is of yarn and longrope");
+  if (!yarn && (o.beta_fast != defaults.beta_fast || o.beta_slow != defaults.beta_slow ||
+                o.mscale != defaults.mscale || o.mscale_all_dim != defaults.mscale_all_dim ||
+                o.truncate != defaults.truncate))
+    throw_error("Rotary: beta_fast, beta_slow, mscale, mscale_all_dim and truncate are of yarn");
+  if (!llama3 &&
+      (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
+    throw_error("Rotary: low_freq_factor and high_freq_factor are of llama3");
+  if (llama3 && !(o.low_freq_factor < o.high_freq_factor))
+    throw_error("Rotary: low_freq_factor is not below high_freq_factor");
+  if (!longrope && !(o.short_factor.empty() && o.long_factor.empty()))
+    throw_error("Rotary: short_factor and long_factor are of longrope");
+}
+template <class Scalar>
+double Rotary<Scalar>::attention_scale() const {
+  const RotaryOptions& o = options_;
+  if (o.rope_type != RopeType::yarn && o.rope_type != RopeType::longrope) return 1;
+  if (o.attention_factor) return *o.attention_factor;
+  if (*o.factor <= 1) return 1;
+  if (o.rope_type == RopeType::longrope)
+    return std::sqrt(1 +
+                     std::log(*o.factor) / std::log(static_cast<double>(o.original_max_position_embeddings)));
+  const auto magnitude = [&](double mscale) { return 0.1 * mscale * std::log(*o.factor) + 1; };
+  return o.mscale != 0 && o.mscale_all_dim != 0 ? magnitude(o.mscale) / magnitude(o.mscale_all_dim)
+                                                : magnitude(1);
+}
+template <class Scalar>
+void Rotary<Scalar>::frequencies(Index sequence_length, double* out) const {
+  constexpr double kTwoPi = 6.283185307179586476925;
+  const RotaryOptions& o = options_;
+  const Index pairs = o.rotary_dim / 2;
+  const double dim = static_cast<double>(o.rotary_dim), factor = *o.factor;
+  const double context = static_cast<double>(o.original_max_position_embeddings);
+  const bool longer = sequence_length > o.original_max_position_embeddings;
+  double theta = o.rope_theta;
+  if (o.rope_type == RopeType::dynamic && longer)
+    theta *=
+        std::pow(factor * static_cast<double>(sequence_length) / context - (factor - 1), dim / (dim - 2));
+  // yarn: pairs that turn often keep their frequency, those that turn little are slowed down, with a ramp
+  // between.
+  const auto pair_of_turns = [&](double turns) {
+    return dim * std::log(context / (turns * kTwoPi)) / (2 * std::log(o.rope_theta));
+  };
+  double low = pair_of_turns(o.beta_fast), high = pair_of_turns(o.beta_slow);
+  if (o.truncate) low = std::floor(low), high = std::ceil(high);
+  low = (std::max)(low, 0.0), high = (std::min)(high, dim - 1);
+  if (low == high) high += 0.001;
+
+  for (Index i = 0; i < pairs; ++i) {
+    double inverse = std::pow(theta, -2 * static_cast<double>(i) / dim);
+    switch (o.rope_type) {
+      case RopeType::none:
+      case RopeType::dynamic:
+        break;
+      case RopeType::linear:
+        inverse /= factor;
+        break;
+      case RopeType::yarn: {
+        const double slowed = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+        inverse = inverse / factor * slowed + inverse * (1 - slowed);
+        break;
+      }
+      case RopeType::llama3: {
+        const double turns = context * inverse / kTwoPi;  // within the original context
+        const double kept = (turns - o.low_freq_factor) / (o.high_freq_factor - o.low_freq_factor);
+        if (turns < o.low_freq_factor)
+          inverse /= factor;
+        else if (turns <= o.high_freq_factor)
+          inverse = (1 - kept) * inverse / factor + kept * inverse;
+        break;
+      }
+      case RopeType::longrope:
+        inverse /= (longer ? o.long_factor : o.short_factor)[static_cast<std::size_t>(i)];
+        break;
+    }
+    out[i] = inverse;
+  }
+}
+ATTEND_COMPILED_LAYER(class Rotary<float>);
 
 }  // namespace attend::inline ATTEND_ABI

@@ -209,8 +209,7 @@ void check_rows_in_place(const Context& context, const char* who, const Rows<con
 template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
-  // `parameters` hands out what may be written, but is only asked for names.
-  const_cast<Layer&>(layer).parameters([who](const std::string& name, const auto& parameter) {
+  layer.parameters([who](const std::string& name, const auto& parameter) {
     const Index missing = parameter.unassigned_rows();
     if (missing == 0) return;
     const std::string text = std::string(who) + ": parameter " + name + " was never assigned";

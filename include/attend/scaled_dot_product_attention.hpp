@@ -88,8 +88,9 @@ inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::sp
 }
 
 template <class T>
-void check_contiguous_rows(const char* who, const TensorView<T, 4>& x) {
-  if (x.size(3) > 1 && x.stride(3) != 1) throw_error(who, ": the last axis must be contiguous");
+void check_contiguous_rows(const char* name, const TensorView<T, 4>& x) {
+  if (x.size(3) > 1 && x.stride(3) != 1)
+    throw_error("scaled_dot_product_attention (", name, "): the last axis must be contiguous");
 }
 
 /// The public functions, for operands that are known to be apart: layers call these on tensors of their own.
@@ -108,8 +109,10 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
               Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
   check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)},
               out.shape());
-  for (const auto* view : {&query, &key, &value}) check_contiguous_rows(who, *view);
-  check_contiguous_rows(who, out);
+  check_contiguous_rows("query", query);
+  check_contiguous_rows("key", key);
+  check_contiguous_rows("value", value);
+  check_contiguous_rows("output", out);
   AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
     if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
@@ -135,8 +138,8 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     throw_error("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
   if (outputs.average_weights.data() != nullptr)
     throw_error(who, ": average_weights are MultiHeadAttention's");
-  check_contiguous_rows(who, query);
-  check_contiguous_rows(who, out);
+  check_contiguous_rows("query", query);
+  check_contiguous_rows("output", out);
   if (query.size(0) == 0 || query.size(1) == 0) return;
   const AttentionSizes sizes{query.size(0), query.size(1), query.size(2),         cache.max_length(),
                              nullptr,       nullptr,       cache.lengths().data()};
@@ -229,9 +232,10 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
   detail::check_apart(context, who, written,
                       {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
   detail::check_apart_from_mask(context, who, options, written);
-  detail::check_outputs_apart(
-      context, who, options, outputs,
-      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+  if (outputs.any())
+    detail::check_outputs_apart(
+        context, who, options, outputs,
+        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
                                                join(options, Corner::top_left, joined), out, outputs);
@@ -252,8 +256,9 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
   const detail::Operand written{"out", out};
   detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
   detail::check_apart_from_mask(context, who, options, written);
-  detail::check_outputs_apart(context, who, options, outputs,
-                              {{"query", query}, {"sinks", sinks}, {"out", out}});
+  if (outputs.any())
+    detail::check_outputs_apart(context, who, options, outputs,
+                                {{"query", query}, {"sinks", sinks}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, cache,
                                                join(options, Corner::bottom_right, joined), out, outputs);

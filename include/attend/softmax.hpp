@@ -14,8 +14,8 @@ namespace attend::inline ATTEND_ABI {
 
 namespace detail {
 template <class Scalar, int Rank>
-void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, TensorView<Scalar, Rank> out,
-                  bool log_of_it) {
+void softmax_over(Context& context, TensorView<const Scalar, Rank> x, Index axis,
+                  TensorView<Scalar, Rank> out, bool log_of_it) {
   static_assert(Rank >= 1);
   static_assert(check_scalar<Scalar>());
   check_shape("softmax (output)", x.shape(), out.shape());
@@ -23,7 +23,7 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
   check_in_place(context, "softmax", out, x);
   if (x.empty()) return;
   // The axis goes last, and the others before it in their order: row r is the r-th of what is left.
-  for (int a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a)
+  for (Index a = axis < 0 ? axis + Rank : axis; a + 1 < Rank; ++a)
     x = x.transpose(a, a + 1), out = out.transpose(a, a + 1);
   const Index n = x.size(Rank - 1), rows = x.numel() / n;
   const int workers = context.workers(rows, 20.0 * static_cast<double>(x.numel()));
@@ -50,26 +50,26 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, int axis, 
 /// gives 0; NaN or +inf anywhere in a row gives NaN. x [...] -> out [...], any strides; out may be x, but not
 /// overlap it otherwise. https://pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html
 template <TensorLike X>
-void softmax(Context& context, const X& x, int axis,
+void softmax(Context& context, const X& x, AnyIndex axis,
              std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
   detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, false);
 }
 /// Its logarithm, which keeps its digits where the softmax is near 0. A row of nothing but -inf stays so.
 template <TensorLike X>
-void log_softmax(Context& context, const X& x, int axis,
+void log_softmax(Context& context, const X& x, AnyIndex axis,
                  std::type_identity_t<TensorView<typename X::Scalar, X::rank>> out) {
   detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, true);
 }
 
 /// The same as new tensors.
 template <TensorLike X>
-Tensor<typename X::Scalar, X::rank> softmax(const X& x, int axis = -1) {
+Tensor<typename X::Scalar, X::rank> softmax(const X& x, AnyIndex axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
   softmax(default_context(), x, axis, out);
   return out;
 }
 template <TensorLike X>
-Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, int axis = -1) {
+Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, AnyIndex axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
   log_softmax(default_context(), x, axis, out);
   return out;

@@ -116,7 +116,8 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
                             const Output& out, std::span<const BlockOutputs<Scalar>> outputs) const {
   detail::check_assigned(context, name_, *this);
   detail::check_rows_in_place<Scalar>(context, name_, x, out, embed_dim_);
-  detail::check_apart(context, name_, {"out", out}, {{"memory", inputs.memory}});
+  if (inputs.memory.data() != nullptr)
+    detail::check_apart(context, name_, {"out", out}, {{"memory", inputs.memory}});
   if (inputs.caches) check_number("caches", inputs.caches->size());
   if (inputs.memory_caches) check_number("caches of a memory", inputs.memory_caches->size());
   if (!outputs.empty()) check_number("outputs", outputs.size());

@@ -324,7 +324,7 @@ void elementwise(Run& run, attend::Activation activation) {
   run.no_more_attributes();
   const Array<S> x = run.input<S>(0);
   run.no_more_inputs();
-  run.give<S>(0, x.shape, attend::activate(activation, x.values).span());
+  run.give<S>(0, x.shape, attend::activate(activation, x.values));
 }
 
 template <class S>
@@ -341,7 +341,7 @@ void swish(Run& run) {
   run.no_more_attributes();
   const Array<S> x = run.input<S>(0);
   run.no_more_inputs();
-  run.give<S>(0, x.shape, attend::swish(x.values, alpha).span());
+  run.give<S>(0, x.shape, attend::swish(x.values, alpha));
 }
 
 template <class S>
@@ -351,7 +351,7 @@ void swiglu(Run& run) {
   const Array<S> gate = run.input<S>(0), value = run.input<S>(1);
   run.no_more_inputs();
   if (gate.shape != value.shape) attend::fail_shape("SwiGLU (B)", attend::to_string(gate.shape), value.shape);
-  run.give<S>(0, gate.shape, attend::swiglu(gate.values, value.values, alpha).span());
+  run.give<S>(0, gate.shape, attend::swiglu(gate.values, value.values, alpha));
 }
 
 // -----------------------------------------------------------------------------------------------------------------------

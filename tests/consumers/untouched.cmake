@@ -1,4 +1,4 @@
-# attend as part of a project adds its two targets and nothing else: no flag, build type, test or program.
+# attend as part of a project adds its targets and nothing else: no flag, build type, test or program.
 foreach(variable CMAKE_BUILD_TYPE CMAKE_CXX_FLAGS)
   if(NOT "${${variable}}" STREQUAL "")
     message(FATAL_ERROR "attend set ${variable} to ${${variable}}")
@@ -8,7 +8,7 @@ get_property(options DIRECTORY PROPERTY COMPILE_OPTIONS)
 if(options)
   message(FATAL_ERROR "attend added compile options: ${options}")
 endif()
-foreach(target attend::attend attend::models)
+foreach(target attend::attend attend::compiled attend::models)
   get_target_property(options ${target} INTERFACE_COMPILE_OPTIONS)
   if(options)
     message(FATAL_ERROR "${target} adds compile options: ${options}")

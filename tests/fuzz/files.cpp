@@ -14,12 +14,16 @@
 
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
+#include <attend/json/json.hpp>
 #include <attend/model/bert_families.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/seq2seq_families.hpp>
+#include <attend/text/bpe.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
+#include <attend/text/utf8.hpp>
 #include <attend/text/wordpiece.hpp>
 
 namespace {
@@ -124,9 +128,10 @@ void vocab_and_merges(std::string_view bytes) {
 
 void vocab_txt(std::string_view bytes) {
   const MemoryFile file(bytes);
-  const auto tokenizer = text::WordPiece::from_vocab(file.path());
-  for (std::int32_t id : tokenizer.encode("ab a unknown \xff"))
-    demand(id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size(), "ids lie inside the vocabulary");
+  const text::WordPieceModel model(text::Vocabulary::from_lines(file.path()), {});
+  std::vector<std::int32_t> ids;
+  for (const char* word : {"ab", "a", "unknown", "\xef\xbf\xbd"}) model.tokenize(word, ids);
+  for (std::int32_t id : ids) demand(model.vocabulary().contains(id), "ids lie inside the vocabulary");
 }
 
 void pieces(std::string_view bytes) {

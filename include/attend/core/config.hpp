@@ -93,3 +93,17 @@
 #else
 #define ATTEND_COLD
 #endif
+
+/// A program that mixes units with and without ATTEND_COMPILED does not link, whatever their signatures say:
+/// this is one name for both, and thread_local in one of them, which linkers refuse to join. Their message is
+/// the name. Hidden, since only units that are linked into one file share anything.
+#if defined(__ELF__) && defined(__GNUC__)
+namespace attend {
+#if defined(ATTEND_COMPILED)
+[[gnu::used, gnu::visibility("hidden")]] inline thread_local char all_units_or_none_define_ATTEND_COMPILED =
+    0;
+#else
+[[gnu::used, gnu::visibility("hidden")]] inline char all_units_or_none_define_ATTEND_COMPILED = 0;
+#endif
+}  // namespace attend
+#endif

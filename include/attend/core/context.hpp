@@ -39,7 +39,10 @@ class Context {
     else
       pool_ = std::make_unique<ThreadPool>(threads_);
   }
-  explicit Context(int threads) : Context(ContextOptions{.threads = threads, .executor = {}}) {}
+  explicit Context(AnyIndex threads)
+      : Context(
+            ContextOptions{.threads = static_cast<int>(std::clamp(threads.value, Index{-1}, Index{1} << 30)),
+                           .executor = {}}) {}
   /// Leaves a context of one thread behind. Error where one of the two is in use.
   Context(Context&& other) : Context() { swap(other); }
   Context& operator=(Context&& other) {

@@ -20,17 +20,18 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// activation(x) of one scalar, by the scalar's own exp, erf and tanh.
+/// activation(x) of one scalar, by the scalar's own exp, tanh and erf.
 template <class Scalar>
 Scalar activate(Activation activation, const Scalar& x) {
-  static_assert(detail::check_scalar<Scalar>() && detail::check_scalar_has_erf<Scalar>());
-  using std::erf, std::exp, std::tanh;
+  static_assert(detail::check_scalar<Scalar>());
+  using std::exp, std::tanh;
+  using detail::functions::error_function;
   const auto sigmoid = [](const Scalar& v) -> Scalar { return Scalar(1) / (Scalar(1) + exp(-v)); };
   switch (activation) {
     case Activation::relu:
       return x < Scalar(0) ? Scalar(0) : x;
     case Activation::gelu:
-      return Scalar(0.5) * x * (Scalar(1) + erf(x * Scalar(0.70710678118654752440)));
+      return Scalar(0.5) * x * (Scalar(1) + error_function<Scalar>(x * Scalar(0.70710678118654752440)));
     case Activation::gelu_tanh:
       return Scalar(0.5) * x *
              (Scalar(1) + tanh(Scalar(0.79788456080286535588) * (x + Scalar(0.044715) * x * x * x)));
@@ -43,7 +44,7 @@ Scalar activate(Activation activation, const Scalar& x) {
     case Activation::exp:
       return exp(x);
     case Activation::erf:
-      return erf(x);
+      return error_function(x);
     case Activation::identity:
       break;
   }

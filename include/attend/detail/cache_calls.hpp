@@ -17,23 +17,31 @@ namespace detail {
 template <class Scalar>
 struct CacheGroup {
   /// Adds sequence b of others[i] to caches[i].
-  static void fork(std::span<KVCache<Scalar>> caches, std::span<const KVCache<Scalar>> others, Index b) {
-    std::vector<CachedSequence<Scalar>> copies;
-    copies.reserve(caches.size());
-    for (std::size_t i = 0; i < caches.size(); ++i) copies.push_back(caches[i].copy_of(others[i], b));
-    for (std::size_t i = 0; i < caches.size(); ++i)
-      caches[i].add(std::move(copies[i]), others[i].lengths_[static_cast<std::size_t>(b)]);
-  }
+  static void fork(std::span<KVCache<Scalar>> caches, std::span<const KVCache<Scalar>> others, Index b);
   static void reorder(std::initializer_list<std::span<KVCache<Scalar>>> groups,
-                      std::span<const Index> parents) {
-    std::vector<KVCache<Scalar>> next;
-    for (const std::span<KVCache<Scalar>> caches : groups)
-      for (const KVCache<Scalar>& cache : caches) next.push_back(cache.reordered(parents));
-    auto from = next.begin();
-    for (const std::span<KVCache<Scalar>> caches : groups)
-      for (KVCache<Scalar>& cache : caches) cache.become(std::move(*from++));
-  }
+                      std::span<const Index> parents);
 };
+
+template <class Scalar>
+void CacheGroup<Scalar>::fork(std::span<KVCache<Scalar>> caches, std::span<const KVCache<Scalar>> others,
+                              Index b) {
+  std::vector<CachedSequence<Scalar>> copies;
+  copies.reserve(caches.size());
+  for (std::size_t i = 0; i < caches.size(); ++i) copies.push_back(caches[i].copy_of(others[i], b));
+  for (std::size_t i = 0; i < caches.size(); ++i)
+    caches[i].add(std::move(copies[i]), others[i].lengths_[static_cast<std::size_t>(b)]);
+}
+template <class Scalar>
+void CacheGroup<Scalar>::reorder(std::initializer_list<std::span<KVCache<Scalar>>> groups,
+                                 std::span<const Index> parents) {
+  std::vector<KVCache<Scalar>> next;
+  for (const std::span<KVCache<Scalar>> caches : groups)
+    for (const KVCache<Scalar>& cache : caches) next.push_back(cache.reordered(parents));
+  auto from = next.begin();
+  for (const std::span<KVCache<Scalar>> caches : groups)
+    for (KVCache<Scalar>& cache : caches) cache.become(std::move(*from++));
+}
+ATTEND_COMPILED_LAYER(struct CacheGroup<float>);
 
 /// A call that appends the same number of tokens, once, to each of some caches. What it has appended when it
 /// ends without `keep`, by an error, is taken back; so is what a run of `measure` has counted.
@@ -41,36 +49,14 @@ template <class Scalar>
 class Appending {
  public:
   /// Error where the caches do not have the same sequences.
-  Appending(const char* who, std::span<KVCache<Scalar>> caches, bool measuring)
-      : caches_(caches), measuring_(measuring) {
-    for (const KVCache<Scalar>& cache : caches_)
-      if (!std::equal(cache.lengths_.begin(), cache.lengths_.end(), caches_[0].lengths_.begin(),
-                      caches_[0].lengths_.end()))
-        throw_error(who, ": the caches of its layers have different lengths");
-    if (!caches_.empty()) start_ = length_of(caches_[0]);
-  }
-  Appending(const char* who, KVCache<Scalar>& cache, bool measuring)
-      : Appending(who, std::span(&cache, 1), measuring) {}
+  Appending(const char* who, std::span<KVCache<Scalar>> caches, bool measuring);
+  Appending(const char* who, KVCache<Scalar>& cache, bool measuring);
   Appending(const Appending&) = delete;
   Appending& operator=(const Appending&) = delete;
-  ~Appending() {
-    for (KVCache<Scalar>& cache : caches_) {
-      const Index tokens = length_of(cache) - start_;
-      for (Index b = 0; tokens > 0 && b < cache.batch(); ++b) {
-        if (measuring_)
-          cache.lengths_[static_cast<std::size_t>(b)] -= tokens;
-        else
-          cache.take_back(b, tokens);
-      }
-    }
-  }
+  ~Appending();
   /// In a run of `measure`, where nothing is written: the lengths as if so many tokens were appended to all
   /// caches.
-  void count(Index tokens) {
-    if (!measuring_) return;
-    for (KVCache<Scalar>& cache : caches_)
-      for (Index& each : cache.lengths_) each += tokens;
-  }
+  void count(Index tokens);
   void keep() {
     if (!measuring_ && !caches_.empty()) start_ = length_of(caches_[0]);
   }
@@ -84,6 +70,39 @@ class Appending {
   bool measuring_;
   Index start_ = 0;
 };
+
+template <class Scalar>
+Appending<Scalar>::Appending(const char* who, std::span<KVCache<Scalar>> caches, bool measuring)
+    : caches_(caches), measuring_(measuring) {
+  for (const KVCache<Scalar>& cache : caches_)
+    if (!std::equal(cache.lengths_.begin(), cache.lengths_.end(), caches_[0].lengths_.begin(),
+                    caches_[0].lengths_.end()))
+      throw_error(who, ": the caches of its layers have different lengths");
+  if (!caches_.empty()) start_ = length_of(caches_[0]);
+}
+template <class Scalar>
+Appending<Scalar>::Appending(const char* who, KVCache<Scalar>& cache, bool measuring)
+    : Appending(who, std::span(&cache, 1), measuring) {}
+template <class Scalar>
+Appending<Scalar>::~Appending() {
+  for (KVCache<Scalar>& cache : caches_) {
+    const Index tokens = length_of(cache) - start_;
+    for (Index b = 0; tokens > 0 && b < cache.batch(); ++b) {
+      Index& length = cache.lengths_[static_cast<std::size_t>(b)];
+      if (measuring_)
+        length -= tokens;
+      else
+        cache.take_back(b, tokens);
+    }
+  }
+}
+template <class Scalar>
+void Appending<Scalar>::count(Index tokens) {
+  if (!measuring_) return;
+  for (KVCache<Scalar>& cache : caches_)
+    for (Index& each : cache.lengths_) each += tokens;
+}
+ATTEND_COMPILED_LAYER(class Appending<float>);
 
 }  // namespace detail
 }  // namespace attend::inline ATTEND_ABI

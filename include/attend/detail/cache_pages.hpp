@@ -33,9 +33,7 @@ class PagePool {
   PagePool() = default;
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
-  ~PagePool() {
-    while (first_ != nullptr) delete std::exchange(first_, first_->next);
-  }
+  ~PagePool();
   void swap(PagePool& other) noexcept {
     std::swap(first_, other.first_);
     std::swap(spare_, other.spare_);
@@ -45,12 +43,7 @@ class PagePool {
   Index spare() const { return spare_; }
   /// Adds so many pages, or more: twice as many as there are, so that much memory is in large pieces, but
   /// then no more than 16 MB at once.
-  void make(Index count, Index scalars, bool more = true) {
-    const Index most = (Index{16} << 20) / std::max<Index>(1, scalars * static_cast<Index>(sizeof(Scalar)));
-    if (more) count = (std::max)(count, (std::min)(made_, most));
-    const auto piece = std::make_shared<Tensor<Scalar, 2>>(Shape<2>{count, scalars});
-    for (Index i = count - 1; i >= 0; --i, ++made_) put(new Page<Scalar>{piece->data() + i * scalars, piece});
-  }
+  void make(Index count, Index scalars, bool more = true);
   /// A spare page, of which there is one, for its first owner.
   Page<Scalar>* take() noexcept {
     Page<Scalar>* page = std::exchange(first_, first_->next);
@@ -75,6 +68,19 @@ class PagePool {
   Index made_ = 0;
 };
 
+template <class Scalar>
+PagePool<Scalar>::~PagePool() {
+  while (first_ != nullptr) delete std::exchange(first_, first_->next);
+}
+template <class Scalar>
+void PagePool<Scalar>::make(Index count, Index scalars, bool more) {
+  const Index most = (Index{16} << 20) / std::max<Index>(1, scalars * static_cast<Index>(sizeof(Scalar)));
+  if (more) count = (std::max)(count, (std::min)(made_, most));
+  const auto piece = std::make_shared<Tensor<Scalar, 2>>(Shape<2>{count, scalars});
+  for (Index i = count - 1; i >= 0; --i, ++made_) put(new Page<Scalar>{piece->data() + i * scalars, piece});
+}
+ATTEND_COMPILED_LAYER(class PagePool<float>);
+
 /// The pages of one sequence, each of which it owns, alone or together with copies of it.
 template <class Scalar>
 struct CachedSequence {
@@ -86,15 +92,7 @@ struct CachedSequence {
   Index evicted = 0, kept = 0, released = 0;
 
   CachedSequence() = default;
-  CachedSequence(const CachedSequence& other)
-      : pages(other.pages),
-        data(other.data),
-        evicted(other.evicted),
-        kept(other.kept),
-        released(other.released) {
-    for (Page<Scalar>* page : pages)
-      if (page != nullptr) page->add_owner();
-  }
+  CachedSequence(const CachedSequence& other);
   CachedSequence(CachedSequence&&) noexcept = default;
   CachedSequence& operator=(const CachedSequence& other) { return *this = CachedSequence(other); }
   CachedSequence& operator=(CachedSequence&& other) noexcept {
@@ -106,16 +104,30 @@ struct CachedSequence {
     released = moved.released;
     return *this;
   }
-  ~CachedSequence() {
-    for (Page<Scalar>* page : pages)
-      if (page != nullptr && page->drop_owner()) delete page;
-  }
+  ~CachedSequence();
 
   Index size() const { return static_cast<Index>(pages.size()); }
   Page<Scalar>*& page(Index i) { return pages[static_cast<std::size_t>(i)]; }
   const Page<Scalar>* page(Index i) const { return pages[static_cast<std::size_t>(i)]; }
   const Scalar*& at(Index i) { return data[static_cast<std::size_t>(i)]; }
 };
+
+template <class Scalar>
+CachedSequence<Scalar>::CachedSequence(const CachedSequence& other)
+    : pages(other.pages),
+      data(other.data),
+      evicted(other.evicted),
+      kept(other.kept),
+      released(other.released) {
+  for (Page<Scalar>* page : pages)
+    if (page != nullptr) page->add_owner();
+}
+template <class Scalar>
+CachedSequence<Scalar>::~CachedSequence() {
+  for (Page<Scalar>* page : pages)
+    if (page != nullptr && page->drop_owner()) delete page;
+}
+ATTEND_COMPILED_LAYER(struct CachedSequence<float>);
 
 /// Room for n elements, at least twice as many as before: a row of calls copies each element a few times at
 /// most.

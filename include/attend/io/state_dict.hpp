@@ -149,15 +149,12 @@ void load(Layer& layer, const SafeTensors& file, const std::string& prefix = "",
 /// complete.
 template <class Layer>
 void save(const Layer& layer, const std::filesystem::path& path, const Metadata& metadata = {}) {
-  // `parameters` hands out what can be written; only its reading half is used here.
-  Layer& source = const_cast<Layer&>(layer);
   std::vector<SafeTensorsWriter::Info> infos;
-  auto describe = [&]<class Scalar>(const std::string& name, const Parameter<Scalar>& parameter) {
+  layer.parameters([&]<class Scalar>(const std::string& name, const Parameter<const Scalar>& parameter) {
     infos.push_back({name, dtype_of<Scalar>(), parameter.shape()});
-  };
-  source.parameters(describe);
+  });
   SafeTensorsWriter writer(path, infos, metadata);
-  auto write = [&]<class Scalar>(const std::string&, const Parameter<Scalar>& parameter) {
+  layer.parameters([&]<class Scalar>(const std::string&, const Parameter<const Scalar>& parameter) {
     if (parameter.numel() == 0) return;
     const Index rows = parameter.rows(), row_size = parameter.row_size();
     const Index block = detail::block_rows(rows, row_size, sizeof(Scalar));
@@ -168,8 +165,7 @@ void save(const Layer& layer, const std::filesystem::path& path, const Metadata&
       writer.write(
           std::as_bytes(std::span(values).first(static_cast<std::size_t>((end - begin) * row_size))));
     }
-  };
-  source.parameters(write);
+  });
   writer.commit();
 }
 
@@ -177,8 +173,7 @@ void save(const Layer& layer, const std::filesystem::path& path, const Metadata&
 template <class Layer>
 Index count_parameters(const Layer& layer) {
   Index count = 0;
-  auto add = [&](const std::string&, const auto& parameter) { count += parameter.numel(); };
-  const_cast<Layer&>(layer).parameters(add);  // as in save
+  layer.parameters([&](const std::string&, const auto& parameter) { count += parameter.numel(); });
   return count;
 }
 

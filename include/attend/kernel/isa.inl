@@ -6,6 +6,7 @@
 #include <attend/kernel/elementwise.inl>
 #include <attend/kernel/gemm.inl>
 #include <attend/kernel/attention_scores.inl>
+#include <attend/kernel/attention_values.inl>
 #include <attend/kernel/attention.inl>
 #include <attend/kernel/softmax.inl>
 // clang-format on

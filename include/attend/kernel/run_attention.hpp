@@ -1,4 +1,12 @@
 // A call of attention on the kernels: its split into blocks of rows, and packing.
+//
+//   MultiHeadAttention, ScaledDotProductAttention    shapes, overlap, options joined: whatever can be refused
+//     detail::AttentionCall                          options and outputs bound to the sizes of the call
+//     detail::Backend<float>                         as raw pointers and strides: kernel::Attention
+//       run_attention                                the plan: blocks of rows × heads, spans of keys, threads
+//         Kernels::pack_page                         keys and values into tiles, where several blocks use them
+//         Kernels::attention_span …_merge …_finish   the rows of a block: attention.inl
+//     detail::Backend<double>, …                     GenericAttention: the same tiles by Eigen's products
 #pragma once
 
 #include <algorithm>

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <attend/io/config.hpp>
-#include <attend/model/causal_block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/model/family.hpp>
 #include <attend/rotary.hpp>
 

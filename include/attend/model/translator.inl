@@ -12,66 +12,16 @@
 #include <vector>
 
 #include <attend/core/file.hpp>
-#include <attend/json/json.hpp>
 #include <attend/model/beam_search.hpp>
 #include <attend/model/seq2seq_families.hpp>
 #include <attend/model/translator.hpp>
-#include <attend/text/prefix_index.hpp>
+#include <attend/text/character_vocabulary.hpp>
 #include <attend/text/utf8.hpp>
-#include <attend/text/vocabulary.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
-namespace detail {
-/// Texts cut into the entries of a vocabulary, the longest that fits first: characters, and names such as
-/// <unk>.
-class CharacterVocabulary {
- public:
-  CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
-    const auto json = share_json(file);
-    if (!json->is_array()) throw_error(file.string(), ": expected a list of tokens");
-    for (const Json& token : *json) {
-      if (!token.is_string() || token.get_ref<const std::string&>().empty())
-        throw_error(file.string(), ": token ", vocabulary_.size(), " is not a text");
-      const auto& text = token.get_ref<const std::string&>();
-      const auto id = static_cast<std::int32_t>(vocabulary_.size());
-      vocabulary_.add(text, id, file.string());
-      index_.add(text, id);
-    }
-    index_.finish();
-    unknown_ = at(unknown, file.string());
-  }
-  Index size() const { return static_cast<Index>(vocabulary_.size()); }
-  std::int32_t at(const std::string& token, const std::string& where) const {
-    const auto found = vocabulary_.id(token);
-    if (!found) throw_error(where, ": there is no token '", token, "'");
-    return *found;
-  }
-  std::vector<std::int32_t> encode(std::string_view text) const {
-    std::vector<std::int32_t> ids;
-    while (!text.empty()) {
-      std::size_t n = 0;
-      std::int32_t longest = unknown_;
-      index_.for_each_prefix(text, [&](std::size_t size, std::int32_t id) { n = size, longest = id; });
-      ids.push_back(longest);
-      if (n == 0)  // one character that is not known
-        do ++n;
-        while (n < text.size() && (static_cast<unsigned char>(text[n]) & 0xc0u) == 0x80u);
-      text.remove_prefix(n);
-    }
-    return ids;
-  }
-  std::string_view token(std::int32_t id) const { return vocabulary_.token(id); }
-
- private:
-  text::Vocabulary vocabulary_;
-  text::PrefixIndex index_;
-  std::int32_t unknown_ = 0;
-};
-}  // namespace detail
-
 struct Translator::Characters {
-  detail::CharacterVocabulary source, target;
+  text::CharacterVocabulary source, target;
   std::optional<std::int32_t> source_end = {};
 };
 
@@ -141,8 +91,9 @@ ATTEND_INLINE Translator Translator::open(const std::filesystem::path& folder) {
   };
   const std::filesystem::path target_file = file("target_vocabulary");
   Characters characters{{file("source_vocabulary"), unknown}, {target_file, unknown}};
-  const detail::CharacterVocabulary &source = characters.source, &target = characters.target;
-  Seq2SeqFamily family = detail::read_native(config, source.size(), target.size());
+  const text::CharacterVocabulary &source = characters.source, &target = characters.target;
+  Seq2SeqFamily family =
+      detail::read_native(config, static_cast<Index>(source.size()), static_cast<Index>(target.size()));
   family.options.decoder_start_token_id =
       target.at(tokenizer.get<std::string>("target_start"), target_file.string());
   family.options.eos_token_ids = {target.at(tokenizer.get<std::string>("target_end"), target_file.string())};

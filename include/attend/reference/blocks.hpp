@@ -16,8 +16,7 @@ struct Norm {
 /// x [B, T, E].
 template <class S = double>
 Tensor<S, 3> layer_norm(View<S, 3> x, const Norm<std::type_identity_t<S>>& norm) {
-  const Tensor<S, 2> y = layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps);
-  return Tensor<S, 3>(x.shape(), y.span());
+  return Tensor<S, 3>(x.shape(), layer_norm<S>(View<S, 2>(x.rows()), norm.weight, norm.bias, norm.eps));
 }
 
 template <class S = double>
@@ -47,9 +46,8 @@ struct EncoderBlock {
 /// The block's feed-forward of each row.
 template <class S>
 Tensor<S, 3> feed_forward(const Tensor<S, 3>& x, const EncoderBlock<S>& block) {
-  const Tensor<S, 2> y =
-      feed_forward<S>(View<S, 3>(x).rows(), block.linear1, block.activation, block.linear2);
-  return Tensor<S, 3>(x.shape(), y.span());
+  return Tensor<S, 3>(x.shape(),
+                      feed_forward<S>(View<S, 3>(x).rows(), block.linear1, block.activation, block.linear2));
 }
 
 template <class S = double>

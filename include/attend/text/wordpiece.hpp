@@ -4,9 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -145,65 +143,6 @@ inline std::string decode_wordpiece(std::string_view token, bool first, std::str
   return out;
 }
 
-/// BERT's tokenizer, cased or uncased, whole. It is immutable: any number of threads may share it.
-///     const auto tokenizer = WordPiece::from_vocab("vocab.txt", {.lowercase = true});
-///     std::vector<std::int32_t> ids = tokenizer.encode("Hello, world!");   // [CLS] and [SEP] are not added
-class WordPiece {
- public:
-  struct Options {
-    bool lowercase = true;                             ///< true for uncased models
-    std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
-    bool handle_chinese_chars = true;
-    std::string unk_token = "[UNK]";
-    std::size_t max_input_chars_per_word = 100;
-  };
-
-  /// From `vocab.txt`. Fails if it cannot be read, is not UTF-8, or is empty.
-  static WordPiece from_vocab(const std::filesystem::path& path, const Options& options) {
-    BertNormalizer normalizer{.handle_chinese_chars = options.handle_chinese_chars,
-                              .lowercase = options.lowercase,
-                              .strip_accents = options.strip_accents};
-    return WordPiece(normalizer,
-                     WordPieceModel(Vocabulary::from_lines(path),
-                                    {.unk_token = options.unk_token,
-                                     .max_input_chars_per_word = options.max_input_chars_per_word}));
-  }
-  static WordPiece from_vocab(const std::filesystem::path& path) { return from_vocab(path, Options()); }
-
-  /// From a Hugging Face `tokenizer.json` made of BertNormalizer, BertPreTokenizer and WordPiece; for any
-  /// other, and for special tokens inside the text, see Tokenizer.
-  static WordPiece from_tokenizer_json(const std::filesystem::path& path);
-
-  WordPiece(BertNormalizer normalizer, WordPieceModel model)
-      : normalizer_(normalizer), model_(std::move(model)) {}
-
-  /// The ids of the text, without special tokens. Malformed UTF-8 is read as U+FFFD, which BERT drops.
-  std::vector<std::int32_t> encode(std::string_view text) const {
-    std::vector<std::int32_t> ids;
-    for_each_bert_word(normalizer_(text), [&](std::string_view word) { model_.tokenize(word, ids); });
-    return ids;
-  }
-
-  /// Words joined by blanks, with the blanks before punctuation taken out. Fails on an id that is not one.
-  std::string decode(std::span<const std::int32_t> ids) const {
-    std::string out;
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      out += decode_wordpiece(id_to_token(ids[i]), i == 0, model_.options().continuing_subword_prefix, true);
-    return out;
-  }
-
-  /// One more than the largest id.
-  std::size_t vocab_size() const { return model_.vocabulary().size(); }
-  std::optional<std::int32_t> token_to_id(std::string_view token) const {
-    return model_.vocabulary().id(token);
-  }
-  std::string id_to_token(std::int32_t id) const { return std::string(model_.vocabulary().token(id)); }
-
- private:
-  BertNormalizer normalizer_;
-  WordPieceModel model_;
-};
-
 namespace detail {
 
 inline BertNormalizer read_bert_normalizer(const Part& part) {
@@ -228,17 +167,5 @@ inline WordPieceModel read_wordpiece_model(const Part& part) {
 }
 
 }  // namespace detail
-
-inline WordPiece WordPiece::from_tokenizer_json(const std::filesystem::path& path) {
-  const auto json = share_json(path);
-  const Part root(*json, path.string());
-  const Part normalizer = root.object("normalizer"), splitter = root.object("pre_tokenizer"),
-             model = root.object("model");
-  if (normalizer.string("type") != "BertNormalizer") normalizer.error("expected a BertNormalizer");
-  if (splitter.string("type") != "BertPreTokenizer") splitter.error("expected a BertPreTokenizer");
-  // Files of tokenizers before 0.9 leave the model's type out.
-  if (model.string("type", "WordPiece") != "WordPiece") model.error("expected a WordPiece model");
-  return WordPiece(detail::read_bert_normalizer(normalizer), detail::read_wordpiece_model(model));
-}
 
 }  // namespace attend::inline ATTEND_ABI::text

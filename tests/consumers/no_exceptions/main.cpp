@@ -62,7 +62,10 @@ int main() {
     });
     linear(Tensor<float, 2>({2, 4}));
   });
-  check_death("slice", "Tensor: slice [1, 9]", [] { Tensor<float, 1>({4}).slice(0, 1, 9); });
+  check_death("slice", "Tensor: slice [1, 9]", [] {
+    Tensor<float, 1> t({4});
+    t.slice(0, 1, 9);
+  });
   check_death("threads", "Context: expected 1 to 4096 threads, got 0", [] { Context(0); });
   check_death("missing file", "missing.safetensors", [] { SafeTensors("missing.safetensors"); });
   check_death("short file", "short.safetensors", [] { SafeTensors(file("short.safetensors", "abc")); });
