@@ -85,8 +85,8 @@ class NearestLabel {
   }
   Scores operator()(attend::Context& context, const std::string& text) const {
     const auto embedding = encoder_.encode(context, std::span(&text, 1));
-    const Eigen::VectorXf similarity = embeddings_.matrix() * embedding.matrix().transpose();
-    return {labels_, {similarity.begin(), similarity.end()}};
+    const auto similarity = encoder_.similarity(embedding, embeddings_);
+    return {labels_, {similarity.span().begin(), similarity.span().end()}};
   }
 
  private:

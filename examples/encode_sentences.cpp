@@ -1,4 +1,4 @@
-// Sentences from standard input to vectors, by all-MiniLM-L6-v2 or another sentence encoder of its kind.
+// Sentences from standard input to vectors, by all-MiniLM-L6-v2 or another sentence encoder.
 
 #include <algorithm>
 #include <cstdio>
@@ -18,24 +18,28 @@ constexpr const char* kHelp = R"(usage: encode_sentences --model DIR [options] <
 
 Reads one sentence per line and prints the pairs that are most alike.
 
-  --model DIR    Hugging Face folder: config.json, model.safetensors, vocab.txt
-  --json         print [{"text", "ids", "embedding"}, ...] instead
-  --threads N    threads to compute with (default: 1)
-  --help         show this
+  --model DIR       folder of sentence-transformers: config.json, model.safetensors, vocab.txt or tokenizer.json,
+                    modules.json and what it names
+  --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
+  --dimensions N    the first N values of each vector
+  --json            print [{"text", "ids", "embedding"}, ...] instead
+  --threads N       threads to compute with (default: 1)
+  --help            show this
 )";
 
 void print_json(const std::vector<std::string>& texts, const attend::SentenceEncoder& encoder,
-                const attend::Tensor<float, 2>& embeddings) {
+                const std::string& prompt, const attend::Tensor<float, 2>& embeddings) {
   for (std::size_t i = 0; i < texts.size();
        ++i)  // one at a time: as JSON a vector takes ten times its memory
     std::cout << (i > 0 ? ",\n" : "[")
               << attend::Json{{"text", texts[i]},
-                              {"ids", encoder.encode_ids(texts[i])},
+                              {"ids", encoder.encode_ids(texts[i], {.prompt_name = prompt})},
                               {"embedding", embeddings[static_cast<attend::Index>(i)].span()}};
   std::cout << (texts.empty() ? "[]\n" : "]\n");
 }
 
-void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<float, 2>& embeddings) {
+void print_pairs(const std::vector<std::string>& texts, const attend::SentenceEncoder& encoder,
+                 const attend::Tensor<float, 2>& embeddings) {
   struct Pair {
     float similarity;
     std::size_t a, b;
@@ -47,10 +51,11 @@ void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<flo
   };
   std::vector<Pair> best;  // a heap with the least of them in front
   for (std::size_t a = 0; a < texts.size(); ++a) {
-    const Eigen::VectorXf similarities =
-        embeddings.matrix() * embeddings.matrix().row(static_cast<attend::Index>(a)).transpose();
+    const attend::Index row = static_cast<attend::Index>(a);
+    const attend::Tensor<float, 2> similarities =
+        encoder.similarity(embeddings.view().slice(0, row, row + 1), embeddings);
     for (std::size_t b = a + 1; b < texts.size(); ++b) {
-      const Pair pair{similarities[static_cast<attend::Index>(b)], a, b};
+      const Pair pair{similarities(0, static_cast<attend::Index>(b)), a, b};
       if (best.size() == kShown && !before(pair, best.front())) continue;
       best.push_back(pair);
       std::push_heap(best.begin(), best.end(), before);
@@ -66,21 +71,24 @@ void print_pairs(const std::vector<std::string>& texts, const attend::Tensor<flo
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--prompt", "--dimensions", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
   attend::Context context(arguments.threads());
   const auto encoder = attend::SentenceEncoder::open(arguments.required("--model"));
+  const std::string prompt = arguments.text("--prompt");
+  const attend::Index dimensions = arguments.integer("--dimensions", 0, 1, 1000000);
   std::vector<std::string> texts;
   LineReader lines(std::cin, "standard input");
   for (std::string line; lines.next(line);) texts.push_back(line);
-  const attend::Tensor<float, 2> embeddings = encoder.encode(context, texts);
+  const attend::Tensor<float, 2> embeddings =
+      encoder.encode(context, texts, {.prompt_name = prompt, .dimensions = dimensions});
   if (arguments.has("--json"))
-    print_json(texts, encoder, embeddings);
+    print_json(texts, encoder, prompt, embeddings);
   else
-    print_pairs(texts, embeddings);
+    print_pairs(texts, encoder, embeddings);
 }
 
 }  // namespace

@@ -3,16 +3,19 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/json/json.hpp>
+#include <attend/model/cross_encoder.hpp>
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
@@ -30,7 +33,9 @@ Embeds every line of FILE once, keeps the vectors in an index beside it, and ans
 
   --model DIR         sentence encoder: config.json, model.safetensors, vocab.txt or tokenizer.json
   --documents FILE    one document per line, UTF-8
-  --index FILE        where the vectors are kept (default: FILE.index.safetensors); made anew when the documents change
+  --index FILE        where the vectors are kept (default: FILE.index.safetensors); made anew when the documents or
+                      the model change
+  --rerank DIR        cross-encoder that sorts the nearest lines, 10 times as many as are asked for, and scores them
   --top N             answers for each query (default: 5)
   --json              print {"query", "results": [{"line", "score", "text"}, ...]} for each query
   --threads N         threads to compute with (default: 1)
@@ -46,17 +51,46 @@ std::vector<std::string> read_lines(const std::string& file) {
   return lines;
 }
 
-/// FNV-1a over all that the vectors depend on.
-std::string fingerprint(const std::vector<std::string>& lines, const std::string& model) {
+/// The prompt of documents, as sentence-transformers chooses it.
+std::string document_prompt(const attend::SentenceEncoder& encoder) {
+  for (const char* name : {"document", "passage", "corpus"})
+    if (const auto& prompts = encoder.options().text.prompts; prompts.contains(name)) return name;
+  return {};
+}
+
+/// A hash, in the manner of FNV-1a but of eight bytes at a time, of all that the vectors depend on: the
+/// documents and every file of the model that is read; the index may lie among them.
+std::string fingerprint(const std::vector<std::string>& lines, const std::filesystem::path& model,
+                        const std::filesystem::path& index) {
   std::uint64_t hash = 0xcbf29ce484222325ull;
-  const auto add = [&](const std::string& text) {
-    for (unsigned char c : text) hash = (hash ^ c) * 0x100000001b3ull;
-    hash = (hash ^ 0xffu) * 0x100000001b3ull;  // a byte that UTF-8 does not have, between two texts
+  const auto mix = [&](std::uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+    hash ^= hash >> 32;
   };
-  std::error_code error;
-  const std::filesystem::path weights = std::filesystem::path(model) / "model.safetensors";
-  add(std::to_string(std::filesystem::file_size(weights, error)));
-  add(std::to_string(std::filesystem::last_write_time(weights, error).time_since_epoch().count()));
+  const auto add = [&](std::string_view text) {
+    mix(text.size());
+    for (; !text.empty(); text.remove_prefix(std::min<std::size_t>(text.size(), 8))) {
+      std::uint64_t some = 0;
+      std::memcpy(&some, text.data(), std::min<std::size_t>(text.size(), 8));
+      mix(some);
+    }
+  };
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(model)) {
+    const std::string kind = entry.path().extension().string();
+    std::error_code absent;
+    if (!entry.is_regular_file() || std::filesystem::equivalent(entry.path(), index, absent)) continue;
+    for (const char* read : {".json", ".safetensors", ".txt", ".model", ".spm"})
+      if (kind == read) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  std::string piece(1 << 20, '\0');
+  for (const std::filesystem::path& file : files) {
+    add(std::filesystem::relative(file, model).string());
+    std::ifstream in(file, std::ios::binary);
+    while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0)
+      add(std::string_view(piece).substr(0, static_cast<std::size_t>(in.gcount())));
+  }
   for (const std::string& line : lines) add(line);
   return std::to_string(hash);
 }
@@ -75,7 +109,7 @@ Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& 
     const std::size_t end = std::min(order.size(), begin + kAtATime);
     std::vector<std::string> some;
     for (std::size_t i = begin; i < end; ++i) some.push_back(lines[order[i]]);
-    const Tensor<float, 2> vectors = encoder.encode(context, some);
+    const Tensor<float, 2> vectors = encoder.encode(context, some, {.prompt_name = document_prompt(encoder)});
     for (std::size_t i = begin; i < end; ++i)
       copy(vectors.view()[static_cast<Index>(i - begin)], out.view()[static_cast<Index>(order[i])]);
     progress(end, order.size());
@@ -83,20 +117,25 @@ Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& 
   return out;
 }
 
+/// The vectors of an index that was made of the same; nothing where it is another, broken or no index at all.
+std::optional<Tensor<float, 2>> read_index(const std::string& file, const attend::Shape<2>& shape,
+                                           const std::string& print) {
+  try {
+    const attend::SafeTensors index(file);
+    const auto made_of = index.metadata().find("documents");
+    if (made_of == index.metadata().end() || made_of->second != print) return {};
+    Tensor<float, 2> vectors = index.read<float, 2>("embeddings");
+    if (vectors.shape() == shape) return vectors;
+  } catch (const attend::Error&) {
+  }
+  return {};
+}
+
 Tensor<float, 2> open_or_make_index(const std::string& file, const attend::SentenceEncoder& encoder,
                                     attend::Context& context, const std::vector<std::string>& lines,
                                     const std::string& print) {
-  std::error_code error;
-  if (std::filesystem::exists(file, error)) {
-    const attend::SafeTensors index(file);
-    const auto made_of = index.metadata().find("documents");
-    if (made_of == index.metadata().end() || !index.contains("embeddings"))
-      attend::throw_error(file, ": not an index of semantic_search");
-    const Tensor<float, 2> vectors = index.read<float, 2>("embeddings");
-    if (made_of->second == print &&
-        vectors.shape() == attend::Shape<2>{static_cast<Index>(lines.size()), encoder.embedding_dim()})
-      return vectors;
-  }
+  if (auto vectors = read_index(file, {static_cast<Index>(lines.size()), encoder.embedding_dim()}, print))
+    return std::move(*vectors);
   Tensor<float, 2> vectors = embed(encoder, context, lines);
   attend::save_safetensors(file, {{"embeddings", vectors}}, {{"documents", print}});
   return vectors;
@@ -104,7 +143,7 @@ Tensor<float, 2> open_or_make_index(const std::string& file, const attend::Sente
 
 void run(int argc, char** argv) {
   const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--documents", "--index", "--top", "--threads"});
+                              {"--model", "--documents", "--index", "--rerank", "--top", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -114,31 +153,52 @@ void run(int argc, char** argv) {
   const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 5, 1, 1000000));
   const std::vector<std::string> lines = read_lines(documents);
   const auto encoder = attend::SentenceEncoder::open(model);
+  std::optional<attend::CrossEncoder> judge;
+  if (arguments.has("--rerank")) {
+    judge = attend::CrossEncoder::open(arguments.text("--rerank"));
+    if (judge->num_labels() != 1)
+      attend::throw_error(arguments.text("--rerank"), ": --rerank needs a model of one score, this has ",
+                          judge->num_labels());
+  }
+  const std::string index = arguments.text("--index", documents + ".index.safetensors");
   const Tensor<float, 2> vectors =
-      open_or_make_index(arguments.text("--index", documents + ".index.safetensors"), encoder, context, lines,
-                         fingerprint(lines, model));
-  const std::size_t top = std::min(lines.size(), most);
+      open_or_make_index(index, encoder, context, lines, fingerprint(lines, model, index));
+  const std::size_t top = std::min(lines.size(), most), near = std::min(lines.size(), judge ? 10 * top : top);
   LineReader queries(std::cin, "standard input");
   for (std::string query; queries.next(query);) {
-    const Tensor<float, 2> vector = encoder.encode(context, std::span(&query, 1));
-    const Eigen::VectorXf scores = vectors.matrix() * vector.matrix().transpose();
-    std::vector<Index> order(lines.size());
-    std::iota(order.begin(), order.end(), Index{0});
-    std::partial_sort(
-        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top), order.end(),
-        [&](Index a, Index b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+    const Tensor<float, 2> vector =
+        encoder.encode(context, std::span<const std::string>(&query, 1), {.prompt_name = "query"});
+    Tensor<float, 2> similarities = encoder.similarity(vector, vectors);
+    const std::span<float> scores = similarities.span();
+    std::vector<std::size_t> order(lines.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const auto sort_first = [&](std::size_t count, std::size_t of) {
+      std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count),
+                        order.begin() + static_cast<std::ptrdiff_t>(of), [&](std::size_t a, std::size_t b) {
+                          return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+                        });
+    };
+    sort_first(near, order.size());
+    if (judge) {
+      std::vector<std::string> some;
+      for (std::size_t i = 0; i < near; ++i) some.push_back(lines[order[i]]);
+      const Tensor<float, 2> judged = judge->score(context, query, some);
+      for (std::size_t i = 0; i < near; ++i) scores[order[i]] = judged(static_cast<Index>(i), 0);
+      sort_first(top, near);
+    }
     attend::Json results = attend::Json::array();
     for (std::size_t i = 0; i < top; ++i) {
-      const std::size_t line = static_cast<std::size_t>(order[i]);
+      const std::size_t line = order[i];
       if (arguments.has("--json"))
-        results.push_back({{"line", line + 1}, {"score", scores[order[i]]}, {"text", lines[line]}});
+        results.push_back({{"line", line + 1}, {"score", scores[line]}, {"text", lines[line]}});
       else
-        std::printf("%6.3f  %s\n", static_cast<double>(scores[order[i]]), lines[line].c_str());
+        std::printf("%6.3f  %s\n", static_cast<double>(scores[line]), lines[line].c_str());
     }
     if (arguments.has("--json"))
       std::cout << attend::Json{{"query", query}, {"results", results}}.dump() << std::endl;
     else
       std::printf("\n"), std::fflush(stdout);
+    if (!std::cout || std::ferror(stdout)) attend::throw_error("standard output: cannot be written");
   }
 }
 

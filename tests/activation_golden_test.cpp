@@ -66,8 +66,7 @@ TYPED_TEST(ReferenceSoftmaxGolden, GivesTheValuesOfPyTorch) {
     const Tensor<S, 2> y = ref::softmax<S>(x);
     const double n = static_cast<double>(c.size("E"));
     const Tensor<double, 2> wide = ref::softmax<double>(widened(x));
-    check_values<S>(c, y.span(), wide.span(),
-                    [&](std::size_t) { return n + 4 + 2 * c.number("range"); });
+    check_values<S>(c, y.span(), wide.span(), [&](std::size_t) { return n + 4 + 2 * c.number("range"); });
   });
 }
 

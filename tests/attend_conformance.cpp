@@ -1,5 +1,6 @@
 // attend_conformance PATH…: runs every case under the paths through attend's public functions. A case is a
-// folder with case.txt or case.json, or a model folder with config.json and expected.safetensors. A line says
+// folder with case.txt or case.json, or a model folder with config.json and expected.safetensors, or one
+// of sentence-transformers with expected.json. A line says
 // of each that fails or is skipped why; the last line counts. Exit code 1 where any failed or none ran.
 #include <algorithm>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include "conformance/models.hpp"
 #include "conformance/onnx_ops.hpp"
 #include "conformance/pytorch_cases.hpp"
+#include "conformance/sentences.hpp"
 
 namespace {
 
@@ -18,13 +20,15 @@ using conformance::Skip;
 
 bool is_case(const fs::path& folder) {
   return fs::exists(folder / "case.txt") || fs::exists(folder / "case.json") ||
-         (fs::exists(folder / "config.json") && fs::exists(folder / "expected.safetensors"));
+         (fs::exists(folder / "config.json") && fs::exists(folder / "expected.safetensors")) ||
+         conformance::sentences::is_folder(folder);
 }
 
 /// What is wrong with a case, or nothing. Throws Skip, attend::Error.
 std::string run(const fs::path& folder) {
   if (fs::exists(folder / "case.txt"))
     return conformance::onnx::run_case(conformance::detail::read_text(folder / "case.txt"));
+  if (conformance::sentences::is_folder(folder)) return conformance::sentences::run_folder(folder);
   if (!fs::exists(folder / "case.json")) return conformance::models::run_folder(folder);
   const attend::Json json = attend::read_json(folder / "case.json");
   if (json.is_object() && json.contains("inputs") && json.at("inputs").is_object())

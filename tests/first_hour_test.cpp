@@ -180,6 +180,27 @@ TEST(FirstHour, NumbersAreOfAnyIntegerType) {
   EXPECT_THAT(error_of([&] { Context none(std::size_t{0}); }), HasSubstr("got 0"));
 }
 
+TEST(FirstHour, ASequenceNeedsNoBatch) {
+  Context context;
+  const auto attention = filled<float>(MultiHeadAttention<float>({.embed_dim = 8, .num_heads = 2}));
+  const auto block =
+      filled<float>(EncoderBlock<float>({.embed_dim = 8, .num_heads = 2, .dim_feedforward = 16}));
+  const Tensor<float, 3> x = random_tensor<float, 3>({2, 5, 8});
+  const Tensor<float, 3> expected = attention(x, {.mask = causal()});
+  Tensor<float, 2> y({5, 8});
+  attention.forward(context, x[1], {.mask = causal()}, y);
+  EXPECT_EQ(y, expected[1]);
+  y = attention(x[1], {.mask = causal()});
+  EXPECT_EQ(y, expected[1]);
+  attention.forward(context, x[1], x[0], x[0], {}, y);
+  EXPECT_EQ(y, attention(x[1], x[0], x[0]));
+  const Eigen::MatrixXf columns = x.matrix(1);
+  y = attention(columns, {.mask = causal()});
+  EXPECT_EQ(y, expected[1]);
+  const Tensor<float, 3> both = block(x);
+  EXPECT_EQ(block(x[1]), both[1]);
+}
+
 TEST(FirstHour, MasksAreMadeOfTensorsAndNumbers) {
   Context context;
   const Tensor<double, 4> q = random_tensor<double, 4>({2, 1, 4, 8});

@@ -99,14 +99,18 @@
 #include <attend/activation.hpp>
 #include <attend/attend.hpp>
 #include <attend/attention_options.hpp>
+#include <attend/attention_outputs.hpp>
 #include <attend/attention_sizes.hpp>
 #include <attend/block.hpp>
+#include <attend/causal_block.hpp>
 #include <attend/core/aligned.hpp>
 #include <attend/core/config.hpp>
 #include <attend/core/context.hpp>
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
 #include <attend/core/flags.hpp>
+#include <attend/core/function_ref.hpp>
+#include <attend/core/index_list.hpp>
 #include <attend/core/overlap.hpp>
 #include <attend/core/parameter.hpp>
 #include <attend/core/scalar.hpp>
@@ -116,6 +120,7 @@
 #include <attend/core/version.hpp>
 #include <attend/core/workspace.hpp>
 #include <attend/decoder.hpp>
+#include <attend/detail/attention_call.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/detail/cache_calls.hpp>
 #include <attend/detail/cache_pages.hpp>
@@ -146,9 +151,9 @@
 #include <attend/model/beam_search.hpp>
 #include <attend/model/bert.hpp>
 #include <attend/model/bert_families.hpp>
-#include <attend/causal_block.hpp>
 #include <attend/model/causal_families.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/model/family.hpp>
 #include <attend/model/generation.hpp>
 #include <attend/model/hugging_face.hpp>
 #include <attend/model/modernbert.hpp>
@@ -157,6 +162,7 @@
 #include <attend/model/seq2seq.hpp>
 #include <attend/model/seq2seq_families.hpp>
 #include <attend/model/text_generator.hpp>
+#include <attend/model/token_embedding.hpp>
 #include <attend/model/translator.hpp>
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
@@ -173,9 +179,11 @@
 #include <attend/softmax.hpp>
 #include <attend/stack.hpp>
 #include <attend/tensor.hpp>
+#include <attend/tensor_view.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/byte_level.hpp>
+#include <attend/text/character_vocabulary.hpp>
 #include <attend/text/decoder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/normalizer.hpp>
@@ -189,6 +197,7 @@
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
 #include <attend/text/unigram.hpp>
+#include <attend/text/utf8.hpp>
 #include <attend/text/vocabulary.hpp>
 #include <attend/text/vocabulary_files.hpp>
 #include <attend/text/wordpiece.hpp>

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <attend/core/file.hpp>
 #include <attend/io/safetensors.hpp>
 
 #include "support.hpp"

@@ -70,7 +70,7 @@ std::vector<double> outputs_of_layers() {
     const auto decoder = filled(Decoder<Scalar>(
         {.block = {.embed_dim = 8, .num_heads = 2, .dim_feedforward = 6, .activation = activation},
          .num_layers = 2}));
-    keep(decoder(x, x, {.mask = causal()}));
+    keep(decoder(x, {.self = {.mask = causal()}, .memory = x}));
   }
   keep(filled(RMSNorm<Scalar>({.normalized_shape = 8}))(x));
   keep(softmax(x));

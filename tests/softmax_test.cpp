@@ -55,18 +55,18 @@ TYPED_TEST(SoftmaxOf, IsThatOfTheDefinitionOverEachAxis) {
       const Tensor<S, 3> x = normal_tensor<S, 3>({2, n, 5}, 1, scale);
       check_definition(x, attend::softmax(x, 1), attend::log_softmax(x, -2));
       const Tensor<S, 3> last(x.view().transpose(1, 2)), first(x.view().transpose(0, 1));
-      check_definition(x, Tensor<S, 3>(attend::softmax(last).view().transpose(1, 2)),
-                       Tensor<S, 3>(attend::log_softmax(first, 0).view().transpose(0, 1)));
+      const Tensor<S, 3> soft = attend::softmax(last), logs = attend::log_softmax(first, 0);
+      check_definition(x, Tensor<S, 3>(soft.transpose(1, 2)), Tensor<S, 3>(logs.transpose(0, 1)));
     }
 }
 
 TEST(Softmax, GivesTheSameBitsHoweverItIsCalled) {
   const Tensor<float, 3> x = normal_tensor<float, 3>({7, 333, 31}, 1, 5);
   const Tensor<float, 3> soft = attend::softmax(x, 1), logs = attend::log_softmax(x, 1);
-  EXPECT_TRUE(
-      same_bits(soft, Tensor<float, 3>(attend::softmax(x.view().transpose(1, 2), 2).view().transpose(1, 2))));
-  EXPECT_TRUE(same_bits(
-      logs, Tensor<float, 3>(attend::log_softmax(x.view().transpose(0, 1), 0).view().transpose(0, 1))));
+  const Tensor<float, 3> turned = attend::softmax(x.transpose(1, 2), 2),
+                         turned_logs = attend::log_softmax(x.transpose(0, 1), 0);
+  EXPECT_TRUE(same_bits(soft, Tensor<float, 3>(turned.transpose(1, 2))));
+  EXPECT_TRUE(same_bits(logs, Tensor<float, 3>(turned_logs.transpose(0, 1))));
   const Tensor<float, 3> one(x.view().slice(0, 3, 4).slice(2, 8, 9));
   EXPECT_TRUE(
       same_bits(attend::softmax(one, 1), Tensor<float, 3>(soft.view().slice(0, 3, 4).slice(2, 8, 9))));

@@ -104,7 +104,10 @@ Tensor<float, 2> counting(Index rows, Index columns, float start) {
   for (Index i = 0; i < t.numel(); ++i) t.data()[i] = start + static_cast<float>(i);
   return t;
 }
-Tensor<float, 1> counting(Index n, float start) { return Tensor<float, 1>(counting(1, n, start)[0]); }
+Tensor<float, 1> counting(Index n, float start) {
+  const Tensor<float, 2> row = counting(1, n, start);
+  return Tensor<float, 1>(row[0]);
+}
 
 }  // namespace
 

@@ -168,6 +168,11 @@ inline std::string bytes_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
+/// A folder of tests/models, made by make_models.py there.
+inline std::filesystem::path model_folder(const std::string& name) {
+  return std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / name;
+}
+
 /// A folder or file of the data beside the project, or an empty path: `if (path.empty()) GTEST_SKIP() <<
 /// kUnpublished;`
 inline std::filesystem::path published(const std::string& name) {

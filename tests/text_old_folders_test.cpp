@@ -3,7 +3,6 @@
 #include <bit>
 #include <cstdint>
 #include <map>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,8 +15,7 @@
 
 using attend_test::error_of;
 using attend_test::Folder;
-using attend_test::kUnpublished;
-using attend_test::published;
+using attend_test::model_folder;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -45,13 +43,6 @@ void check_same(const Tokenizer& a, const Tokenizer& b, const std::vector<std::s
     EXPECT_EQ(a.encode(text), ids);
     EXPECT_EQ(a.decode(ids), b.decode(ids));
   }
-}
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
 }
 
 Json special(const std::string& content, std::uint64_t id) {
@@ -160,13 +151,13 @@ const std::vector<std::string> kPlain = {
 }  // namespace
 
 TEST(OldFolder, OfBertGivesTheIdsOfItsTokenizerJson) {
-  const std::filesystem::path folder = published("tokenizers/bert");
-  if (folder.empty()) GTEST_SKIP() << kUnpublished;
+  const Json vocab =
+      attend::read_json(model_folder("tokenizers/wordpiece") / "tokenizer.json")["model"]["vocab"];
+  std::vector<std::string> tokens(vocab.size());
+  for (const auto& [token, id] : vocab.items()) tokens[id.get<std::size_t>()] = token;
+  std::string text;
+  for (const std::string& token : tokens) text += token + "\n";
   for (const bool cased : {false, true}) {
-    const std::string text = read_text(folder / (cased ? "vocab_cased.txt" : "vocab_uncased.txt"));
-    Json vocab = Json::object();
-    std::size_t at = 0;
-    for (const std::string& line : lines_of(text)) vocab[line] = at++;
     Json added = Json::array();
     for (const char* token : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})
       added.push_back(special(token, vocab[token]));
@@ -192,12 +183,19 @@ TEST(OldFolder, OfBertGivesTheIdsOfItsTokenizerJson) {
 struct ByteLevelFiles {
   std::string merges;
   Json vocab;
+  std::uint64_t end_of_text = 0;  // the last id
   Json pairs = Json::array();
 
-  explicit ByteLevelFiles(const std::filesystem::path& folder)
-      : merges(read_text(folder / "merges.txt")), vocab(Json::parse(read_text(folder / "vocab.json"))) {
-    for (const std::string& line : lines_of(merges))
-      if (!line.starts_with("#version")) pairs.push_back(line);
+  ByteLevelFiles() {
+    const Json model =
+        attend::read_json(model_folder("tokenizers/byte_level_bpe") / "tokenizer.json")["model"];
+    vocab = model["vocab"];
+    merges = "#version: 0.2\n";
+    for (const Json& pair : model["merges"]) {
+      pairs.push_back(pair[0].get<std::string>() + " " + pair[1].get<std::string>());
+      merges += pairs.back().get<std::string>() + "\n";
+    }
+    vocab["<|endoftext|>"] = end_of_text = vocab.size();
   }
   Json json(const Json& added) const {
     return {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", pairs}}},
@@ -209,28 +207,25 @@ struct ByteLevelFiles {
 
 // What class of tokenizer it is stands in config.json where there is no tokenizer_config.json.
 TEST(OldFolder, OfGpt2GivesTheIdsOfItsTokenizerJson) {
-  const std::filesystem::path folder = published("tokenizers/gpt2");
-  if (folder.empty()) GTEST_SKIP() << kUnpublished;
-  const ByteLevelFiles files(folder);
+  const ByteLevelFiles files;
   const Folder old;
   old.write("merges.txt", files.merges);
   old.write("vocab.json", files.vocab.dump());
   old.write("config.json", R"({"model_type":"gpt2"})");
   check_same(Tokenizer::open(old.path),
-             Tokenizer::from_json(files.json(Json::array({special("<|endoftext|>", 50256)})).dump(), "json"));
+             Tokenizer::from_json(
+                 files.json(Json::array({special("<|endoftext|>", files.end_of_text)})).dump(), "json"));
 }
 
 TEST(OldFolder, OfQwenGivesTheIdsOfItsTokenizerJson) {
-  const std::filesystem::path folder = published("tokenizers/gpt2");
-  if (folder.empty()) GTEST_SKIP() << kUnpublished;
-  ByteLevelFiles files(folder);
+  ByteLevelFiles files;
   files.vocab.erase("<|endoftext|>");
   const Folder old;
   old.write("merges.txt", files.merges);
   old.write("vocab.json", files.vocab.dump());
   for (const std::string& said : {std::string("qwen2"), std::string("qwen3")}) {
     old.write("config.json", R"({"model_type":")" + said + "\"}");
-    Json qwen = files.json(Json::array({special("<|endoftext|>", 50256)}));
+    Json qwen = files.json(Json::array({special("<|endoftext|>", files.end_of_text)}));
     const Json split = {
         {"type", "Split"},
         {"pattern",
@@ -243,17 +238,23 @@ TEST(OldFolder, OfQwenGivesTheIdsOfItsTokenizerJson) {
     check_same(Tokenizer::open(old.path), Tokenizer::from_json(qwen.dump(), "json"));
   }
   std::filesystem::remove(old.path / "config.json");
-  old.write("tokenizer_config.json", R"({"tokenizer_class":"Qwen2Tokenizer","added_tokens_decoder":{
-    "50256":{"content":"<|endoftext|>","lstrip":false,"normalized":false,"rstrip":false,"single_word":false,"special":true},
-    "50257":{"content":"<|im_start|>","lstrip":false,"normalized":false,"rstrip":false,"single_word":false,"special":true}}})");
-  EXPECT_THAT(Tokenizer::open(old.path).encode("<|im_start|><|endoftext|>"), ElementsAre(50257, 50256));
+  const auto decoded = [](const char* content) {
+    return Json{{"content", content}, {"lstrip", false},      {"normalized", false},
+                {"rstrip", false},    {"single_word", false}, {"special", true}};
+  };
+  old.write("tokenizer_config.json",
+            Json{{"tokenizer_class", "Qwen2Tokenizer"},
+                 {"added_tokens_decoder",
+                  {{std::to_string(files.end_of_text), decoded("<|endoftext|>")},
+                   {std::to_string(files.end_of_text + 1), decoded("<|im_start|>")}}}}
+                .dump());
+  EXPECT_THAT(Tokenizer::open(old.path).encode("<|im_start|><|endoftext|>"),
+              ElementsAre(files.end_of_text + 1, files.end_of_text));
 }
 
 // RoBERTa numbers the same tokens after its own.
 TEST(OldFolder, OfRobertaGivesTheIdsOfItsTokenizerJson) {
-  const std::filesystem::path folder = published("tokenizers/gpt2");
-  if (folder.empty()) GTEST_SKIP() << kUnpublished;
-  ByteLevelFiles files(folder);
+  ByteLevelFiles files;
   files.vocab.erase("<|endoftext|>");
   Json shifted = {{"<s>", 0}, {"<pad>", 1}, {"</s>", 2}, {"<unk>", 3}, {"<mask>", files.vocab.size() + 4}};
   for (const auto& [token, id] : files.vocab.items()) shifted[token] = id.get<std::uint64_t>() + 4;
@@ -277,8 +278,7 @@ TEST(OldFolder, OfRobertaGivesTheIdsOfItsTokenizerJson) {
 
 #ifdef ATTEND_WITH_SENTENCEPIECE
 TEST(OldFolder, OfLlamaGivesTheIdsOfItsTokenizerJson) {
-  const std::filesystem::path folder = published("weights/stories260K");
-  if (folder.empty()) GTEST_SKIP() << kUnpublished;
+  const std::filesystem::path folder = model_folder("tokenizers/byte_fallback_bpe");
   const Json json = Json::parse(read_text(folder / "tokenizer.json"));
   // A BPE file has no merges but scores: the pair whose union has the highest is joined first.
   const Json& vocab = json["model"]["vocab"];
@@ -313,9 +313,9 @@ TEST(OldFolder, OfLlamaGivesTheIdsOfItsTokenizerJson) {
   EXPECT_GT(count, 2);
   // Without a start token where the folder says so, and with tokens that were added later.
   old.write("tokenizer_config.json", R"({"tokenizer_class":"LlamaTokenizer","add_bos_token":false})");
-  old.write("added_tokens.json", R"({"<pad>":512})");
-  EXPECT_EQ(Tokenizer::open(old.path).vocab_size(), 513);
-  EXPECT_THAT(Tokenizer::open(old.path).encode("<pad></s>"), ElementsAre(512, 2));
+  old.write("added_tokens.json", R"({"<pad>":)" + std::to_string(vocab.size()) + "}");
+  EXPECT_EQ(Tokenizer::open(old.path).vocab_size(), vocab.size() + 1);
+  EXPECT_THAT(Tokenizer::open(old.path).encode("<pad></s>"), ElementsAre(vocab.size(), 2));
 }
 
 TEST(OldFolder, OfT5GivesTheIdsOfItsTokenizerJson) {

@@ -21,8 +21,7 @@ using attend_test::bytes_of;
 using attend_test::error_of;
 using attend_test::error_or_none;
 using attend_test::Folder;
-using attend_test::kUnpublished;
-using attend_test::published;
+using attend_test::model_folder;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -582,11 +581,30 @@ TEST(StreamingDecoder, IsAsNewAfterFinish) {
   EXPECT_THAT(error_of([&] { again.push(99); }), HasSubstr("99"));
 }
 
-TEST(StreamingDecoder, GivesThePublishedTexts) {
-  const std::filesystem::path folder = published("weights/stories260K");
-  if (folder.empty()) GTEST_SKIP() << kUnpublished;
+TEST(StreamingDecoder, GivesTheTextsOfAModel) {
+  const std::filesystem::path folder = model_folder("stories");
   const auto stories = Tokenizer::open(folder);
   for (const auto& c : attend::text::parse_json(bytes_of(folder / "cases.json"), "cases.json"))
-    check_stream(stories, c["greedy_64"].get<Ids>());
+    check_stream(stories, c["greedy"].get<Ids>());
   check_stream(stories, stories.encode("caf\u00e9 \u4f60\u597d \U0001F600\u2603\nzz"));
+}
+
+class TokenizerOf : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerOf,
+                         testing::Values("byte_fallback_bpe", "byte_level_bpe", "unigram", "wordpiece"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(TokenizerOf, GivesTheIdsAndTextsOfTokenizers) {
+  const std::filesystem::path folder = model_folder("tokenizers") / GetParam();
+  const Tokenizer tokenizer = Tokenizer::open(folder);
+  int tokens = 0;
+  for (const auto& c : attend::read_json(folder / "cases.json")) {
+    SCOPED_TRACE(c["text"].get<std::string>());
+    const Ids ids = tokenizer.encode(c["text"].get<std::string>());
+    EXPECT_EQ(ids, c["ids"].get<Ids>());
+    EXPECT_EQ(tokenizer.decode(ids), c["decoded"].get<std::string>());
+    tokens += static_cast<int>(ids.size());
+    check_stream(tokenizer, ids);
+  }
+  EXPECT_GT(tokens, 100);
 }

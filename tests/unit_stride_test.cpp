@@ -1,9 +1,9 @@
 // Views whose last axis is not contiguous, or whose rows lie apart: the right values, or an error.
 #include <vector>
 
+#include <attend/causal_block.hpp>
 #include <attend/introspection.hpp>
 #include <attend/model/bert.hpp>
-#include <attend/causal_block.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/norm.hpp>
 

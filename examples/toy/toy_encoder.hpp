@@ -89,7 +89,7 @@ class ToyEncoder {
       positions(0, t) = static_cast<int>(t);
     }
     Tensor<float, 3> x = embedding_(ids);  // [1, T, E]
-    position_.forward(context, positions, x, true);
+    x += position_(positions);
 
     const std::size_t layers = encoder_.layers().size();
     reading.attention =
@@ -146,10 +146,12 @@ class ToyEncoder {
     const std::string activation = config.get<std::string>("activation");
     encoder.block.norm_first = config.get<bool>("norm_first");
     encoder.block.layer_norm_eps = config.get<double>("norm_eps");
-    encoder_ = attend::make_as_config_says(source, [&] {
+    try {
       encoder.block.activation = attend::activation_from_string(activation);
-      return attend::Encoder<float>(encoder);
-    });
+      encoder_ = attend::Encoder<float>(encoder);
+    } catch (const attend::Error& error) {
+      attend::throw_error(source, ": ", error.what());
+    }
     shown_layer_ = number("shown_layer", 0, encoder.num_layers - 1);
     shown_head_ = number("shown_head", 0, encoder.block.num_heads - 1);
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <initializer_list>
-#include <iterator>
 
 #include <attend/attention_options.hpp>
 #include <attend/introspection.hpp>
@@ -46,27 +45,36 @@ void check_apart_from_mask(const Context& context, const char* who, const Attent
                            const Operand& written) {
   if (!context.measuring() && o.mask.overlaps(written.layout)) fail_overlap(who, written.name, "the mask");
 }
+/// f(Operand) of each output that is wanted.
+template <class Scalar, class F>
+void for_each_output(const AttentionOutputs<Scalar>& o, const F& f) {
+  const Introspection<Scalar>& look = o.introspection;
+  for (const Operand& output :
+       {Operand{"log_sum_exp", o.log_sum_exp}, Operand{"weights", o.weights}, Operand{"scores", o.scores},
+        Operand{"average_weights", o.average_weights}, Operand{"key_totals", look.key_totals},
+        Operand{"entropy", look.entropy}, Operand{"top_keys", look.top_keys},
+        Operand{"top_weights", look.top_weights}, Operand{"row_weights", look.row_weights}})
+    if (output.layout.data != nullptr) f(output);
+}
+/// Error where outputs of two attentions share an element.
+template <class Scalar>
+void check_outputs_apart(const Context& context, const char* who, const AttentionOutputs<Scalar>& a,
+                         const AttentionOutputs<Scalar>& b) {
+  for_each_output(a, [&](const Operand& one) {
+    for_each_output(b, [&](const Operand& other) { check_apart(context, who, one, {other}); });
+  });
+}
 /// Error where what a call gives besides its output overlaps an operand, or itself.
 template <class Scalar>
 void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& options,
                          const AttentionOutputs<Scalar>& o, std::initializer_list<Operand> operands) {
-  const Introspection<Scalar>& look = o.introspection;
-  const Operand outputs[] = {{"log_sum_exp", o.log_sum_exp},
-                             {"weights", o.weights},
-                             {"scores", o.scores},
-                             {"average_weights", o.average_weights},
-                             {"key_totals", look.key_totals},
-                             {"entropy", look.entropy},
-                             {"top_keys", look.top_keys},
-                             {"top_weights", look.top_weights},
-                             {"row_weights", look.row_weights}};
-  for (const Operand* output = outputs; output != std::end(outputs); ++output) {
-    if (output->layout.data == nullptr) continue;
-    check_apart(context, who, *output, operands);
-    check_apart_from_mask(context, who, options, *output);
-    for (const Operand* other = output + 1; other != std::end(outputs); ++other)
-      check_apart(context, who, *output, {*other});
-  }
+  for_each_output(o, [&](const Operand& output) {
+    check_apart(context, who, output, operands);
+    check_apart_from_mask(context, who, options, output);
+    for_each_output(o, [&](const Operand& other) {
+      if (output.name != other.name) check_apart(context, who, output, {other});
+    });
+  });
 }
 
 }  // namespace detail

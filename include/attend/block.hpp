@@ -74,7 +74,7 @@ class Block {
   void forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs, const Output& out,
                const BlockOutputs<Scalar>& outputs = none) const;
   void forward(Context& context, const Input& x, const Output& out) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const BlockInputs<Scalar>& inputs = {},
                                  const BlockOutputs<Scalar>& outputs = none) const {
     return detail::map_rows(x, options_.self_attn.embed_dim, [&](const auto& rows, auto& out) {
@@ -105,9 +105,10 @@ class Block {
       detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
     for (const bool self : {true, false}) {
       const AttentionOutputs<Scalar>& outputs = self ? call.outputs.self : call.outputs.cross;
-      if (outputs.any())
-        detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
-                                    {{"x", x}, {"memory", in.memory}, {"out", out}});
+      if (!outputs.any()) continue;
+      detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
+                                  {{"x", x}, {"memory", in.memory}, {"out", out}});
+      if (self) detail::check_outputs_apart(call.context, name_, outputs, call.outputs.cross);
     }
   }
   /// out = attention(x), in whose last product's pass the residual is added.

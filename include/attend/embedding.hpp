@@ -42,11 +42,11 @@ class Embedding {
   /// Whether the weight has its values; forward takes none less.
   bool assigned() const { return assigned_.all(); }
 
-  /// out[…] = weight[ids[…]], or where `add`, out[…] += it. ids [...], of integers -> out [...,
-  /// embedding_dim]. Error where an id is not in [0, num_embeddings).
+  /// out[…] = weight[ids[…]]. ids [...], of integers -> out [..., embedding_dim]. Error where an id is not in
+  /// [0, num_embeddings).
   template <TensorLike Ids>
   requires std::integral<typename Ids::Scalar>
-  void forward(Context& context, const Ids& ids, const Rows<Scalar>& out, bool add = false) const {
+  void forward(Context& context, const Ids& ids, const Rows<Scalar>& out) const {
     using Id = typename Ids::Scalar;
     const TensorView<const Id, Ids::rank> view = const_view(ids);
     detail::check_assigned(context, "Embedding", *this);
@@ -60,10 +60,8 @@ class Embedding {
     context.parallel(1, 1, [&](Index, int) {
       Index r = 0;
       view.for_each([&](const Id& id) {
-        const Scalar* from = weight_.data() + static_cast<Index>(id) * options_.embedding_dim;
-        Scalar* to = out.row(r);
-        for (Index e = 0; e < options_.embedding_dim; ++e) to[e] = add ? to[e] + from[e] : from[e];
-        ++r;
+        std::copy_n(weight_.data() + static_cast<Index>(id) * options_.embedding_dim, options_.embedding_dim,
+                    out.row(r++));
       });
     });
   }

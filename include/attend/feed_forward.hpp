@@ -35,7 +35,7 @@ class FeedForward {
   /// follows in the last product's pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x) const {
     return detail::map_rows(x, options_.embed_dim,
                             [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });

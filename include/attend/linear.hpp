@@ -205,7 +205,7 @@ class Linear {
   /// says what follows in the same pass.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                const Epilogue<Scalar>& epilogue = {}) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x) const {
     return detail::map_rows(x, options_.out_features,
                             [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });

@@ -83,14 +83,14 @@ class MultiHeadAttention {
                      const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
                      const Epilogue<Scalar>& epilogue = {}) const;
 
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const Options& options = {},
                                  const Outputs& outputs = detail::no_outputs<Scalar>) const {
     return detail::map_rows(x, options_.embed_dim, [&](const auto& rows, auto& out) {
       forward(default_context(), rows, options, out, outputs);
     });
   }
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& query, const Input& key, const Input& value,
                                  const Options& options = {},
                                  const Outputs& outputs = detail::no_outputs<Scalar>) const {
@@ -101,7 +101,7 @@ class MultiHeadAttention {
 
   /// A cache of no tokens for self-attention (or the memory) of so many sequences, which keeps as many as the
   /// attention's window needs.
-  KVCache<Scalar> make_cache(Index batch) const;
+  KVCache<Scalar> make_cache(AnyIndex batch) const;
 
  private:
   struct Slots {
@@ -192,6 +192,8 @@ class MultiHeadAttention {
     if (extra_keys() > 0)
       throw_error("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
     if (rotary_ != nullptr) throw_error("MultiHeadAttention: rotary positions are of self-attention");
+    if (options_.attention.is_causal || options_.attention.window > 0 || options_.alibi)
+      throw_error("MultiHeadAttention: is_causal, window and alibi say nothing of the tokens of a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};

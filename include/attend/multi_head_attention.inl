@@ -71,7 +71,7 @@ bool MultiHeadAttention<Scalar>::assigned() const {
 }
 
 template <class Scalar>
-KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(Index batch) const {
+KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(AnyIndex batch) const {
   return KVCache<Scalar>({.batch = batch,
                           .num_kv_heads = options_.num_kv_heads,
                           .head_dim = options_.head_dim,
@@ -100,7 +100,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   check_shape("MultiHeadAttention (key)", Shape<3>{B, Tk, options_.kdim}, key.shape());
   check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
   check_operands(call, query, key, value);
-  if (out.empty()) return;
+  if (out.empty() && !outputs.any()) return;
   const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;
   const bool same_kv = detail::same_places(key, value), self = same_kv && detail::same_places(query, key);
 
@@ -180,7 +180,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
   if (!fused() || extra_keys() > 0)
     throw_error(
         "MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
-  if (out.empty()) return;
+  if (out.empty() && !outputs.any()) return;
   Frame frame(context.workspace());
   const Slots at = columns();
   const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
@@ -240,7 +240,7 @@ void MultiHeadAttention<Scalar>::forward_cross(Context& context, const Input& x,
   detail::check_assigned(context, "MultiHeadAttention", *this);
   check_cache(cache, x, "MultiHeadAttention (with a memory)", options_.embed_dim);
   check_operands(call, x, x, x);
-  if (out.empty()) return;
+  if (out.empty() && !outputs.any()) return;
   Frame frame(context.workspace());
   const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, columns().key});
   project(context, x, fused() ? in_proj_ : q_proj_, 0, q);

@@ -50,7 +50,7 @@ class Norm {
   /// a LayerNorm) and inverse_deviation [rows], the 1 / sqrt(…) of each row.
   void forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                TensorView<Scalar, 1> mean = {}, TensorView<Scalar, 1> inverse_deviation = {}) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x) const {
     return detail::map_rows(x, options_.size,
                             [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });

@@ -13,6 +13,7 @@
 #include <Eigen/Core>
 
 #include <attend/core/context.hpp>
+#include <attend/core/flags.hpp>
 #include <attend/core/overlap.hpp>
 #include <attend/tensor.hpp>
 
@@ -145,6 +146,7 @@ concept LayerInput = (TensorLike<X> ||
 template <class X>
 using TensorOf = decltype(Tensor(std::declval<const X&>()));
 
+inline namespace ATTEND_FLAGS {
 /// f(view of x), or of a copy where x is no rows: a column-major matrix, an expression, an unevenly spaced
 /// view.
 template <class X, class F>
@@ -168,6 +170,7 @@ TensorOf<X> map_rows(const X& x, Index width, const Forward& forward) {
     return out;
   });
 }
+}  // namespace ATTEND_FLAGS
 
 /// A view under the name that an error gives it.
 struct Operand {

@@ -58,7 +58,7 @@ class Stack {
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
   void forward(Context& context, const Input& x, const Output& out) const;
-  template <detail::LayerInput<Scalar> X>
+  template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
                                  std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     return detail::map_rows(x, embed_dim_, [&](const auto& rows, auto& out) {
@@ -77,7 +77,7 @@ class Stack {
   explicit Stack(const char* name) : name_(name) {}
 
  private:
-  void check_number(const char* what, std::size_t n) const {
+  void check_layers(const char* what, std::size_t n) const {
     if (n != layers_.size()) throw_error(name_, ": ", what, " of ", n, " layers, expected ", layers_.size());
   }
 
@@ -118,9 +118,14 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   detail::check_rows_in_place<Scalar>(context, name_, x, out, embed_dim_);
   if (inputs.memory.data() != nullptr)
     detail::check_apart(context, name_, {"out", out}, {{"memory", inputs.memory}});
-  if (inputs.caches) check_number("caches", inputs.caches->size());
-  if (inputs.memory_caches) check_number("caches of a memory", inputs.memory_caches->size());
-  if (!outputs.empty()) check_number("outputs", outputs.size());
+  if (inputs.caches) check_layers("caches", inputs.caches->size());
+  if (inputs.memory_caches) check_layers("caches of a memory", inputs.memory_caches->size());
+  if (!outputs.empty()) check_layers("outputs", outputs.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      for (const auto* one : {&outputs[i].self, &outputs[i].cross})
+        for (const auto* other : {&outputs[j].self, &outputs[j].cross})
+          detail::check_outputs_apart(context, name_, *one, *other);
   if (x.empty()) return;
   detail::Appending<Scalar> appending(name_, inputs.caches.value_or(std::span<KVCache<Scalar>>()),
                                       context.measuring());

@@ -9,6 +9,7 @@
 #include <attend/model/bert.hpp>
 #include <attend/model/generation.hpp>
 #include <attend/model/modernbert.hpp>
+#include <attend/model/seq2seq_families.hpp>
 #include <attend/model/translator.hpp>
 
 #include "run.hpp"

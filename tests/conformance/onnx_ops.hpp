@@ -143,32 +143,33 @@ void attention(Run& run) {
   }
   run.no_more_inputs();
 
-  const auto attend_to = [&](const attend::AttentionOptions<S>& o, TensorView<S, 4> out) {
+  const auto attend_to = [&](const attend::AttentionOptions<S>& o, TensorView<S, 4> out,
+                             const attend::AttentionOutputs<S>& more) {
     if (has_past)
-      attend::scaled_dot_product_attention<S>(attend::default_context(), query, cache, o, out);
+      attend::scaled_dot_product_attention<S>(attend::default_context(), query, cache, o, out, more);
     else
-      attend::scaled_dot_product_attention<S>(attend::default_context(), query, key, value, o, out);
+      attend::scaled_dot_product_attention<S>(attend::default_context(), query, key, value, o, out, more);
   };
   const Index Dv = value.size(3);
   Array<S> y(q.rank() == 4 ? std::vector<Index>{B, H, Tq, Dv} : std::vector<Index>{B, Tq, H * Dv});
   const TensorView<S, 4> out = four_axes<S>(y, H, "Y");
   Tensor<S, 4> square(run.wants(3) ? Shape<4>{B, H, Tq, Tk} : Shape<4>{});
   Tensor<S, 3> log_sum_exp({B, H, Tq});
-  options.log_sum_exp = log_sum_exp;
+  attend::AttentionOutputs<S> outputs{.log_sum_exp = log_sum_exp};
   if (run.wants(3) && mode == 3) {
-    options.weights = square;
+    outputs.weights = square;
   } else if (run.wants(3) && mode == 2) {
-    options.scores = square;
-    options.scores_stage = attend::ScoreStage::masked;
+    outputs.scores = square;
+    outputs.scores_stage = attend::ScoreStage::masked;
   } else if (run.wants(3)) {  // of all keys, those behind the lengths too
     Tensor<S, 4> unused({B, H, Tq, Dv});
     attend::AttentionOptions<S> plain;
     plain.scale = options.scale, plain.softcap = options.softcap;
-    plain.scores = square;
-    plain.scores_stage = mode == 0 ? attend::ScoreStage::scaled : attend::ScoreStage::softcapped;
-    attend_to(plain, unused);
+    attend_to(plain, unused,
+              {.scores = square,
+               .scores_stage = mode == 0 ? attend::ScoreStage::scaled : attend::ScoreStage::softcapped});
   }
-  attend_to(options, out);
+  attend_to(options, out, outputs);
 
   // Sources that divide by 0 where a row sees nothing expect NaN there.
   const auto unless_empty = [&](Index b, Index h, Index i) {

@@ -194,7 +194,7 @@ std::string run_stack(Settings& settings, Inputs& inputs, bool is_decoder, bool 
   if (is_decoder) {
     attend::Decoder<S> decoder({.block = block, .num_layers = layers, .final_norm = final_norm});
     load_parameters<S>(decoder, folder);
-    decoder.forward(context, x, memory, self.options(), cross.options(), out);
+    decoder.forward(context, x, {.self = self.options(), .cross = cross.options(), .memory = memory}, out);
   } else {
     attend::EncoderBlockOptions o;
     o.embed_dim = block.embed_dim, o.num_heads = block.num_heads, o.dim_feedforward = block.dim_feedforward;
@@ -202,7 +202,7 @@ std::string run_stack(Settings& settings, Inputs& inputs, bool is_decoder, bool 
     o.layer_norm_eps = block.layer_norm_eps, o.bias = block.bias;
     attend::Encoder<S> encoder({.block = o, .num_layers = layers, .final_norm = final_norm});
     load_parameters<S>(encoder, folder);
-    encoder.forward(context, x, self.options(), out);
+    encoder.forward(context, x, {.self = self.options()}, out);
   }
   const Tensor<S, 3> given(sequence_first ? out.view().transpose(0, 1) : out.view());
   attend::check_shape("expected", given.shape(), expected.shape);

@@ -8,6 +8,7 @@ import argparse
 import json
 import pathlib
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -113,6 +114,7 @@ def bad_folders():
         for program, source, more, size, heads in [
                 ("encode_sentences", "models/bert", [], "intermediate_size", "num_attention_heads"),
                 ("semantic_search", "models/roberta", search, "hidden_size", "num_attention_heads"),
+                ("rerank", "models/bert_classifier", ["--query", "ab"], "hidden_size", "num_attention_heads"),
                 ("classify_text", "models/bert_classifier", [], "hidden_size", "num_attention_heads"),
                 ("classify_text", "models/distilbert", ["--labels", "a,b"], "hidden_dim", "n_heads"),
                 ("generate_text", "models/qwen2", ["--prompt", "ab", "--max-new-tokens", 2], "intermediate_size", "num_attention_heads"),
@@ -226,7 +228,7 @@ def bad_text():
     for option in "--prompt", "--stop":
         refuses("generate_text", "--model", stories, "--prompt", "a", option, NOT_UTF8, names=option)
     refuses("translate", "--model", arabic, "--prefix", NOT_UTF8, text="a\n", names="--prefix")
-    for program in "generate_text", "translate", "classify_text", "encode_sentences", "semantic_search":
+    for program in "generate_text", "translate", "classify_text", "encode_sentences", "semantic_search", "rerank":
         refuses(program, names="--model")
     refuses("generate_text", "--model", stories, names="--prompt")
     for option, values in {"--temperature": ["-1", "nan", "hot"], "--top-p": ["2", "-0.1"], "--top-k": ["-1"], "--min-p": ["2"],
@@ -251,9 +253,19 @@ def bad_text():
         refuses("semantic_search", *search, names=str(documents))
         documents.write_bytes(b"a\nb\n")
         refuses("semantic_search", *search, "--top", "0", names="--top")
-        for content in b"", b"no index", (folder / "model.safetensors").read_bytes():
-            index.write_bytes(content)
-            refuses("semantic_search", *search, text="a\n", names=str(index))
+        refuses("rerank", "--model", folder, text="a\n", names="--query")
+        refuses("rerank", "--model", folder, "--query", "a", text="a\n", names="classifier")
+        refuses("semantic_search", *search, "--rerank", folder, text="a\n", names="classifier")
+        refuses("encode_sentences", "--model", folder, "--prompt", "no such", text="a\n", names="no such")
+        refuses("encode_sentences", "--model", folder, "--dimensions", "1000", text="a\n", names="1000")
+        for broken in b"", b"no index", (folder / "model.safetensors").read_bytes():
+            index.write_bytes(broken)
+            run("semantic_search", *search, text="a\n")
+            check(index.read_bytes() != broken, "semantic_search: a broken index was not made anew")
+        with open("/dev/full", "wb") as full:
+            for json_too in [], ["--json"]:
+                done = subprocess.run([arguments_.examples / "semantic_search", *search, *json_too], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
+                check(done.returncode == 1, "semantic_search > /dev/full: not status 1")
         index.unlink()
         refuses("semantic_search", *search[:-1], folder / "no folder" / "index", text="a\n", names="no folder")
         first = run("semantic_search", *search, text="a\n").stdout
@@ -289,6 +301,65 @@ def sentences():
     check(alone[0]["embedding"] == got[0]["embedding"], "encode_sentences: a text alone has another embedding than among others")
 
 
+def sentence_transformers():
+    """Vectors and scores of the programs are those of sentence-transformers."""
+    for folder in sorted((arguments_.conformance / "sentence_transformers").iterdir()):
+        expected = json.loads((folder / "expected.json").read_text())
+        groups = {}
+        for case in expected["cases"]:
+            if "\n" not in case["text"] and "\r" not in case["text"]:
+                groups.setdefault(case.get("prompt_name") or case.get("query"), []).append(case)
+        for key, cases in groups.items():
+            text = "".join(case["text"] + "\n" for case in cases)
+            if expected["kind"] == "embedding":
+                prompt = ["--prompt", key] if key else []
+                got = json.loads(run("encode_sentences", "--model", folder, "--json", *prompt, text=text).stdout)
+                for g, case in zip(got, cases):
+                    want = case["embedding"]
+                    norm = sum(x * x for x in want) ** 0.5
+                    check(len(g["embedding"]) == len(want) and max(abs(a - b) for a, b in zip(g["embedding"], want)) <= 2e-6 * norm,
+                          f"encode_sentences: {folder.name}: another embedding of '{case['text']}'")
+                few = json.loads(run("encode_sentences", "--model", folder, "--json", "--dimensions", 3, *prompt, text=text).stdout)
+                check([g["embedding"][:3] for g in got] == [g["embedding"] for g in few], f"encode_sentences --dimensions: {folder.name}")
+            else:
+                lines = [json.loads(line) for line in run("rerank", "--model", folder, "--query", key, "--json", text=text).stdout.splitlines()]
+                check(sorted(l["line"] for l in lines) == list(range(1, len(cases) + 1)), f"rerank: {folder.name}: other lines")
+                for line in lines:
+                    want, got = cases[line["line"] - 1]["score"], line["score"]
+                    pairs = zip(want, got) if isinstance(want, list) else [(want, got)]
+                    check(all(abs(a - b) <= 1e-5 for a, b in pairs), f"rerank: {folder.name}: another score of '{line['text']}'")
+                if not isinstance(lines[0]["score"], list):
+                    check([l["score"] for l in lines] == sorted((l["score"] for l in lines), reverse=True), f"rerank: {folder.name}: not in order")
+                top = run("rerank", "--model", folder, "--query", key, "--json", "--top", 1, text=text).stdout.splitlines()
+                check([json.loads(line) for line in top] == lines[:1], f"rerank --top 1: {folder.name}")
+
+
+def search_index():
+    """An index belongs to all of its model; reranking gives the scores of the cross-encoder."""
+    folders = arguments_.conformance / "sentence_transformers"
+    with tempfile.TemporaryDirectory() as name:
+        model, documents = pathlib.Path(name) / "model", pathlib.Path(name) / "documents"
+        shutil.copytree(folders / "prompts", model)
+        documents.write_text("the cat sat\na new river\ngreen tea\n")
+        index = pathlib.Path(str(documents) + ".index.safetensors")
+        search = ["--model", model, "--documents", documents, "--json"]
+        run("semantic_search", *search, text="old house\n")
+        first = index.read_bytes()
+        index.touch()
+        before = index.stat().st_mtime_ns
+        run("semantic_search", *search, text="old house\n")
+        check(index.stat().st_mtime_ns == before, "semantic_search: an index that is good was made anew")
+        settings = json.loads((model / "config_sentence_transformers.json").read_text())
+        settings["prompts"]["document"] = "a new prompt: "
+        (model / "config_sentence_transformers.json").write_text(json.dumps(settings))
+        run("semantic_search", *search, text="old house\n")
+        check(index.read_bytes() != first, "semantic_search: another prompt for documents did not make the index anew")
+        judge = folders / "cross_one_label"
+        found = json.loads(run("semantic_search", *search, "--rerank", judge, text="old house\n").stdout)["results"]
+        ranked = [json.loads(line) for line in run("rerank", "--model", judge, "--query", "old house", "--json", text=documents.read_text()).stdout.splitlines()]
+        check(found == ranked, f"semantic_search --rerank: {found}, rerank: {ranked}")
+
+
 parser = argparse.ArgumentParser()
 parser.add_argument("--examples", type=pathlib.Path, required=True)
 parser.add_argument("--conformance", type=pathlib.Path, required=True)
@@ -305,6 +376,8 @@ if arguments_.conformance.is_dir():
     bad_text()
     stories()
     transliteration()
+    sentence_transformers()
+    search_index()
 else:
     print(f"skipped: no conformance data in {arguments_.conformance}")
 if arguments_.minilm and arguments_.conformance.is_dir():

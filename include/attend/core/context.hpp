@@ -40,9 +40,7 @@ class Context {
       pool_ = std::make_unique<ThreadPool>(threads_);
   }
   explicit Context(AnyIndex threads)
-      : Context(
-            ContextOptions{.threads = static_cast<int>(std::clamp(threads.value, Index{-1}, Index{1} << 30)),
-                           .executor = {}}) {}
+      : Context(ContextOptions{.threads = checked_threads("Context", threads.value), .executor = {}}) {}
   /// Leaves a context of one thread behind. Error where one of the two is in use.
   Context(Context&& other) : Context() { swap(other); }
   Context& operator=(Context&& other) {

@@ -78,10 +78,10 @@ inline void spin_pause() {
 /// The most threads that a context takes: more is a mistake, and would take gigabytes of stacks.
 inline constexpr int kMaxThreads = 4096;
 
-inline int checked_threads(const char* who, int threads) {
+inline int checked_threads(const char* who, Index threads) {
   if (threads < 1 || threads > kMaxThreads)
     throw_error(who, ": expected 1 to ", kMaxThreads, " threads, got ", threads);
-  return threads;
+  return static_cast<int>(threads);
 }
 
 /// The first exception that one of several tasks leaves by; it waits here until all are done.

@@ -54,6 +54,8 @@ class Config {
   /// Whether the key is there and null, where that differs from being absent.
   bool is_null(const std::string& key) const;
   bool is_list(const std::string& key) const;
+  /// All keys there are, in the order of their letters.
+  std::vector<std::string> keys() const;
 
   /// Error where the key is missing, of another type (1 is no bool, 1.0 no integer; an integer is a number),
   /// or beyond T's range.

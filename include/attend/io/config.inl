@@ -1,16 +1,8 @@
 // Bodies of config.hpp.
 #pragma once
 
-#include <filesystem>
-#include <initializer_list>
 #include <map>
-#include <memory>
 #include <set>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <variant>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/io/config.hpp>
@@ -73,6 +65,11 @@ ATTEND_INLINE bool Config::is_null(const std::string& key) const {
 ATTEND_INLINE bool Config::is_list(const std::string& key) const {
   return has(key) && node_->find(key)->is_array();
 }
+ATTEND_INLINE std::vector<std::string> Config::keys() const {
+  std::vector<std::string> out;
+  for (const auto& [key, member] : node_->value->get_ref<const Json::object_t&>()) out.push_back(key);
+  return out;
+}
 ATTEND_INLINE std::size_t Config::size(const std::string& key) const {
   return has(key) ? node_->find(key)->size() : 0;
 }
@@ -111,27 +108,20 @@ ATTEND_INLINE void Config::finish() const {
 }
 
 #if defined(ATTEND_COMPILED)
-template bool Config::get<bool>(const std::string&) const;
-template int Config::get<int>(const std::string&) const;
-template long Config::get<long>(const std::string&) const;
-template long long Config::get<long long>(const std::string&) const;
-template unsigned Config::get<unsigned>(const std::string&) const;
-template unsigned long Config::get<unsigned long>(const std::string&) const;
-template unsigned long long Config::get<unsigned long long>(const std::string&) const;
-template float Config::get<float>(const std::string&) const;
-template double Config::get<double>(const std::string&) const;
-template std::string Config::get<std::string>(const std::string&) const;
-template std::vector<bool> Config::get<std::vector<bool>>(const std::string&) const;
-template std::vector<int> Config::get<std::vector<int>>(const std::string&) const;
-template std::vector<long> Config::get<std::vector<long>>(const std::string&) const;
-template std::vector<long long> Config::get<std::vector<long long>>(const std::string&) const;
-template std::vector<unsigned> Config::get<std::vector<unsigned>>(const std::string&) const;
-template std::vector<unsigned long> Config::get<std::vector<unsigned long>>(const std::string&) const;
-template std::vector<unsigned long long> Config::get<std::vector<unsigned long long>>(
-    const std::string&) const;
-template std::vector<float> Config::get<std::vector<float>>(const std::string&) const;
-template std::vector<double> Config::get<std::vector<double>>(const std::string&) const;
-template std::vector<std::string> Config::get<std::vector<std::string>>(const std::string&) const;
+#define ATTEND_CONFIG_GET(T)                               \
+  template T Config::get<T>(const std::string& key) const; \
+  template std::vector<T> Config::get<std::vector<T>>(const std::string& key) const
+ATTEND_CONFIG_GET(bool);
+ATTEND_CONFIG_GET(int);
+ATTEND_CONFIG_GET(long);
+ATTEND_CONFIG_GET(long long);
+ATTEND_CONFIG_GET(unsigned);
+ATTEND_CONFIG_GET(unsigned long);
+ATTEND_CONFIG_GET(unsigned long long);
+ATTEND_CONFIG_GET(float);
+ATTEND_CONFIG_GET(double);
+ATTEND_CONFIG_GET(std::string);
+#undef ATTEND_CONFIG_GET
 #endif
 
 }  // namespace attend::inline ATTEND_ABI

@@ -2,10 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/io/name_map.hpp>

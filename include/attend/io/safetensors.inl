@@ -2,15 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
-#include <filesystem>
-#include <map>
-#include <memory>
 #include <set>
-#include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>

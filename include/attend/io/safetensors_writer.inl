@@ -3,16 +3,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <set>
-#include <span>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/io/safetensors_writer.hpp>

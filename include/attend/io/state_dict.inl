@@ -1,16 +1,10 @@
 // Bodies of state_dict.hpp.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <limits>
-#include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
-#include <attend/io/name_map.hpp>
 #include <attend/io/state_dict.hpp>
 
 namespace attend::inline ATTEND_ABI::detail {

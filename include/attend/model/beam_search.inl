@@ -3,11 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <limits>
-#include <span>
 #include <utility>
-#include <vector>
 
 #include <attend/model/beam_search.hpp>
 #include <attend/softmax.hpp>

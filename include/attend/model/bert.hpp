@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
 #include <attend/linear.hpp>
 #include <attend/model/bert_families.hpp>
+#include <attend/model/token_embedding.hpp>
 #include <attend/norm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -131,20 +131,12 @@ class BertModel {
                  Shape<1>{static_cast<Index>(type_ids.size())});
     Frame frame(context.workspace());
     const std::span<std::int32_t> numbers(frame.take<std::int32_t>(tokens), ids.size());
-    const auto add = [&](const Embedding<Scalar>& embedding, std::span<const std::int32_t> of, bool to_sum) {
-      embedding.forward(context, TensorView<const std::int32_t, 1>(of.data(), {tokens}), out, to_sum);
-    };
-    if (options_.head == BertHead::masked_lm)
-      embed_by_decoder(context, ids, out);
-    else
-      add(word_, ids, false);
-    if (options_.type_vocab_size > 0) {
-      context.parallel(1, 1, [&](Index, int) { std::fill(numbers.begin(), numbers.end(), 0); });
-      add(token_type_, type_ids.empty() ? numbers : type_ids, true);
-    }
     context.parallel(1, 1, [&](Index, int) { count_positions(ids, offsets, numbers); });
-    add(position_, numbers, true);
     const TensorView<Scalar, 3> x(out.data(), {1, tokens, options_.hidden_size}, {0, out.stride(0), 1});
+    detail::embed_tokens<Scalar>(
+        context, {word_, decoder_, 1, token_type_.weight(), position_.weight()}, {ids.data(), {1, tokens}},
+        [&](Index, Index t) { return type_ids.empty() ? 0 : type_ids[static_cast<std::size_t>(t)]; },
+        [&](Index, Index t) { return numbers[static_cast<std::size_t>(t)]; }, x);
     norm_.forward(context, x, x);
     encoder_.forward(context, x, {.self = {.query_offsets = offsets, .key_offsets = offsets}}, x, outputs);
   }
@@ -191,15 +183,6 @@ class BertModel {
     if (o.positions_after_padding)
       check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
     return o;
-  }
-  void embed_by_decoder(Context& context, std::span<const std::int32_t> ids,
-                        TensorView<Scalar, 2> out) const {
-    if (context.measuring()) return;
-    for (std::size_t t = 0; t < ids.size(); ++t) {
-      if (ids[t] < 0 || ids[t] >= options_.vocab_size)
-        throw_error("Embedding: id ", ids[t], " is not in [0, ", options_.vocab_size, ")");
-      decoder_.weight().copy_to(ids[t], ids[t] + 1, &out(static_cast<Index>(t), 0));
-    }
   }
   void count_positions(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                        std::span<std::int32_t> positions) const {

@@ -49,7 +49,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
     throw_error(config.file(), ": model_type '", type, "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
   if (config.has("id2label")) o.num_labels = static_cast<Index>(config.size("id2label"));
-  o.num_labels = check_size(config, config.get<Index>("num_labels", o.num_labels), "num_labels");
+  o.num_labels = positive_size(config, config.get<Index>("num_labels", o.num_labels), "num_labels");
   o.vocab_size = get_size(config, {"vocab_size"});
   o.hidden_size = get_size(config, {"hidden_size", "dim"});
   o.num_hidden_layers = get_size(config, {"num_hidden_layers", "n_layers"});

@@ -5,10 +5,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <vector>
 
-#include <attend/io/config.hpp>
 #include <attend/causal_block.hpp>
+#include <attend/io/config.hpp>
 #include <attend/model/family.hpp>
 #include <attend/rotary.hpp>
 
@@ -29,6 +30,9 @@ struct CausalLMOptions {
 };
 
 using CausalFamily = ModelFamily<CausalLMOptions>;
+
+/// Whether a model_type is that of a decoder.
+bool is_causal_family(std::string_view type);
 
 /// Reads the config.json of a decoder-only model. Error for a key that changes the arithmetic and is not
 /// supported.

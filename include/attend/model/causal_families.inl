@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/model/causal_families.hpp>
 #include <attend/model/hugging_face.hpp>
@@ -91,7 +89,7 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   if (gemma || qwen || mistral) {
     Index window =
-        check_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
+        positive_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
     if (!config.has("sliding_window") && config.is_null("sliding_window")) window = 0;
     if (qwen && !config.get<bool>("use_sliding_window", false)) window = 0;
     const Index first = qwen ? config.get<Index>("max_window_layers", 28) : 0;
@@ -249,9 +247,16 @@ inline CausalFamily read_bloom(const Config& config) {
 
 }  // namespace detail
 
+ATTEND_INLINE bool is_causal_family(std::string_view type) {
+  for (const char* name : {"gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bloom"})
+    if (type == name) return true;
+  return false;
+}
+
 ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
-  config.allow("model_type", "gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bloom");
   const std::string type = config.get<std::string>("model_type");
+  if (!is_causal_family(type))
+    throw_error(config.file(), ": 'model_type' ", in_quotes(type), " is not supported");
   config.allow("is_encoder_decoder", false);
   CausalFamily family = type == "gpt2"       ? detail::read_gpt2(config)
                         : type == "gpt_neox" ? detail::read_gpt_neox(config)

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include <attend/embedding.hpp>
 #include <attend/linear.hpp>
 #include <attend/model/causal_families.hpp>
+#include <attend/model/token_embedding.hpp>
 #include <attend/stack.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -81,9 +81,13 @@ class CausalLM {
   }
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
-  /// there is one.
-  static CausalLM open(const std::filesystem::path& folder) {
-    const CausalFamily family = detail::open_causal_family(folder);
+  /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
+  static CausalLM open(const std::filesystem::path& folder, bool base_only = false) {
+    CausalFamily family = detail::open_causal_family(folder);
+    if (base_only) {
+      family.options.tie_word_embeddings = true;
+      family.leftovers.insert(family.leftovers.end(), {"lm_head.weight", "embed_out.weight"});
+    }
     const CausalLMOptions& o = family.options;
     const CausalBlockOptions& b = o.blocks[0];
     const Index layers = static_cast<Index>(o.blocks.size()), E = o.embed_dim;
@@ -123,7 +127,7 @@ class CausalLM {
            lm_head_.assigned();
   }
 
-  CausalCache<Scalar> make_cache(Index batch = 1) const {
+  CausalCache<Scalar> make_cache(AnyIndex batch = 1) const {
     return CausalCache<Scalar>(layers_.make_caches(batch));
   }
 
@@ -136,33 +140,27 @@ class CausalLM {
   void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
                TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
-    detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
-    if (cache.layers().size() != layers_.layers().size() || cache.batch() != B)
-      throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
-                  " sequences, expected ", layers_.layers().size(), " and ", B);
     const bool last_only = logits.size(1) == 1;
     check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
-    if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
-    detail::check_assigned(context, "CausalLM", *this);
-    if (logits.size(2) > 1 && logits.stride(2) != 1)
-      throw_error("CausalLM (logits): the last axis must be contiguous");
-    detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
-    if (logits.empty()) return;
-    check_tokens(context, ids, cache);
-    const Index piece = outputs.empty() ? 384 : T;
-    for (Index begin = 0; begin < T; begin += piece) {
-      const Index end = (std::min)(T, begin + piece), n = end - begin;
-      Frame frame(context.workspace());
-      const TensorView<Scalar, 3> x = frame.tensor<Scalar>({B, n, E});
-      embed(context, ids.slice(1, begin, end), cache, x);
-      layers_.forward(context, x, {.caches = cache.layers()}, x, outputs);
-      if (!last_only)
-        for (Index b = 0; b < B; ++b) head(context, x[b], logits[b].slice(0, begin, end));
-      else if (end == T)
-        head(context, {x.data() + (n - 1) * E, {B, E}, {n * E, 1}}, logits.rows());
-      appending.count(n);
-      appending.keep();
-    }
+    continue_by(context, ids, cache, {"logits", logits}, outputs,
+                [&](TensorView<Scalar, 3> x, Index begin, Index end) {
+                  const Index n = end - begin;
+                  if (!last_only)
+                    for (Index b = 0; b < B; ++b) head(context, x[b], logits[b].slice(0, begin, end));
+                  else if (end == T)
+                    head(context, {x.data() + (n - 1) * E, {B, E}, {n * E, 1}}, logits.rows());
+                });
+  }
+
+  /// The same, up to the states that the head takes: the last layer's, behind the norm. out [B, T, E].
+  void states(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
+              TensorView<Scalar, 3> out) const {
+    check_shape("CausalLM (states)", Shape<3>{ids.size(0), ids.size(1), options_.embed_dim}, out.shape());
+    continue_by(context, ids, cache, {"states", out}, {},
+                [&](TensorView<Scalar, 3> x, Index begin, Index end) {
+                  for (Index b = 0; b < x.size(0); ++b)
+                    norm_.forward(context, x[b], out[b].slice(0, begin, end));
+                });
   }
 
   /// Logits of the token that follows each, of sequences without a past. ids [B, T] -> [B, T, V].
@@ -188,6 +186,36 @@ class CausalLM {
         throw_error("CausalLM: a block of embed_dim ", block.embed_dim, ", expected ", o.embed_dim);
     return o;
   }
+  /// forward() without its head: `use` gets the states of tokens [begin, end) of all sequences.
+  template <class Use>
+  void continue_by(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
+                   const std::pair<const char*, TensorView<Scalar, 3>>& result,
+                   std::span<const BlockOutputs<Scalar>> outputs, const Use& use) const {
+    const auto& [name, to] = result;
+    const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
+    detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
+    if (cache.layers().size() != layers_.layers().size() || cache.batch() != B)
+      throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
+                  " sequences, expected ", layers_.layers().size(), " and ", B);
+    if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
+    detail::check_assigned(context, "CausalLM", *this);
+    if (to.size(2) > 1 && to.stride(2) != 1)
+      throw_error("CausalLM (", name, "): the last axis must be contiguous");
+    detail::check_apart(context, "CausalLM", {name, to}, {{"ids", ids}});
+    if (to.empty()) return;
+    check_tokens(context, ids, cache);
+    const Index piece = outputs.empty() ? 384 : T;
+    for (Index begin = 0; begin < T; begin += piece) {
+      const Index end = (std::min)(T, begin + piece);
+      Frame frame(context.workspace());
+      const TensorView<Scalar, 3> x = frame.tensor<Scalar>({B, end - begin, E});
+      embed(context, ids.slice(1, begin, end), cache, x);
+      layers_.forward(context, x, {.caches = cache.layers()}, x, outputs);
+      use(x, begin, end);
+      appending.count(end - begin);
+      appending.keep();
+    }
+  }
   void check_tokens(const Context& context, TensorView<const std::int32_t, 2> ids,
                     const CausalCache<Scalar>& cache) const {
     if (context.measuring()) return;
@@ -203,22 +231,9 @@ class CausalLM {
   /// ids [B, n] -> x [B, n, E].
   void embed(Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache,
              TensorView<Scalar, 3> x) const {
-    const Index E = options_.embed_dim;
-    const Scalar scale = static_cast<Scalar>(options_.embed_scale);
-    context.parallel(x.size(0) * x.size(1), 1, [&](Index item, int) {
-      const Index b = item / x.size(1), t = item % x.size(1), id = ids(b, t);
-      Scalar* row = &x(b, t, 0);
-      if (options_.tie_word_embeddings)
-        lm_head_.weight().copy_to(id, id + 1, row);
-      else
-        std::copy_n(embed_tokens_.weight().data() + id * E, E, row);
-      if (options_.embed_scale != 1)
-        for (Index e = 0; e < E; ++e) row[e] = row[e] * scale;
-      if (options_.learned_positions) {
-        const Scalar* position = embed_positions_.weight().data() + (cache.length(b) + t) * E;
-        for (Index e = 0; e < E; ++e) row[e] = row[e] + position[e];
-      }
-    });
+    detail::embed_tokens<Scalar>(
+        context, {embed_tokens_, lm_head_, options_.embed_scale, {}, embed_positions_.weight()}, ids,
+        [](Index, Index) { return Index{0}; }, [&](Index b, Index t) { return cache.length(b) + t; }, x);
     if (options_.embed_norm) embed_norm_.forward(context, x, x);
   }
 

@@ -2,9 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <filesystem>
 
-#include <attend/core/error.hpp>
 #include <attend/model/family.hpp>
 
 namespace attend::inline ATTEND_ABI::detail {

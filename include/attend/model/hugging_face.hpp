@@ -30,6 +30,8 @@ inline void ignore_bookkeeping(const Config& config) {
                  "_flash_attn_2_enabled",
                  "transformers.js_config",
                  "unsloth_version",
+                 "sentence_transformers",
+                 "sbert_ce_default_activation_function",
                  "use_bfloat16",
                  "torchscript",
                  "tf_legacy_loss",
@@ -115,7 +117,7 @@ T get_any(const Config& config, std::initializer_list<const char*> keys, std::ty
 }
 
 /// A size: at least 1, and small enough that products of two do not wrap.
-inline Index check_size(const Config& config, Index size, const char* name) {
+inline Index positive_size(const Config& config, Index size, const char* name) {
   if (size < 1 || size > 2147483647) throw_error(config.file(), ": '", name, "' is ", size);
   return size;
 }
@@ -124,10 +126,10 @@ inline const char* key_of(const Config& config, std::initializer_list<const char
   return found == keys.end() ? *keys.begin() : *found;
 }
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys) {
-  return check_size(config, get_any<Index>(config, keys), key_of(config, keys));
+  return positive_size(config, get_any<Index>(config, keys), key_of(config, keys));
 }
 inline Index get_size(const Config& config, std::initializer_list<const char*> keys, Index otherwise) {
-  return check_size(config, get_any<Index>(config, keys, otherwise), key_of(config, keys));
+  return positive_size(config, get_any<Index>(config, keys, otherwise), key_of(config, keys));
 }
 
 /// What is added to a variance: 0 to 1.

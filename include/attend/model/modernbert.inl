@@ -1,10 +1,6 @@
 // Bodies of modernbert.hpp.
 #pragma once
 
-#include <algorithm>
-#include <string>
-#include <vector>
-
 #include <attend/model/hugging_face.hpp>
 #include <attend/model/modernbert.hpp>
 

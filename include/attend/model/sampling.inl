@@ -4,11 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdint>
-#include <functional>
 #include <limits>
-#include <span>
-#include <vector>
 
 #include <attend/model/sampling.hpp>
 #include <attend/softmax.hpp>

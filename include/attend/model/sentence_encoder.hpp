@@ -1,49 +1,96 @@
-// SentenceEncoder: texts to vectors, by a BERT-like model, the mean over its tokens and unit length.
+// SentenceEncoder: texts to vectors, by a model and the modules that sentence-transformers puts behind it.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <variant>
 #include <vector>
 
 #include <attend/model/bert.hpp>
+#include <attend/model/causal_lm.hpp>
+#include <attend/model/modernbert.hpp>
+#include <attend/model/sentence_modules.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
-/// A folder as sentence-transformers writes it (all-MiniLM-L6-v2 and its kind): config.json,
-/// model.safetensors, vocab.txt or tokenizer.json.
+/// Models that give the states of tokens.
+using SentenceModel = std::variant<BertModel<float>, ModernBertModel<float>, CausalLM<float>>;
+
+/// As PyTorch's names say: of euclidean and manhattan the negative distance, so that more is more alike.
+enum class SimilarityFunction { cosine, dot, euclidean, manhattan };
+
+struct SentenceEncoderOptions {
+  SentenceTextOptions text = {};
+  SimilarityFunction similarity = SimilarityFunction::cosine;
+  Index truncate_dim = 0;  ///< the first so many values of a vector; 0: all
+};
+
+/// Of one call; the prompt stands before each text.
+struct SentenceEncodeOptions {
+  std::string prompt_name = {};
+  std::optional<std::string> prompt = {};  ///< instead of one that has a name
+  Index dimensions = 0;                    ///< the first so many values; 0: as the encoder says
+};
+
+/// A folder as sentence-transformers writes it (all-MiniLM-L6-v2, BGE, E5, GTE and their kind): modules.json
+/// and what it names, config.json, model.safetensors, a tokenizer, config_sentence_transformers.json. Without
+/// modules.json the vector is the mean over the tokens, of a decoder the last one.
 class SentenceEncoder {
  public:
   /// Tokens that run together; the products are as fast with more.
   static constexpr std::size_t kGroup = 1024;
 
-  /// Texts are cut at max_length tokens, special ones included.
-  static SentenceEncoder open(const std::filesystem::path& folder, Index max_length = 256);
+  /// Texts are cut at max_length tokens, special ones included, or where the folder says. A module or setting
+  /// that is not supported is an error.
+  static SentenceEncoder open(const std::filesystem::path& folder, std::optional<Index> max_length = {});
 
-  Index embedding_dim() const { return model_.options().hidden_size; }
+  /// From parts. The first of the modules is a Pooling.
+  SentenceEncoder(text::Tokenizer tokenizer, SentenceModel model, std::vector<SentenceModule> modules,
+                  SentenceEncoderOptions options = {});
+
+  /// Values of a vector, if a call does not say another number.
+  Index embedding_dim() const;
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
-  std::vector<std::int32_t> encode_ids(std::string_view text) const {
-    return tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(max_length_)});
+  const SentenceEncoderOptions& options() const { return options_; }
+
+  /// The ids that stand for a text, those of the prompt and special ones included.
+  std::vector<std::int32_t> encode_ids(std::string_view text, const SentencePrompt& prompt = {}) const;
+
+  /// Vectors [texts, embedding_dim]. Texts run without padding in groups of at most kGroup tokens, which
+  /// bounds the workspace (30 MB for MiniLM); a text's vector does not depend on the others.
+  Tensor<float, 2> encode(Context& context, std::span<const std::string> texts,
+                          const SentenceEncodeOptions& options = {}) const;
+  Tensor<float, 2> encode(std::span<const std::string> texts,
+                          const SentenceEncodeOptions& options = {}) const {
+    return encode(default_context(), texts, options);
+  }
+  /// Of one text: [embedding_dim].
+  Tensor<float, 1> encode(Context& context, std::string_view text,
+                          const SentenceEncodeOptions& options = {}) const;
+  Tensor<float, 1> encode(std::string_view text, const SentenceEncodeOptions& options = {}) const {
+    return encode(default_context(), text, options);
   }
 
-  /// Vectors of unit length, [texts, embedding_dim]. Texts run without padding in groups of at most kGroup
-  /// tokens, which bounds the workspace (30 MB for MiniLM); a text's vector does not depend on the others.
-  Tensor<float, 2> encode(Context& context, std::span<const std::string> texts) const;
-
-  /// The same from ids: text b is ids [offsets[b], offsets[b + 1]); out [texts, embedding_dim].
+  /// The same from ids: text b is ids [offsets[b], offsets[b + 1]), of which the first prompt_tokens are the
+  /// prompt; out [texts, N] gets the first N values of each vector, or all.
   void embed(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets,
-             TensorView<float, 2> out) const;
+             TensorView<float, 2> out, Index prompt_tokens = 0) const;
+
+  /// How alike vectors are, as the folder says: a [A, N], b [B, N] -> [A, B].
+  Tensor<float, 2> similarity(TensorView<const float, 2> a, TensorView<const float, 2> b) const;
 
  private:
-  SentenceEncoder(text::Tokenizer tokenizer, BertModel<float> model)
-      : tokenizer_(std::move(tokenizer)), model_(std::move(model)) {}
+  Index prompt_tokens(const std::string& prompt) const;
 
   text::Tokenizer tokenizer_;
-  BertModel<float> model_;
-  Index max_length_ = 0;
+  SentenceModel model_;
+  std::vector<SentenceModule> modules_;
+  SentenceEncoderOptions options_;
+  Index width_ = 0, widest_ = 0;  // of the last module's output, and the most of any
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include <attend/decoder.hpp>
-#include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
+#include <attend/model/token_embedding.hpp>
 #include <attend/position.hpp>
 #include <attend/rows.hpp>
 
@@ -116,7 +116,7 @@ class Seq2Seq {
               TensorView<Scalar, 3> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     detail::check_assigned(context, "Seq2Seq", *this);
     Rows<Scalar>(out).check_output("Seq2Seq", ids.shape(), options_.encoder.block.embed_dim);
-    embed(context, source_, options_.shared_embeddings, ids, 0, out);
+    embed(context, source_, options_.shared_embeddings ? target_embedding_ : source_embedding_, ids, 0, out);
     StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
     if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
     encoder_.forward(context, out, in, out, outputs);
@@ -144,7 +144,7 @@ class Seq2Seq {
     detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
     Frame frame(context.workspace());
     const TensorView<Scalar, 3> x = frame.tensor<Scalar>(Shape<3>{B, T, options_.decoder.block.embed_dim});
-    embed(context, target_, true, ids, start, x);
+    embed(context, target_, target_embedding_, ids, start, x);
     StackInputs<Scalar> in{.self = {.mask = causal(Corner::bottom_right), .scale = options_.attention_scale},
                            .cross = {.scale = options_.attention_scale},
                            .caches = cache.targets,
@@ -196,42 +196,29 @@ class Seq2Seq {
   };
 
   /// out = norm(scale * embedding + position), of tokens at positions from `start` on.
-  void embed(Context& context, const Side& side, bool by_target_table, TensorView<const std::int32_t, 2> ids,
-             Index start, TensorView<Scalar, 3> out) const {
-    const Index B = ids.size(0), T = ids.size(1), E = out.size(2);
+  void embed(Context& context, const Side& side, const Embedding<Scalar>& words,
+             TensorView<const std::int32_t, 2> ids, Index start, TensorView<Scalar, 3> out) const {
+    const Index T = ids.size(1);
     if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
       throw_error("Seq2Seq: ", start + T, " tokens, the model takes ", options_.max_position_embeddings);
-    if (!by_target_table) {
-      source_embedding_.forward(context, ids, out);
-    } else if (!options_.tied_output) {
-      target_embedding_.forward(context, ids, out);
-    } else {
-      for (Index b = 0; !context.measuring() && b < B; ++b)
-        for (Index t = 0; t < T; ++t) {
-          const Index id = ids(b, t);
-          if (id < 0 || id >= options_.target_vocab_size)
-            throw_error("Embedding: id ", id, " is not in [0, ", options_.target_vocab_size, ")");
-          output_.weight().copy_to(id, id + 1, &out(b, t, 0));
-        }
-    }
     Frame frame(context.workspace());
-    TensorView<const Scalar, 2> rows;
+    TensorView<Scalar, 2> sinusoids;  // of these tokens alone
     if (options_.positions == PositionKind::sinusoidal) {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
       sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
-      const TensorView<Scalar, 2> table = frame.tensor<Scalar>(Shape<2>{T, E});
-      if (!context.measuring()) sinusoidal_positions<Scalar>(sinusoidal, table);
-      rows = table;
+      sinusoids = frame.tensor<Scalar>(Shape<2>{T, out.size(2)});
+      if (!context.measuring()) sinusoidal_positions<Scalar>(sinusoidal, sinusoids);
     }
-    if (options_.positions == PositionKind::learned)
-      rows = side.positions.weight().slice(0, start + options_.position_offset,
-                                           start + options_.position_offset + T);
-    for (Index b = 0; !context.measuring() && b < B; ++b)
-      for (Index t = 0; t < T; ++t)
-        for (Index e = 0; e < E; ++e) {
-          const Scalar scaled = out(b, t, e) * static_cast<Scalar>(options_.embedding_scale);
-          out(b, t, e) = rows.empty() ? scaled : scaled + rows(t, e);
-        }
+    const bool learned = options_.positions == PositionKind::learned;
+    const Index first = learned ? start + options_.position_offset : 0;
+    detail::embed_tokens<Scalar>(
+        context,
+        {words,
+         output_,
+         options_.embedding_scale,
+         {},
+         learned ? side.positions.weight() : TensorView<const Scalar, 2>(sinusoids)},
+        ids, [](Index, Index) { return Index{0}; }, [&](Index, Index t) { return first + t; }, out);
     if (options_.embedding_norm) side.norm.forward(context, out, out);
   }
 

@@ -220,7 +220,7 @@ ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab
     if (!(o.sinusoidal.max_timescale > 0))
       throw_error(positions.file(), ": 'positions.max_timescale' is ", o.sinusoidal.max_timescale);
     o.max_position_embeddings = positions.get<Index>("max_positions", 0);
-    if (kind == "learned") check_size(positions, o.max_position_embeddings, "max_positions");
+    if (kind == "learned") positive_size(positions, o.max_position_embeddings, "max_positions");
     positions.ignore({"note"});
   }
   return family;

@@ -2,13 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
-#include <filesystem>
-#include <span>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 #include <attend/model/text_generator.hpp>
 #include <attend/text/streaming_decoder.hpp>

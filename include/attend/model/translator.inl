@@ -2,14 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <filesystem>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include <attend/core/file.hpp>
 #include <attend/model/beam_search.hpp>

@@ -2,12 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include <attend/text/decoder.hpp>
 #include <attend/text/streaming_decoder.hpp>

@@ -22,6 +22,7 @@ struct EncodeOptions {
   bool add_special_tokens = true;
   std::optional<std::size_t> max_length = std::nullopt;  ///< at most so many ids, special tokens included
   Truncation truncation = Truncation::longest_first;
+  bool truncate_left = false;  ///< what goes is the front of a text, not its end
 };
 
 struct DecodeOptions {
@@ -56,6 +57,9 @@ class Tokenizer {
 
   /// From the text of a tokenizer.json; `where` names it in errors.
   static Tokenizer from_json(std::string_view json, const std::string& where);
+
+  /// The same tokenizer for texts whose letters become small ones first.
+  Tokenizer lowercased() const;
 
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 

@@ -2,16 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <filesystem>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
@@ -146,14 +137,19 @@ struct Tokenizer::Parts {
                   " special tokens");
     const std::size_t room = *options.max_length - special, total = a.size() + (b ? b->size() : 0);
     if (total <= room) return;
-    if (!b) return a.resize(room);
+    const auto shorten = [&](std::vector<std::int32_t>& ids, std::size_t size) {
+      if (options.truncate_left && size < ids.size())
+        ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(size));
+      ids.resize((std::min)(size, ids.size()));
+    };
+    if (!b) return shorten(a, room);
     if (options.truncation != Truncation::longest_first) {
       auto& target = options.truncation == Truncation::only_first ? a : *b;
       const std::size_t excess = total - room;
       if (target.size() <= excess)
         throw_error("Tokenizer: the text to truncate has ", target.size(), " ids, and ", excess,
                     " would have to go");
-      return target.resize(target.size() - excess);
+      return shorten(target, target.size() - excess);
     }
     // The longer text gives way until both are equal; then each gets half, the second one id more if odd.
     auto& shorter = a.size() <= b->size() ? a : *b;
@@ -164,8 +160,8 @@ struct Tokenizer::Parts {
       keep = room / 2;
       keep_longer = room - keep;
     }
-    shorter.resize((std::min)(keep, shorter.size()));
-    longer.resize((std::min)(keep_longer, longer.size()));
+    shorten(shorter, keep);
+    shorten(longer, keep_longer);
   }
 
   static Encoding assemble(const std::vector<Template::Item>& items, const std::vector<std::int32_t>& a,
@@ -209,6 +205,14 @@ ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const std::filesystem::
 }
 ATTEND_INLINE Tokenizer Tokenizer::from_json(std::string_view json, const std::string& where) {
   return Tokenizer(Parts::from_json(*share_json(json, where), where));
+}
+
+ATTEND_INLINE Tokenizer Tokenizer::lowercased() const {
+  Parts parts = *parts_;
+  parts.normalizer = [then = parts.normalizer](std::string text) {
+    return then ? then(lowercase(text)) : lowercase(text);
+  };
+  return Tokenizer(std::move(parts));
 }
 
 ATTEND_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_view text,

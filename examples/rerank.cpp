@@ -1,0 +1,70 @@
+// Lines from standard input in the order of how well they answer a query, by a cross-encoder.
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <attend/json/json.hpp>
+#include <attend/model/cross_encoder.hpp>
+
+#include "command_line.hpp"
+#include "text_input.hpp"
+
+namespace {
+
+constexpr const char* kHelp = R"(usage: rerank --model DIR --query TEXT [options] < LINES
+
+Prints the lines with their scores, those that answer the query best first.
+
+  --model DIR      cross-encoder: config.json, model.safetensors, vocab.txt or tokenizer.json
+  --query TEXT     what the lines are to answer
+  --top N          only the best N lines
+  --json           print {"line", "score", "text"} for each line; with several labels "score" is a list, and lines
+                   stay in their order
+  --threads N      threads to compute with (default: 1)
+  --help           show this
+)";
+
+void run(int argc, char** argv) {
+  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--query", "--top", "--threads"});
+  if (arguments.has("--help")) {
+    std::cout << kHelp;
+    return;
+  }
+  attend::Context context(arguments.threads());
+  const std::string folder = arguments.required("--model"),
+                    query = checked_utf8(arguments.required("--query"), "--query");
+  const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 1000000000, 1, 1000000000));
+  const auto encoder = attend::CrossEncoder::open(folder);
+  std::vector<std::string> texts;
+  LineReader lines(std::cin, "standard input");
+  for (std::string line; lines.next(line);) texts.push_back(line);
+
+  const attend::Tensor<float, 2> scores = encoder.score(context, query, texts);
+  std::vector<attend::Index> order(texts.size());
+  std::iota(order.begin(), order.end(), attend::Index{0});
+  if (encoder.num_labels() == 1)
+    std::stable_sort(order.begin(), order.end(),
+                     [&](attend::Index a, attend::Index b) { return scores(a, 0) > scores(b, 0); });
+  order.resize(std::min(order.size(), most));
+  for (attend::Index i : order) {
+    const std::string& text = texts[static_cast<std::size_t>(i)];
+    if (arguments.has("--json")) {
+      attend::Json score = scores[i].span();
+      if (encoder.num_labels() == 1) score = scores(i, 0);
+      std::cout << attend::Json{{"line", i + 1}, {"score", score}, {"text", text}}.dump() << '\n';
+      continue;
+    }
+    for (float score : scores[i].span()) std::printf("%6.3f  ", static_cast<double>(score));
+    std::printf("%s\n", text.c_str());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_example("rerank", [&] { run(argc, argv); });
+}

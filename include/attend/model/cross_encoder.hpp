@@ -1,0 +1,64 @@
+// CrossEncoder: how well texts answer a query, by a classifier that reads both together.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <attend/model/bert.hpp>
+#include <attend/model/sentence_modules.hpp>
+#include <attend/text/tokenizer.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// A folder of a sequence classifier, as sentence-transformers has its cross-encoders (ms-marco-MiniLM and
+/// their kind).
+class CrossEncoder {
+ public:
+  /// Tokens that run together.
+  static constexpr std::size_t kGroup = 1024;
+
+  /// Pairs are cut at max_length tokens, special ones included, or where the folder says. What becomes of the
+  /// classifier's number, too, is as the folder says: the sigmoid of a single one, if it says nothing.
+  static CrossEncoder open(const std::filesystem::path& folder, std::optional<Index> max_length = {});
+
+  /// From parts; the model has the head of a sequence classifier.
+  CrossEncoder(text::Tokenizer tokenizer, BertModel<float> model, Activation activation,
+               SentenceTextOptions options = {});
+
+  /// Numbers that a pair gets.
+  Index num_labels() const { return model_.options().num_labels; }
+  Activation activation() const { return activation_; }
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+
+  /// Scores [texts, num_labels]. Pairs run without padding in groups of at most kGroup tokens; the score of
+  /// one does not depend on the others. A prompt stands before the query.
+  Tensor<float, 2> score(Context& context, std::string_view query, std::span<const std::string> texts,
+                         const SentencePrompt& prompt = {}) const;
+  Tensor<float, 2> score(std::string_view query, std::span<const std::string> texts,
+                         const SentencePrompt& prompt = {}) const {
+    return score(default_context(), query, texts, prompt);
+  }
+  /// Of one text: [num_labels].
+  Tensor<float, 1> score(Context& context, std::string_view query, std::string_view text,
+                         const SentencePrompt& prompt = {}) const;
+  Tensor<float, 1> score(std::string_view query, std::string_view text,
+                         const SentencePrompt& prompt = {}) const {
+    return score(default_context(), query, text, prompt);
+  }
+
+ private:
+  text::Tokenizer tokenizer_;
+  BertModel<float> model_;
+  Activation activation_;
+  SentenceTextOptions options_;
+};
+
+}  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/cross_encoder.inl>
+#endif

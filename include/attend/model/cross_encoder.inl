@@ -1,0 +1,90 @@
+// Bodies of cross_encoder.hpp.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <attend/activation.hpp>
+#include <attend/io/config.hpp>
+#include <attend/model/cross_encoder.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, BertModel<float> model,
+                                         Activation activation, SentenceTextOptions options)
+    : tokenizer_(std::move(tokenizer)),
+      model_(std::move(model)),
+      activation_(activation),
+      options_(std::move(options)) {
+  if (model_.options().head != BertHead::sequence_classification)
+    throw_error("CrossEncoder: the model is no sequence classifier");
+  check_size("CrossEncoder", "max_seq_length", options_.max_seq_length);
+  options_.max_seq_length = (std::min)(options_.max_seq_length, model_.max_length());
+}
+
+ATTEND_INLINE CrossEncoder CrossEncoder::open(const std::filesystem::path& folder,
+                                              std::optional<Index> max_length) {
+  if (max_length) check_size("CrossEncoder", "max_length", *max_length);
+  const detail::SentenceFolder found(folder, "CrossEncoder", "sequence-classification");
+  if (!found.modules.empty())
+    throw_error(found.modules[0].folder.string(), ": module ", in_quotes(found.modules[0].type),
+                " of a cross-encoder is not supported");
+  const Config config(found.transformer / "config.json");
+  std::string activation = found.activation_fn;
+  if (activation.empty() && config.has("sentence_transformers"))
+    activation = config.object("sentence_transformers").get<std::string>("activation_fn", std::string());
+  if (activation.empty())
+    activation = config.get<std::string>("sbert_ce_default_activation_function", std::string());
+  BertModel<float> model = BertModel<float>::open(found.transformer);
+  if (model.options().head != BertHead::sequence_classification)
+    throw_error(config.file(), ": no sequence classifier ('architectures')");
+  const bool one = model.options().num_labels == 1;
+  text::Tokenizer tokenizer = found.open_tokenizer(model.options().vocab_size);
+  SentenceTextOptions options = found.text_options(model.max_length(), max_length);
+  return {std::move(tokenizer), std::move(model),
+          !activation.empty() ? detail::activation_of_class(config.file(), activation)
+          : one               ? Activation::sigmoid
+                              : Activation::identity,
+          std::move(options)};
+}
+
+ATTEND_INLINE Tensor<float, 2> CrossEncoder::score(Context& context, std::string_view query,
+                                                   std::span<const std::string> texts,
+                                                   const SentencePrompt& prompt) const {
+  const std::string first = find_prompt(options_, prompt) + std::string(query);
+  const text::EncodeOptions encode{.max_length = static_cast<std::size_t>(options_.max_seq_length),
+                                   .truncate_left = options_.truncate_left};
+  Tensor<float, 2> out({static_cast<Index>(texts.size()), num_labels()});
+  std::vector<std::int32_t> ids, types;
+  std::vector<Index> offsets{0};
+  Index done = 0;
+  const auto run = [&](Index end) {
+    // A model of one type has been trained with all 0, whatever the tokenizer says.
+    if (model_.options().type_vocab_size < 2) types.clear();
+    const Tensor<float, 2> logits = model_.logits(context, ids, types, offsets);
+    activate(context, activation_, logits, out.view().slice(0, done, end));
+    ids.clear(), types.clear();
+    offsets.assign(1, 0);
+    done = end;
+  };
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const text::Encoding pair = tokenizer_.encode_pair(first, texts[i], encode);
+    if (!ids.empty() && ids.size() + pair.ids.size() > kGroup) run(static_cast<Index>(i));
+    ids.insert(ids.end(), pair.ids.begin(), pair.ids.end());
+    types.insert(types.end(), pair.type_ids.begin(), pair.type_ids.end());
+    offsets.push_back(static_cast<Index>(ids.size()));
+  }
+  if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
+  return out;
+}
+
+ATTEND_INLINE Tensor<float, 1> CrossEncoder::score(Context& context, std::string_view query,
+                                                   std::string_view text,
+                                                   const SentencePrompt& prompt) const {
+  const std::string one(text);
+  return Tensor<float, 1>(const_view(score(context, query, std::span(&one, 1), prompt))[0]);
+}
+
+}  // namespace attend::inline ATTEND_ABI
