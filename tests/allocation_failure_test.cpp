@@ -24,11 +24,6 @@
 #include "support.hpp"
 #include "tiny_models.hpp"
 
-#if defined(__has_feature)
-#define ATTEND_TEST_HAS_FEATURE(x) __has_feature(x)
-#else
-#define ATTEND_TEST_HAS_FEATURE(x) 0
-#endif
 #if !defined(__GLIBC__) || defined(__SANITIZE_THREAD__) || ATTEND_TEST_HAS_FEATURE(thread_sanitizer) || \
     ATTEND_TEST_HAS_FEATURE(memory_sanitizer)
 TEST(AllocationFailure, ChangesNothing) {

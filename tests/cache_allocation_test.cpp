@@ -1,44 +1,21 @@
 // A cache when memory runs out: each allocation of each call fails once, and leaves what was there.
 #include <atomic>
-#include <cerrno>
-#include <cstdlib>
 #include <new>
 #include <string>
 #include <vector>
 
 #include <attend/model/causal_lm.hpp>
 
+#include "counted_malloc.hpp"
 #include "support.hpp"
 
 namespace {
 std::atomic<long> left{-1};  // allocations until one fails; below 0: none does
-bool fails() {
-  if (left.load() < 0) return false;
-  return left.fetch_sub(1) == 0;
-}
+[[maybe_unused]] const bool ready = [] {
+  attend_test::may_allocate = [] { return left.load() < 0 || left.fetch_sub(1) != 0; };
+  return true;
+}();
 }  // namespace
-
-#if defined(__has_feature)
-#define ATTEND_TEST_HAS_FEATURE(x) __has_feature(x)
-#else
-#define ATTEND_TEST_HAS_FEATURE(x) 0
-#endif
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !ATTEND_TEST_HAS_FEATURE(address_sanitizer) && !ATTEND_TEST_HAS_FEATURE(thread_sanitizer)
-#define ATTEND_TEST_COUNTS 1
-extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void* malloc(std::size_t n) { return fails() ? nullptr : __libc_malloc(n); }
-void* calloc(std::size_t n, std::size_t size) { return fails() ? nullptr : __libc_calloc(n, size); }
-void* aligned_alloc(std::size_t alignment, std::size_t n) {
-  return fails() ? nullptr : __libc_memalign(alignment, n);
-}
-}
-#else
-#define ATTEND_TEST_COUNTS 0
-#endif
 
 namespace {
 using namespace attend;

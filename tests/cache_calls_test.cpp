@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 /// All that can be seen of a cache.
 struct State {
-  std::vector<Index> lengths, first_tokens;
+  std::vector<Index> lengths, first_tokens, shortest;  // to which it can be truncated, but for 0
   std::vector<float> numbers;
   std::vector<bool> there;  // pages
   bool operator==(const State&) const = default;
@@ -31,6 +31,9 @@ State state_of(const KVCache<float>& cache) {
   for (Index b = 0; b < cache.batch(); ++b) {
     s.lengths.push_back(cache.length(b));
     s.first_tokens.push_back(cache.first_token(b));
+    s.shortest.push_back(1);
+    while (s.shortest.back() < cache.length(b) && !cache.can_truncate(b, s.shortest.back()))
+      ++s.shortest.back();
     for (Index i = 0; i * kKeyTile < cache.length(b); ++i) s.there.push_back(cache.tables()[b][i] != nullptr);
     for (Index t = cache.first_token(b); t < cache.length(b); ++t)
       for (Index h = 0; h < o.num_kv_heads; ++h) {
@@ -129,6 +132,33 @@ TEST(CacheWindows, AMaskThatLooksBackFurtherIsAnErrorThatChangesNothing) {
     }
     layer.forward(context, x.slice(1, t, t + n), cache, window, out.view());
     EXPECT_TRUE(same_bits(TensorView<float, 3>(out.view()), TensorView<float, 3>(expected.view())));
+  }
+}
+
+// What the call before has evicted can still be seen by truncation, also behind a call that failed.
+TEST(FailedCalls, LeaveWhatTheCallBeforeHasEvicted) {
+  MultiHeadAttention<float> layer({.embed_dim = 16, .num_heads = 2});
+  fill_parameters<float>(layer);
+  const auto x = random_tensor<float, 3>({1, 400, 16}, 1);
+  KVCache<float> cache({.num_kv_heads = 2, .head_dim = 8, .window = 100});
+  Context context;
+  const AttentionOptions<float> right{.mask = sliding_window(100, 0, Corner::bottom_right)},
+      throwing{.mask = Mask([](Index, Index, Index, Index) -> bool { throw 5; })};
+  Tensor<float, 3> out(x.shape());
+  for (int i = 0; i < 4; ++i) {
+    layer.forward(context, x, cache, right, out.view());
+    const State before = state_of(cache);
+    KVCache<float> copy = cache;
+    for (int j = 0; j < 3; ++j) {
+      EXPECT_THROW(layer.forward(context, x, cache, throwing, out.view()), int);
+      EXPECT_TRUE(state_of(cache) == before);
+    }
+    EXPECT_TRUE(cache.can_truncate(0, 400 * i));
+    cache.truncate(0, 400 * i + 1);
+    copy.truncate(0, 400 * i + 1);
+    EXPECT_TRUE(state_of(cache) == state_of(copy));
+    layer.forward(context, x.slice(1, 1, 400), cache, right, out.slice(1, 1, 400));
+    EXPECT_TRUE(state_of(cache).numbers == before.numbers);
   }
 }
 

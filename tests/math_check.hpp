@@ -2,10 +2,6 @@
 // kernel/math.inl compiled for each ISA, what they should be, how far they may be off, and the measuring.
 #pragma once
 
-#include <attend/core/error.hpp>
-#include <attend/kernel/dispatch.hpp>
-#include <attend/reference/math.hpp>
-
 #include <algorithm>
 #include <bit>
 #include <cfloat>
@@ -20,9 +16,8 @@
 #include <immintrin.h>
 #endif
 
-// Two functions have no entry in the table of kernels: their loops are added here to the regions of
-// dispatch.hpp.
-#define CHECK_MAPS                                                                                    \
+// Two functions have no entry in the table of kernels: their loops are added to each ISA's.
+#define ATTEND_TEST_KERNELS                                                                           \
   __attribute__((noinline)) inline void map_exp2(const float* x, float, float* out, int n) {          \
     for (int i = 0; i < n; i += 16) store(out + i, exp2(load(x + i)));                                \
   }                                                                                                   \
@@ -30,50 +25,9 @@
     for (int i = 0; i < n; i += 16)                                                                   \
       store(out + i, softmax_exp(load(x + i), set1(c), softmax_lowest(set1(c))));                     \
   }
-#if ATTEND_HAS_KERNELS
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
-namespace attend::kernel::baseline {
-CHECK_MAPS
-}
-#if defined(__x86_64__)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-namespace attend::kernel::avx2 {
-CHECK_MAPS
-}
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx2,fma")
-#endif
-namespace attend::kernel::avx512 {
-CHECK_MAPS
-}
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
-#if defined(__clang__)
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
-#endif
-#endif  // ATTEND_HAS_KERNELS
-#undef CHECK_MAPS
+#include <attend/core/error.hpp>
+#include <attend/kernel/dispatch.hpp>
+#include <attend/reference/math.hpp>
 
 // The measuring, and the rest of the file that includes this, means what it says under -ffast-math as well.
 // What the standard library inlines does not: hence is_nan and is_negative.

@@ -341,6 +341,22 @@ TEST(SafeTensors, ReleasedPagesCanBeReadAgain) {
   }
 }
 
+// The one tensor that is missing comes last: to look for each among all the others would take minutes.
+TEST(SafeTensors, NamesTheTensorThatAShardLacksAmongMany) {
+  const Folder folder;
+  std::string header = "{", index = R"({"weight_map":{)";
+  for (int i = 100'000; i < 250'000; ++i) {
+    const std::string name = '"' + std::to_string(i) + '"';
+    header += name + R"(:{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)";
+    index += name + R"(:"m.safetensors",)";
+  }
+  header.back() = '}';
+  folder.write("m.safetensors", with_header(header, ""));
+  folder.write("model.safetensors.index.json", index + R"("250000":"m.safetensors"}})");
+  EXPECT_THAT(error_of([&] { SafeTensors::open_folder(folder.path); }),
+              HasSubstr("'250000' is not in its shard"));
+}
+
 TEST(SafeTensors, ReadsAFolderOfShardsAsOneFile) {
   const Folder folder;
   attend::save_safetensors(folder / "m-1.safetensors", {{"a", Tensor<float, 1>::of({1})}},

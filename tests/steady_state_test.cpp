@@ -20,7 +20,6 @@
 #endif
 
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdlib>
@@ -32,36 +31,21 @@
 
 #include <attend/attend.hpp>
 
+#include "counted_malloc.hpp"
 #include "support.hpp"
 #include "tiny_models.hpp"
 
 #if !defined(ATTEND_TEST_SECCOMP)
 TEST(SteadyState, MakesNoSystemCall) { GTEST_SKIP() << "needs seccomp, of Linux on x86-64"; }
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#elif ATTEND_TEST_SANITIZED
 TEST(SteadyState, MakesNoSystemCall) { GTEST_SKIP() << "sanitizers make system calls of their own"; }
 #else
 
 namespace {
-std::atomic<long> allocations{0}, locks{0};
+std::atomic<long> locks{0};
 }
 
 extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void* malloc(std::size_t n) { return ++allocations, __libc_malloc(n); }
-void* calloc(std::size_t n, std::size_t size) { return ++allocations, __libc_calloc(n, size); }
-void* realloc(void* p, std::size_t n) { return ++allocations, __libc_realloc(p, n); }
-void* memalign(std::size_t alignment, std::size_t n) { return ++allocations, __libc_memalign(alignment, n); }
-void* aligned_alloc(std::size_t alignment, std::size_t n) {
-  return ++allocations, __libc_memalign(alignment, n);
-}
-int posix_memalign(void** p, std::size_t alignment, std::size_t n) {
-  ++allocations;
-  *p = __libc_memalign(alignment, n);
-  return *p != nullptr ? 0 : ENOMEM;
-}
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
   using Lock = int (*)(pthread_mutex_t*);
   static std::atomic<Lock> real{nullptr};
@@ -251,6 +235,9 @@ TEST_F(SteadyState, OfModelsMakesNoSystemCall) {
   const BertModel<float> bert = tiny_bert();
   Tensor<float, 2> states({40, 32});
   check("BertModel", [&](Context& c) { bert.forward(c, ids, {}, offsets, states.view()); });
+  Tensor<float, 2> wide({40, 50});
+  check("BertModel into columns",
+        [&](Context& c) { bert.forward(c, ids, {}, offsets, wide.view().slice(1, 7, 39)); });
 
   const CausalLM<float> lm = tiny_causal_lm();
   CausalCache<float> cache = lm.make_cache(2);
@@ -263,6 +250,23 @@ TEST_F(SteadyState, OfModelsMakesNoSystemCall) {
   check("CausalLM, token by token", [&](Context& c) {
     lm.forward(c, {ids.data(), {2, 1}}, cache, logits.view());
   });
+
+  for (const PositionKind positions :
+       {PositionKind::learned, PositionKind::sinusoidal, PositionKind::relative}) {
+    const Seq2Seq<float> seq2seq = tiny_seq2seq(positions);
+    const std::vector<Index> lengths{20, 13};
+    Tensor<float, 3> memory({2, 20, 32});
+    check("Seq2Seq, a source", [&](Context& c) {
+      seq2seq.encode(c, {ids.data(), {2, 20}}, lengths, memory.view());
+    });
+    Context context;
+    DecoderCache<float> translation = seq2seq.make_cache(context, memory, lengths);
+    for (KVCache<float>& layer : translation.targets) layer.reserve(64);
+    Tensor<float, 3> next({2, 1, 40});
+    check("Seq2Seq, token by token", [&](Context& c) {
+      seq2seq.decode(c, {ids.data(), {2, 1}}, translation, next.view());
+    });
+  }
 }
 
 }  // namespace

@@ -21,6 +21,21 @@
 #include <attend/core/parameter.hpp>
 #include <attend/tensor.hpp>
 
+// Whether the program is built with a sanitizer that has an allocator of its own; GCC says so by one macro
+// each, clang by another.
+#if defined(__has_feature)
+#define ATTEND_TEST_HAS_FEATURE(x) __has_feature(x)
+#else
+#define ATTEND_TEST_HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                           \
+    ATTEND_TEST_HAS_FEATURE(address_sanitizer) || ATTEND_TEST_HAS_FEATURE(thread_sanitizer) || \
+    ATTEND_TEST_HAS_FEATURE(memory_sanitizer)
+#define ATTEND_TEST_SANITIZED 1
+#else
+#define ATTEND_TEST_SANITIZED 0
+#endif
+
 namespace attend_test {
 
 /// For TYPED_TEST_SUITE, where the library promises the same of both.

@@ -111,6 +111,28 @@ TEST(BpeModel, HandlesUnknownCharactersPrefixAndSuffix) {
               HasSubstr("merge 0"));
 }
 
+// Pairs that a hash with a published key puts at one place: to walk over all of them for each takes minutes.
+TEST(BpeModel, LoadsMergesThatWereChosenToCollide) {
+  const std::string letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+  std::vector<std::string> twos;
+  for (char a : letters)
+    for (char b : letters) twos.push_back({a, b});
+  Vocabulary vocabulary;
+  for (const std::string& two : twos)
+    vocabulary.add(two, static_cast<std::int32_t>(vocabulary.size()), "twos");
+  BpeModel::Merges merges;
+  for (std::uint64_t left = 0; left < twos.size(); ++left)
+    for (std::uint64_t right = 0; right < twos.size(); ++right) {
+      const std::uint64_t pair = left << 32 | right;
+      if ((pair ^ pair >> 31) * 0x9E3779B97F4A7C15u >> 32 > (1u << 26)) continue;
+      merges.emplace_back(twos[left], twos[right]);
+      vocabulary.add(twos[left] + twos[right], static_cast<std::int32_t>(vocabulary.size()), "fours");
+    }
+  EXPECT_GT(merges.size(), 150'000u);
+  const std::size_t tokens = vocabulary.size();
+  EXPECT_EQ(BpeModel(std::move(vocabulary), merges, {}, "merges").vocabulary().size(), tokens);
+}
+
 TEST(BpeModel, RefusesVocabulariesAndMergesThatContradictThemselves) {
   const Folder f;
   const auto vocab = f.write("vocab.json", R"({"a":0,"b":1,"ab":2})");

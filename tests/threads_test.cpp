@@ -147,6 +147,48 @@ TEST(Threads, UseCachesForkedFromOnePrefix) {
   EXPECT_EQ(shared.length(0), 130);
 }
 
+// Each thread forks one const cache, lets go of its share of it while the others still read, and then changes
+// its own sequences in every way.
+TEST(Threads, ForkReorderAndTruncateWhatOthersLetGoOf) {
+  const auto prefix = random_tensor<float, 4>({1, 2, 250, 16}),
+             more = random_tensor<float, 4>({3, 2, 130, 16}, 3);
+  const auto q = random_tensor<float, 4>({3, 4, 1, 16}, 5);
+  for (Index window : {0, 150}) {
+    const KVCacheOptions options{.num_kv_heads = 2, .head_dim = 16, .window = window};
+    std::vector<std::shared_ptr<const KVCache<float>>> shares;
+    {
+      KVCache<float> cache(options);
+      cache.append(prefix, prefix);
+      shares.assign(4, std::make_shared<const KVCache<float>>(std::move(cache)));
+    }
+    const Mask mask = window > 0 ? Mask(sliding_window(window, 0, Corner::bottom_right))
+                                 : Mask(causal(Corner::bottom_right));
+    std::vector<Tensor<float, 4>> results(4, Tensor<float, 4>(q.shape()));
+    at_once(4, [&](int i) {
+      const auto number = static_cast<std::size_t>(i);
+      Context context(1 + i % 2);
+      KVCache<float> cache(options);
+      for (int n = 0; n < 2; ++n) cache.fork(*shares[number], 0);
+      shares[number].reset();
+      const std::vector<Index> parents{2, 1, 1};
+      cache.reorder(parents);
+      for (Index t = 0; t < 130; t += 13) {
+        cache.append(more.slice(2, t, t + 13), more.slice(2, t, t + 13));
+        scaled_dot_product_attention<float>(context, q, cache, {.mask = mask}, results[number].view());
+        if (t == 52) cache.reorder(std::vector<Index>{0, 2, 0});
+        if (t == 78) cache.truncate(1, cache.length(1) - 5);
+        if (t == 91) {
+          KVCache<float> copy = cache;
+          copy.append(more, more);
+          cache = std::move(copy);
+        }
+      }
+    });
+    for (const Tensor<float, 4>& result : results)
+      EXPECT_THAT(result.span(), testing::ElementsAreArray(results[0].span()));
+  }
+}
+
 TEST(Threads, UseConversationsForkedFromOnePrompt) {
   const CausalLM<float> model = tiny_causal_lm();
   Context context;

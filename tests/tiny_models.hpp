@@ -41,11 +41,12 @@ inline attend::CausalLM<float> tiny_causal_lm() {
   return model;
 }
 
-inline attend::Seq2Seq<float> tiny_seq2seq() {
+inline attend::Seq2Seq<float> tiny_seq2seq(attend::PositionKind positions = attend::PositionKind::learned) {
   attend::Seq2SeqOptions options{.source_vocab_size = 40, .target_vocab_size = 40};
   options.encoder = {.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2};
   options.decoder = {.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2};
-  options.positions = attend::PositionKind::learned;
+  options.positions = positions;
+  options.relative.num_heads = 4;
   options.max_position_embeddings = 64;
   options.eos_token_ids = {1};
   attend::Seq2Seq<float> model(options);

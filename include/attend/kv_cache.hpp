@@ -130,6 +130,11 @@ class KVCache {
   Scalar* writable_page(Index b, Index i);
   /// Forgets the tokens from `length` on, and shows what the last call has evicted, as before that call.
   void drop_from(Index b, Index length) noexcept;
+  /// A call that appended `tokens` last has failed: as before it.
+  void take_back(Index b, Index tokens) noexcept {
+    drop_from(b, lengths_[at(b)] - tokens);
+    sequences_[at(b)].kept = sequences_[at(b)].released;
+  }
 
   /// Sequence b of another cache, for which there is room then.
   Sequence copy_of(const KVCache& other, Index b);
@@ -196,14 +201,14 @@ template <class Scalar>
 void KVCache<Scalar>::truncate(AnyIndex b, AnyIndex length) {
   if (!can_truncate(b, length))
     throw_error("KVCache: truncate to ", length, " tokens, but the window of ", options_.window,
-                " has let go of those before ", sequences_[at(b)].released * kKeyTile);
+                " has let go of those before ", sequences_[at(b)].kept * kKeyTile);
   drop_from(b, length);
 }
 template <class Scalar>
 bool KVCache<Scalar>::can_truncate(AnyIndex b, AnyIndex length) const {
   if (length < 0 || length > lengths_[checked(b)])
     throw_error("KVCache: truncate to ", length, " of ", lengths_[checked(b)], " tokens");
-  return length == 0 || first_page_seen(length) >= sequences_[at(b)].released;
+  return length == 0 || first_page_seen(length) >= sequences_[at(b)].kept;
 }
 template <class Scalar>
 void KVCache<Scalar>::clear() {
@@ -278,7 +283,7 @@ Index KVCache<Scalar>::pages_needed(Index b, Index tokens) const {
   Index needed = std::max<Index>(0, end - sequence.size());
   for (Index i = first; i < (std::min)(end, sequence.size()); ++i)
     needed += !sequence.page(i)->has_one_owner();
-  for (Index i = sequence.released; i < sequence.evicted; ++i) needed -= sequence.page(i)->has_one_owner();
+  for (Index i = sequence.released; i < sequence.kept; ++i) needed -= sequence.page(i)->has_one_owner();
   return needed;
 }
 template <class Scalar>
@@ -314,8 +319,9 @@ void KVCache<Scalar>::write(Index first, const TensorView<const Scalar, 4>& key,
 template <class Scalar>
 void KVCache<Scalar>::evict(Index b) noexcept {
   Sequence& sequence = sequences_[at(b)];
-  for (; sequence.released < sequence.evicted; ++sequence.released)
+  for (; sequence.released < sequence.kept; ++sequence.released)
     pool_.give_back(sequence.page(sequence.released));
+  sequence.kept = sequence.evicted;
   for (; sequence.evicted < first_page_seen(lengths_[at(b)]); ++sequence.evicted)
     sequence.at(sequence.evicted) = nullptr;
 }
@@ -340,10 +346,11 @@ void KVCache<Scalar>::drop_from(Index b, Index length) noexcept {
   for (const Index pages = (length + kKeyTile - 1) / kKeyTile; sequence.size() > pages;
        sequence.pages.pop_back(), sequence.data.pop_back())
     pool_.give_back(sequence.pages.back());
-  sequence.released = (std::min)(sequence.released, sequence.size());
-  for (sequence.evicted = (std::min)(sequence.evicted, sequence.size());
-       sequence.evicted > sequence.released;)
-    --sequence.evicted, sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data;
+  for (Index* count : {&sequence.released, &sequence.kept, &sequence.evicted})
+    *count = (std::min)(*count, sequence.size());
+  for (; sequence.evicted > sequence.kept;
+       sequence.at(sequence.evicted) = sequence.page(sequence.evicted)->data)
+    --sequence.evicted;
   lengths_[at(b)] = length;
 }
 template <class Scalar>

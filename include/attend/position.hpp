@@ -29,19 +29,17 @@ struct SinusoidalOptions {
   Index first = 0;  // position of row 0
 };
 
-/// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: a negative number of
-/// positions, an embed_dim below 1, a max_timescale that is not above 0.
+/// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: an embed_dim below 1, a
+/// max_timescale that is not above 0.
 template <class Scalar>
-Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
-                                       const SinusoidalOptions& options = {}) {
+void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2> out) {
   static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
+  const Index positions = out.size(0), embed_dim = out.size(1);
   check_size("sinusoidal_positions", "embed_dim", embed_dim);
-  if (positions < 0) throw_error("sinusoidal_positions: positions is ", positions, ", expected 0 or more");
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
     throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
                 ", expected a number above 0");
-  Tensor<Scalar, 2> table({positions, embed_dim});
   const Index pairs = embed_dim / 2 + embed_dim % 2;
   const bool halves = options.layout != Layout::interleaved;
   for (Index i = 0; i < pairs; ++i) {
@@ -52,10 +50,19 @@ Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
     const Index sine = halves ? i : 2 * i, cosine = halves ? pairs + i : 2 * i + 1;
     for (Index p = 0; p < positions; ++p) {
       const double angle = (static_cast<double>(options.first) + static_cast<double>(p)) * frequency;
-      table(p, sine) = static_cast<Scalar>(std::sin(angle));
-      if (cosine < embed_dim) table(p, cosine) = static_cast<Scalar>(std::cos(angle));
+      out(p, sine) = static_cast<Scalar>(std::sin(angle));
+      if (cosine < embed_dim) out(p, cosine) = static_cast<Scalar>(std::cos(angle));
     }
   }
+}
+/// The same as a tensor. Error: a negative number of positions, too.
+template <class Scalar>
+Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
+                                       const SinusoidalOptions& options = {}) {
+  check_size("sinusoidal_positions", "embed_dim", embed_dim);
+  if (positions < 0) throw_error("sinusoidal_positions: positions is ", positions, ", expected 0 or more");
+  Tensor<Scalar, 2> table({positions, embed_dim});
+  sinusoidal_positions<Scalar>(options, table.view());
   return table;
 }
 ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, AnyIndex,

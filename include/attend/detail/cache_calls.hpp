@@ -92,7 +92,7 @@ Appending<Scalar>::~Appending() {
       if (measuring_)
         length -= tokens;
       else
-        cache.drop_from(b, length - tokens);
+        cache.take_back(b, tokens);
     }
   }
 }

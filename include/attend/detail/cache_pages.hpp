@@ -86,9 +86,10 @@ template <class Scalar>
 struct CachedSequence {
   std::vector<Page<Scalar>*> pages;  // null where released
   std::vector<const Scalar*> data;   // of each page, as attention reads them: null where evicted
-  /// Pages [0, evicted) are behind the window, those before `released` given back. The others wait for the
-  /// next call that appends, so that what appended last can be taken back.
-  Index evicted = 0, released = 0;
+  /// Pages [0, evicted) are behind the window, those from `kept` on since the call that appended last. It can
+  /// be taken back, and so can a next one that fails: then the pages from `released` on are as they were.
+  /// Those before are given back.
+  Index evicted = 0, kept = 0, released = 0;
 
   CachedSequence() = default;
   CachedSequence(const CachedSequence& other);
@@ -99,6 +100,7 @@ struct CachedSequence {
     pages.swap(moved.pages);
     data.swap(moved.data);
     evicted = moved.evicted;
+    kept = moved.kept;
     released = moved.released;
     return *this;
   }
@@ -112,7 +114,11 @@ struct CachedSequence {
 
 template <class Scalar>
 CachedSequence<Scalar>::CachedSequence(const CachedSequence& other)
-    : pages(other.pages), data(other.data), evicted(other.evicted), released(other.released) {
+    : pages(other.pages),
+      data(other.data),
+      evicted(other.evicted),
+      kept(other.kept),
+      released(other.released) {
   for (Page<Scalar>* page : pages)
     if (page != nullptr) page->add_owner();
 }

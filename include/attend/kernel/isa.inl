@@ -11,6 +11,10 @@
 #include <attend/kernel/softmax.inl>
 // clang-format on
 
+#if defined(ATTEND_TEST_KERNELS)
+ATTEND_TEST_KERNELS  // functions that a test adds to each ISA's
+#endif
+
 inline constexpr Kernels table = {
     product,           activate,       multiply,        layer_norm,       rms_norm,
     pack_page,         attention_span, attention_merge, attention_finish, attention_weights,

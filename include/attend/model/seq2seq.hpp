@@ -11,6 +11,7 @@
 #include <attend/encoder.hpp>
 #include <attend/model/token_embedding.hpp>
 #include <attend/position.hpp>
+#include <attend/rows.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -109,18 +110,23 @@ class Seq2Seq {
   }
 
   /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none
-  /// where lengths is empty) -> [B, S, E]; rows of padding mean nothing. `outputs` has one of each layer, or
-  /// none.
+  /// where lengths is empty) -> out [B, S, E]; rows of padding mean nothing. `outputs` has one of each layer,
+  /// or none.
+  void encode(Context& context, TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths,
+              TensorView<Scalar, 3> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+    detail::check_assigned(context, "Seq2Seq", *this);
+    Rows<Scalar>(out).check_output("Seq2Seq", ids.shape(), options_.encoder.block.embed_dim);
+    embed(context, source_, options_.shared_embeddings ? target_embedding_ : source_embedding_, ids, 0, out);
+    StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
+    if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
+    encoder_.forward(context, out, in, out, outputs);
+  }
   Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids,
                            std::span<const Index> lengths = {},
                            std::span<const BlockOutputs<Scalar>> outputs = {}) const {
-    detail::check_assigned(context, "Seq2Seq", *this);
-    Tensor<Scalar, 3> x({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
-    embed(context, source_, options_.shared_embeddings ? target_embedding_ : source_embedding_, ids, 0, x);
-    StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
-    if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
-    encoder_.forward(context, x, in, x, outputs);
-    return x;
+    Tensor<Scalar, 3> states({ids.size(0), ids.size(1), options_.encoder.block.embed_dim});
+    encode(context, ids, lengths, states.view(), outputs);
+    return states;
   }
   /// A cache for decoding from encoded states.
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states,
@@ -129,14 +135,15 @@ class Seq2Seq {
   }
   /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A
   /// call that fails leaves the cache as it was.
-  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
-                           DecoderCache<Scalar>& cache,
-                           std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+  void decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache,
+              TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
     const Index start = cache.length();
     detail::check_assigned(context, "Seq2Seq", *this);
+    Rows<Scalar>(logits).check_output("Seq2Seq", ids.shape(), V);
     detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
-    Tensor<Scalar, 3> x({B, T, options_.decoder.block.embed_dim}), logits({B, T, V});
+    Frame frame(context.workspace());
+    const TensorView<Scalar, 3> x = frame.tensor<Scalar>(Shape<3>{B, T, options_.decoder.block.embed_dim});
     embed(context, target_, target_embedding_, ids, start, x);
     StackInputs<Scalar> in{.self = {.mask = causal(Corner::bottom_right), .scale = options_.attention_scale},
                            .cross = {.scale = options_.attention_scale},
@@ -144,13 +151,20 @@ class Seq2Seq {
                            .memory_caches = cache.memory};
     if (options_.positions == PositionKind::relative) in.self.modifier = target_.relative.modifier(start);
     decoder_.forward(context, x, in, x, outputs);
-    if (options_.output_scale != 1)
-      for (Scalar& value : x.span()) value = value * static_cast<Scalar>(options_.output_scale);
+    if (options_.output_scale != 1 && !context.measuring())
+      for (Index i = 0; i < x.numel(); ++i)
+        x.data()[i] = x.data()[i] * static_cast<Scalar>(options_.output_scale);
     output_.forward(context, x, logits);
-    if (options_.logits_bias)
-      for (Index r = 0; r < B * T; ++r)
-        for (Index v = 0; v < V; ++v) logits.data()[r * V + v] += logits_bias_.data()[v];
+    for (Index b = 0; options_.logits_bias && !context.measuring() && b < B; ++b)
+      for (Index t = 0; t < T; ++t)
+        for (Index v = 0; v < V; ++v) logits(b, t, v) += logits_bias_.data()[v];
     appending.keep();
+  }
+  Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
+                           DecoderCache<Scalar>& cache,
+                           std::span<const BlockOutputs<Scalar>> outputs = {}) const {
+    Tensor<Scalar, 3> logits({ids.size(0), ids.size(1), options_.target_vocab_size});
+    decode(context, ids, cache, logits.view(), outputs);
     return logits;
   }
 
@@ -187,11 +201,13 @@ class Seq2Seq {
     const Index T = ids.size(1);
     if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
       throw_error("Seq2Seq: ", start + T, " tokens, the model takes ", options_.max_position_embeddings);
-    Tensor<Scalar, 2> sinusoids;  // of these tokens alone
+    Frame frame(context.workspace());
+    TensorView<Scalar, 2> sinusoids;  // of these tokens alone
     if (options_.positions == PositionKind::sinusoidal) {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
       sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
-      sinusoids = sinusoidal_positions<Scalar>(T, out.size(2), sinusoidal);
+      sinusoids = frame.tensor<Scalar>(Shape<2>{T, out.size(2)});
+      if (!context.measuring()) sinusoidal_positions<Scalar>(sinusoidal, sinusoids);
     }
     const bool learned = options_.positions == PositionKind::learned;
     const Index first = learned ? start + options_.position_offset : 0;

@@ -16,6 +16,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/secret_hash.hpp>
 #include <attend/text/utf8.hpp>
 #include <attend/text/vocabulary.hpp>
 
@@ -192,10 +193,10 @@ class BpeModel {
 
   // Where the rank of a pair is, or would go: an open hash table, as in Vocabulary.
   std::size_t find_slot(std::int32_t left, std::int32_t right) const {
-    std::uint64_t hash =
-        std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
-    hash = (hash ^ hash >> 31) * 0x9E3779B97F4A7C15u;
-    std::size_t slot = (hash >> 32) * table_.size() >> 32;
+    detail::SecretHash hash(seed_);
+    hash.add(static_cast<std::uint32_t>(left));
+    hash.add(static_cast<std::uint32_t>(right));
+    std::size_t slot = hash.slot(table_.size());
     for (; table_[slot] != no_rank; slot = slot + 1 == table_.size() ? 0 : slot + 1) {
       const Merge& merge = merges_[static_cast<std::size_t>(table_[slot])];
       if (merge.left == left && merge.right == right) break;
@@ -251,6 +252,7 @@ class BpeModel {
 
   Vocabulary vocabulary_;
   Options options_;
+  std::uint64_t seed_ = detail::draw_seed();
   std::vector<Merge> merges_;        // by rank
   std::vector<std::int32_t> table_;  // ranks by their pair's hash; at least a quarter is no_rank
   std::size_t distinct_ = 0;

@@ -62,7 +62,8 @@ class PrefixIndex {
         f(depth, low->value);
         ++low;
       }
-      if (depth == text.size()) return;
+      if (high - low == 1 && text.starts_with(key(*low))) f(low->size, low->value);
+      if (high - low <= 1 || depth == text.size()) return;
       const auto c = static_cast<unsigned char>(text[depth]);
       low = std::partition_point(low, high, [&](const Entry& e) { return byte(e, depth) < c; });
       high = std::partition_point(low, high, [&](const Entry& e) { return byte(e, depth) == c; });

@@ -15,6 +15,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/secret_hash.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 
@@ -104,6 +105,25 @@ class Vocabulary {
     return found == none ? std::nullopt : std::optional(found);
   }
 
+  /// The longest token that is `head` and a beginning of `text`: its id and the size of that beginning, which
+  /// is 0 where there is none. Time is at most the size of the longest token.
+  std::pair<std::int32_t, std::size_t> longest_beginning(std::string_view head, std::string_view text) const {
+    const std::size_t most = (std::min)(text.size(), longest_ - (std::min)(longest_, head.size()));
+    std::vector<detail::SecretHash> hashes(most, detail::SecretHash(seed_, head));
+    for (std::size_t n = 0; n < most; ++n) {
+      if (n > 0) hashes[n] = hashes[n - 1];
+      hashes[n].add(static_cast<unsigned char>(text[n]));
+    }
+    for (std::size_t n = most; n > 0; --n) {
+      const std::int32_t id = table_[find_slot(hashes[n - 1], [&](std::string_view token) {
+        return token.size() == head.size() + n && token.starts_with(head) &&
+               token.substr(head.size()) == text.substr(0, n);
+      })];
+      if (id != none) return {id, n};
+    }
+    return {none, 0};
+  }
+
   /// Fails on an id that no token has. The text lives as long as the vocabulary.
   std::string_view token(std::int32_t id) const {
     if (!contains(id)) throw_error("no token has the id ", id, " (the vocabulary ends before ", size(), ")");
@@ -147,13 +167,17 @@ class Vocabulary {
     }
   }
 
-  // Where the token's id is, or would go.
-  std::size_t find_slot(std::string_view token) const {
-    const std::uint64_t hash = std::uint64_t{std::hash<std::string_view>()(token)} * 0x9E3779B97F4A7C15u;
-    std::size_t slot = (hash >> 32) * table_.size() >> 32;
-    while (table_[slot] != none && stored(begin_of(table_[slot])) != token)
+  // Where the id of the token is, or would go, that has this hash and for which is(token) holds.
+  template <class Is>
+  std::size_t find_slot(const detail::SecretHash& hash, Is&& is) const {
+    std::size_t slot = hash.slot(table_.size());
+    while (table_[slot] != none && !is(stored(begin_of(table_[slot]))))
       if (++slot == table_.size()) slot = 0;
     return slot;
+  }
+  std::size_t find_slot(std::string_view token) const {
+    return find_slot(detail::SecretHash(seed_, token),
+                     [&](std::string_view other) { return other == token; });
   }
   // The same; makes room for one more first, by building the table anew.
   std::size_t slot_for(std::string_view token) {
@@ -171,6 +195,7 @@ class Vocabulary {
     table_[slot] = id;
   }
 
+  std::uint64_t seed_ = detail::draw_seed();
   std::string tokens_;
   std::vector<std::uint32_t> begins_;  // by id
   std::vector<std::int32_t> table_;    // ids by their token's hash; at least a quarter is `none`

@@ -90,8 +90,7 @@ class WordPieceModel {
   WordPieceModel(Vocabulary vocabulary, Options options)
       : vocabulary_(std::move(vocabulary)),
         options_(std::move(options)),
-        unknown_(vocabulary_.id(options_.unk_token)),
-        longest_(vocabulary_.longest()) {}
+        unknown_(vocabulary_.id(options_.unk_token)) {}
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   const Options& options() const { return options_; }
@@ -101,21 +100,16 @@ class WordPieceModel {
     if (word.empty()) return;
     if (count_code_points(word) > options_.max_input_chars_per_word) return ids.push_back(unknown(word));
     const std::size_t before = ids.size();
-    const std::string& prefix = options_.continuing_subword_prefix;
-    std::string candidate;
     for (std::size_t begin = 0; begin < word.size();) {
-      candidate = begin ? prefix : std::string();
-      const std::size_t head = candidate.size();
-      if (head < longest_) candidate += word.substr(begin, longest_ - head);
-      std::optional<std::int32_t> id;
-      // Tokens are UTF-8, so that a candidate cut inside a character is never found.
-      while (candidate.size() > head && !(id = vocabulary_.id(candidate))) candidate.pop_back();
-      if (!id) {
+      // Tokens are UTF-8, so that none ends inside a character.
+      const auto [id, size] = vocabulary_.longest_beginning(
+          begin ? options_.continuing_subword_prefix : std::string_view(), word.substr(begin));
+      if (size == 0) {
         ids.resize(before);
         return ids.push_back(unknown(word));
       }
-      ids.push_back(*id);
-      begin += candidate.size() - head;
+      ids.push_back(id);
+      begin += size;
     }
   }
 
@@ -130,7 +124,6 @@ class WordPieceModel {
   Vocabulary vocabulary_;
   Options options_;
   std::optional<std::int32_t> unknown_;
-  std::size_t longest_;
 };
 
 /// One token of a WordPiece text: glued on if it has the prefix (which goes), else after a blank. `cleanup`

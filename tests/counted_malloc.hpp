@@ -1,0 +1,43 @@
+// Counts the allocations of a test's program: malloc and its kin, which operator new calls. For its one unit.
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+
+#include "support.hpp"
+
+#if defined(__GLIBC__) && !ATTEND_TEST_SANITIZED
+#define ATTEND_TEST_COUNTS 1
+#else
+#define ATTEND_TEST_COUNTS 0
+#endif
+
+namespace attend_test {
+inline std::atomic<long> allocations{0};
+
+/// Before each allocation; one for which it answers false fails.
+inline bool (*may_allocate)() = [] { return true; };
+inline bool counts() { return ++allocations, may_allocate(); }
+}  // namespace attend_test
+
+#if ATTEND_TEST_COUNTS
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+void* malloc(std::size_t n) { return attend_test::counts() ? __libc_malloc(n) : nullptr; }
+void* calloc(std::size_t n, std::size_t size) {
+  return attend_test::counts() ? __libc_calloc(n, size) : nullptr;
+}
+void* realloc(void* p, std::size_t n) { return attend_test::counts() ? __libc_realloc(p, n) : nullptr; }
+void* memalign(std::size_t alignment, std::size_t n) {
+  return attend_test::counts() ? __libc_memalign(alignment, n) : nullptr;
+}
+void* aligned_alloc(std::size_t alignment, std::size_t n) { return memalign(alignment, n); }
+int posix_memalign(void** p, std::size_t alignment, std::size_t n) {
+  return (*p = memalign(alignment, n)) != nullptr ? 0 : ENOMEM;
+}
+}
+#endif
