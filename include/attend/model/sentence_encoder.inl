@@ -101,9 +101,7 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
 ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const std::filesystem::path& folder,
                                                     std::optional<Index> max_length) {
   if (max_length) check_size("SentenceEncoder", "max_length", *max_length);
-  detail::SentenceFolder found(folder, "SentenceTransformer", "feature-extraction");
-  // They have prompts of these names, if empty ones.
-  for (const char* name : {"query", "document"}) found.text.prompts.emplace(name, "");
+  const detail::SentenceFolder found(folder, "SentenceTransformer", "feature-extraction");
   SentenceModel model = detail::open_sentence_model(found.transformer);
   const detail::StateSizes sizes = detail::state_sizes(model);
   Index width = sizes.width;

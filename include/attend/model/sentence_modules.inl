@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -126,6 +127,8 @@ ATTEND_INLINE SentenceFolder::SentenceFolder(const std::filesystem::path& folder
                                              const char* task)
     : transformer(folder), has_modules(file_exists(folder / "modules.json")) {
   text.max_seq_length = 0;
+  if (std::string_view(kind) == "SentenceTransformer")  // they have prompts of these names, if empty ones
+    for (const char* name : {"query", "document"}) text.prompts.emplace(name, "");
   if (has_modules) {
     modules = read_modules(folder);
     transformer = modules[0].folder;
