@@ -1,3 +1,4 @@
-// attend::compiled: the kernels, and the layers of float, once for a program whose units define ATTEND_COMPILED.
+// attend::compiled: the kernels, and the layers of float, once for a program whose units define
+// ATTEND_COMPILED.
 #define ATTEND_IMPLEMENTATION
 #include <attend/attend.hpp>

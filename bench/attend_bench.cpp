@@ -194,7 +194,7 @@ class OwnThreads {
     for (std::thread& worker : workers_) worker.join();
   }
   /// Task 0 here, task i on worker i, those beyond here too.
-  void operator()(Index n, attend::FunctionRef<void(Index)> task) {
+  void operator()(Index n, attend::detail::FunctionRef<void(Index)> task) {
     const Index workers = static_cast<Index>(workers_.size());
     tasks_ = n, task_ = &task;
     busy_.store(workers, std::memory_order_relaxed);
@@ -222,7 +222,7 @@ class OwnThreads {
   std::atomic<Index> busy_{0};
   std::atomic<bool> stop_{false};
   Index tasks_ = 0;
-  attend::FunctionRef<void(Index)>* task_ = nullptr;
+  attend::detail::FunctionRef<void(Index)>* task_ = nullptr;
   std::vector<std::thread> workers_;
 };
 

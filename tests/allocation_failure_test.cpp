@@ -167,7 +167,7 @@ TEST(AllocationFailure, IsSeen) {
   EXPECT_THROW(std::make_unique<int>(2), std::bad_alloc);
   EXPECT_TRUE(failed);
   countdown = 0;
-  EXPECT_THROW(AlignedArray<float>(5), std::bad_alloc);
+  EXPECT_THROW(detail::AlignedArray<float>(5), std::bad_alloc);
   const long before = alive;
   auto leaked = std::make_unique<int>(3);
   EXPECT_EQ(alive, before + 1);
@@ -182,9 +182,10 @@ TEST(AllocationFailure, OfContextsAndLayers) {
     return calls.load();
   });
   fail_each("Context with an executor", nothing, [](int) {
-    Context context(ContextOptions{.threads = 3, .executor = [](Index n, FunctionRef<void(Index)> task) {
-                                     while (n > 0) task(--n);
-                                   }});
+    Context context(
+        ContextOptions{.threads = 3, .executor = [](Index n, detail::FunctionRef<void(Index)> task) {
+                         while (n > 0) task(--n);
+                       }});
     std::atomic<int> calls{0};
     context.parallel(10, 3, [&](Index, int) { ++calls; });
     return calls.load();
@@ -203,7 +204,7 @@ TEST(AllocationFailure, OfContextsAndLayers) {
     return copy.layers().size();
   });
   // What holds arrays says that its copies may fail; else the program ends where they do.
-  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<AlignedArray<float>>));
+  EXPECT_FALSE((std::is_nothrow_copy_assignable_v<detail::AlignedArray<float>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Tensor<float, 2>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Linear<float>>));
   EXPECT_FALSE((std::is_nothrow_copy_assignable_v<Rotary<float>>));

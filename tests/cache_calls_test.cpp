@@ -49,7 +49,7 @@ State state_of(const KVCache<float>& cache) {
 struct Failing {
   struct Stop {};
   int left;
-  void operator()(Index n, FunctionRef<void(Index)> task) {
+  void operator()(Index n, detail::FunctionRef<void(Index)> task) {
     if (left-- == 0) throw Stop{};
     for (Index i = 0; i < n; ++i) task(i);
   }

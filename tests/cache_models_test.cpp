@@ -59,7 +59,7 @@ std::vector<float> fresh(const CausalLM<float>& model, const Ids& ids) {
 struct Failing {
   struct Stop {};
   std::shared_ptr<int> left;
-  void operator()(Index n, FunctionRef<void(Index)> task) {
+  void operator()(Index n, detail::FunctionRef<void(Index)> task) {
     if ((*left)-- == 0) throw Stop{};
     for (Index i = 0; i < n; ++i) task(i);
   }

@@ -58,7 +58,7 @@ struct Bomb {
 };
 
 /// One thread for each task.
-void run_on_threads(Index n, FunctionRef<void(Index)> task) {
+void run_on_threads(Index n, detail::FunctionRef<void(Index)> task) {
   std::vector<std::thread> threads;
   for (Index i = 0; i < n; ++i) threads.emplace_back([=] { task(i); });
   for (std::thread& thread : threads) thread.join();
@@ -322,7 +322,7 @@ std::string run_100(Context& context) {
 }
 
 TEST(Executor, ThatRunsInAnyOrderIsFine) {
-  Context backwards = with_executor(4, [](Index n, FunctionRef<void(Index)> task) {
+  Context backwards = with_executor(4, [](Index n, detail::FunctionRef<void(Index)> task) {
     while (n > 0) task(--n);
   });
   EXPECT_EQ(run_100(backwards), "");
@@ -334,7 +334,7 @@ TEST(Executor, ThatThrowsIsHeardOnceItsTasksAreDone) {
   std::vector<std::thread> threads;
   std::atomic<int> inside{0};
   {
-    Context context = with_executor(3, [&](Index n, FunctionRef<void(Index)> task) {
+    Context context = with_executor(3, [&](Index n, detail::FunctionRef<void(Index)> task) {
       std::atomic<int> begun{0};
       for (Index i = 1; i < n; ++i)
         threads.emplace_back([&begun, task, i] {
@@ -356,13 +356,13 @@ TEST(Executor, ThatThrowsIsHeardOnceItsTasksAreDone) {
     for (std::thread& thread : threads) thread.join();
     threads.clear();
   }
-  Context before = with_executor(3, [](Index, FunctionRef<void(Index)>) { throw Thrown{}; });
+  Context before = with_executor(3, [](Index, detail::FunctionRef<void(Index)>) { throw Thrown{}; });
   for (int i = 0; i < 2; ++i) EXPECT_THROW(before.parallel(30, 3, [](Index, int) {}), Thrown);
 }
 
 TEST(Executor, ThatDoesNotKeepItsWordIsAnError) {
   const auto context_of = [](auto tasks) {
-    return with_executor(4, [=](Index n, FunctionRef<void(Index)> task) { tasks(n, task); });
+    return with_executor(4, [=](Index n, detail::FunctionRef<void(Index)> task) { tasks(n, task); });
   };
   Context none = context_of([](Index, auto) {});
   EXPECT_THAT(run_100(none), HasSubstr("0 of 4 tasks"));
@@ -390,7 +390,7 @@ TEST(Executor, ThatDoesNotKeepItsWordIsAnError) {
 TEST(Executor, ThatReturnsTooEarlyLeavesNoTaskBehind) {
   std::vector<std::thread> threads;
   std::atomic<bool> go{false};
-  Context context = with_executor(3, [&](Index n, FunctionRef<void(Index)> task) {
+  Context context = with_executor(3, [&](Index n, detail::FunctionRef<void(Index)> task) {
     for (Index i = 0; i < n; ++i)
       threads.emplace_back([&go, task, i] {
         while (!go) std::this_thread::yield();
@@ -621,17 +621,17 @@ TEST(Context, DoesNotMoveWhileItIsInUse) {
   }
 }
 
-TEST(AlignedArray, MovedFromIsEmpty) {
-  AlignedArray<int> a(5);
+TEST(detail::AlignedArray, MovedFromIsEmpty) {
+  detail::AlignedArray<int> a(5);
   a[4] = 3;
-  AlignedArray<int> b(std::move(a));
+  detail::AlignedArray<int> b(std::move(a));
   EXPECT_EQ(a.size(), 0u);
   EXPECT_EQ(a.begin(), a.end());
-  const AlignedArray<int> c(a);
+  const detail::AlignedArray<int> c(a);
   EXPECT_TRUE(c.empty());
   a = b;
   EXPECT_EQ(a[4], 3);
-  AlignedArray<int>& same = a;
+  detail::AlignedArray<int>& same = a;
   a = std::move(same);
   EXPECT_EQ(a.size(), 5u);
   EXPECT_EQ(a[4], 3);

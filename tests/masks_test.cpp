@@ -233,8 +233,8 @@ TEST(ScoreModifiers, AlibiHasASlopeForEachHead) {
     const std::string text = "alibi (slopes): expected [2], got [" + std::to_string(n) + "]";
     EXPECT_EQ(refusal<float>({.modifier = alibi<float>(slopes)}), text);
     const auto same = [](float s, Index, Index, Index, Index) { return s; };
-    EXPECT_EQ(refusal<float>({.modifier = then(alibi<float>(slopes), same)}), text);
-    EXPECT_EQ(refusal<float>({.modifier = then(same, then(same, alibi<float>(slopes)))}), text);
+    EXPECT_EQ(refusal<float>({.modifier = chain(alibi<float>(slopes), same)}), text);
+    EXPECT_EQ(refusal<float>({.modifier = chain(same, chain(same, alibi<float>(slopes)))}), text);
   }
   EXPECT_EQ(attend_test::error_of([] { alibi<float>(std::span<const float>()); }),
             "alibi: no slopes, expected one for each head");

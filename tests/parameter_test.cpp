@@ -74,7 +74,7 @@ TEST(Parameters, OfSublayersAreNamedByTheirPath) {
       first.parameters(prefixed("first", visit));
       second.parameters(prefixed("", visit));
     }
-    void parameters(ParameterVisitor<const float> visit) const { const_parameters(*this, visit); }
+    void parameters(ParameterVisitor<const float> visit) const { detail::const_parameters(*this, visit); }
   };
   const Pair pair;
   EXPECT_THAT(names(pair),

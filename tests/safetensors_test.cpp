@@ -44,7 +44,7 @@ std::string with_header(const std::string& header, const std::string& data) {
 double touch(const SafeTensors& file) {
   double sum = 0;
   for (const SafeTensors::Entry& entry : file.entries()) {
-    if (!attend::is_readable(entry.dtype)) {
+    if (!attend::detail::is_readable(entry.dtype)) {
       double value = 0;
       EXPECT_THAT(error_of([&] { file.read_rows(entry, 0, entry.rows(), &value); }),
                   HasSubstr(std::string(to_string(entry.dtype))));

@@ -315,7 +315,7 @@ class SentenceFolder {
     std::string header = "{";
     std::size_t at = 0;
     for (const auto& [name, shape] : tensors) {
-      const std::size_t bytes = static_cast<std::size_t>(checked_numel(shape)) * 4;
+      const std::size_t bytes = static_cast<std::size_t>(detail::checked_numel(shape)) * 4;
       header += (at > 0 ? ",\"" : "\"") + name + "\":{\"dtype\":\"F32\",\"shape\":" + to_string(shape) +
                 ",\"data_offsets\":[" + std::to_string(at) + "," + std::to_string(at + bytes) + "]}";
       at += bytes;

@@ -50,7 +50,7 @@ struct Dense {
     visit("bias", Parameter<Scalar>({out}, bias.data()));
   }
   void parameters(attend::ParameterVisitor<const Scalar> visit) const {
-    attend::const_parameters(*this, visit);
+    attend::detail::const_parameters(*this, visit);
   }
 };
 
@@ -65,7 +65,7 @@ struct Block {
     visit("norm1.weight", Parameter<Scalar>({2}, norm.data()));
   }
   void parameters(attend::ParameterVisitor<const Scalar> visit) const {
-    attend::const_parameters(*this, visit);
+    attend::detail::const_parameters(*this, visit);
   }
 };
 
@@ -80,7 +80,7 @@ struct Model {
     pooler.parameters(attend::prefixed("pooler", visit));
   }
   void parameters(attend::ParameterVisitor<const Scalar> visit) const {
-    attend::const_parameters(*this, visit);
+    attend::detail::const_parameters(*this, visit);
   }
 };
 

@@ -353,9 +353,9 @@ TEST(Tensor, RefusesSizesThatAreNegativeOrDoNotFit) {
   EXPECT_THROW((Tensor<float, 1>({std::numeric_limits<Index>::max() / 2})), attend::Error);
   EXPECT_THROW((Tensor<float, 3>({huge, 0, huge})), attend::Error);
   EXPECT_THROW((TensorView<float, 2>(nullptr, {huge, huge})), attend::Error);
-  EXPECT_EQ(attend::checked_numel(Shape<3>{2, 3, 4}), 24);
-  EXPECT_EQ(attend::checked_numel(Shape<0>{}), 1);
-  EXPECT_EQ(attend::checked_numel(Shape<1>{std::numeric_limits<Index>::max()}),
+  EXPECT_EQ(attend::detail::checked_numel(Shape<3>{2, 3, 4}), 24);
+  EXPECT_EQ(attend::detail::checked_numel(Shape<0>{}), 1);
+  EXPECT_EQ(attend::detail::checked_numel(Shape<1>{std::numeric_limits<Index>::max()}),
             std::numeric_limits<Index>::max());
 }
 

@@ -224,7 +224,7 @@ class Jobs {
     there_is_work_.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
-  void run(Index n, FunctionRef<void(Index)> task) {
+  void run(Index n, detail::FunctionRef<void(Index)> task) {
     std::atomic<Index> left{n};
     {
       const std::lock_guard lock(mutex_);
@@ -266,7 +266,8 @@ TEST(Threads, ShareAnExecutor) {
   const Tensor<float, 4> expected = scaled_dot_product_attention(q, q, q);
   at_once(3, [&](int i) {
     Context context(ContextOptions{
-        .threads = 3, .executor = [&](Index n, FunctionRef<void(Index)> task) { jobs.run(n, task); }});
+        .threads = 3,
+        .executor = [&](Index n, detail::FunctionRef<void(Index)> task) { jobs.run(n, task); }});
     for (int round = 0; round < 20; ++round) {
       Tensor<float, 4> out(q.shape());
       scaled_dot_product_attention<float>(context, q, q, q, {}, out.view());

@@ -30,7 +30,7 @@ TEST(Frame, TensorOfNumbersLiesInTheWorkspace) {
     const TensorView<float, 2> a = frame.tensor<float>({3, 5});
     const TensorView<double, 1> b = frame.tensor<double>(Shape<1>{7});
     EXPECT_EQ(a.shape(), (Shape<2>{3, 5}));
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.data()) % kAlignment, 0u);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.data()) % detail::kAlignment, 0u);
     a.fill(1);
     b.fill(2);
     EXPECT_EQ(a(2, 4), 1);

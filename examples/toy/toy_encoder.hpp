@@ -66,7 +66,7 @@ class ToyEncoder {
     classifier_.parameters(attend::prefixed("classifier", visit));
   }
   void parameters(attend::ParameterVisitor<const float> visit) const {
-    attend::const_parameters(*this, visit);
+    attend::detail::const_parameters(*this, visit);
   }
 
   /// A scale of 0 makes all scores of attention equal: then each head takes the plain average of the words.

@@ -96,7 +96,7 @@ Tensor<typename X::Scalar, X::rank> swish(const X& x, double alpha = 1) {
 template <TensorLike X, TensorLike Y>
 Tensor<typename X::Scalar, X::rank> swiglu(const X& gate, const Y& value, double alpha = 1) {
   using Scalar = typename X::Scalar;
-  check_shape("swiglu (value)", gate.shape(), value.shape());
+  detail::check_shape("swiglu (value)", gate.shape(), value.shape());
   Tensor<Scalar, X::rank> out{const_view(gate)};
   const Tensor<Scalar, X::rank> factor{const_view(value)};
   default_context().parallel(1, 1, [&](Index, int) {

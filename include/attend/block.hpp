@@ -65,7 +65,7 @@ class Block {
   void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) { self_attn_.set_rotary(std::move(rotary)); }
 
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
 

@@ -26,7 +26,7 @@ struct CausalBlockOptions {
   bool alibi = false;                // scores fall with the distance
 
   operator BlockOptions() const {
-    check_count("CausalBlock", "sliding_window", sliding_window);
+    detail::check_count("CausalBlock", "sliding_window", sliding_window);
     return {.self_attn = {.embed_dim = embed_dim,
                           .num_heads = num_heads,
                           .num_kv_heads = num_kv_heads,

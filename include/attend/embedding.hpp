@@ -24,8 +24,8 @@ class Embedding {
  public:
   Embedding() = default;
   explicit Embedding(const EmbeddingOptions& options) : options_(options) {
-    check_size("Embedding", "num_embeddings", options.num_embeddings);
-    check_size("Embedding", "embedding_dim", options.embedding_dim);
+    detail::check_size("Embedding", "num_embeddings", options.num_embeddings);
+    detail::check_size("Embedding", "embedding_dim", options.embedding_dim);
     weight_ = Tensor<Scalar, 2>({options.num_embeddings, options.embedding_dim});
     assigned_ = detail::Assigned(options.num_embeddings);
   }
@@ -37,7 +37,7 @@ class Embedding {
     visit("weight",
           Parameter<Scalar>({options_.num_embeddings, options_.embedding_dim}, weight_.data(), &assigned_));
   }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether the weight has its values; forward takes none less.
   bool assigned() const { return assigned_.all(); }

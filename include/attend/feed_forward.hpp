@@ -53,8 +53,8 @@ class FeedForward {
 
 template <class Scalar>
 FeedForward<Scalar>::FeedForward(const FeedForwardOptions& o) : options_(o) {
-  check_size("FeedForward", "embed_dim", o.embed_dim);
-  check_size("FeedForward", "dim_feedforward", o.dim_feedforward);
+  detail::check_size("FeedForward", "embed_dim", o.embed_dim);
+  detail::check_size("FeedForward", "dim_feedforward", o.dim_feedforward);
   weight1_ = Weight<Scalar>(std::vector<Index>(o.gated ? 2 : 1, o.dim_feedforward), o.embed_dim);
   weight2_ = Weight<Scalar>({o.embed_dim}, o.dim_feedforward);
   if (o.bias) bias1_ = Bias<Scalar>(weight1_), bias2_ = Bias<Scalar>(weight2_);
@@ -68,7 +68,7 @@ void FeedForward<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 void FeedForward<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  const_parameters(*this, visit);
+  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 bool FeedForward<Scalar>::assigned() const {

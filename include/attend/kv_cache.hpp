@@ -179,18 +179,20 @@ void KVCache<Scalar>::reserve(AnyIndex tokens) {
 }
 template <class Scalar>
 void KVCache<Scalar>::append(TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value) {
-  check_shape("KVCache (key)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.head_dim},
-              key.shape());
-  check_shape("KVCache (value)", Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.value_dim},
-              value.shape());
+  detail::check_shape("KVCache (key)",
+                      Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.head_dim}, key.shape());
+  detail::check_shape("KVCache (value)",
+                      Shape<4>{batch(), options_.num_kv_heads, key.size(2), options_.value_dim},
+                      value.shape());
   write(0, key, value);
 }
 template <class Scalar>
 void KVCache<Scalar>::append(AnyIndex b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value) {
   checked(b);
-  check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim}, key.shape());
-  check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim},
-              value.shape());
+  detail::check_shape("KVCache (key)", Shape<3>{options_.num_kv_heads, key.size(1), options_.head_dim},
+                      key.shape());
+  detail::check_shape("KVCache (value)", Shape<3>{options_.num_kv_heads, key.size(1), options_.value_dim},
+                      value.shape());
   const auto as_batch = [](const TensorView<const Scalar, 3>& x) {
     return TensorView<const Scalar, 4>(x.data(), {1, x.size(0), x.size(1), x.size(2)},
                                        {0, x.stride(0), x.stride(1), x.stride(2)});
@@ -356,9 +358,9 @@ void KVCache<Scalar>::drop_from(Index b, Index length) noexcept {
 template <class Scalar>
 typename KVCache<Scalar>::Sequence KVCache<Scalar>::copy_of(const KVCache& other, Index b) {
   const KVCacheOptions &o = options_, &p = other.options_;
-  check_shape("KVCache: fork of another cache ([num_kv_heads, head_dim, value_dim, window])",
-              Shape<4>{o.num_kv_heads, o.head_dim, o.value_dim, o.window},
-              Shape<4>{p.num_kv_heads, p.head_dim, p.value_dim, p.window});
+  detail::check_shape("KVCache: fork of another cache ([num_kv_heads, head_dim, value_dim, window])",
+                      Shape<4>{o.num_kv_heads, o.head_dim, o.value_dim, o.window},
+                      Shape<4>{p.num_kv_heads, p.head_dim, p.value_dim, p.window});
   Sequence copy(other.sequences_[other.checked(b)]);
   detail::make_room(sequences_, sequences_.size() + 1);
   detail::make_room(lengths_, lengths_.size() + 1);

@@ -54,9 +54,9 @@ template <class Scalar>
 Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features)
     : sections_(std::move(sections)), in_(in_features) {
   offsets_.push_back(0);
-  for (Index rows : sections_) checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
+  for (Index rows : sections_) detail::checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
   for (Index rows : sections_) offsets_.push_back(offsets_.back() + (rows + kPanel - 1) / kPanel * kPanel);
-  data_ = Tensor<Scalar, 1>({checked_numel(Shape<2>{width(), in_}, sizeof(Scalar))});
+  data_ = Tensor<Scalar, 1>({detail::checked_numel(Shape<2>{width(), in_}, sizeof(Scalar))});
   assigned_ = detail::Assigned(data_.empty() ? 0 : this->rows());
 }
 template <class Scalar>
@@ -171,7 +171,7 @@ void check_operands(const Context& context, const char* who, const Rows<const Sc
                     const Rows<const Scalar>& residual, const Rows<Scalar>& out) {
   if (!residual.shape().empty()) {
     if (!std::ranges::equal(residual.shape(), out.shape()))
-      fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
+      detail::fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
     residual.check_input(who, out.width());
   }
   check_apart(context, who, {"out", out.view()}, {{"x", x.view()}, {"the residual", residual.view()}});
@@ -219,8 +219,8 @@ class Linear {
 
 template <class Scalar>
 Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
-  check_size("Linear", "in_features", options.in_features);
-  check_size("Linear", "out_features", options.out_features);
+  detail::check_size("Linear", "in_features", options.in_features);
+  detail::check_size("Linear", "out_features", options.out_features);
   weight_ = Weight<Scalar>({options.out_features}, options.in_features);
   if (options.bias) bias_ = Bias<Scalar>(weight_);
 }
@@ -231,7 +231,7 @@ void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 void Linear<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  const_parameters(*this, visit);
+  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 void Linear<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,

@@ -120,7 +120,7 @@ struct Lengths : Expression {
   void bind(const AttentionSizes& s) {
     if (!each) return;
     const Index count = static_cast<Index>(lengths.size());
-    if (count != s.batch) fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
+    if (count != s.batch) detail::fail_shape("lengths", to_string(Shape<1>{s.batch}), Shape<1>{count});
     for (Index b = 0; b < count; ++b)
       if (length(b) < 0 || length(b) > s.keys)
         throw_error("lengths: sequence ", b, " has length ", length(b), ", expected 0 to ", s.keys, " keys");
@@ -148,7 +148,7 @@ struct Segments : Expression {
   static void check_ids(const TensorView<const std::int32_t, 2>& ids, Index batch, Index tokens,
                         const char* who) {
     if ((ids.size(0) != batch && ids.size(0) != 1) || ids.size(1) != tokens)
-      fail_shape(who, to_string(Shape<2>{batch, tokens}), ids.shape());
+      detail::fail_shape(who, to_string(Shape<2>{batch, tokens}), ids.shape());
   }
 };
 
@@ -158,7 +158,7 @@ struct NotPadding : Expression {
   TensorView<const T, 2> padding;  // [B, Tk]
 
   void bind(const AttentionSizes& s) {
-    check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape());
+    detail::check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape());
   }
   bool operator()(Index b, Index, Index, Index k) const { return !padding(b, k); }
 };
@@ -174,7 +174,7 @@ struct Boolean : Expression {
     const Shape<4> full{s.batch, s.heads, s.queries, s.keys};
     for (std::size_t i = 0; i < 4; ++i) {
       if (shape[i] != full[i] && shape[i] != 1)
-        fail_shape("mask", "a shape that broadcasts to " + to_string(full), shape);
+        detail::fail_shape("mask", "a shape that broadcasts to " + to_string(full), shape);
       if (shape[i] == 1) strides[i] = 0;
     }
   }
@@ -201,7 +201,7 @@ struct Additive : Expression {
     for (std::size_t i = 0; i < 4; ++i) {
       const Index n = shape[i];
       if (n != 1 && (i == 3 ? n > full[i] : n != full[i]))
-        fail_shape("additive mask", "a shape that broadcasts to " + to_string(full), shape);
+        detail::fail_shape("additive mask", "a shape that broadcasts to " + to_string(full), shape);
       if (n == 1) strides[i] = 0;
     }
     end = shape[3] == 1 ? s.keys : shape[3];
@@ -266,7 +266,7 @@ struct Blocks : Expression {
 
   void bind(const AttentionSizes& s) {
     const auto count = [this](Index tokens) { return tokens / size + (tokens % size != 0 ? 1 : 0); };
-    check_shape("blocks", Shape<2>{count(s.queries), count(s.keys)}, visible.shape());
+    detail::check_shape("blocks", Shape<2>{count(s.queries), count(s.keys)}, visible.shape());
   }
   bool operator()(Index, Index, Index q, Index k) const {
     return static_cast<bool>(visible(q / size, k / size));

@@ -55,7 +55,7 @@ class MultiHeadAttention {
   void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary);
 
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
 
@@ -137,7 +137,7 @@ class MultiHeadAttention {
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
     for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
       if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
-    check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
+    detail::check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
       throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ",
@@ -182,10 +182,10 @@ class MultiHeadAttention {
   void check_cache(const KVCache<Scalar>& cache, TensorView<const Scalar, 3> x, const char* what,
                    Index width) const {
     const KVCacheOptions& o = cache.options();
-    check_shape(what, Shape<3>{cache.batch(), x.size(1), width}, x.shape());
-    check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
-                Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim},
-                Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
+    detail::check_shape(what, Shape<3>{cache.batch(), x.size(1), width}, x.shape());
+    detail::check_shape("MultiHeadAttention (a cache's [num_kv_heads, head_dim, value_dim])",
+                        Shape<3>{options_.num_kv_heads, options_.head_dim, options_.head_dim},
+                        Shape<3>{o.num_kv_heads, o.head_dim, o.value_dim});
   }
   /// What a cache of cross-attention's keys and values cannot take in.
   void check_cross() const {
@@ -240,7 +240,7 @@ class MultiHeadAttention {
     if (average.data() == nullptr) {
       attend(heads(mixed, H), call.outputs);
     } else {
-      check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
+      detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
       Outputs inner = call.outputs;
       inner.average_weights = {};
       const TensorView<Scalar, 4> all =

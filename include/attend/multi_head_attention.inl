@@ -9,8 +9,10 @@ namespace attend::inline ATTEND_ABI {
 template <class Scalar>
 MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& options)
     : options_(complete(options)), attention_(options.attention) {
-  const Index queries = checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
-  const Index keys = checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
+  const Index queries =
+      detail::checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
+  const Index keys =
+      detail::checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
   if (fused()) {
     in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim);
     if (options_.bias) in_bias_ = Bias<Scalar>(in_proj_);
@@ -96,9 +98,9 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   const Index B = query.size(0), Tq = query.size(1), Tk = key.size(1);
   const Call call{context, options, out, outputs, epilogue};
   detail::check_assigned(context, "MultiHeadAttention", *this);
-  check_shape("MultiHeadAttention (query)", Shape<3>{B, Tq, options_.embed_dim}, query.shape());
-  check_shape("MultiHeadAttention (key)", Shape<3>{B, Tk, options_.kdim}, key.shape());
-  check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
+  detail::check_shape("MultiHeadAttention (query)", Shape<3>{B, Tq, options_.embed_dim}, query.shape());
+  detail::check_shape("MultiHeadAttention (key)", Shape<3>{B, Tk, options_.kdim}, key.shape());
+  detail::check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
   check_operands(call, query, key, value);
   if (out.empty() && !outputs.any()) return;
   const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;

@@ -67,8 +67,8 @@ class Norm {
 template <class Scalar>
 Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
   const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
-  check_size(who, "size", options.size);
-  check_number(who, "eps", options.eps, 0);
+  detail::check_size(who, "size", options.size);
+  detail::check_number(who, "eps", options.eps, 0);
   const bool may_have_bias = options.weight && options.kind == NormKind::layer;
   if (options.bias.value_or(false) && !may_have_bias)
     throw_error(options.weight ? "RMSNorm: a bias, which it has none of"
@@ -84,7 +84,7 @@ void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 void Norm<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  const_parameters(*this, visit);
+  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 bool Norm<Scalar>::assigned() const {
@@ -100,8 +100,9 @@ void Norm<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const 
   detail::check_rows_in_place(context, who, x, out, n);
   if (mean.data() != nullptr && options_.kind == NormKind::rms)
     throw_error("RMSNorm: a mean, which it does not compute");
-  if (mean.data() != nullptr) check_shape(who, Shape<1>{rows}, mean.shape());
-  if (inverse_deviation.data() != nullptr) check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
+  if (mean.data() != nullptr) detail::check_shape(who, Shape<1>{rows}, mean.shape());
+  if (inverse_deviation.data() != nullptr)
+    detail::check_shape(who, Shape<1>{rows}, inverse_deviation.shape());
   if (mean.data() != nullptr)
     detail::check_apart(context, who, {"mean", mean},
                         {{"x", x.view()}, {"out", out.view()}, {"inverse_deviation", inverse_deviation}});
@@ -151,8 +152,9 @@ class LayerNorm : public Norm<Scalar> {
  public:
   LayerNorm() = default;
   explicit LayerNorm(const LayerNormOptions& o)
-      : Norm<Scalar>({(check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
-                      o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+      : Norm<Scalar>(
+            {(detail::check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
+             o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
 };
 
 struct RMSNormOptions {
@@ -166,8 +168,9 @@ class RMSNorm : public Norm<Scalar> {
  public:
   RMSNorm() = default;
   explicit RMSNorm(const RMSNormOptions& o)
-      : Norm<Scalar>({(check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
-                      o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+      : Norm<Scalar>(
+            {(detail::check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
+             o.eps, NormKind::rms, o.elementwise_affine, false}) {}
 };
 
 }  // namespace attend::inline ATTEND_ABI

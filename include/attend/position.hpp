@@ -36,7 +36,7 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
   static_assert(detail::check_scalar<Scalar>());
   using Layout = SinusoidalOptions::Layout;
   const Index positions = out.size(0), embed_dim = out.size(1);
-  check_size("sinusoidal_positions", "embed_dim", embed_dim);
+  detail::check_size("sinusoidal_positions", "embed_dim", embed_dim);
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
     throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
                 ", expected a number above 0");
@@ -59,7 +59,7 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
 template <class Scalar>
 Tensor<Scalar, 2> sinusoidal_positions(AnyIndex positions, AnyIndex embed_dim,
                                        const SinusoidalOptions& options = {}) {
-  check_size("sinusoidal_positions", "embed_dim", embed_dim);
+  detail::check_size("sinusoidal_positions", "embed_dim", embed_dim);
   if (positions < 0) throw_error("sinusoidal_positions: positions is ", positions, ", expected 0 or more");
   Tensor<Scalar, 2> table({positions, embed_dim});
   sinusoidal_positions<Scalar>(options, table.view());
@@ -101,7 +101,7 @@ struct Alibi {
 
   void check_sizes(const AttentionSizes& sizes) const {
     if (heads != 0 && heads != sizes.heads)
-      fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
+      detail::fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
   }
   Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
     Index distance = detail::saturating_add(start, query - key);
@@ -130,7 +130,7 @@ struct RelativeBiasOptions {
 
 namespace detail {
 inline void check_options(const RelativeBiasOptions& o) {
-  check_size("RelativeBias", "num_heads", o.num_heads);
+  detail::check_size("RelativeBias", "num_heads", o.num_heads);
   const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2),
               farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
@@ -185,7 +185,7 @@ class RelativeBias {
     Index heads, farthest, start;
     void check_sizes(const AttentionSizes& sizes) const {
       if (heads != sizes.heads)
-        fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
+        detail::fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
     }
     Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
       const Index relative = std::clamp(detail::saturating_sub(key - query, start), -farthest, farthest);
@@ -223,7 +223,7 @@ void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  const_parameters(*this, visit);
+  detail::const_parameters(*this, visit);
 }
 ATTEND_COMPILED_LAYER(class RelativeBias<float>);
 
@@ -257,8 +257,8 @@ template <class Scalar>
 Tensor<Scalar, 4> window_relative_bias(TensorView<const std::type_identity_t<Scalar>, 2> table, Index height,
                                        Index width) {
   const Index n = detail::check_window(height, width);
-  check_shape("window_relative_bias", Shape<2>{(2 * height - 1) * (2 * width - 1), table.size(1)},
-              table.shape());
+  detail::check_shape("window_relative_bias", Shape<2>{(2 * height - 1) * (2 * width - 1), table.size(1)},
+                      table.shape());
   const Tensor<std::int32_t, 2> index = window_relative_position_index(height, width);
   Tensor<Scalar, 4> bias({1, table.size(1), n, n});
   for (Index h = 0; h < table.size(1); ++h)

@@ -87,11 +87,12 @@ template <class Scalar>
 void rotate(Context& context, TensorView<Scalar, 4> x,
             TensorView<const std::type_identity_t<Scalar>, 3> cosine,
             TensorView<const std::type_identity_t<Scalar>, 3> sine, bool interleaved = false) {
-  check_shape("rotate (sine)", cosine.shape(), sine.shape());
+  detail::check_shape("rotate (sine)", cosine.shape(), sine.shape());
   const Index pairs = cosine.size(2);
   if ((cosine.size(0) != x.size(0) && cosine.size(0) != 1) || cosine.size(1) != x.size(2) ||
       pairs > x.size(3) / 2)
-    fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}), cosine.shape());
+    detail::fail_shape("rotate (cosine)", to_string(Shape<3>{x.size(0), x.size(2), x.size(3) / 2}),
+                       cosine.shape());
   if (x.empty() || pairs == 0) return;
   detail::check_apart(context, "rotate", {"x", x}, {{"cosine", cosine}, {"sine", sine}});
   if (pairs > 1 && (cosine.stride(2) != 1 || sine.stride(2) != 1))
@@ -112,12 +113,13 @@ void rotate(Context& context, TensorView<Scalar, 4> x,
             TensorView<const std::type_identity_t<Scalar>, 2> cosine,
             TensorView<const std::type_identity_t<Scalar>, 2> sine, TensorView<const Position, 2> positions,
             bool interleaved = false) {
-  check_shape("rotate (sine)", cosine.shape(), sine.shape());
+  detail::check_shape("rotate (sine)", cosine.shape(), sine.shape());
   const Index pairs = cosine.size(1);
   if (pairs > x.size(3) / 2)
-    fail_shape("rotate (cosine)", "[..., at most " + std::to_string(x.size(3) / 2) + "]", cosine.shape());
+    detail::fail_shape("rotate (cosine)", "[..., at most " + std::to_string(x.size(3) / 2) + "]",
+                       cosine.shape());
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
-    fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
+    detail::fail_shape("rotate (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (x.empty() || pairs == 0) return;
   detail::check_apart(context, "rotate", {"x", x},
                       {{"cosine", cosine}, {"sine", sine}, {"positions", positions}});
@@ -165,7 +167,7 @@ class Rotary {
 
  private:
   void apply_at(Context& context, const TensorView<Scalar, 4>& x,
-                FunctionRef<Index(Index b, Index t)> position, Index sequence_length) const;
+                detail::FunctionRef<Index(Index b, Index t)> position, Index sequence_length) const;
   bool depends_on_length() const {
     return options_.rope_type == RopeType::dynamic || options_.rope_type == RopeType::longrope;
   }
@@ -185,7 +187,7 @@ class Rotary {
 template <class Scalar>
 Rotary<Scalar>::Rotary(const RotaryOptions& options) : options_(options) {
   RotaryOptions& o = options_;
-  check_size("Rotary", "head_dim", o.head_dim);
+  detail::check_size("Rotary", "head_dim", o.head_dim);
   if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
     throw_error("Rotary: partial_rotary_factor is ", o.partial_rotary_factor, ", expected 0 to 1");
   if (o.table_positions < 0)
@@ -200,12 +202,12 @@ Rotary<Scalar>::Rotary(const RotaryOptions& options) : options_(options) {
   if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
     throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim,
                 " (an even number is needed)");
-  check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
+  detail::check_size("Rotary", "max_position_embeddings", o.max_position_embeddings);
   if (o.original_max_position_embeddings == 0) o.original_max_position_embeddings = o.max_position_embeddings;
   if (!o.factor)
     o.factor = static_cast<double>(o.max_position_embeddings) /
                static_cast<double>(o.original_max_position_embeddings);
-  check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
+  detail::check_size("Rotary", "original_max_position_embeddings", o.original_max_position_embeddings);
   constexpr double kMost = 1e300;
   if (!(o.rope_theta > 0 && o.rope_theta<kMost&& * o.factor> 0 && *o.factor < kMost))
     throw_error("Rotary: rope_theta is ", o.rope_theta, " and factor ", *o.factor,
@@ -235,7 +237,7 @@ void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, Index star
 template <class Scalar>
 void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts,
                            Index sequence_length) const {
-  check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
+  detail::check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
   if (sequence_length == 0 && !context.measuring())
     for (Index start : starts)
       sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
@@ -249,7 +251,7 @@ template <std::integral Position>
 void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, TensorView<const Position, 2> positions,
                            Index sequence_length) const {
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
-    fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
+    detail::fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
   if (sequence_length == 0 && !context.measuring())
     positions.for_each([&](const Position& p) {
       sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1));
@@ -263,9 +265,10 @@ void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, TensorView
 }
 template <class Scalar>
 void Rotary<Scalar>::apply_at(Context& context, const TensorView<Scalar, 4>& x,
-                              FunctionRef<Index(Index b, Index t)> position, Index sequence_length) const {
+                              detail::FunctionRef<Index(Index b, Index t)> position,
+                              Index sequence_length) const {
   if (x.size(3) != options_.head_dim)
-    fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
+    detail::fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
   const Index pairs = options_.rotary_dim / 2;
   if (x.empty() || pairs == 0) return;
   const int workers = detail::rotary_workers(context, x);

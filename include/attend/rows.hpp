@@ -86,7 +86,7 @@ class Rows {
   }
 
   [[noreturn]] void fail_width(const char* who, Index width) const {
-    fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
+    detail::fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
   }
   [[noreturn]] void fail_fault(const char* who) const {
     const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
@@ -100,7 +100,7 @@ class Rows {
   [[noreturn]] void fail_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
     std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
     expected.push_back(width);
-    fail_shape(std::string(who) + " (output)", to_string(expected), shape());
+    detail::fail_shape(std::string(who) + " (output)", to_string(expected), shape());
   }
   [[noreturn]] void fail_rows(const char* who) const {
     throw_error(who, ": rows of shape ", shape(), " overlap each other: they are ", stride_,

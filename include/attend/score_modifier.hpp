@@ -67,7 +67,7 @@ auto dropout(double p, Keep keep) {
 
 namespace detail {
 template <class F, class G>
-struct Then {
+struct Chain {
   F first;
   G second;
   auto operator()(auto score, Index b, Index h, Index q, Index k) const {
@@ -85,8 +85,8 @@ struct Then {
 
 /// One modifier after the other.
 template <class F, class G>
-auto then(F first, G second) {
-  return detail::Then<F, G>{first, second};
+auto chain(F first, G second) {
+  return detail::Chain<F, G>{first, second};
 }
 
 }  // namespace attend::inline ATTEND_ABI

@@ -49,7 +49,7 @@ class Stack {
   }
 
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
 
@@ -90,7 +90,7 @@ class Stack {
 template <class Scalar>
 Stack<Scalar>::Stack(const StackOptions& options, const char* name, const char* block_name)
     : name_(name), embed_dim_(options.embed_dim) {
-  check_size(name, "embed_dim", options.embed_dim);
+  detail::check_size(name, "embed_dim", options.embed_dim);
   layers_.reserve(options.blocks.size());
   for (const BlockOptions& block : options.blocks) {
     if (block.self_attn.embed_dim != embed_dim_)
@@ -158,8 +158,8 @@ template <class Scalar>
 std::vector<KVCache<Scalar>> Stack<Scalar>::make_memory_caches(Context& context, const Input& memory,
                                                                std::span<const Index> lengths) const {
   if (!lengths.empty() && static_cast<Index>(lengths.size()) != memory.size(0))
-    fail_shape(std::string(name_) + " (lengths of the memory)", to_string(Shape<1>{memory.size(0)}),
-               Shape<1>{static_cast<Index>(lengths.size())});
+    detail::fail_shape(std::string(name_) + " (lengths of the memory)", to_string(Shape<1>{memory.size(0)}),
+                       Shape<1>{static_cast<Index>(lengths.size())});
   for (Index length : lengths)
     if (length < 0 || length > memory.size(1))
       throw_error(name_, ": a length of ", length, " of a memory of ", memory.size(1), " tokens");
@@ -190,8 +190,8 @@ BlockOptions block_options(const Options& o) {
 /// And for the whole of it.
 template <class Options>
 StackOptions stack_options(const char* name, const Options& o) {
-  check_size(name, "block.embed_dim", o.block.embed_dim);
-  check_count(name, "num_layers", o.num_layers, kMostLayers);
+  detail::check_size(name, "block.embed_dim", o.block.embed_dim);
+  detail::check_count(name, "num_layers", o.num_layers, detail::kMostLayers);
   const BlockOptions block = o.block;
   StackOptions all{
       o.block.embed_dim, std::vector<BlockOptions>(static_cast<std::size_t>(o.num_layers), block), {}};

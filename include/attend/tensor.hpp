@@ -45,14 +45,14 @@ class Tensor {
 
   Tensor() noexcept(Rank > 0) : Tensor(Shape<Rank>{}) {}
   explicit Tensor(const Shape<Rank>& shape)
-      : data_(static_cast<std::size_t>(checked_numel(shape, sizeof(T)))), shape_(shape) {}
+      : data_(static_cast<std::size_t>(detail::checked_numel(shape, sizeof(T)))), shape_(shape) {}
   Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) {
     std::fill(data_.begin(), data_.end(), value);
   }
   /// Values in row-major order, copied; error where their number is not that of the shape.
   Tensor(const Shape<Rank>& shape, std::span<const T> values) : Tensor(shape) {
     if (values.size() != data_.size())
-      fail_shape("Tensor", to_string(shape), Shape<1>{static_cast<Index>(values.size())});
+      detail::fail_shape("Tensor", to_string(shape), Shape<1>{static_cast<Index>(values.size())});
     std::copy(values.begin(), values.end(), data_.begin());
   }
   Tensor(const Shape<Rank>& shape, std::initializer_list<T> values)
@@ -96,8 +96,8 @@ class Tensor {
     std::swap(data_, other.data_);
   }
 
-  View view() & { return View(data(), shape_, contiguous_strides<Rank>(shape_), {}); }
-  ConstView view() const& { return ConstView(data(), shape_, contiguous_strides<Rank>(shape_), {}); }
+  View view() & { return View(data(), shape_, detail::contiguous_strides<Rank>(shape_), {}); }
+  ConstView view() const& { return ConstView(data(), shape_, detail::contiguous_strides<Rank>(shape_), {}); }
   operator View() & { return view(); }
   operator ConstView() const { return view(); }
 
@@ -219,7 +219,7 @@ class Tensor {
     }
   }
 
-  AlignedArray<T> data_;  // first: an assignment that finds no memory changes nothing
+  detail::AlignedArray<T> data_;  // first: an assignment that finds no memory changes nothing
   Shape<Rank> shape_;
 };
 
@@ -300,7 +300,7 @@ void for_each_pair(const TensorView<A, Rank>& a, const TensorView<B, Rank>& b, c
 /// that are not at the same indices, or with itself.
 template <class From, class To, int Rank>
 void check_copy(const char* who, const TensorView<From, Rank>& from, const TensorView<To, Rank>& to) {
-  check_shape(who, to.shape(), from.shape());
+  detail::check_shape(who, to.shape(), from.shape());
   if (overlaps_itself(to))
     throw_error(who, ": elements of a destination of shape ", to.shape(), " overlap each other");
   if (!same_places(from, to) && overlap(from, to)) throw_error(who, ": source and destination overlap");

@@ -69,17 +69,17 @@ class TensorView {
   void operator=(const TensorView&) && = delete;
   /// Contiguous data of `shape`.
   TensorView(T* data, const Shape<Rank>& shape)
-      : TensorView(data, (check_numel<Rank>(shape, sizeof(T)), shape), contiguous_strides<Rank>(shape),
-                   Checked{}) {}
+      : TensorView(data, (detail::check_numel<Rank>(shape, sizeof(T)), shape),
+                   detail::contiguous_strides<Rank>(shape), Checked{}) {}
   /// Element (i, j, …) lies at data[i * strides[0] + j * strides[1] + …].
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides)
-      : TensorView(data, (check_numel<Rank>(shape), shape), strides, Checked{}) {}
+      : TensorView(data, (detail::check_numel<Rank>(shape), shape), strides, Checked{}) {}
   /// All of a span, seen as `shape`; error where the sizes differ.
   template <class U>
   requires std::convertible_to<U (*)[], T (*)[]> TensorView(std::span<U> data, const Shape<Rank>& shape)
       : TensorView(data.data(), shape) {
     if (static_cast<Index>(data.size()) != numel())
-      fail_shape("TensorView", to_string(shape), Shape<1>{static_cast<Index>(data.size())});
+      detail::fail_shape("TensorView", to_string(shape), Shape<1>{static_cast<Index>(data.size())});
   }
   /// A view of const elements from one of mutable elements.
   template <class U>
@@ -170,11 +170,12 @@ class TensorView {
     for (Index& unknown : shape)
       if (unknown == -1) {
         unknown = 1;
-        const Index rest = checked_numel(shape);
+        const Index rest = detail::checked_numel(shape);
         unknown = rest > 0 ? numel() / rest : 0;
         break;
       }
-    if (checked_numel(shape) != numel()) throw_error("Tensor: cannot reshape ", shape_, " to ", asked);
+    if (detail::checked_numel(shape) != numel())
+      throw_error("Tensor: cannot reshape ", shape_, " to ", asked);
     return TensorView<T, NewRank>(data_, shape);
   }
   /// All leading axes as one: [..., N] as [rows, N]. Error where they are not evenly spaced, which needs a

@@ -43,7 +43,7 @@ inline Index to_index(const std::string& text, const std::string& where) {
   char* end = nullptr;
   const long long n = std::strtoll(text.c_str(), &end, 10);
   if (text.empty() || *end != '\0')
-    attend::throw_error(where, ": ", attend::in_quotes(text), " is not an integer");
+    attend::throw_error(where, ": ", attend::detail::in_quotes(text), " is not an integer");
   return static_cast<Index>(n);
 }
 
@@ -97,7 +97,7 @@ inline Case read_text(const fs::path& file) {
       (kind == "input" ? c.inputs : c.outputs).push_back(value);
     } else if (kind != "yardstick" && kind != "upstream" &&
                kind != "grad") {  // these are no part of the operator
-      attend::throw_error(where, ": ", attend::in_quotes(kind), " is not known");
+      attend::throw_error(where, ": ", attend::detail::in_quotes(kind), " is not known");
     }
   }
   return c;

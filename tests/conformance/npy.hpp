@@ -25,7 +25,7 @@ struct Npy {
   std::vector<Index> shape;
   std::vector<std::uint8_t> bytes;
 
-  Index numel() const { return attend::checked_numel(shape); }
+  Index numel() const { return attend::detail::checked_numel(shape); }
 
   /// Elements as S, converted by value.
   template <class S>
@@ -83,7 +83,7 @@ inline Npy read_npy(const std::filesystem::path& path) {
   for (const Type& type : types)
     if (descr.substr(0, type.descr.size()) == type.descr) npy.dtype = type.name, size = type.size;
   if (size == 0)
-    attend::throw_error(file, ": byte 10: element type ", attend::in_quotes(descr.substr(0, 8)),
+    attend::throw_error(file, ": byte 10: element type ", attend::detail::in_quotes(descr.substr(0, 8)),
                         " is not supported");
   if (detail::header_value(header, "fortran_order", file).substr(0, 5) != "False")
     attend::throw_error(file, ": byte 10: not in C order");
@@ -104,7 +104,8 @@ inline Npy read_npy(const std::filesystem::path& path) {
       attend::throw_error(file, ": byte 10: a size that is not a number");
     npy.shape.push_back(n);
   }
-  const std::size_t expected = static_cast<std::size_t>(attend::checked_numel(npy.shape, size)) * size;
+  const std::size_t expected =
+      static_cast<std::size_t>(attend::detail::checked_numel(npy.shape, size)) * size;
   const std::string_view data = all.substr(10 + length);
   if (data.size() != expected)
     attend::throw_error(file, ": byte ", 10 + length, ": expected ", expected, " bytes of data, got ",

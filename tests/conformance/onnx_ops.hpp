@@ -48,7 +48,7 @@ TensorView<T, 4> four_axes(A& array, Index num_heads, const char* who) {
   if (array.rank() == 4) {
     const TensorView<T, 4> view = array.template view<4>();
     if (num_heads > 0 && view.size(1) != num_heads)
-      attend::fail_shape(who, "[B, " + std::to_string(num_heads) + ", T, D]", array.shape);
+      attend::detail::fail_shape(who, "[B, " + std::to_string(num_heads) + ", T, D]", array.shape);
     return view;
   }
   if (num_heads < 1) attend::throw_error(who, ": 3 axes, and no number of heads");
@@ -58,7 +58,7 @@ TensorView<T, 4> four_axes(A& array, Index num_heads, const char* who) {
 
 /// A mask's shape with axes of 1 put before it, [B, H, Tq, Tk].
 inline Shape<4> mask_shape(const std::vector<Index>& shape) {
-  if (shape.empty() || shape.size() > 4) attend::fail_shape("attn_mask", "1 to 4 axes", shape);
+  if (shape.empty() || shape.size() > 4) attend::detail::fail_shape("attn_mask", "1 to 4 axes", shape);
   Shape<4> result{1, 1, 1, 1};
   std::copy(shape.begin(), shape.end(), result.end() - static_cast<std::ptrdiff_t>(shape.size()));
   return result;
@@ -123,9 +123,9 @@ void attention(Run& run) {
       }));
       if (view.size(3) > Tk || (view.size(0) != 1 && view.size(0) != B) ||
           (view.size(1) != 1 && view.size(1) != H) || (view.size(2) != 1 && view.size(2) != Tq))
-        attend::fail_shape("attn_mask",
-                           "a shape that broadcasts to " + attend::to_string(Shape<4>{B, H, Tq, Tk}),
-                           view.shape());
+        attend::detail::fail_shape("attn_mask",
+                                   "a shape that broadcasts to " + attend::to_string(Shape<4>{B, H, Tq, Tk}),
+                                   view.shape());
     }
   } else if (run.has_input(3)) {
     additive.emplace(run.input<S>(3));
@@ -224,7 +224,7 @@ void rotary_embedding(Run& run) {
   const TensorView<S, 4> heads = four_axes<S>(x, num_heads, "X");
   const Index pairs = (rotary_dim > 0 ? rotary_dim : heads.size(3)) / 2;
   if (cosine.shape.empty() || cosine.shape.back() != pairs)
-    attend::fail_shape("cos_cache", "[..., " + std::to_string(pairs) + "]", cosine.shape);
+    attend::detail::fail_shape("cos_cache", "[..., " + std::to_string(pairs) + "]", cosine.shape);
   attend::Context& context = attend::default_context();
   if (run.has_input(3)) {
     const Array<std::int64_t> positions = run.input<std::int64_t>(3);
@@ -256,7 +256,7 @@ std::vector<S> broadcast_parameter(const Array<S>& values, const std::vector<Ind
     Index rest = static_cast<Index>(i), at = 0, stride = 1;
     for (std::size_t a = shape.size(); a-- > 0; rest /= shape[a]) {
       if (own[a] != 1 && own[a] != shape[a])
-        attend::fail_shape("scale or bias", attend::to_string(shape), values.shape);
+        attend::detail::fail_shape("scale or bias", attend::to_string(shape), values.shape);
       if (own[a] != 1) at += rest % shape[a] * stride;
       stride *= own[a];
     }
@@ -351,7 +351,8 @@ void swiglu(Run& run) {
   run.no_more_attributes();
   const Array<S> gate = run.input<S>(0), value = run.input<S>(1);
   run.no_more_inputs();
-  if (gate.shape != value.shape) attend::fail_shape("SwiGLU (B)", attend::to_string(gate.shape), value.shape);
+  if (gate.shape != value.shape)
+    attend::detail::fail_shape("SwiGLU (B)", attend::to_string(gate.shape), value.shape);
   run.give<S>(0, gate.shape, attend::swiglu(gate.values, value.values, alpha));
 }
 

@@ -118,14 +118,14 @@ class Inputs {
         const Npy npy = take(name);
         if (masks.padding || npy.dtype != "bool")
           throw Skip{"padding mask '" + name + "' is doubled or not boolean"};
-        attend::check_shape(name.c_str(), Shape<2>{B, Tk}, npy.shape);
+        attend::detail::check_shape(name.c_str(), Shape<2>{B, Tk}, npy.shape);
         masks.padding.emplace(npy);
       }
     for (const std::string& name : mask_names)
       if (has(name)) {
         const Npy npy = take(name);
         if (masks.forbidden || masks.additive) throw Skip{"mask '" + name + "' is doubled"};
-        attend::check_shape(name.c_str(), Shape<2>{Tq, Tk}, npy.shape);
+        attend::detail::check_shape(name.c_str(), Shape<2>{Tq, Tk}, npy.shape);
         if (npy.dtype == "bool")
           masks.forbidden.emplace(npy);
         else
@@ -205,7 +205,7 @@ std::string run_stack(Settings& settings, Inputs& inputs, bool is_decoder, bool 
     encoder.forward(context, x, {.self = self.options()}, out);
   }
   const Tensor<S, 3> given(sequence_first ? out.view().transpose(0, 1) : out.view());
-  attend::check_shape("expected", given.shape(), expected.shape);
+  attend::detail::check_shape("expected", given.shape(), expected.shape);
   std::vector<double> values(static_cast<std::size_t>(expected.numel()));
   expected.copy_to(values.data());
   // PyTorch gives NaN where a mask hides every key; here attention gives 0 there, and the layer what follows

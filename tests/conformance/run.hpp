@@ -87,7 +87,7 @@ struct Array {
   Tensor<S, 1> values;
 
   explicit Array(std::vector<Index> s)
-      : shape(std::move(s)), values({attend::checked_numel(shape, sizeof(S))}) {}
+      : shape(std::move(s)), values({attend::detail::checked_numel(shape, sizeof(S))}) {}
   explicit Array(const Npy& npy) : Array(npy.shape) { npy.copy_to(values.data()); }
 
   int rank() const { return static_cast<int>(shape.size()); }
@@ -105,7 +105,7 @@ struct Array {
  private:
   template <int Rank>
   Shape<Rank> fixed() const {
-    if (rank() != Rank) attend::fail_shape("case", std::to_string(Rank) + " axes", shape);
+    if (rank() != Rank) attend::detail::fail_shape("case", std::to_string(Rank) + " axes", shape);
     Shape<Rank> result;
     std::copy(shape.begin(), shape.end(), result.begin());
     return result;
@@ -135,7 +135,7 @@ class Run {
     char* end = nullptr;
     const double value = std::strtod(a->text.c_str(), &end);
     if (a->text.empty() || *end != '\0')
-      attend::throw_error("attribute ", name, ": ", attend::in_quotes(a->text), " is not a number");
+      attend::throw_error("attribute ", name, ": ", attend::detail::in_quotes(a->text), " is not a number");
     return value;
   }
   double real(const std::string& name, double otherwise) { return real(name).value_or(otherwise); }

@@ -92,7 +92,7 @@ void safetensors(std::string_view bytes) {
     for (std::size_t i = 0; i < entry.size; ++i) sum += static_cast<unsigned>(entry.data[i]);
     demand(sum < 0xFFFFFFFFu, "bytes can be read");
     demand(tensors.find(entry.name) != nullptr, "a tensor is found by its name");
-    if (!is_readable(entry.dtype)) continue;
+    if (!detail::is_readable(entry.dtype)) continue;
     std::vector<float> values(static_cast<std::size_t>(entry.numel()));
     tensors.read_elements(entry, 0, entry.numel(), values.data());
   }

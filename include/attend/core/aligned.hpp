@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #endif
 
-namespace attend::inline ATTEND_ABI {
+namespace attend::inline ATTEND_ABI::detail {
 
 inline constexpr std::size_t kAlignment = 64;
 
@@ -121,4 +121,4 @@ class AlignedArray {
   std::size_t size_ = 0;
 };
 
-}  // namespace attend::inline ATTEND_ABI
+}  // namespace attend::inline ATTEND_ABI::detail

@@ -39,6 +39,7 @@ inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
   return text + "]";
 }
 
+namespace detail {
 /// A name from a file in quotes for an error line: control characters replaced, cut where it is long.
 inline std::string in_quotes(std::string_view name) {
   std::string text = "'";
@@ -46,7 +47,6 @@ inline std::string in_quotes(std::string_view name) {
   return text + (name.size() > 200 ? "...'" : "'");
 }
 
-namespace detail {
 [[noreturn]] ATTEND_COLD inline void throw_message(std::string message) {
   for (char& c : message)  // names and texts of files are part of the line
     if (static_cast<unsigned char>(c) < 0x20) c = '?';

@@ -7,7 +7,7 @@
 
 #include <attend/core/config.hpp>
 
-namespace attend::inline ATTEND_ABI {
+namespace attend::inline ATTEND_ABI::detail {
 
 /// A reference to a callable, or a function, that outlives the call it is passed to. Never allocates.
 template <class Signature>
@@ -28,4 +28,4 @@ class FunctionRef<R(Args...)> {
   R (*call_)(void*, Args...);
 };
 
-}  // namespace attend::inline ATTEND_ABI
+}  // namespace attend::inline ATTEND_ABI::detail

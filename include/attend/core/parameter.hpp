@@ -81,7 +81,7 @@ class Parameter {
         given_(other.given_) {}
 
   const std::vector<Index>& shape() const { return shape_; }
-  Index numel() const { return checked_numel(shape_); }
+  Index numel() const { return detail::checked_numel(shape_); }
   Index rows() const { return shape_.empty() ? 1 : shape_[0]; }
   Index row_size() const {
     Index n = 1;
@@ -128,7 +128,7 @@ class Parameter {
 /// What `layer.parameters(visitor)` takes: any callable visit(const std::string& name, Parameter<Scalar>
 /// parameter), by reference. That of a const layer takes a ParameterVisitor<const Scalar>.
 template <class Scalar>
-using ParameterVisitor = FunctionRef<void(const std::string& name, Parameter<Scalar> parameter)>;
+using ParameterVisitor = detail::FunctionRef<void(const std::string& name, Parameter<Scalar> parameter)>;
 
 /// A visitor's view of a sub-layer: `layer.parameters(prefixed("self_attn", visit))` puts "self_attn." before
 /// every name.
@@ -139,11 +139,13 @@ auto prefixed(std::string prefix, Visitor& visit) {
   };
 }
 
+namespace detail {
 /// The parameters of a const layer: its own list of them, of which nothing is written.
 template <class Layer, class Scalar>
 void const_parameters(const Layer& layer, ParameterVisitor<const Scalar> visit) {
   const_cast<Layer&>(layer).parameters(
       [&](const std::string& name, Parameter<Scalar> parameter) { visit(name, std::move(parameter)); });
 }
+}  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

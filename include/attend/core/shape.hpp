@@ -26,6 +26,7 @@ struct AnyIndex {
 template <int Rank>
 using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;
 
+namespace detail {
 /// Number of elements. Error where a size is negative or the product (in units of `element_size` bytes) does
 /// not fit an Index. A zero anywhere makes the product 0, but the other factors must fit all the same.
 inline Index checked_numel(std::span<const Index> shape, std::size_t element_size = 1) {
@@ -68,7 +69,6 @@ Shape<Rank> contiguous_strides(const Shape<Rank>& shape) {
   return strides;
 }
 
-namespace detail {
 /// a + b and a - b, but no further than an Index reaches: positions and bounds are the caller's numbers.
 constexpr Index saturating_add(Index a, Index b) {
   constexpr Index least = (std::numeric_limits<Index>::min)(), most = (std::numeric_limits<Index>::max)();
@@ -78,7 +78,6 @@ constexpr Index saturating_sub(Index a, Index b) {
   constexpr Index least = (std::numeric_limits<Index>::min)(), most = (std::numeric_limits<Index>::max)();
   return b > 0 ? (a < least + b ? least : a - b) : (a > most + b ? most : a - b);
 }
-}  // namespace detail
 
 /// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
 [[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected,
@@ -108,4 +107,5 @@ inline void check_number(const char* who, const char* option, double value, doub
 }
 inline constexpr Index kMostLayers = 10000;
 
+}  // namespace detail
 }  // namespace attend::inline ATTEND_ABI

@@ -26,7 +26,7 @@ namespace attend::inline ATTEND_ABI {
 /// The caller's own threads: runs task(0) … task(n - 1), each once, in any order and on any threads, and
 /// returns when all are done. No task throws; what the executor itself throws reaches the caller of the
 /// layer.
-using Executor = std::function<void(Index n, FunctionRef<void(Index)> task)>;
+using Executor = std::function<void(Index n, detail::FunctionRef<void(Index)> task)>;
 
 inline namespace ATTEND_FLAGS {
 /// The floating-point environment of every task, whatever the caller's is: round to nearest, subnormals kept.
@@ -133,7 +133,7 @@ class ThreadPool {
 
   /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a
   /// worker to wake up: what no worker took, the caller does. Error where it runs already.
-  void run(Index n, FunctionRef<void(Index)> task) {
+  void run(Index n, detail::FunctionRef<void(Index)> task) {
     if (n < 0 || n > (std::numeric_limits<std::uint32_t>::max)()) throw_error("ThreadPool: ", n, " tasks");
     if (running_.exchange(true, std::memory_order_acquire))
       throw_error("ThreadPool: run is called while it runs already");
@@ -206,7 +206,7 @@ class ThreadPool {
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false}, running_{false};
   FirstException first_exception_;
-  const FunctionRef<void(Index)>* task_ = nullptr;
+  const detail::FunctionRef<void(Index)>* task_ = nullptr;
   Index count_ = 0;
   std::vector<std::thread> workers_;
 };
@@ -223,7 +223,7 @@ class ExecutorTasks {
   ExecutorTasks& operator=(const ExecutorTasks&) = delete;
 
   /// As ThreadPool's, for n up to `most`.
-  void run(Index n, FunctionRef<void(Index)> task) {
+  void run(Index n, detail::FunctionRef<void(Index)> task) {
     task_ = &task;
     finished_.store(0, std::memory_order_relaxed);
     wrong_.store(false, std::memory_order_relaxed);
@@ -255,7 +255,7 @@ class ExecutorTasks {
   std::atomic<Index> finished_{0};
   std::atomic<bool> wrong_{false};
   FirstException first_exception_;
-  const FunctionRef<void(Index)>* task_ = nullptr;
+  const detail::FunctionRef<void(Index)>* task_ = nullptr;
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -92,7 +92,9 @@ class Workspace {
   }
 
   struct Free {
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t(kAlignment)); }
+    void operator()(std::byte* p) const noexcept {
+      ::operator delete(p, std::align_val_t(detail::kAlignment));
+    }
   };
   using Memory = std::unique_ptr<std::byte, Free>;
   struct Overflow {
@@ -101,13 +103,14 @@ class Workspace {
   };
   /// With arbitrary contents; null where there is none.
   static Memory allocate(std::size_t bytes) noexcept {
-    return Memory(static_cast<std::byte*>(::operator new(bytes, std::align_val_t(kAlignment), std::nothrow)));
+    return Memory(
+        static_cast<std::byte*>(::operator new(bytes, std::align_val_t(detail::kAlignment), std::nothrow)));
   }
 
   void* take(std::size_t bytes) {
-    bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    bytes = (bytes + detail::kAlignment - 1) / detail::kAlignment * detail::kAlignment;
     const std::size_t begin = used_, end = begin + bytes;
-    if (end < begin) throw_bad_alloc();
+    if (end < begin) detail::throw_bad_alloc();
     void* block = nullptr;
     if (end <= size_ && !measuring_)
       block = memory_.get() + begin;
@@ -121,7 +124,7 @@ class Workspace {
     overflow_.push_back({begin, allocate(bytes)});
     if (overflow_.back().memory == nullptr) {
       overflow_.pop_back();
-      throw_bad_alloc();
+      detail::throw_bad_alloc();
     }
     return overflow_.back().memory.get();
   }
@@ -178,7 +181,7 @@ class Frame {
   template <class T>
   T* take(std::span<const Index> shape) {
     return static_cast<T*>(
-        workspace_.take(static_cast<std::size_t>(checked_numel(shape, sizeof(T))) * sizeof(T)));
+        workspace_.take(static_cast<std::size_t>(detail::checked_numel(shape, sizeof(T))) * sizeof(T)));
   }
   template <class T>
   T* take(Index n) {
@@ -189,12 +192,12 @@ class Frame {
   /// trivial, else of value-initialised ones. Null in a run of `measure`.
   template <class T, std::size_t Rank>
   TensorView<T, static_cast<int>(Rank)> tensor(const std::array<Index, Rank>& shape) {
-    static_assert(alignof(T) <= kAlignment);
+    static_assert(alignof(T) <= detail::kAlignment);
     constexpr bool destroyed = !std::is_trivially_destructible_v<T>;
     Values* values = destroyed ? take<Values>(1) : nullptr;
     T* data = take<T>(shape);
     if constexpr (destroyed || !std::is_trivially_default_constructible_v<T>) {
-      const Index n = checked_numel(shape, sizeof(T));
+      const Index n = detail::checked_numel(shape, sizeof(T));
       if (data != nullptr) std::uninitialized_value_construct_n(data, n);
       if (destroyed && data != nullptr)
         values_ = ::new (values) Values{

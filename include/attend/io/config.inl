@@ -22,7 +22,7 @@ struct Config::Node {
     if (!value->is_object()) throw_error(file, ": not a JSON object");
     return std::make_shared<Node>(Node{std::move(file), "", std::move(value)});
   }
-  std::string where(const std::string& key) const { return file + ": " + in_quotes(path + key); }
+  std::string where(const std::string& key) const { return file + ": " + detail::in_quotes(path + key); }
   /// Null where the key is missing.
   const Json* find(const std::string& key) const {
     const auto found = value->find(key);
@@ -42,7 +42,8 @@ struct Config::Node {
         if (!unknown.ends_with("...")) unknown += ", ...";
         return;
       }
-      unknown += (unknown.empty() ? "" : ", ") + in_quotes(path + key) + " " + detail::json_excerpt(member);
+      unknown +=
+          (unknown.empty() ? "" : ", ") + detail::in_quotes(path + key) + " " + detail::json_excerpt(member);
     }
     for (const auto& [key, child] : children) child->collect_unread(unknown);
   }

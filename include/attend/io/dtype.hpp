@@ -65,10 +65,14 @@ inline constexpr std::array<DTypeInfo, 22> kDTypes{{
 }  // namespace detail
 
 inline std::string_view to_string(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].name; }
+namespace detail {
 inline int bits_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].bits; }
+
 /// Whether elements of this type can be read at all.
 inline bool is_readable(DType type) { return type <= DType::F64; }
+
 inline bool is_integer(DType type) { return type <= DType::I64; }
+}  // namespace detail
 
 inline std::optional<DType> dtype_from_string(std::string_view name) {
   for (std::size_t i = 0; i < detail::kDTypes.size(); ++i)
@@ -102,6 +106,7 @@ constexpr DType dtype_of() {
   }
 }
 
+namespace detail {
 /// IEEE 754 binary16 as float, exact; NaN keeps its payload. Never touches a subnormal float, so
 /// flush-to-zero cannot change the result.
 inline float half_to_float(std::uint16_t half) {
@@ -123,7 +128,6 @@ inline float bfloat16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
-namespace detail {
 /// One stored value as Scalar. An integral Scalar takes only what it can hold: false where it cannot.
 template <class Scalar, class T>
 bool assign_converted(T value, Scalar& out) {
@@ -192,9 +196,9 @@ bool convert(DType type, const std::byte* in, Index n, Scalar* out) {
     case DType::I64:
       return detail::convert_each<std::int64_t>(in, n, out, same);
     case DType::F16:
-      return detail::convert_each<std::uint16_t>(in, n, out, half_to_float);
+      return detail::convert_each<std::uint16_t>(in, n, out, detail::half_to_float);
     case DType::BF16:
-      return detail::convert_each<std::uint16_t>(in, n, out, bfloat16_to_float);
+      return detail::convert_each<std::uint16_t>(in, n, out, detail::bfloat16_to_float);
     case DType::F32:
       return detail::convert_each<float>(in, n, out, same);
     case DType::F64:

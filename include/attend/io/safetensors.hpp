@@ -32,10 +32,10 @@ class SafeTensors {
     const std::byte* data;  // no alignment is promised
     std::size_t size;       // bytes
 
-    Index numel() const { return checked_numel(shape); }
+    Index numel() const { return detail::checked_numel(shape); }
     /// Rows as in Parameter: slices at one first index. A scalar is one row of one element.
     Index rows() const { return shape.empty() ? 1 : shape[0]; }
-    Index row_size() const { return shape.empty() ? 1 : checked_numel(std::span(shape).subspan(1)); }
+    Index row_size() const { return shape.empty() ? 1 : detail::checked_numel(std::span(shape).subspan(1)); }
   };
 
   SafeTensors(const SafeTensors&) = default;  // without moves, so that none is ever empty
@@ -79,9 +79,9 @@ class SafeTensors {
   /// Copies `count` elements in row-major order, from element `first` on, converted to Scalar.
   template <class Scalar>
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
-    if (!is_readable(entry.dtype))
+    if (!detail::is_readable(entry.dtype))
       fail_entry(entry, std::string(to_string(entry.dtype)) + " is not supported");
-    const Index element_size = bits_of(entry.dtype) / 8;
+    const Index element_size = detail::bits_of(entry.dtype) / 8;
     const Index total = static_cast<Index>(entry.size) / element_size;
     if (first < 0 || count < 0 || first > total || count > total - first)
       fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " +

@@ -33,7 +33,8 @@ struct SafeTensors::State {
     }
     metadata.merge(header.metadata);
     if (wanted != nullptr && !wanted->empty())
-      throw_error(opened, ": tensor ", in_quotes(*wanted->begin()), " is not in its shard ", file.path());
+      throw_error(opened, ": tensor ", detail::in_quotes(*wanted->begin()), " is not in its shard ",
+                  file.path());
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
@@ -43,14 +44,15 @@ struct SafeTensors::State {
     if (map == json->end() || !map->is_object()) throw_error(opened, ": has no object 'weight_map'");
     std::map<std::string, std::set<std::string>> shards;
     for (const auto& [name, shard] : map->get_ref<const Json::object_t&>()) {
-      if (!shard.is_string()) throw_error(opened, ": the shard of ", in_quotes(name), " is not a string");
+      if (!shard.is_string())
+        throw_error(opened, ": the shard of ", detail::in_quotes(name), " is not a string");
       shards[shard.get<std::string>()].insert(name);
     }
     for (auto& [shard, names] : shards) {
       const std::filesystem::path path = file_in_folder(index_path.parent_path(), shard, opened + ": shard");
       std::error_code ignored;
       if (!std::filesystem::exists(path, ignored))
-        throw_error(opened, ": shard ", in_quotes(shard), " is missing");
+        throw_error(opened, ": shard ", detail::in_quotes(shard), " is missing");
       add_file(path, &names);
     }
   }
@@ -93,7 +95,7 @@ ATTEND_INLINE const SafeTensors::Entry* SafeTensors::find(std::string_view name)
 }
 ATTEND_INLINE const SafeTensors::Entry& SafeTensors::at(std::string_view name) const {
   const Entry* entry = find(name);
-  if (entry == nullptr) throw_error(path(), ": has no tensor ", in_quotes(name));
+  if (entry == nullptr) throw_error(path(), ": has no tensor ", detail::in_quotes(name));
   return *entry;
 }
 
@@ -107,7 +109,7 @@ ATTEND_INLINE void SafeTensors::release_rows(const Entry& entry, Index begin, In
 }
 
 [[noreturn]] ATTEND_INLINE void SafeTensors::fail_entry(const Entry& entry, const std::string& message) {
-  throw_error(entry.file->path(), ": tensor ", in_quotes(entry.name), ": ", message);
+  throw_error(entry.file->path(), ": tensor ", detail::in_quotes(entry.name), ": ", message);
 }
 ATTEND_INLINE std::ptrdiff_t SafeTensors::offset(const Entry& entry) {
   return entry.data - entry.file->bytes().data();

@@ -72,7 +72,7 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
     std::string escaped = Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
     // Replacing would merge names that differ; a safetensors header has to be UTF-8.
     if (share_json(escaped, path_.string())->get_ref<const std::string&>() != value)
-      throw_error(path_.string(), ": ", in_quotes(value), " is not UTF-8");
+      throw_error(path_.string(), ": ", detail::in_quotes(value), " is not UTF-8");
     return escaped;
   };
   std::string header = "{", comma;
@@ -85,12 +85,12 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
   std::set<std::string> names;
   for (const Info& tensor : tensors) {
     if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
-      throw_error(path_.string(), ": the name ", in_quotes(tensor.name), " is taken");
-    if (bits_of(tensor.dtype) % 8 != 0)
+      throw_error(path_.string(), ": the name ", detail::in_quotes(tensor.name), " is taken");
+    if (detail::bits_of(tensor.dtype) % 8 != 0)
       throw_error(path_.string(), ": ", to_string(tensor.dtype), " is not supported");
-    const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype) / 8);
+    const auto element_size = static_cast<std::size_t>(detail::bits_of(tensor.dtype) / 8);
     const std::uint64_t size =
-        static_cast<std::uint64_t>(checked_numel(tensor.shape, element_size)) * element_size;
+        static_cast<std::uint64_t>(detail::checked_numel(tensor.shape, element_size)) * element_size;
     header += header.size() > 1 ? "," : "";
     header += text(tensor.name) + ":{\"dtype\":\"" + std::string(to_string(tensor.dtype)) + "\",\"shape\":[";
     for (std::size_t i = 0; i < tensor.shape.size(); ++i)
@@ -109,16 +109,16 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
 ATTEND_INLINE void save_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
                                     const Metadata& metadata) {
   std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) {
-    return std::pair(-bits_of(a.dtype), std::string_view(a.name)) <
-           std::pair(-bits_of(b.dtype), std::string_view(b.name));
+    return std::pair(-detail::bits_of(a.dtype), std::string_view(a.name)) <
+           std::pair(-detail::bits_of(b.dtype), std::string_view(b.name));
   });
   std::vector<SafeTensorsWriter::Info> infos;
   for (const NamedTensor& tensor : tensors) {
-    const auto element_size = static_cast<std::size_t>(bits_of(tensor.dtype)) / 8;
-    if (static_cast<std::size_t>(checked_numel(tensor.shape, element_size)) * element_size !=
+    const auto element_size = static_cast<std::size_t>(detail::bits_of(tensor.dtype)) / 8;
+    if (static_cast<std::size_t>(detail::checked_numel(tensor.shape, element_size)) * element_size !=
         tensor.bytes.size())
-      throw_error(path.string(), ": tensor ", in_quotes(tensor.name), ": expected ", tensor.shape, " of ",
-                  to_string(tensor.dtype), ", got ", tensor.bytes.size(), " bytes");
+      throw_error(path.string(), ": tensor ", detail::in_quotes(tensor.name), ": expected ", tensor.shape,
+                  " of ", to_string(tensor.dtype), ", got ", tensor.bytes.size(), " bytes");
     infos.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
   SafeTensorsWriter writer(path, infos, metadata);

@@ -93,7 +93,7 @@ class JsonObject {
   [[noreturn]] void error(const std::string& text) const { throw_error(where_, ": ", text); }
   const std::string& where() const { return where_; }
   /// The place of a field, as errors name it.
-  std::string where(std::string_view name) const { return where_ + ": " + in_quotes(name); }
+  std::string where(std::string_view name) const { return where_ + ": " + detail::in_quotes(name); }
   const Json& json() const { return *value_; }
 
   bool has(std::string_view name) const { return find(name) != nullptr; }
@@ -133,7 +133,7 @@ class JsonObject {
     for (const auto& [key, unused] : value_->get_ref<const Json::object_t&>()) {
       bool known = key == "type";
       for (std::string_view name : names) known = known || key == name;
-      if (!known) error("unknown field " + in_quotes(key));
+      if (!known) error("unknown field " + detail::in_quotes(key));
     }
   }
 

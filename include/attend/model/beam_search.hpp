@@ -21,11 +21,12 @@ struct Hypothesis {
 /// advance(parents, ids) makes running beam i what beam parents[i] was, followed by ids[i], and gives the
 /// logits [beams, V] after it. Both are overwritten. Beams run, finish and end the search as in Hugging
 /// Face's generate.
-std::vector<Hypothesis> beam_search(
-    Context& context, const GenerationOptions& options, std::span<const std::int32_t> eos_token_ids,
-    std::span<const std::int32_t> prompt, TensorView<float, 2> logits,
-    FunctionRef<TensorView<float, 2>(std::span<const Index> parents, std::span<const std::int32_t> ids)>
-        advance);
+std::vector<Hypothesis> beam_search(Context& context, const GenerationOptions& options,
+                                    std::span<const std::int32_t> eos_token_ids,
+                                    std::span<const std::int32_t> prompt, TensorView<float, 2> logits,
+                                    detail::FunctionRef<TensorView<float, 2>(
+                                        std::span<const Index> parents, std::span<const std::int32_t> ids)>
+                                        advance);
 
 }  // namespace attend::inline ATTEND_ABI
 

@@ -40,7 +40,8 @@ inline std::vector<BeamCandidate> best_continuations(std::span<const Hypothesis>
 ATTEND_INLINE std::vector<Hypothesis> beam_search(
     Context& context, const GenerationOptions& options, std::span<const std::int32_t> eos_token_ids,
     std::span<const std::int32_t> prompt, TensorView<float, 2> logits,
-    FunctionRef<TensorView<float, 2>(std::span<const Index>, std::span<const std::int32_t>)> advance) {
+    detail::FunctionRef<TensorView<float, 2>(std::span<const Index>, std::span<const std::int32_t>)>
+        advance) {
   check_options(options);
   const std::size_t beams = static_cast<std::size_t>(options.num_beams);
   const std::size_t candidates = beams * std::max<std::size_t>(2, 1 + eos_token_ids.size());

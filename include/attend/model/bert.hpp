@@ -103,7 +103,7 @@ class BertModel {
     if (options_.head == BertHead::sequence_classification || options_.head == BertHead::token_classification)
       classifier_.parameters(prefixed("classifier", visit));
   }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
@@ -127,8 +127,8 @@ class BertModel {
     Rows<Scalar>(out).check_output("BertModel", Shape<1>{tokens}, options_.hidden_size);
     detail::longest_sequence("BertModel (offsets)", offsets, tokens);
     if (!type_ids.empty() && type_ids.size() != ids.size())
-      fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}),
-                 Shape<1>{static_cast<Index>(type_ids.size())});
+      detail::fail_shape("BertModel (type_ids)", to_string(Shape<1>{tokens}),
+                         Shape<1>{static_cast<Index>(type_ids.size())});
     Frame frame(context.workspace());
     const std::span<std::int32_t> numbers(frame.take<std::int32_t>(tokens), ids.size());
     context.parallel(1, 1, [&](Index, int) { count_positions(ids, offsets, numbers); });
@@ -171,17 +171,17 @@ class BertModel {
  private:
   static const BertOptions& checked(const BertOptions& o) {
     const char* who = "BertModel";
-    check_size(who, "vocab_size", o.vocab_size);
-    check_size(who, "max_position_embeddings", o.max_position_embeddings);
-    check_count(who, "type_vocab_size", o.type_vocab_size);
-    check_size(who, "hidden_size", o.hidden_size);
-    check_count(who, "num_hidden_layers", o.num_hidden_layers, kMostLayers);
-    check_size(who, "num_attention_heads", o.num_attention_heads);
-    check_size(who, "intermediate_size", o.intermediate_size);
+    detail::check_size(who, "vocab_size", o.vocab_size);
+    detail::check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    detail::check_count(who, "type_vocab_size", o.type_vocab_size);
+    detail::check_size(who, "hidden_size", o.hidden_size);
+    detail::check_count(who, "num_hidden_layers", o.num_hidden_layers, detail::kMostLayers);
+    detail::check_size(who, "num_attention_heads", o.num_attention_heads);
+    detail::check_size(who, "intermediate_size", o.intermediate_size);
     if (o.head == BertHead::sequence_classification || o.head == BertHead::token_classification)
-      check_size(who, "num_labels", o.num_labels);
+      detail::check_size(who, "num_labels", o.num_labels);
     if (o.positions_after_padding)
-      check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
+      detail::check_count(who, "pad_token_id", o.pad_token_id, o.max_position_embeddings - 1);
     return o;
   }
   void count_positions(std::span<const std::int32_t> ids, std::span<const Index> offsets,

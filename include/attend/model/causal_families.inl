@@ -88,8 +88,8 @@ inline CausalFamily read_llama(const Config& config, const std::string& type) {
   }
   add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   if (gemma || qwen || mistral) {
-    Index window =
-        positive_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1), "sliding_window");
+    Index window = positive_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1),
+                                 "sliding_window");
     if (!config.has("sliding_window") && config.is_null("sliding_window")) window = 0;
     if (qwen && !config.get<bool>("use_sliding_window", false)) window = 0;
     const Index first = qwen ? config.get<Index>("max_window_layers", 28) : 0;
@@ -256,7 +256,7 @@ ATTEND_INLINE bool is_causal_family(std::string_view type) {
 ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type");
   if (!is_causal_family(type))
-    throw_error(config.file(), ": 'model_type' ", in_quotes(type), " is not supported");
+    throw_error(config.file(), ": 'model_type' ", detail::in_quotes(type), " is not supported");
   config.allow("is_encoder_decoder", false);
   CausalFamily family = type == "gpt2"       ? detail::read_gpt2(config)
                         : type == "gpt_neox" ? detail::read_gpt_neox(config)

@@ -118,7 +118,7 @@ class CausalLM {
     norm_.parameters(prefixed("norm", visit));
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const {
@@ -141,7 +141,8 @@ class CausalLM {
                TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
     const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
     const bool last_only = logits.size(1) == 1;
-    check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size}, logits.shape());
+    detail::check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size},
+                        logits.shape());
     continue_by(context, ids, cache, {"logits", logits}, outputs,
                 [&](TensorView<Scalar, 3> x, Index begin, Index end) {
                   const Index n = end - begin;
@@ -155,7 +156,8 @@ class CausalLM {
   /// The same, up to the states that the head takes: the last layer's, behind the norm. out [B, T, E].
   void states(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
               TensorView<Scalar, 3> out) const {
-    check_shape("CausalLM (states)", Shape<3>{ids.size(0), ids.size(1), options_.embed_dim}, out.shape());
+    detail::check_shape("CausalLM (states)", Shape<3>{ids.size(0), ids.size(1), options_.embed_dim},
+                        out.shape());
     continue_by(context, ids, cache, {"states", out}, {},
                 [&](TensorView<Scalar, 3> x, Index begin, Index end) {
                   for (Index b = 0; b < x.size(0); ++b)
@@ -174,12 +176,12 @@ class CausalLM {
  private:
   static const CausalLMOptions& checked(const CausalLMOptions& o) {
     const char* who = "CausalLM";
-    check_size(who, "vocab_size", o.vocab_size);
-    check_size(who, "embed_dim", o.embed_dim);
-    check_count(who, "max_position_embeddings", o.max_position_embeddings);
-    if (o.learned_positions) check_size(who, "max_position_embeddings", o.max_position_embeddings);
-    check_number(who, "embed_scale", o.embed_scale, -1e38);
-    check_number(who, "logit_softcap", o.logit_softcap, 0);
+    detail::check_size(who, "vocab_size", o.vocab_size);
+    detail::check_size(who, "embed_dim", o.embed_dim);
+    detail::check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    if (o.learned_positions) detail::check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    detail::check_number(who, "embed_scale", o.embed_scale, -1e38);
+    detail::check_number(who, "logit_softcap", o.logit_softcap, 0);
     if (o.blocks.empty()) throw_error("CausalLM: no layers");
     for (const CausalBlockOptions& block : o.blocks)
       if (block.embed_dim != o.embed_dim)
@@ -197,7 +199,7 @@ class CausalLM {
     if (cache.layers().size() != layers_.layers().size() || cache.batch() != B)
       throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
                   " sequences, expected ", layers_.layers().size(), " and ", B);
-    if (T == 0) fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
+    if (T == 0) detail::fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
     detail::check_assigned(context, "CausalLM", *this);
     if (to.size(2) > 1 && to.stride(2) != 1)
       throw_error("CausalLM (", name, "): the last axis must be contiguous");

@@ -20,16 +20,16 @@ ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, BertModel<fl
       options_(std::move(options)) {
   if (model_.options().head != BertHead::sequence_classification)
     throw_error("CrossEncoder: the model is no sequence classifier");
-  check_size("CrossEncoder", "max_seq_length", options_.max_seq_length);
+  detail::check_size("CrossEncoder", "max_seq_length", options_.max_seq_length);
   options_.max_seq_length = (std::min)(options_.max_seq_length, model_.max_length());
 }
 
 ATTEND_INLINE CrossEncoder CrossEncoder::open(const std::filesystem::path& folder,
                                               std::optional<Index> max_length) {
-  if (max_length) check_size("CrossEncoder", "max_length", *max_length);
+  if (max_length) detail::check_size("CrossEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(folder, "CrossEncoder", "sequence-classification");
   if (!found.modules.empty())
-    throw_error(found.modules[0].folder.string(), ": module ", in_quotes(found.modules[0].type),
+    throw_error(found.modules[0].folder.string(), ": module ", detail::in_quotes(found.modules[0].type),
                 " of a cross-encoder is not supported");
   const Config config(found.transformer / "config.json");
   std::string activation = found.activation_fn;

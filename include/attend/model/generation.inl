@@ -44,7 +44,7 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
   std::vector<Sequence> live;
   const Index V = model_->options().vocab_size;
   logits_.resize(static_cast<std::size_t>(
-      checked_numel(Shape<2>{static_cast<Index>(prompts.size()), V}, sizeof(float))));
+      detail::checked_numel(Shape<2>{static_cast<Index>(prompts.size()), V}, sizeof(float))));
   // One prompt runs in the generator's own cache, so that the next call finds its tokens; several run in a
   // cache of their own, which takes over the pages of each.
   CausalCache<float> batch = model_->make_cache(0);
@@ -142,7 +142,8 @@ ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::sp
   GenerationOptions bounded = options;
   bounded.max_new_tokens = room(prompt.size(), options);
   const Index V = model_->options().vocab_size;
-  logits_.resize(static_cast<std::size_t>(checked_numel(Shape<2>{options.num_beams, V}, sizeof(float))));
+  logits_.resize(
+      static_cast<std::size_t>(detail::checked_numel(Shape<2>{options.num_beams, V}, sizeof(float))));
   const Index kept = prefill(context, prompt, logits_.data());
   if (reused != nullptr) *reused = kept;
   CausalCache<float> cache = model_->make_cache(0);

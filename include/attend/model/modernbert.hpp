@@ -89,7 +89,7 @@ class ModernBertModel {
     embedding_norm_.parameters(prefixed("embeddings.norm", visit));
     layers_.parameters(visit);
   }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return embeddings_.assigned() && layers_.assigned(); }
@@ -113,11 +113,11 @@ class ModernBertModel {
   /// Positions without a head_dim have that of the heads.
   static ModernBertOptions checked(ModernBertOptions o) {
     const char* who = "ModernBertModel";
-    check_size(who, "vocab_size", o.vocab_size);
-    check_size(who, "hidden_size", o.hidden_size);
-    check_size(who, "num_attention_heads", o.num_attention_heads);
-    check_size(who, "intermediate_size", o.intermediate_size);
-    check_count(who, "local_attention", o.local_attention);
+    detail::check_size(who, "vocab_size", o.vocab_size);
+    detail::check_size(who, "hidden_size", o.hidden_size);
+    detail::check_size(who, "num_attention_heads", o.num_attention_heads);
+    detail::check_size(who, "intermediate_size", o.intermediate_size);
+    detail::check_count(who, "local_attention", o.local_attention);
     for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary})
       if (rotary->head_dim == 0) rotary->head_dim = std::max<Index>(1, o.hidden_size / o.num_attention_heads);
     return o;

@@ -20,7 +20,7 @@ ATTEND_INLINE ModernBertOptions read_modernbert_options(const Config& config) {
   o.mlp_bias = config.get<bool>("mlp_bias", false);
   o.local_attention = get_size(config, {"local_attention"}, 128);
   const Index layers = get_size(config, {"num_hidden_layers"}, 22);
-  if (layers > kMostLayers) throw_error(config.file(), ": ", layers, " layers");
+  if (layers > detail::kMostLayers) throw_error(config.file(), ": ", layers, " layers");
   const Index every = get_size(config, {"global_attn_every_n_layers"}, 3);
   for (Index i = 0; i < layers; ++i) o.local.push_back(i % every != 0);
   if (config.has("layer_types")) {

@@ -86,8 +86,8 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
       modules_(std::move(modules)),
       options_(std::move(options)) {
   const detail::StateSizes sizes = detail::state_sizes(model_);
-  check_size("SentenceEncoder", "max_seq_length", options_.text.max_seq_length);
-  check_count("SentenceEncoder", "truncate_dim", options_.truncate_dim);
+  detail::check_size("SentenceEncoder", "max_seq_length", options_.text.max_seq_length);
+  detail::check_count("SentenceEncoder", "truncate_dim", options_.truncate_dim);
   if (modules_.empty() || !std::holds_alternative<Pooling>(modules_[0]))
     throw_error("SentenceEncoder: the first of the modules is no Pooling");
   if (options_.text.max_seq_length > sizes.longest) options_.text.max_seq_length = sizes.longest;
@@ -100,7 +100,7 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
 
 ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const std::filesystem::path& folder,
                                                     std::optional<Index> max_length) {
-  if (max_length) check_size("SentenceEncoder", "max_length", *max_length);
+  if (max_length) detail::check_size("SentenceEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(folder, "SentenceTransformer", "feature-extraction");
   SentenceModel model = detail::open_sentence_model(found.transformer);
   const detail::StateSizes sizes = detail::state_sizes(model);
@@ -172,7 +172,7 @@ ATTEND_INLINE void SentenceEncoder::embed(Context& context, std::span<const std:
                                           Index prompt_tokens) const {
   const Index tokens = static_cast<Index>(ids.size()), B = static_cast<Index>(offsets.size()) - 1;
   detail::longest_sequence("SentenceEncoder (offsets)", offsets, tokens);
-  check_count("SentenceEncoder", "prompt_tokens", prompt_tokens);
+  detail::check_count("SentenceEncoder", "prompt_tokens", prompt_tokens);
   const bool some = out.size(1) > 0 && out.size(1) < width_;
   Rows<float>(out).check_output("SentenceEncoder", Shape<1>{B}, some ? out.size(1) : width_);
   Frame frame(context.workspace());
@@ -197,7 +197,7 @@ ATTEND_INLINE void SentenceEncoder::embed(Context& context, std::span<const std:
 ATTEND_INLINE Tensor<float, 2> SentenceEncoder::similarity(TensorView<const float, 2> a,
                                                            TensorView<const float, 2> b) const {
   if (a.size(1) != b.size(1))
-    fail_shape("SentenceEncoder (similarity)", "[..., " + std::to_string(a.size(1)) + "]", b.shape());
+    detail::fail_shape("SentenceEncoder (similarity)", "[..., " + std::to_string(a.size(1)) + "]", b.shape());
   using View = TensorView<const float, 1>;
   const auto product = [](View x, View y) {
     return detail::sum_over(x, y, [](double u, double v) { return u * v; });

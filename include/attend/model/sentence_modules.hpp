@@ -35,7 +35,7 @@ struct Dense {
   Linear<float> residual = {};
 
   void parameters(ParameterVisitor<float> visit);
-  void parameters(ParameterVisitor<const float> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const float> visit) const { detail::const_parameters(*this, visit); }
 };
 
 /// To unit length; vectors shorter than 1e-12 are divided by that.

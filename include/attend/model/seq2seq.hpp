@@ -96,7 +96,7 @@ class Seq2Seq {
     encoder_.parameters(prefixed("encoder", visit));
     decoder_.parameters(prefixed("decoder", visit));
   }
-  void parameters(ParameterVisitor<const Scalar> visit) const { const_parameters(*this, visit); }
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; encode and decode take none less.
   bool assigned() const {
@@ -171,21 +171,21 @@ class Seq2Seq {
  private:
   static const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
     const char* who = "Seq2Seq";
-    check_size(who, "source_vocab_size", o.source_vocab_size);
-    check_size(who, "target_vocab_size", o.target_vocab_size);
-    check_size(who, "encoder.block.embed_dim", o.encoder.block.embed_dim);
+    detail::check_size(who, "source_vocab_size", o.source_vocab_size);
+    detail::check_size(who, "target_vocab_size", o.target_vocab_size);
+    detail::check_size(who, "encoder.block.embed_dim", o.encoder.block.embed_dim);
     if (o.decoder.block.embed_dim != o.encoder.block.embed_dim)
       throw_error("Seq2Seq: decoder.block.embed_dim is ", o.decoder.block.embed_dim, ", expected ",
                   o.encoder.block.embed_dim, " as of the encoder");
     if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size)
       throw_error("Seq2Seq: shared embeddings of ", o.source_vocab_size, " and ", o.target_vocab_size,
                   " tokens");
-    check_count(who, "max_position_embeddings", o.max_position_embeddings);
+    detail::check_count(who, "max_position_embeddings", o.max_position_embeddings);
     if (o.positions == PositionKind::learned)
-      check_size(who, "max_position_embeddings", o.max_position_embeddings);
-    check_count(who, "position_offset", o.position_offset);
-    check_number(who, "embedding_scale", o.embedding_scale, -1e38);
-    check_number(who, "output_scale", o.output_scale, -1e38);
+      detail::check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    detail::check_count(who, "position_offset", o.position_offset);
+    detail::check_number(who, "embedding_scale", o.embedding_scale, -1e38);
+    detail::check_number(who, "output_scale", o.output_scale, -1e38);
     return o;
   }
   /// What precedes the blocks of one side.
