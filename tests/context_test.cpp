@@ -621,7 +621,7 @@ TEST(Context, DoesNotMoveWhileItIsInUse) {
   }
 }
 
-TEST(detail::AlignedArray, MovedFromIsEmpty) {
+TEST(AlignedArray, MovedFromIsEmpty) {
   detail::AlignedArray<int> a(5);
   a[4] = 3;
   detail::AlignedArray<int> b(std::move(a));
