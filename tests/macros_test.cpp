@@ -24,6 +24,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <random>
 #include <ostream>
 #include <queue>
 #include <set>
