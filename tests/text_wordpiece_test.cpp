@@ -170,7 +170,7 @@ TEST(WordPiece, LooksForLongTokensByteByByte) {
   const Folder folder;
   const std::string as(10'000, 'a');
   const auto path = folder.write("vocab.txt", "[UNK]\na\n##a\n##" + as + "b\naaa\n##aa\n");
-  const auto generous = WordPiece::from_vocab(path, {.max_input_chars_per_word = 1'000'000});
+  const WordPiece generous(path, {}, {.max_input_chars_per_word = 1'000'000});
   EXPECT_EQ(generous.encode(as).size(), 1 + 4999);
   EXPECT_THAT(generous.encode("aaa" + as + "b"), ElementsAre(4, 3));
 }

@@ -29,8 +29,8 @@ class SecretHash {
   }
 
   void add(std::uint32_t part) { sum_ += key(++count_) * (std::uint64_t{part} + 1); }
-  /// One of `slots` places, for less than 2^32 of them.
-  std::size_t slot(std::size_t slots) const { return (sum_ >> 32) * slots >> 32; }
+  /// One of so many places, for less than 2^32 of them.
+  std::size_t slot(std::size_t places) const { return (sum_ >> 32) * places >> 32; }
 
  private:
   // The i-th number of SplitMix64.
