@@ -24,9 +24,9 @@
 #include <memory>
 #include <new>
 #include <optional>
-#include <random>
 #include <ostream>
 #include <queue>
+#include <random>
 #include <set>
 #include <span>
 #include <stdexcept>
