@@ -498,6 +498,21 @@ Tokenizer llama_like() {
       {"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}})"));
 }
 
+// Before, ByteFallback put an empty token in front, which Metaspace then took for the first.
+TEST(Tokenizer, DecodesMetaspaceBehindByteFallback) {
+  const Tokenizer tokenizer = Tokenizer::from_json(
+      R"({"model":{"type":"WordLevel","unk_token":"?","vocab":{"?":0,"\u2581a":1,"b":2,"\u2581c":3,"<0xC3>":4,"<0xA4>":5}},
+          "decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"},
+                     {"type":"Metaspace","replacement":"\u2581","prepend_scheme":"always","split":true}]}})",
+      "test");
+  const std::vector<std::int32_t> ids{1, 2, 3, 4, 5, 3};
+  EXPECT_EQ(tokenizer.decode(ids), "ab c\u00e4 c");
+  attend::text::StreamingDecoder streaming(tokenizer);
+  std::string pieces;
+  for (std::int32_t id : ids) pieces += streaming.push(id);
+  EXPECT_EQ(pieces + streaming.finish(), "ab c\u00e4 c");
+}
+
 }  // namespace
 
 TEST(StreamingDecoder, HoldsBackBytesUntilACharacterIsWhole) {

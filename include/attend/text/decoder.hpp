@@ -70,7 +70,7 @@ inline void decode_byte_fallback(std::vector<std::string>& tokens, DecodeWindow&
     run.clear();
   };
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (i == window.context) flush(false);
+    if (i == window.context && !run.empty()) flush(false);
     const int byte = byte_of_token(tokens[i]);
     if (byte >= 0) {
       run += static_cast<char>(byte);
