@@ -9,8 +9,8 @@
 #define ATTEND_HAS_KERNELS 0
 #endif
 
-/// Whether the kernels are those of one ISA alone (ATTEND_ONLY_BASELINE, _AVX2 or _AVX512), which takes a
-/// third of the time to compile; a lesser processor is an error at the first use.
+/// Whether the kernels are those of one ISA alone (ATTEND_ONLY_BASELINE, _AVX2 or _AVX512), which compile in
+/// about half the time (bench/cost.py); a lesser processor is an error at the first use.
 #if defined(ATTEND_ONLY_BASELINE) || defined(ATTEND_ONLY_AVX2) || defined(ATTEND_ONLY_AVX512)
 #define ATTEND_ONLY 1
 #else
