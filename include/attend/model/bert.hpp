@@ -1,7 +1,6 @@
 // BERT (arXiv:1810.04805) and its kin RoBERTa and DistilBERT: base model and heads.
 #pragma once
 
-#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -50,7 +49,7 @@ class BertModel {
 
   /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without
   /// its head.
-  static BertModel open(const std::filesystem::path& folder, bool base_only = false) {
+  static BertModel open(const Location& folder, bool base_only = false) {
     const Config config(folder / "config.json");
     BertFamily family = read_bert_family(config);
     config.finish();

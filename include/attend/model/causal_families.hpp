@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -40,7 +39,7 @@ CausalFamily read_causal_family(const Config& config);
 
 namespace detail {
 /// That of a folder: of config.json, and generation_config.json if there is one.
-CausalFamily open_causal_family(const std::filesystem::path& folder);
+CausalFamily open_causal_family(const Location& folder);
 }  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

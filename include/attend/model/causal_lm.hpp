@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -82,7 +81,7 @@ class CausalLM {
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
   /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const std::filesystem::path& folder, bool base_only = false) {
+  static CausalLM open(const Location& folder, bool base_only = false) {
     CausalFamily family = detail::open_causal_family(folder);
     if (base_only) {
       family.options.tie_word_embeddings = true;

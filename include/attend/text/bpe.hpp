@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <optional>
 #include <queue>
@@ -56,7 +55,7 @@ class BpeModel {
         bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
   }
   /// From a vocabulary and GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
-  BpeModel(Vocabulary vocabulary, Options options, const std::filesystem::path& merges)
+  BpeModel(Vocabulary vocabulary, Options options, const Location& merges)
       : BpeModel(std::move(vocabulary), std::move(options), count_merges(merges)) {
     for_each_merge(merges, [&](std::string_view left, std::string_view right) {
       add_merge(left, right, merges.string());
@@ -86,7 +85,7 @@ class BpeModel {
   }
 
   /// The merges of GPT-2's `merges.txt`.
-  static Merges read_merges(const std::filesystem::path& path) {
+  static Merges read_merges(const Location& path) {
     Merges merges;
     for_each_merge(path,
                    [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
@@ -136,7 +135,7 @@ class BpeModel {
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
   template <class F>
-  static void for_each_merge(const std::filesystem::path& path, F&& f) {
+  static void for_each_merge(const Location& path, F&& f) {
     std::size_t number = 0;
     for_each_text_line(path, [&](std::string_view line) {
       ++number;
@@ -147,7 +146,7 @@ class BpeModel {
       f(left, right);
     });
   }
-  static std::size_t count_merges(const std::filesystem::path& path) {
+  static std::size_t count_merges(const Location& path) {
     std::size_t count = 0;
     for_each_merge(path, [&](std::string_view, std::string_view) { ++count; });
     return count;

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include <attend/core/config.hpp>
+#include <attend/core/location.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 
@@ -49,11 +49,10 @@ class Tokenizer {
   /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a
   /// SentencePiece model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model
   /// or *.spm. Fails if a part of it is unknown or contradicts another.
-  static Tokenizer open(const std::filesystem::path& path);
+  static Tokenizer open(const Location& path);
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
-  static Tokenizer from_vocab_and_merges(const std::filesystem::path& vocab,
-                                         const std::filesystem::path& merges);
+  static Tokenizer from_vocab_and_merges(const Location& vocab, const Location& merges);
 
   /// From the text of a tokenizer.json; `where` names it in errors.
   static Tokenizer from_json(std::string_view json, const std::string& where);

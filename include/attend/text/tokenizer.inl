@@ -28,20 +28,18 @@ struct Tokenizer::Parts {
   Decoder decoder = {};
   std::vector<std::int32_t> control = {};  // sorted; SentencePiece's special tokens
 
-  static Parts open(const std::filesystem::path& path) {
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) {
-      const auto extension = path.extension();
+  static Parts open(const Location& path) {
+    if (!path.is_folder()) {
+      const std::string extension = path.extension();
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
-      if (extension == ".txt") return from_old(detail::describe_wordpiece(path, {}), path.string());
+      if (extension == ".txt") return from_old(detail::describe_wordpiece(path, FileMap()), path.string());
       return from_json(*share_json(path), path.string());
     }
-    if (fs::exists(path / "tokenizer.json", ignored)) return open(path / "tokenizer.json");
-    if (fs::exists(path / "vocab.txt", ignored))
+    if ((path / "tokenizer.json").exists()) return open(path / "tokenizer.json");
+    if ((path / "vocab.txt").exists())
       return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
-    if (fs::exists(path / "merges.txt", ignored))
+    if ((path / "merges.txt").exists())
       return from_old(detail::describe_bpe(path / "vocab.json", path / "merges.txt", path), path.string());
     return from_sentencepiece_folder(path);
   }
@@ -89,10 +87,10 @@ struct Tokenizer::Parts {
     return out;
   }
 
-  static Parts from_sentencepiece_folder(const std::filesystem::path& folder) {
+  static Parts from_sentencepiece_folder(const Location& folder) {
     const detail::SentencePieceFolder found = detail::find_sentencepiece(folder);
     std::optional<Vocabulary> vocabulary;
-    if (!found.vocabulary.empty()) vocabulary = Vocabulary::from_json(found.vocabulary);
+    if (found.vocabulary) vocabulary = Vocabulary::from_json(*found.vocabulary);
     SentencePiece file = read_sentencepiece(found.model, std::move(vocabulary), found.decode_with);
     AddedTokens added = detail::sentencepiece_added_tokens(folder, found, file);
     Parts out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
@@ -195,13 +193,10 @@ struct Tokenizer::Parts {
 
 ATTEND_INLINE Tokenizer::Tokenizer(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts))) {}
 
-ATTEND_INLINE Tokenizer Tokenizer::open(const std::filesystem::path& path) {
-  return Tokenizer(Parts::open(path));
-}
-ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const std::filesystem::path& vocab,
-                                                         const std::filesystem::path& merges) {
-  return Tokenizer(Parts::from_old(detail::describe_bpe(vocab, merges, {}),
-                                   vocab.string() + " and " + merges.filename().string()));
+ATTEND_INLINE Tokenizer Tokenizer::open(const Location& path) { return Tokenizer(Parts::open(path)); }
+ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const Location& vocab, const Location& merges) {
+  return Tokenizer(Parts::from_old(detail::describe_bpe(vocab, merges, FileMap()),
+                                   vocab.string() + " and " + merges.name()));
 }
 ATTEND_INLINE Tokenizer Tokenizer::from_json(std::string_view json, const std::string& where) {
   return Tokenizer(Parts::from_json(*share_json(json, where), where));
