@@ -144,7 +144,11 @@ class SentencePieceModel {
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
-  void tokenize(std::string_view text, std::vector<std::int32_t>& ids) const {
+  std::optional<std::int32_t> unknown_id() const { return unk_; }
+
+  void tokenize(std::string_view text, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
+    if (ranges) throw_error("SentencePiece: offsets need a tokenizer.json");
     std::vector<std::string> pieces;
     const auto status = processor_->Encode(std::string(text), &pieces);
     if (!status.ok()) throw_error("SentencePiece: ", status.ToString());
