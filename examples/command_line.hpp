@@ -12,6 +12,10 @@
 #include <string_view>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
+#endif
+
 #include <attend/core/error.hpp>
 
 class CommandLine {
@@ -87,12 +91,22 @@ class CommandLine {
   std::map<std::string, std::vector<std::string>> values_;
 };
 
+/// A standard stream that is closed stays one that cannot be used: no file that is opened takes its number.
+inline void keep_closed_streams() {
+#if defined(__unix__) || defined(__APPLE__)
+  for (int stream = 0; stream < 3; ++stream)
+    if (::fcntl(stream, F_GETFD) < 0)
+      static_cast<void>(::open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY));
+#endif
+}
+
 /// Runs an example; an error is one line on standard error and exit code 1.
 template <class Run>
 int run_example(const char* name, Run&& run) {
+  keep_closed_streams();
   try {
     run();
-    if (!std::cout.flush() || std::fflush(stdout) != 0)
+    if (!std::cout.flush() || std::fflush(stdout) != 0 || std::ferror(stdout))
       attend::throw_error("standard output: cannot be written");
     return 0;
   } catch (const std::bad_alloc&) {

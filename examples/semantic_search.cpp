@@ -9,9 +9,11 @@
 #include <iostream>
 #include <numeric>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include <attend/core/file.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/json/json.hpp>
@@ -43,8 +45,7 @@ Embeds every line of FILE once, keeps the vectors in an index beside it, and ans
 )";
 
 std::vector<std::string> read_lines(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) attend::throw_error(file, ": cannot be read");
+  std::istringstream in(attend::read_file(file));
   std::vector<std::string> lines;
   LineReader reader(in, file);
   for (std::string line; reader.next(line);) lines.push_back(line);

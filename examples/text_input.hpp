@@ -1,7 +1,8 @@
 // Text that a user gives, in files and arguments: it has to be UTF-8.
 #pragma once
 
-#include <istream>
+#include <cstdio>
+#include <iostream>
 #include <string>
 #include <utility>
 
@@ -23,7 +24,8 @@ class LineReader {
   /// False at the end.
   bool next(std::string& line) {
     if (!std::getline(in_, line)) {
-      if (in_.bad()) attend::throw_error(name_, ": cannot be read");
+      if (in_.bad() || (&in_ == &std::cin && std::ferror(stdin)))
+        attend::throw_error(name_, ": cannot be read");
       return false;
     }
     if (!line.empty() && line.back() == '\r') line.pop_back();

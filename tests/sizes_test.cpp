@@ -205,7 +205,7 @@ TEST(Sizes, OffsetsOfBertAreThoseOfTexts) {
   const std::vector<Index> one{0, 9}, two{0, 2};
   Tensor<float, 2> long_out({9, 4}), short_out({2, 4});
   EXPECT_THAT(error_of([&] { bert.forward(context, nine, {}, one, long_out.view()); }),
-              HasSubstr("Embedding: id 8 is not in [0, 8)"));
+              HasSubstr("Embedding: the text is too long: its position 8 is beyond the model's 8"));
   for (const auto& odd : {high, low}) {
     EXPECT_THAT(error_of([&] { bert.forward(context, odd, {}, two, short_out.view()); }),
                 HasSubstr("is not in [0, 9)"));

@@ -191,6 +191,26 @@ TEST(PreTokenizer, EachTypeCutsWhereTokenizersDoes) {
   EXPECT_TRUE(pieces(R"({"type":"WhitespaceSplit"})", "").empty());
 }
 
+TEST(Pattern, SetsAndRepetitionsAreThoseOfOniguruma) {
+  const auto split = [](const std::string& regex, const std::string& text) {
+    const Json json = {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}};
+    return pieces(json.dump().c_str(), text);
+  };
+  EXPECT_THAT(split(R"( ?[^(\s|[.,!?…。，、।۔،])]+)", "a.b (c) d!"),  // BLOOM's
+              ElementsAre("a", ".", "b", " (", "c", ")", " d", "!"));
+  EXPECT_THAT(split(R"([a-c[x-z]]+)", "abcdxyz"), ElementsAre("abc", "d", "xyz"));
+  EXPECT_THAT(split(R"([a-z&&[^aeiou]]+)", "hello"), ElementsAre("h", "e", "ll", "o"));
+  EXPECT_THAT(split(R"([^a-d&&b-z]+)", "abcxe"), ElementsAre("a", "bc", "xe"));
+  EXPECT_THAT(split(R"([\W&&[^ ]]+)", "a -- b"), ElementsAre("a ", "--", " b"));
+  EXPECT_THAT(split(R"([\H]+)", "abg12 z"), ElementsAre("ab", "g", "12", " z"));
+  EXPECT_THAT(split(R"([\u0061])", "ab"), ElementsAre("a", "b"));
+  EXPECT_THAT(split(R"(a{1,3}+)", "aaaab"), ElementsAre("aaaa", "b"));
+  EXPECT_THAT(split(R"((?:a|\p{N}){1,3}+)", "12a45b"), ElementsAre("12a45", "b"));
+  EXPECT_THAT(split(R"(a{2}?)", "aaab"), ElementsAre("aa", "a", "b"));
+  EXPECT_THAT(split(R"(a{,2}b)", "aaab"), ElementsAre("a", "aab"));
+  EXPECT_THAT(split(R"(a{1,2}{2})", "aaaab"), ElementsAre("aaaa", "b"));
+}
+
 TEST(Pattern, IsReadAsOnigurumaReadsIt) {
   const auto split = [](const std::string& regex, const std::string& text) {
     const Json json = {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}};
@@ -205,9 +225,7 @@ TEST(Pattern, IsReadAsOnigurumaReadsIt) {
   EXPECT_THAT(split(R"([[:digit:]]+)", "a12"), ElementsAre("a", "12"));
   EXPECT_THAT(split(R"(a*+a|b)", "aab"), ElementsAre("aa", "b"));
   EXPECT_THAT(split(R"(x?)", "axb"), ElementsAre("a", "x", "b"));
-  EXPECT_THAT(error_of([&] { split(R"([a&&b])", "a"); }), HasSubstr("&&"));
-  EXPECT_THAT(error_of([&] { split(R"([a[b]])", "a"); }), HasSubstr("set inside"));
-  EXPECT_THAT(error_of([&] { split(R"([\W])", "a"); }), HasSubstr("negated"));
+  EXPECT_THAT(error_of([&] { split(R"([a[b])", "a"); }), HasSubstr("[ without ]"));
   EXPECT_THAT(error_of([&] { split("(a", "a"); }), HasSubstr("p.pattern"));
   EXPECT_THAT(error_of([&] { split(R"(\C)", "a"); }), HasSubstr("p.pattern"));
   EXPECT_THAT(error_of([&] { split(R"((a+)+$|(a|a)*c)", std::string(5000, 'a') + "b"); }),
@@ -269,8 +287,8 @@ TEST(AddedTokens, MatchInOrderAndTakeBlanksAlong) {
   const auto s = make(spaces);
   EXPECT_THAT(s.encode("a <l> <r> a"), ElementsAre(3, 20, 16, 21, 3));
   EXPECT_THAT(s.encode("a [CLS] a"), ElementsAre(17, 1, 0));
-  EXPECT_EQ(t.decode(Ids{1, 3, 23}), "a X");
-  EXPECT_EQ(t.decode(Ids{1, 3, 23}, {.skip_special_tokens = false}), "[CLS] a X");
+  EXPECT_EQ(t.decode(Ids{1, 3, 23}), "a x");  // as tokenizers writes a normalised one
+  EXPECT_EQ(t.decode(Ids{1, 3, 23}, {.skip_special_tokens = false}), "[CLS] a x");
   EXPECT_TRUE(t.is_special(1));
   EXPECT_FALSE(t.is_special(23));
   EXPECT_EQ(t.token_to_id("<l>"), 20);

@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import os
 import pathlib
 import resource
 import shutil
@@ -183,11 +184,7 @@ def bad_folder(program, source, more, size, heads):
             if key in config:
                 bad_config(key, **{key: -1.0})
         if not native:
-            bad_config("" if config["vocab_size"] > 50 else "tokenizer", vocab_size=30)
-            tokenizer = (folder / "tokenizer.json").read_bytes()
-            write_tokenizer(folder, config["vocab_size"] + 1)
-            bad("the tokenizer has")
-            (folder / "tokenizer.json").write_bytes(tokenizer)
+            bad_config("", vocab_size=30)
 
         for content in b"", weights[:7], weights[:100], weights[:-1], weights + b"x", b"\xff" * 100:
             bad_file("model.safetensors", content, "model.safetensors")
@@ -266,6 +263,19 @@ def bad_text():
             for json_too in [], ["--json"]:
                 done = subprocess.run([arguments_.examples / "semantic_search", *search, *json_too], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
                 check(done.returncode == 1, "semantic_search > /dev/full: not status 1")
+            done = subprocess.run([arguments_.examples / "encode_sentences", "--model", folder], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
+            check(done.returncode == 1, "encode_sentences > /dev/full: not status 1")
+        for program, more in ("encode_sentences", []), ("semantic_search", search[2:]), ("classify_text", ["--labels", "a,b"]):
+            for closed in "<&-", ">&-":
+                command = f'exec "$@" {closed}'
+                done = subprocess.run(["sh", "-c", command, "sh", arguments_.examples / program, "--model", folder, *more],
+                                      input=b"a\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                check(done.returncode == 1 and b"standard" in done.stderr, f"{program} {closed}: status {done.returncode}, {done.stderr}")
+        fifo = folder / "fifo"
+        os.mkfifo(fifo)
+        refuses("semantic_search", "--model", folder, "--documents", fifo, names="not a regular file")
+        refuses("encode_sentences", "--model", fifo, text="a\n", names="fifo")
+        fifo.unlink()
         index.unlink()
         refuses("semantic_search", *search[:-1], folder / "no folder" / "index", text="a\n", names="no folder")
         first = run("semantic_search", *search, text="a\n").stdout

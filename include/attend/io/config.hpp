@@ -35,7 +35,7 @@ concept ConfigValue = detail::Setting<T> || requires {
 };
 
 /// A JSON object whose keys are read by name and type. It remembers what was read, and finish() makes an
-/// error of every other key, so that no setting that changes the arithmetic is overlooked. Copies share what
+/// error of every other key that is not null, so that no setting that changes the arithmetic is overlooked. Copies share what
 /// they remember. A null counts as absent for has() and for get() with a default.
 class Config {
  public:
@@ -54,6 +54,8 @@ class Config {
   /// Whether the key is there and null, where that differs from being absent.
   bool is_null(const std::string& key) const;
   bool is_list(const std::string& key) const;
+  /// Whether it was read, allowed or ignored before.
+  bool is_read(const std::string& key) const;
   /// All keys there are, in the order of their letters.
   std::vector<std::string> keys() const;
 

@@ -44,7 +44,7 @@ struct Config::Node {
   }
   void collect_unread(std::string& unknown) const {
     for (const auto& [key, member] : value->get_ref<const Json::object_t&>()) {
-      if (read.contains(key)) continue;
+      if (read.contains(key) || member.is_null()) continue;  // null is absence
       if (unknown.size() > 2000) {
         if (!unknown.ends_with("...")) unknown += ", ...";
         return;
@@ -72,6 +72,7 @@ ATTEND_INLINE bool Config::is_null(const std::string& key) const {
 ATTEND_INLINE bool Config::is_list(const std::string& key) const {
   return has(key) && node_->find(key)->is_array();
 }
+ATTEND_INLINE bool Config::is_read(const std::string& key) const { return node_->read.contains(key); }
 ATTEND_INLINE std::vector<std::string> Config::keys() const {
   std::vector<std::string> out;
   for (const auto& [key, member] : node_->value->get_ref<const Json::object_t&>()) out.push_back(key);

@@ -40,7 +40,7 @@ ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optio
   if (model.options().head != BertHead::sequence_classification)
     throw_error(config.file(), ": no sequence classifier ('architectures')");
   const bool one = model.options().num_labels == 1;
-  text::Tokenizer tokenizer = found.open_tokenizer(model.options().vocab_size);
+  text::Tokenizer tokenizer = found.open_tokenizer();
   SentenceTextOptions options = found.text_options(model.max_length(), max_length);
   return {std::move(tokenizer), std::move(model),
           !activation.empty() ? detail::activation_of_class(config.file(), activation)

@@ -26,12 +26,19 @@ inline void ignore_bookkeeping(const Config& config) {
                  "torch_dtype",
                  "transformers_version",
                  "attn_implementation",
+                 "_attn_implementation",
+                 "_attn_implementation_internal",
+                 "base_model_name_or_path",
+                 "model_name",
                  "_attn_implementation_autoset",
                  "_flash_attn_2_enabled",
                  "transformers.js_config",
                  "unsloth_version",
                  "sentence_transformers",
                  "sbert_ce_default_activation_function",
+                 "unsloth_fixed",
+                 "tie_weights_",
+                 "xla_device",
                  "use_bfloat16",
                  "torchscript",
                  "tf_legacy_loss",
@@ -53,6 +60,7 @@ inline void ignore_bookkeeping(const Config& config) {
                  "directionality"});
   config.ignore({"bos_token_id",
                  "eos_token_id",
+                 "eos_token_ids",
                  "pad_token_id",
                  "unk_token_id",
                  "sep_token_id",
@@ -88,7 +96,10 @@ inline void ignore_bookkeeping(const Config& config) {
                  "begin_suppress_tokens",
                  "cache_implementation"});
   if (config.size("pruned_heads") == 0) config.ignore({"pruned_heads"});
-  config.allow("tie_encoder_decoder", false);
+  // What these would switch on is not there; off they say nothing.
+  for (const char* key : {"is_decoder", "is_encoder_decoder", "add_cross_attention", "tie_encoder_decoder",
+                          "output_router_logits", "use_flash_attn", "use_flash_attention"})
+    if (!config.is_read(key)) config.allow(key, nullptr, false);
   config.allow("cross_attention_hidden_size", nullptr);
 }
 

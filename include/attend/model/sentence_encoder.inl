@@ -111,7 +111,7 @@ ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const Location& folder, std:
   constexpr const char* names[] = {"cosine", "dot", "euclidean", "manhattan"};
   for (int i = 0; i < 4; ++i)
     if (found.similarity_fn_name == names[i]) options.similarity = static_cast<SimilarityFunction>(i);
-  return {found.open_tokenizer(sizes.vocab), std::move(model), std::move(modules), std::move(options)};
+  return {found.open_tokenizer(), std::move(model), std::move(modules), std::move(options)};
 }
 
 ATTEND_INLINE Index SentenceEncoder::embedding_dim() const {

@@ -79,7 +79,7 @@ struct SentenceFolder {
   /// `kind` is the model_type, `task` the transformer_task, that the folder may have.
   SentenceFolder(const Location& folder, const char* kind, const char* task);
 
-  text::Tokenizer open_tokenizer(Index vocab_size) const;
+  text::Tokenizer open_tokenizer() const;
   /// `most` is what the model takes.
   SentenceTextOptions text_options(Index most, std::optional<Index> max_length) const;
 };

@@ -152,11 +152,8 @@ ATTEND_INLINE SentenceFolder::SentenceFolder(const Location& folder, const char*
   read_truncation(*this);
 }
 
-ATTEND_INLINE text::Tokenizer SentenceFolder::open_tokenizer(Index vocab_size) const {
+ATTEND_INLINE text::Tokenizer SentenceFolder::open_tokenizer() const {
   const text::Tokenizer tokenizer = text::Tokenizer::open(transformer);
-  if (static_cast<Index>(tokenizer.vocab_size()) > vocab_size)
-    throw_error(transformer.string(), ": the tokenizer has ", tokenizer.vocab_size(), " tokens, the model ",
-                vocab_size);
   return do_lower_case ? tokenizer.lowercased() : tokenizer;
 }
 

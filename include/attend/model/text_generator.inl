@@ -46,9 +46,6 @@ ATTEND_INLINE std::string StopFilter::push(std::string_view piece) {
 ATTEND_INLINE TextGenerator TextGenerator::open(const Location& folder) {
   CausalLM<float> model = CausalLM<float>::open(folder);
   text::Tokenizer tokenizer = text::Tokenizer::open(folder);
-  if (static_cast<Index>(tokenizer.vocab_size()) > model.options().vocab_size)
-    throw_error(folder.string(), ": the tokenizer has ", tokenizer.vocab_size(), " tokens, the model ",
-                model.options().vocab_size);
   return TextGenerator(std::move(tokenizer), Generator(std::move(model)));
 }
 

@@ -37,7 +37,9 @@ void embed_tokens(Context& context, const TokenTables<Scalar>& tables, TensorVie
     for (Index t = 0; t < T; ++t) {
       check_id(ids(b, t), own > 0 ? own : tables.tied.options().out_features);
       if (!tables.types.empty()) check_id(type(b, t), tables.types.size(0));
-      if (!tables.positions.empty()) check_id(position(b, t), tables.positions.size(0));
+      if (tables.positions.empty()) continue;
+      if (const Index p = position(b, t), most = tables.positions.size(0); p < 0 || p >= most)
+        throw_error("Embedding: the text is too long: its position ", p, " is beyond the model's ", most);
     }
   const Scalar scale = static_cast<Scalar>(tables.scale);
   context.parallel(B * T, 1, [&](Index item, int) {

@@ -69,10 +69,6 @@ ATTEND_INLINE Translator Translator::open(const Location& folder) {
   if (config.get<std::string>("model_type") != "attend") {
     translator.model_ = open_seq2seq<float>(folder);
     translator.tokenizer_ = text::Tokenizer::open(folder);
-    if (static_cast<Index>(translator.tokenizer_->vocab_size()) >
-        translator.model_.options().source_vocab_size)
-      throw_error(folder.string(), ": the tokenizer has ", translator.tokenizer_->vocab_size(),
-                  " tokens, the model ", translator.model_.options().source_vocab_size);
     return translator;
   }
   const Config tokenizer = config.object("tokenizer");

@@ -25,6 +25,9 @@ struct AddedToken {
   bool lstrip = false;       ///< takes the white space before it along
   bool rstrip = false;       ///< takes the white space behind it along
   bool normalized = true;    ///< looked for in the normalised text, else in the text as given
+  std::string text = {};     ///< what it decodes to: the content, or its normal form
+  /// As in tokenizers: one whose text is another than its content is not left out.
+  bool is_left_out() const { return special && text == content; }
 };
 
 class AddedTokens {
@@ -69,6 +72,7 @@ class AddedTokens {
       throw_error(where(), ": \"", token.content, "\" has the id ", id, ", but the model has ",
                   (model_id ? "it at " + std::to_string(*model_id)
                             : "\"" + std::string(model.token(id)) + "\" there"));
+    token.text = token.content;
     const auto [known, is_new] = tokens_.try_emplace(id, token);
     if (!is_new && known->second.content == token.content) return;  // said twice
     if (!is_new || !ids_.emplace(token.content, id).second)
@@ -82,7 +86,7 @@ class AddedTokens {
                   " patterns");
     if (token.content.size() > 4096)
       throw_error(where(), ": a normalized token of ", token.content.size(), " bytes");
-    normalized_.add(normal_form(token.content, normalizer, where), id);
+    normalized_.add(known->second.text = normal_form(token.content, normalizer, where), id);
   }
   void finish() {
     raw_.finish();

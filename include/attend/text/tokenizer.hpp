@@ -12,6 +12,7 @@
 
 #include <attend/core/config.hpp>
 #include <attend/core/location.hpp>
+#include <attend/text/byte_range.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 
@@ -24,12 +25,6 @@ struct EncodeOptions {
   Truncation truncation = Truncation::longest_first;
   bool truncate_left = false;  ///< what goes is the front of a text, not its end
   bool offsets = false;        ///< say where each token stands
-};
-
-/// Bytes [begin, end) of a text.
-struct ByteRange {
-  std::size_t begin = 0, end = 0;
-  bool operator==(const ByteRange&) const = default;
 };
 
 struct DecodeOptions {

@@ -178,11 +178,13 @@ struct Tokenizer::Parts {
 
   std::string_view text_of(std::int32_t id) const {
     const AddedToken* added = added_tokens.find(id);
-    return added ? std::string_view(added->content) : model.vocabulary().token(id);
+    return added ? std::string_view(added->text) : model.vocabulary().token(id);
   }
 
   void truncate(Tokens& a, Tokens* b, const EncodeOptions& options) const {
     if (!options.max_length) return;
+    if (static_cast<std::ptrdiff_t>(*options.max_length) < 0)  // a number that went below 0 on its way
+      throw_error("Tokenizer: max_length is ", static_cast<std::ptrdiff_t>(*options.max_length));
     const auto& items = b ? surround.pair : surround.single;
     std::size_t special = 0;
     for (const Template::Item& item : items) special += options.add_special_tokens && item.sequence < 0;
@@ -315,7 +317,8 @@ ATTEND_INLINE std::optional<std::int32_t> Tokenizer::unknown_id() const { return
 ATTEND_INLINE bool Tokenizer::has_continuing_prefix() const { return parts_->model.has_continuing_prefix(); }
 ATTEND_INLINE bool Tokenizer::is_special(std::int32_t id) const {
   const AddedToken* added = parts_->added_tokens.find(id);
-  return added ? added->special : std::binary_search(parts_->control.begin(), parts_->control.end(), id);
+  return added ? added->is_left_out()
+               : std::binary_search(parts_->control.begin(), parts_->control.end(), id);
 }
 
 }  // namespace attend::inline ATTEND_ABI::text
