@@ -263,9 +263,9 @@ def bad_text():
             for json_too in [], ["--json"]:
                 done = subprocess.run([arguments_.examples / "semantic_search", *search, *json_too], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
                 check(done.returncode == 1, "semantic_search > /dev/full: not status 1")
-            done = subprocess.run([arguments_.examples / "encode_sentences", "--model", folder], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
+            done = subprocess.run([arguments_.examples / "encode_sentences", "--model", folder, "--json"], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
             check(done.returncode == 1, "encode_sentences > /dev/full: not status 1")
-        for program, more in ("encode_sentences", []), ("semantic_search", search[2:]), ("classify_text", ["--labels", "a,b"]):
+        for program, more in ("encode_sentences", ["--json"]), ("semantic_search", search[2:]), ("classify_text", ["--labels", "a,b"]):
             for closed in "<&-", ">&-":
                 command = f'exec "$@" {closed}'
                 done = subprocess.run(["sh", "-c", command, "sh", arguments_.examples / program, "--model", folder, *more],
