@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -64,20 +65,29 @@ class CausalCache {
 
 /// Parameters: embed_tokens.weight [V, E], embed_positions.weight, embed_norm.*, layers.N.* as in
 /// CausalBlock, norm.*, lm_head.weight [V, E]. With tie_word_embeddings there is no lm_head.weight: the
-/// packed weight of the head is also the table of embeddings.
+/// packed weight of the head is also the table of embeddings. With an embed_width W, that is E in these, and
+/// there are project_in.weight [E, W] and project_out.weight [W, E].
 template <class Scalar>
 class CausalLM {
  public:
   CausalLM() = default;
   explicit CausalLM(const CausalLMOptions& o)
       : options_(checked(o)),
-        lm_head_({.in_features = o.embed_dim, .out_features = o.vocab_size, .bias = false}) {
-    if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, o.embed_dim});
-    if (o.learned_positions) embed_positions_ = Embedding<Scalar>({o.max_position_embeddings, o.embed_dim});
+        lm_head_({.in_features = state_dim(), .out_features = o.vocab_size, .bias = false}) {
+    const CausalBlockOptions& block = o.blocks[0];
+    if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, state_dim()});
+    if (o.learned_positions)
+      embed_positions_ = Embedding<Scalar>(
+          {detail::saturating_add(o.max_position_embeddings, o.position_offset), o.embed_dim});
+    if (projects()) {
+      project_in_ = Linear<Scalar>({.in_features = state_dim(), .out_features = o.embed_dim, .bias = false});
+      project_out_ = Linear<Scalar>({.in_features = o.embed_dim, .out_features = state_dim(), .bias = false});
+    }
     layers_ = Stack<Scalar>({o.embed_dim, {o.blocks.begin(), o.blocks.end()}}, "CausalLM", "CausalBlock");
-    if (o.rotary) layers_.set_rotary(std::make_shared<const Rotary<Scalar>>(*o.rotary));
-    norm_ = Norm<Scalar>({o.embed_dim, o.blocks[0].norm_eps, o.blocks[0].norm});
-    if (o.embed_norm) embed_norm_ = norm_;
+    const NormOptions norm{o.embed_dim, block.norm_eps, block.norm, block.norm_weight};
+    if (o.final_norm) norm_ = Norm<Scalar>(norm);
+    if (o.embed_norm) embed_norm_ = Norm<Scalar>(norm);
+    set_rotary();
   }
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
@@ -106,6 +116,12 @@ class CausalLM {
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.
   Index max_length() const { return options_.max_position_embeddings; }
+  /// Values of a state: embed_dim, or the embeddings' width.
+  Index state_dim() const { return options_.embed_width > 0 ? options_.embed_width : options_.embed_dim; }
+  /// What is computed of a token depends on those before it alone, in sequences of up to so many tokens. It
+  /// is less than any number where rotary frequencies change with the length, and 0 where tokens see those
+  /// that follow.
+  Index stable_length() const { return stable_length_; }
 
   void parameters(ParameterVisitor<Scalar> visit) {
     if (options_.tie_word_embeddings)
@@ -114,8 +130,10 @@ class CausalLM {
       embed_tokens_.parameters(prefixed("embed_tokens", visit));
     if (options_.learned_positions) embed_positions_.parameters(prefixed("embed_positions", visit));
     if (options_.embed_norm) embed_norm_.parameters(prefixed("embed_norm", visit));
+    if (projects()) project_in_.parameters(prefixed("project_in", visit));
     layers_.parameters(visit);
-    norm_.parameters(prefixed("norm", visit));
+    if (options_.final_norm) norm_.parameters(prefixed("norm", visit));
+    if (projects()) project_out_.parameters(prefixed("project_out", visit));
     if (!options_.tie_word_embeddings) lm_head_.parameters(prefixed("lm_head", visit));
   }
   void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
@@ -124,7 +142,7 @@ class CausalLM {
   bool assigned() const {
     return (options_.tie_word_embeddings || embed_tokens_.assigned()) &&
            (!options_.learned_positions || embed_positions_.assigned()) && layers_.assigned() &&
-           lm_head_.assigned();
+           (!projects() || (project_in_.assigned() && project_out_.assigned())) && lm_head_.assigned();
   }
 
   CausalCache<Scalar> make_cache(AnyIndex batch = 1) const {
@@ -153,15 +171,15 @@ class CausalLM {
                 });
   }
 
-  /// The same, up to the states that the head takes: the last layer's, behind the norm. out [B, T, E].
+  /// The same, up to the states that the head takes: the last layer's, behind the norm. out [B, T,
+  /// state_dim()].
   void states(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
               TensorView<Scalar, 3> out) const {
-    detail::check_shape("CausalLM (states)", Shape<3>{ids.size(0), ids.size(1), options_.embed_dim},
-                        out.shape());
+    detail::check_shape("CausalLM (states)", Shape<3>{ids.size(0), ids.size(1), state_dim()}, out.shape());
     continue_by(context, ids, cache, {"states", out}, {},
                 [&](TensorView<Scalar, 3> x, Index begin, Index end) {
                   for (Index b = 0; b < x.size(0); ++b)
-                    norm_.forward(context, x[b], out[b].slice(0, begin, end));
+                    last_states(context, x[b], out[b].slice(0, begin, end));
                 });
   }
 
@@ -180,13 +198,34 @@ class CausalLM {
     detail::check_size(who, "embed_dim", o.embed_dim);
     detail::check_count(who, "max_position_embeddings", o.max_position_embeddings);
     if (o.learned_positions) detail::check_size(who, "max_position_embeddings", o.max_position_embeddings);
+    detail::check_count(who, "position_offset", o.position_offset);
+    detail::check_count(who, "embed_width", o.embed_width);
+    if (o.local_rotary && !o.rotary) throw_error("CausalLM: local_rotary, but no rotary");
     detail::check_number(who, "embed_scale", o.embed_scale, -1e38);
+    detail::check_number(who, "logit_scale", o.logit_scale, -1e38);
     detail::check_number(who, "logit_softcap", o.logit_softcap, 0);
     if (o.blocks.empty()) throw_error("CausalLM: no layers");
     for (const CausalBlockOptions& block : o.blocks)
       if (block.embed_dim != o.embed_dim)
         throw_error("CausalLM: a block of embed_dim ", block.embed_dim, ", expected ", o.embed_dim);
     return o;
+  }
+  bool projects() const { return state_dim() != options_.embed_dim; }
+  void set_rotary() {
+    const auto make = [&](const std::optional<RotaryOptions>& options) {
+      if (!options) return std::shared_ptr<const Rotary<Scalar>>();
+      const auto rotary = std::make_shared<const Rotary<Scalar>>(*options);
+      if (rotary->depends_on_length())
+        stable_length_ = (std::min)(stable_length_, rotary->options().original_max_position_embeddings);
+      return rotary;
+    };
+    const auto rotary = make(options_.rotary);
+    const auto local = options_.local_rotary ? make(options_.local_rotary) : rotary;
+    for (std::size_t i = 0; i < options_.blocks.size(); ++i) {
+      const CausalBlockOptions& block = options_.blocks[i];
+      if (block.rotary) layers_.layers()[i].set_rotary(block.sliding_window > 0 ? local : rotary);
+      if (!block.is_causal) stable_length_ = 0;
+    }
   }
   /// forward() without its head: `use` gets the states of tokens [begin, end) of all sequences.
   template <class Use>
@@ -206,7 +245,8 @@ class CausalLM {
     detail::check_apart(context, "CausalLM", {name, to}, {{"ids", ids}});
     if (to.empty()) return;
     check_tokens(context, ids, cache);
-    const Index piece = outputs.empty() ? 384 : T;
+    const bool stable = cache.layers()[0].max_length() + T <= stable_length_;
+    const Index piece = outputs.empty() && stable ? 384 : T;
     for (Index begin = 0; begin < T; begin += piece) {
       const Index end = (std::min)(T, begin + piece);
       Frame frame(context.workspace());
@@ -233,27 +273,63 @@ class CausalLM {
   /// ids [B, n] -> x [B, n, E].
   void embed(Context& context, TensorView<const std::int32_t, 2> ids, const CausalCache<Scalar>& cache,
              TensorView<Scalar, 3> x) const {
+    Frame frame(context.workspace());
+    const Index B = ids.size(0), T = ids.size(1);
+    const TensorView<Scalar, 3> words = projects() ? frame.tensor<Scalar>({B, T, state_dim()}) : x;
+    const TensorView<const Scalar, 2> positions = embed_positions_.weight();
+    const auto position = [&](Index b, Index t) { return cache.length(b) + t + options_.position_offset; };
     detail::embed_tokens<Scalar>(
-        context, {embed_tokens_, lm_head_, options_.embed_scale, {}, embed_positions_.weight()}, ids,
-        [](Index, Index) { return Index{0}; }, [&](Index b, Index t) { return cache.length(b) + t; }, x);
+        context,
+        {embed_tokens_,
+         lm_head_,
+         options_.embed_scale,
+         {},
+         projects() ? TensorView<const Scalar, 2>() : positions},
+        ids, [](Index, Index) { return Index{0}; }, position, words);
+    if (projects()) {
+      project_in_.forward(context, words, x);
+      if (!positions.empty())
+        context.parallel(B * T, 1, [&](Index item, int) {
+          const Scalar* row = &positions(position(item / T, item % T), 0);
+          Scalar* to = &x(item / T, item % T, 0);
+          for (Index e = 0; e < x.size(2); ++e) to[e] = to[e] + row[e];
+        });
+    }
     if (options_.embed_norm) embed_norm_.forward(context, x, x);
+  }
+
+  /// The last layer's states [rows, E] -> what the head takes [rows, state_dim()].
+  void last_states(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> out) const {
+    Frame frame(context.workspace());
+    TensorView<const Scalar, 2> normed = states;
+    if (options_.final_norm) {
+      const TensorView<Scalar, 2> to = projects() ? frame.tensor<Scalar>(states.shape()) : out;
+      norm_.forward(context, states, to);
+      normed = to;
+    }
+    if (projects())
+      project_out_.forward(context, normed, out);
+    else if (!options_.final_norm)
+      context.parallel(1, 1, [&](Index, int) { copy(states, out); });
   }
 
   /// States [rows, E] -> logits [rows, V].
   void head(Context& context, TensorView<const Scalar, 2> states, TensorView<Scalar, 2> logits) const {
     Frame frame(context.workspace());
-    const TensorView<Scalar, 2> normed = frame.tensor<Scalar>(states.shape());
-    norm_.forward(context, states, normed);
-    lm_head_.forward(context, normed, logits);
-    if (options_.logit_softcap <= 0) return;
+    const TensorView<Scalar, 2> last = frame.tensor<Scalar>({states.size(0), state_dim()});
+    last_states(context, states, last);
+    lm_head_.forward(context, last, logits);
+    const bool capped = options_.logit_softcap > 0;
+    if (!capped && options_.logit_scale == 1) return;
     const Scalar cap = static_cast<Scalar>(options_.logit_softcap),
-                 inverse = static_cast<Scalar>(1 / options_.logit_softcap);
+                 scale = static_cast<Scalar>(options_.logit_scale / (capped ? options_.logit_softcap : 1));
     context.parallel(logits.size(0),
                      context.workers(logits.size(0), 20.0 * static_cast<double>(logits.numel())),
                      [&](Index r, int) {
                        Scalar* row = &logits(r, 0);
                        const Index V = logits.size(1);
-                       for (Index v = 0; v < V; ++v) row[v] = row[v] * inverse;
+                       for (Index v = 0; v < V; ++v) row[v] = row[v] * scale;
+                       if (!capped) return;
                        detail::Backend<Scalar>::activate(Activation::tanh, row, row, V);
                        for (Index v = 0; v < V; ++v) row[v] = row[v] * cap;
                      });
@@ -264,7 +340,8 @@ class CausalLM {
   Norm<Scalar> embed_norm_;
   Stack<Scalar> layers_;
   Norm<Scalar> norm_;
-  Linear<Scalar> lm_head_;
+  Linear<Scalar> lm_head_, project_in_, project_out_;
+  Index stable_length_ = (std::numeric_limits<Index>::max)();
 };
 
 ATTEND_COMPILED_MODEL(class CausalCache<float>);

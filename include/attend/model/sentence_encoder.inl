@@ -28,7 +28,7 @@ inline StateSizes state_sizes(const ModernBertModel<float>& model) {
 }
 inline StateSizes state_sizes(const CausalLM<float>& model) {
   const Index longest = model.max_length();
-  return {model.options().embed_dim, model.options().vocab_size, longest > 0 ? longest : Index{1} << 30};
+  return {model.state_dim(), model.options().vocab_size, longest > 0 ? longest : Index{1} << 30};
 }
 inline StateSizes state_sizes(const SentenceModel& model) {
   return std::visit([](const auto& m) { return state_sizes(m); }, model);
