@@ -41,14 +41,7 @@ inline void token_states(Context& context, const SentenceModel& model, std::span
     return bert->forward(context, ids, {}, offsets, out);
   if (const auto* modern = std::get_if<ModernBertModel<float>>(&model))
     return modern->forward(context, ids, offsets, out);
-  const auto& decoder = std::get<CausalLM<float>>(model);
-  for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-    const Index begin = offsets[b], n = offsets[b + 1] - begin;
-    if (n == 0) continue;
-    CausalCache<float> cache = decoder.make_cache(1);
-    decoder.states(context, TensorView<const std::int32_t, 2>(ids.data() + begin, {1, n}), cache,
-                   TensorView<float, 3>(&out(begin, 0), {1, n, out.size(1)}, {0, out.stride(0), 1}));
-  }
+  std::get<CausalLM<float>>(model).states(context, ids, offsets, out);
 }
 
 inline SentenceModel open_sentence_model(const std::filesystem::path& folder) {
