@@ -214,7 +214,8 @@ inline CausalFamily read_gemma3(const Config& config) {
   b.is_causal = !config.get<bool>("use_bidirectional_attention", false);
   add_layers(config, o, b);
   Index window = read_window(config, 4096);
-  if (window > 0 && !b.is_causal) window = window / 2 + 1;  // to each side, as transformers counts
+  if (window == 0) throw_error(config.file(), ": 'sliding_window' null is not supported");
+  if (!b.is_causal) window = window / 2 + 1;  // to each side, as transformers counts
   const Index pattern = get_size(config, {"sliding_window_pattern"}, 6);
   set_windows(config, o, window, [&](Index i) { return (i + 1) % pattern != 0; });
   // transformers passes the softcap of scores by in this family.
