@@ -10,7 +10,7 @@
 
 #include <attend/model/causal_families.hpp>
 #include <attend/model/hugging_face.hpp>
-#include <attend/model/llama_families.inl>
+#include <attend/model/llama_families.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
