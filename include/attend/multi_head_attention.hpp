@@ -47,14 +47,14 @@ class MultiHeadAttention {
   using Output = Batched<Scalar, 3>;
 
   MultiHeadAttention() = default;
-  explicit MultiHeadAttention(const MultiHeadAttentionOptions& options);
+  ATTEND_COLD explicit MultiHeadAttention(const MultiHeadAttentionOptions& options);
 
   const MultiHeadAttentionOptions& options() const { return options_; }
   /// Queries and keys of self-attention are rotated by their positions; layers of a model share the tables.
   /// Error where they are of another head_dim.
   void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary);
 
-  void parameters(ParameterVisitor<Scalar> visit);
+  ATTEND_COLD void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
@@ -213,8 +213,9 @@ class MultiHeadAttention {
                                                            : Scalar(0);
   }
   /// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
-  void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& weight, Index begin,
-               TensorView<Scalar, 2> out, Index bias_at = 0) const {
+  ATTEND_OUT_OF_LINE void project(Context& context, TensorView<const Scalar, 3> x,
+                                  const Weight<Scalar>& weight, Index begin, TensorView<Scalar, 2> out,
+                                  Index bias_at = 0) const {
     detail::product<Scalar>(context, x.rows(), weight, begin, in_bias_, {}, out, bias_at);
   }
   /// qk_norm: RMSNorm of each head, in place.
@@ -232,34 +233,8 @@ class MultiHeadAttention {
       rotary_->apply(context, x.slice(2, offsets[b], offsets[b + 1]));
   }
   /// Attention into a buffer of all heads, the average of the weights, and the output projection.
-  template <class Attend>
-  void finish(const Call& call, Frame& frame, Index keys, Attend&& attend) const {
-    const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
-    const TensorView<Scalar, 3> average = call.outputs.average_weights;
-    const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
-    if (average.data() == nullptr) {
-      attend(heads(mixed, H), call.outputs);
-    } else {
-      detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
-      Outputs inner = call.outputs;
-      inner.average_weights = {};
-      const TensorView<Scalar, 4> all =
-          frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
-      if (inner.weights.data() == nullptr) inner.weights = all;
-      attend(heads(mixed, H), inner);
-      call.context.parallel(1, 1, [&](Index, int) {
-        for (Index b = 0; b < B; ++b)
-          for (Index q = 0; q < T; ++q)
-            for (Index k = 0; k < keys; ++k) {
-              Scalar sum(0);
-              for (Index h = 0; h < H; ++h) sum = sum + inner.weights(b, h, q, k);
-              average(b, q, k) = sum / Scalar(static_cast<double>(H));
-            }
-      });
-    }
-    detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
-                            call.out.rows());
-  }
+  void finish(const Call& call, Frame& frame, Index keys,
+              detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const;
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T,
                                          Index D) {
     return {rows.slice(1, column, column + H * D).data(),

@@ -206,6 +206,37 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
 }
 
 template <class Scalar>
+void MultiHeadAttention<Scalar>::finish(
+    const Call& call, Frame& frame, Index keys,
+    detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const {
+  const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
+  const TensorView<Scalar, 3> average = call.outputs.average_weights;
+  const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
+  if (average.data() == nullptr) {
+    attend(heads(mixed, H), call.outputs);
+  } else {
+    detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
+    Outputs inner = call.outputs;
+    inner.average_weights = {};
+    const TensorView<Scalar, 4> all =
+        frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
+    if (inner.weights.data() == nullptr) inner.weights = all;
+    attend(heads(mixed, H), inner);
+    call.context.parallel(1, 1, [&](Index, int) {
+      for (Index b = 0; b < B; ++b)
+        for (Index q = 0; q < T; ++q)
+          for (Index k = 0; k < keys; ++k) {
+            Scalar sum(0);
+            for (Index h = 0; h < H; ++h) sum = sum + inner.weights(b, h, q, k);
+            average(b, q, k) = sum / Scalar(static_cast<double>(H));
+          }
+    });
+  }
+  detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
+                          call.out.rows());
+}
+
+template <class Scalar>
 void MultiHeadAttention<Scalar>::append_memory(Context& context, const Input& memory,
                                                KVCache<Scalar>& cache) const {
   const Index B = memory.size(0), S = memory.size(1), G = options_.num_kv_heads, D = options_.head_dim;
