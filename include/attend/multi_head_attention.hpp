@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <attend/detail/cache_calls.hpp>
+#include <attend/disentangled.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
@@ -31,13 +32,15 @@ struct MultiHeadAttentionOptions {
       {};  // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
   ScaledDotProductAttentionOptions attention = {};  // of every call
   bool alibi = false;                               // scores fall with the distance: see Alibi
+  DisentangledAttentionOptions disentangled = {};   // of self-attention, of which each call has .relative
 };
 
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and
 /// in_proj_bias, the rows of Q, K and V in this order; where kdim or vdim differ from embed_dim,
 /// q_proj_weight, k_proj_weight and v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D],
 /// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D]; with bias_kv bias_k and bias_v [1, 1,
-/// H_kv D]. https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
+/// H_kv D]; with own_projections of disentangled attention pos_key_proj.* and pos_query_proj.*.
+/// https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
 template <class Scalar>
 class MultiHeadAttention {
  public:
@@ -223,6 +226,10 @@ class MultiHeadAttention {
     for (Index b = 0; b < x.size(0); ++b)
       for (Index h = 0; h < x.size(1); ++h) norm.forward(context, x[b][h], x[b][h]);
   }
+  /// What disentangled attention adds to the scores of one call, from its projected queries and keys.
+  detail::RelativeScores<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
+                                                 TensorView<const Scalar, 4> queries,
+                                                 TensorView<const Scalar, 4> keys) const;
   /// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on.
   void rotate(Context& context, TensorView<Scalar, 4> x, std::span<const Index> offsets,
               std::span<const Index> starts) const {
@@ -288,6 +295,7 @@ class MultiHeadAttention {
   Weight<Scalar> in_proj_, q_proj_, k_proj_, v_proj_;
   Weight<Scalar> out_proj_;
   Bias<Scalar> in_bias_, out_bias_;
+  Linear<Scalar> pos_key_proj_, pos_query_proj_;
   Norm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;

@@ -136,6 +136,7 @@ struct RelativeBiasOptions {
   Index relative_attention_num_buckets = 32;
   Index relative_attention_max_distance = 128;
   bool bidirectional = true;  // false: all keys behind the query share a bucket
+  Index spare_buckets = 0;    // further rows of the weight, which no distance takes (MPNet may have some)
 };
 
 namespace detail {
@@ -144,6 +145,7 @@ inline void check_options(const RelativeBiasOptions& o) {
   const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2),
               farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
+  detail::check_count("RelativeBias", "spare_buckets", o.spare_buckets, kMost);
   if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
     throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ",
                 farthest);
@@ -171,8 +173,8 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
   return first + (std::min)(exact + step, buckets - 1);
 }
 
-/// A learned bias for each head and bucket of distance. Parameters: weight [num_buckets, num_heads], T5's
-/// relative_attention_bias.
+/// A learned bias for each head and bucket of distance. Parameters: weight [num_buckets + spare_buckets,
+/// num_heads], T5's relative_attention_bias.
 template <class Scalar>
 class RelativeBias {
   static_assert(detail::check_scalar<Scalar>());
@@ -221,15 +223,15 @@ template <class Scalar>
 RelativeBias<Scalar>::RelativeBias(const RelativeBiasOptions& options) : options_(options) {
   const Index farthest = options.relative_attention_max_distance;
   detail::check_options(options);
-  weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
-  assigned_ = detail::Assigned(options.relative_attention_num_buckets);
+  weight_ =
+      Tensor<Scalar, 2>({options.relative_attention_num_buckets + options.spare_buckets, options.num_heads});
+  assigned_ = detail::Assigned(weight_.size(0));
   for (Index d = -farthest; d <= farthest; ++d)
     bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
 }
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
-  visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
-                                    weight_.data(), &assigned_));
+  visit("weight", Parameter<Scalar>({weight_.size(0), options_.num_heads}, weight_.data(), &assigned_));
 }
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
