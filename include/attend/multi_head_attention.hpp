@@ -195,8 +195,12 @@ class MultiHeadAttention {
     if (extra_keys() > 0)
       throw_error("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
     if (rotary_ != nullptr) throw_error("MultiHeadAttention: rotary positions are of self-attention");
-    if (options_.attention.is_causal || options_.attention.window > 0 || options_.alibi)
-      throw_error("MultiHeadAttention: is_causal, window and alibi say nothing of the tokens of a memory");
+    if (options_.attention.is_causal || options_.attention.window > 0 || options_.alibi ||
+        options_.disentangled.any())
+      throw_error(
+          "MultiHeadAttention: is_causal, window, alibi and disentangled attention say nothing of the tokens "
+          "of "
+          "a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};

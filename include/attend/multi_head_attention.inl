@@ -247,9 +247,10 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
   detail::check_assigned(context, "MultiHeadAttention", *this);
   check_cache(cache, x, "MultiHeadAttention (with a cache)", options_.embed_dim);
   check_operands(call, x, x, x);
-  if (!fused() || extra_keys() > 0)
+  if (!fused() || extra_keys() > 0 || options_.disentangled.any())
     throw_error(
-        "MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+        "MultiHeadAttention: a cache together with kdim, vdim, bias_kv, add_zero_attn or disentangled "
+        "attention is not supported");
   if (out.empty() && !outputs.any()) return;
   Frame frame(context.workspace());
   const Slots at = columns();
