@@ -55,9 +55,13 @@ BART = dict(vocab_size=53, d_model=18, encoder_layers=1, decoder_layers=2, encod
 T5 = dict(vocab_size=53, d_model=18, d_kv=6, d_ff=26, num_layers=2, num_decoder_layers=2, num_heads=4,
           relative_attention_num_buckets=8, relative_attention_max_distance=16, decoder_start_token_id=0,
           feed_forward_proj="gated-gelu")
+SHORT_BART = dict(BART, decoder_layers=1, encoder_ffn_dim=14, decoder_ffn_dim=10, scale_embedding=True)
 
 FAMILIES = {
     "albert": ("AlbertModel", "encoder", dict(BERT, embedding_size=10, hidden_dropout_prob=0, attention_probs_dropout_prob=0)),
+    "albert_masked_lm": ("AlbertForMaskedLM", "classifier",  # five layers of two groups of two that share weights
+                         dict(BERT, embedding_size=10, num_hidden_layers=5, num_hidden_groups=2, inner_group_num=2,
+                              intermediate_size=14)),
     "bart": ("BartForConditionalGeneration", "seq2seq", BART),
     "bert": ("BertModel", "encoder", BERT),
     "bert_classifier": ("BertForSequenceClassification", "classifier", dict(BERT, num_labels=3)),
@@ -86,21 +90,23 @@ FAMILIES = {
                     dict(THREE_HEADS, tie_word_embeddings=True,
                          rope_parameters=dict(rope_type="llama3", rope_theta=30.0, factor=8.0, low_freq_factor=1.0,
                                               high_freq_factor=4.0, original_max_position_embeddings=32))),
-    "m2m_100": ("M2M100ForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True)),
+    "m2m_100": ("M2M100ForConditionalGeneration", "seq2seq", dict(SHORT_BART, decoder_start_token_id=0)),  # padding has no place
     "marian": ("MarianMTModel", "seq2seq", dict(BART, decoder_vocab_size=53, scale_embedding=True, activation_function="swish")),
-    "mbart": ("MBartForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True)),
+    "mbart": ("MBartForConditionalGeneration", "seq2seq", SHORT_BART),
     "mistral": ("MistralForCausalLM", "decoder", dict(DECODER, sliding_window=5)),
     "modernbert": ("ModernBertModel", "encoder",
                    dict(BERT, num_hidden_layers=3, local_attention=8,
                         layer_types=["full_attention", "sliding_attention", "full_attention"],
                         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)),
+    "mpnet_classifier": ("MPNetForSequenceClassification", "classifier", dict(AFTER_PADDING, num_labels=2, num_hidden_layers=1)),
     "mpnet": ("MPNetModel", "encoder", dict(AFTER_PADDING, relative_attention_num_buckets=32)),
-    "mt5": ("MT5ForConditionalGeneration", "seq2seq", T5),
+    "mt5": ("MT5ForConditionalGeneration", "seq2seq",
+            dict(T5, num_layers=1, num_decoder_layers=1, feed_forward_proj="gated-silu")),
     "olmo2": ("Olmo2ForCausalLM", "decoder", NO_HEAD_DIM),
     "opt": ("OPTForCausalLM", "decoder",
             dict(GPT, hidden_size=18, num_hidden_layers=2, num_attention_heads=3, ffn_dim=26, max_position_embeddings=40,
                  pad_token_id=0, word_embed_proj_dim=18)),
-    "pegasus": ("PegasusForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True, activation_function="relu")),
+    "pegasus": ("PegasusForConditionalGeneration", "seq2seq", dict(SHORT_BART, activation_function="relu")),
     "phi3": ("Phi3ForCausalLM", "decoder", NO_HEAD_DIM),
     "qwen2": ("Qwen2ForCausalLM", "decoder", NO_HEAD_DIM),
     "qwen3": ("Qwen3ForCausalLM", "decoder", DECODER),

@@ -79,7 +79,11 @@ BertModel<Scalar> BertModel<Scalar>::open(const std::filesystem::path& folder, b
     family.options.head = BertHead::none;
     family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
   }
-  const BertOptions& o = family.options;
+  BertOptions& o = family.options;
+  if (o.head == BertHead::masked_lm && o.tied_output &&
+      detail::stored_apart(SafeTensors::open_folder(folder), family.names,
+                           "embeddings.word_embeddings.weight", "decoder.weight"))
+    o.tied_output = false;
   const Index E = o.hidden_size, W = o.embedding_size > 0 ? o.embedding_size : E;
   const bool classes =
       o.head == BertHead::sequence_classification || o.head == BertHead::token_classification;

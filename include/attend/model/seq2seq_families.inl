@@ -54,7 +54,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
   const bool is_t5 = config.get<std::string>("model_type") == "t5";  // mT5 ties without the scale
-  if (config.get<bool>("scale_decoder_outputs", is_t5 && o.tied_output))
+  if (config.get<bool>("scale_decoder_outputs", o.tied_output) && is_t5)
     o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
@@ -77,7 +77,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
       NameMap{{"target_embedding.weight",
                {o.tied_output ? "(shared|decoder.embed_tokens|lm_head).weight"
                               : "(shared|decoder.embed_tokens).weight"}},
-              {"output.weight", {"lm_head.weight"}},
+              {"output.weight", {"(lm_head|shared|decoder.embed_tokens).weight"}},
               {"encoder_relative_bias.weight",
                {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
               {"decoder_relative_bias.weight",
