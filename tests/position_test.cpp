@@ -334,6 +334,32 @@ TEST(Rotate, WithCallersCachesGivesTheBitsOfTheTables) {
                attend::Error);
 }
 
+TEST(Rotary, AnOddShareTurnsOneFeatureMoreAtFrequenciesOfTheOddNumber) {
+  const Rotary<double> rotary({.head_dim = 6, .partial_rotary_factor = 0.5});  // 3 features
+  EXPECT_EQ(rotary.options().rotary_dim, 4);
+  const auto frequencies = rotary.inverse_frequencies();
+  ASSERT_EQ(frequencies.size(), 2u);
+  EXPECT_EQ(frequencies[0], 1);
+  EXPECT_DOUBLE_EQ(frequencies[1], std::pow(10000.0, -2.0 / 3));
+  EXPECT_THROW(Rotary<float>({.head_dim = 5}), attend::Error);  // which has no feature more
+}
+
+TEST(Rotary, FrequenciesThatDependOnTheLengthAreThoseOfEachSequence) {
+  RotaryOptions o{.head_dim = 4, .max_position_embeddings = 64, .original_max_position_embeddings = 16};
+  o.rope_type = RopeType::longrope;
+  o.short_factor = {1, 1.5}, o.long_factor = {3, 7};
+  const Rotary<float> rotary(o);
+  const auto x = attend_test::normal_tensor<float, 4>({2, 3, 4, 4}, 1);
+  Context context;
+  Tensor<float, 4> together = x;
+  rotary.apply(context, together.view(), std::vector<Index>{2, 30});
+  for (Index b = 0; b < 2; ++b) {
+    Tensor<float, 4> alone(x.view().slice(0, b, b + 1));
+    rotary.apply(context, alone.view(), b == 0 ? 2 : 30);
+    EXPECT_TRUE(same_bits(together.view().slice(0, b, b + 1), alone)) << b;
+  }
+}
+
 TEST(Rotary, RefusesOptionsThatMakeNoSense) {
   EXPECT_THROW(Rotary<float>({.head_dim = 8, .rotary_dim = 10}), attend::Error);
   EXPECT_THROW(Rotary<float>({.head_dim = 8, .rotary_dim = 5}), attend::Error);

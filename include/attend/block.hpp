@@ -22,7 +22,8 @@ enum class Residual {
   post,      // norm(x + f(x)) ("Attention Is All You Need")
   pre,       // x + f(norm(x)) (PyTorch's norm_first, GPT-2, Llama)
   parallel,  // x + attention(norm1(x)) + feed_forward(norm2(x)) (GPT-NeoX)
-  sandwich   // x + post_norm(f(norm(x))) (Gemma 2)
+  sandwich,  // x + post_norm(f(norm(x))) (Gemma 2)
+  inner      // x + norm(f(x)) (OLMo 2)
 };
 
 struct BlockOptions {
@@ -31,7 +32,8 @@ struct BlockOptions {
   FeedForwardOptions feed_forward = {};
   NormOptions norm = {};  // of each of the norms
   Residual residual = Residual::post;
-  bool first_norm = true;  // else x is normalised already, as in ModernBERT's first layer
+  bool first_norm = true;     // else x is normalised already, as in ModernBERT's first layer
+  double residual_scale = 1;  // multiplies what each part adds to x (Granite)
 };
 
 /// What one call takes besides x. Without caches, `memory` is what cross-attention sees.
@@ -111,32 +113,33 @@ class Block {
       if (self) detail::check_outputs_apart(call.context, name_, outputs, call.outputs.cross);
     }
   }
-  /// out = attention(x), in whose last product's pass the residual is added.
-  void attend_self(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
-                   const Epilogue<Scalar>& epilogue) const {
+  /// out = part `i` of x, in whose last product's pass the residual is added.
+  void run_part(Index i, const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
+                const Epilogue<Scalar>& epilogue) const {
     const BlockInputs<Scalar>& in = call.inputs;
-    if (in.cache != nullptr)
+    if (i + 1 == norms())
+      feed_forward_.forward(call.context, x, out, epilogue);
+    else if (i == 0 && in.cache != nullptr)
       self_attn_.forward(call.context, x, *in.cache, in.self, out, call.outputs.self, epilogue);
-    else
+    else if (i == 0)
       self_attn_.forward(call.context, x, in.self, out, call.outputs.self, epilogue);
-  }
-  void attend_memory(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
-                     const Epilogue<Scalar>& epilogue) const {
-    const BlockInputs<Scalar>& in = call.inputs;
-    if (in.memory_cache != nullptr)
+    else if (in.memory_cache != nullptr)
       multihead_attn_.forward_cross(call.context, x, *in.memory_cache, in.cross, out, call.outputs.cross,
                                     epilogue);
     else
       multihead_attn_.forward(call.context, x, in.memory, in.memory, in.cross, out, call.outputs.cross,
                               epilogue);
   }
-  /// out = x + y; out may be x or y.
-  static void add(Context& context, const Rows<const Scalar>& x, const Rows<const Scalar>& y,
-                  const Rows<Scalar>& out) {
+  /// out = x + residual_scale * y, of which y keeps the product; out may be x or y.
+  void add(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& y,
+           const Rows<Scalar>& out) const {
     context.parallel(x.count(), context.workers(x.count(), static_cast<double>(x.count() * x.width())),
                      [&](Index r, int) {
-                       const Scalar *a = x.row(r), *b = y.row(r);
-                       Scalar* to = out.row(r);
+                       const Scalar* a = x.row(r);
+                       Scalar *b = y.row(r), *to = out.row(r);
+                       const Scalar scale(options_.residual_scale);
+                       for (Index i = 0; options_.residual_scale != 1 && i < x.width(); ++i)
+                         b[i] = b[i] * scale;
                        for (Index i = 0; i < x.width(); ++i) to[i] = a[i] + b[i];
                      });
   }
@@ -160,6 +163,9 @@ Block<Scalar>::Block(const BlockOptions& options, const char* name)
                 E);
   if (options.multihead_attn && options.residual == Residual::parallel)
     throw_error(name, ": a parallel residual together with cross-attention is not supported");
+  if (!options.first_norm && (options.residual == Residual::post || options.residual == Residual::inner))
+    throw_error(name, ": first_norm is of norms before attention");
+  detail::check_number(name, "residual_scale", options.residual_scale, -1e38);
   if (options.multihead_attn) multihead_attn_ = MultiHeadAttention<Scalar>(*options.multihead_attn);
   for (Index i = 0; i < norms(); ++i) {
     if (i > 0 || options.first_norm) norms_[i] = Norm<Scalar>(options.norm);
@@ -191,58 +197,37 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
   if (x.empty()) return;
   std::optional<detail::Appending<Scalar>> appending;
   if (inputs.cache != nullptr) appending.emplace(name_, *inputs.cache, context.measuring());
-  const bool cross = options_.multihead_attn.has_value();
-  const Norm<Scalar>& last_norm = norms_[norms() - 1];
+  const Residual kind = options_.residual;
+  const bool norm_after = kind == Residual::sandwich || kind == Residual::inner;
+  const bool norm_before = kind != Residual::post && kind != Residual::inner;
+  const bool in_one_pass = !norm_after && options_.residual_scale == 1;
   Frame frame(context.workspace());
   const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-  TensorView<const Scalar, 3> first = x;  // what attention takes
-  if (options_.residual != Residual::post && options_.first_norm) {
-    norms_[0].forward(context, x, normed);
-    first = normed;
-  }
-  switch (options_.residual) {
-    case Residual::post:
-      attend_self(call, x, sum, {{}, x});
-      norms_[0].forward(context, sum, normed);
-      if (cross) {
-        attend_memory(call, normed, sum, {{}, normed});
-        norms_[1].forward(context, sum, normed);
-      }
-      feed_forward_.forward(context, normed, sum, {{}, normed});
-      last_norm.forward(context, sum, out);
-      break;
-    case Residual::pre: {
-      attend_self(call, first, sum, {{}, x});
-      TensorView<Scalar, 3> attended = sum;
-      if (cross) {
-        attended = frame.tensor<Scalar>(x.shape());
-        norms_[1].forward(context, sum, normed);
-        attend_memory(call, normed, attended, {{}, sum});
-      }
-      last_norm.forward(context, attended, normed);
-      feed_forward_.forward(context, normed, out, {{}, attended});
-      break;
+  TensorView<const Scalar, 3> states = x;
+  for (Index i = 0; i < norms(); ++i) {
+    const bool last = i + 1 == norms();
+    TensorView<const Scalar, 3> taken = kind == Residual::parallel ? TensorView<const Scalar, 3>(x) : states;
+    if (norm_before && (i > 0 || options_.first_norm)) {
+      norms_[i].forward(context, taken, normed);
+      taken = normed;
     }
-    case Residual::parallel:
-      attend_self(call, first, sum, {{}, x});
-      last_norm.forward(context, x, normed);
-      feed_forward_.forward(context, normed, out, {{}, sum});
-      break;
-    case Residual::sandwich:
-      attend_self(call, first, sum, {});
-      post_norms_[0].forward(context, sum, normed);
-      add(context, x, normed, out);
-      if (cross) {
-        norms_[1].forward(context, out, normed);
-        attend_memory(call, normed, sum, {});
-        post_norms_[1].forward(context, sum, normed);
-        add(context, out, normed, out);
-      }
-      last_norm.forward(context, out, normed);
-      feed_forward_.forward(context, normed, sum);
-      post_norms_[norms() - 1].forward(context, sum, normed);
-      add(context, out, normed, out);
-      break;
+    TensorView<Scalar, 3> to = sum;
+    if (i > 0 && norm_before && !norm_after)
+      to = last ? TensorView<Scalar, 3>(out) : frame.tensor<Scalar>(x.shape());
+    run_part(i, call, taken, to, in_one_pass ? Epilogue<Scalar>{{}, states} : Epilogue<Scalar>{});
+    if (norm_after) {
+      (kind == Residual::inner ? norms_ : post_norms_)[i].forward(context, to, normed);
+      add(context, states, normed, out);
+      to = out;
+    } else if (!in_one_pass) {
+      add(context, states, to, to);
+    }
+    if (kind == Residual::post) {
+      const TensorView<Scalar, 3> sums = to;
+      to = last ? TensorView<Scalar, 3>(out) : normed;
+      norms_[i].forward(context, sums, to);
+    }
+    states = to;
   }
   if (appending) appending->keep();
 }

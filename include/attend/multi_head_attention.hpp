@@ -29,7 +29,8 @@ struct MultiHeadAttentionOptions {
   bool add_zero_attn = false;  // one more key and value of zeros, behind that
   std::optional<bool> out_bias = {};  // of the output projection, where it differs
   std::optional<double> qk_norm =
-      {};  // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
+      {};                           // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
+  bool qk_norm_over_heads = false;  // that norm is one over all heads together (OLMo 2)
   ScaledDotProductAttentionOptions attention = {};  // of every call
   bool alibi = false;                               // scores fall with the distance: see Alibi
   DisentangledAttentionOptions disentangled = {};   // of self-attention, of which each call has .relative
@@ -38,9 +39,9 @@ struct MultiHeadAttentionOptions {
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and
 /// in_proj_bias, the rows of Q, K and V in this order; where kdim or vdim differ from embed_dim,
 /// q_proj_weight, k_proj_weight and v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D],
-/// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D]; with bias_kv bias_k and bias_v [1, 1,
-/// H_kv D]; with own_projections of disentangled attention pos_key_proj.* and pos_query_proj.*.
-/// https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
+/// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D], or over all heads [H D] and [H_kv D]; with
+/// bias_kv bias_k and bias_v [1, 1, H_kv D]; with own_projections of disentangled attention pos_key_proj.*
+/// and pos_query_proj.*. https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
 template <class Scalar>
 class MultiHeadAttention {
  public:
@@ -141,6 +142,8 @@ class MultiHeadAttention {
     for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
       if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
     detail::check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
+    if (o.qk_norm_over_heads && !o.qk_norm)
+      throw_error("MultiHeadAttention: qk_norm_over_heads, but no qk_norm");
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
       throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ",
@@ -224,9 +227,14 @@ class MultiHeadAttention {
                TensorView<Scalar, 2> out, Index bias_at = 0) const {
     detail::product<Scalar>(context, x.rows(), weight, begin, in_bias_, {}, out, bias_at);
   }
-  /// qk_norm: RMSNorm of each head, in place.
+  /// qk_norm: RMSNorm of each head, or of all together, in place. x is a head_view.
   void normalize(Context& context, const Norm<Scalar>& norm, TensorView<Scalar, 4> x) const {
     if (!options_.qk_norm) return;
+    if (options_.qk_norm_over_heads) {
+      const TensorView<Scalar, 2> rows(x.data(), {x.size(0) * x.size(2), x.size(1) * x.size(3)},
+                                       {x.stride(2), 1});
+      return norm.forward(context, rows, rows);
+    }
     for (Index b = 0; b < x.size(0); ++b)
       for (Index h = 0; h < x.size(1); ++h) norm.forward(context, x[b][h], x[b][h]);
   }

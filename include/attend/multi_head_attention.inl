@@ -30,8 +30,9 @@ MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& 
   if (options_.bias_kv)
     bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
   if (options_.qk_norm)
-    for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
-      *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
+    for (const auto& [norm, all] : {std::pair(&q_norm_, queries), {&k_norm_, keys}})
+      *norm = Norm<Scalar>({options_.qk_norm_over_heads ? all : options_.head_dim, *options_.qk_norm,
+                            NormKind::rms, true, false});
   if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
   const DisentangledAttentionOptions& relative = options_.disentangled;
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
