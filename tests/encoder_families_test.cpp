@@ -72,7 +72,9 @@ TEST(EncoderFamilies, RefuseConfigsThatTheyDoNotUnderstand) {
     EXPECT_THAT(error, HasSubstr(part));
     EXPECT_THAT(error, Not(HasSubstr("\n")));
   };
-  check_error("deberta_v2", {{"conv_kernel_size", 3}}, "conv_kernel_size");
+  check_error("deberta_v2", {{"conv_kernel_size", 2}}, "conv_kernel_size");
+  check_error("deberta_v2", {{"conv_kernel_size", 3}, {"conv_groups", 3}}, "conv_groups");
+  check_error("deberta_v2", {{"conv_kernel_size", 3}}, "conv.conv.weight");
   check_error("deberta_v2", {{"pos_att_type", "c2p|p2p"}}, "p2p");
   check_error("deberta_v2", {{"norm_rel_ebd", "batch_norm"}}, "norm_rel_ebd");
   check_error("deberta_v2", {{"attention_head_size", 5}}, "attention_head_size");

@@ -102,7 +102,6 @@ FAMILIES = {
                    dict(BERT, num_hidden_layers=3, local_attention=8,
                         layer_types=["full_attention", "sliding_attention", "full_attention"],
                         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)),
-    "mpnet_classifier": ("MPNetForSequenceClassification", "classifier", dict(AFTER_PADDING, num_labels=2, num_hidden_layers=1)),
     "mpnet": ("MPNetModel", "encoder", dict(AFTER_PADDING, relative_attention_num_buckets=32)),
     "mt5": ("MT5ForConditionalGeneration", "seq2seq",
             dict(T5, num_layers=1, num_decoder_layers=1, feed_forward_proj="gated-silu")),
@@ -383,6 +382,9 @@ def transformer(folder, cls, seed, **config):
         tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]:1", special_tokens=[("[SEP]", 3)])
         tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, padding_side="left",
                                                       pad_token="[PAD]", eos_token="[SEP]")
+    elif config.pop("untyped", False):  # a class that gives no types, whatever the file says
+        tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, pad_token="[PAD]",
+                                                      cls_token="[CLS]", sep_token="[SEP]")
     else:
         tokens = transformers.BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest)
     if cls.config_class is transformers.BertConfig:
@@ -423,9 +425,9 @@ def write_encoder(name, seed, pooling="mean", longest=24, dense=(), activation=t
     write_sentences(name, {"kind": "embedding", "dimension": len(cases[0]["embedding"]), "cases": cases})
 
 
-def write_cross_encoder(name, seed):
+def write_cross_encoder(name, seed, cls=transformers.BertForSequenceClassification, **config):
     folder, parts = fresh(f"sentence_transformers/{name}"), HERE / "parts"
-    transformer(parts, transformers.BertForSequenceClassification, seed, num_labels=1)
+    transformer(parts, cls, seed, num_labels=1, **config)
     CrossEncoder(str(parts), device="cpu").save_pretrained(str(folder))
     shutil.rmtree(parts)
     model = CrossEncoder(str(folder), device="cpu")
@@ -464,7 +466,10 @@ def main():
     write_encoder("modernbert", 9, "cls", longest=48, cls=transformers.ModernBertModel,
                   config=dict(SMALL, local_attention=8, layer_types=["full_attention", "sliding_attention"], pad_token_id=0,
                               bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3))
+    write_encoder("mpnet", 10, longest=24, cls=transformers.MPNetModel, config=dict(SMALL, max_position_embeddings=26, untyped=True))
     write_cross_encoder("cross_encoder", 6)
+    write_cross_encoder("cross_encoder_untyped", 11, cls=transformers.AlbertForSequenceClassification, untyped=True,
+                        **dict(SMALL, max_position_embeddings=24, embedding_size=10))
 
 
 if __name__ == "__main__":

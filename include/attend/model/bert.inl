@@ -39,10 +39,9 @@ StackOptions BertModel<Scalar>::stack_options(const BertOptions& o) {
                                            .layer_norm_eps = o.layer_norm_eps};
   block.self_attn.attention.scale = o.attention_scale;
   block.self_attn.disentangled = o.disentangled;
-  return {o.hidden_size,
-          std::vector<BlockOptions>(static_cast<std::size_t>(o.num_hidden_layers), block),
-          {},
-          o.layer_order};
+  std::vector<BlockOptions> blocks(static_cast<std::size_t>(o.num_hidden_layers), block);
+  if (!blocks.empty()) blocks[0].convolution = o.convolution;
+  return {o.hidden_size, std::move(blocks), {}, o.layer_order};
 }
 
 template <class Scalar>
@@ -98,6 +97,8 @@ BertModel<Scalar> BertModel<Scalar>::open(const std::filesystem::path& folder, b
                                         {o.num_hidden_layers * E, E},
                                         {o.num_hidden_layers, o.intermediate_size},
                                         {o.num_hidden_layers * o.intermediate_size, E},
+                                        {o.convolution ? o.convolution->kernel_size : 0, E},
+                                        {o.convolution ? E * o.convolution->kernel_size : 0, E},
                                         {classes ? o.num_labels : 0, E}});
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <attend/activation.hpp>
+#include <attend/convolution.hpp>
 #include <attend/disentangled.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/family.hpp>
@@ -38,7 +39,8 @@ struct BertOptions {
   std::optional<RelativeBiasOptions> relative_bias = {};            // of all layers (MPNet)
   std::optional<RelativeEmbeddingOptions> relative_embedding = {};  // of all layers (DeBERTa), for
   DisentangledAttentionOptions disentangled = {};
-  std::optional<double> attention_scale = {};  // 1 / sqrt(head size) where not given
+  std::optional<ConvolutionOptions> convolution = {};  // beside the first layer
+  std::optional<double> attention_scale = {};          // 1 / sqrt(head size) where not given
 
   BertHead head = BertHead::none;
   Index num_labels = 2;

@@ -143,7 +143,12 @@ inline void read_deberta(const Config& config, BertOptions& o) {
   const Index head_size = get_size(config, {"attention_head_size"}, o.hidden_size / o.num_attention_heads);
   if (head_size * o.num_attention_heads != o.hidden_size)
     throw_error(config.file(), ": 'attention_head_size' ", head_size, " is not supported");
-  config.allow("conv_kernel_size", 0, nullptr);
+  if (const Index kernel = config.get<Index>("conv_kernel_size", 0); kernel > 0) {
+    if (kernel % 2 == 0 || kernel > o.max_position_embeddings)
+      throw_error(config.file(), ": 'conv_kernel_size' ", kernel, " is not supported");
+    config.allow("conv_groups", 1);
+    o.convolution = {o.hidden_size, kernel, get_activation(config, "conv_act", "tanh")};
+  }
   config.ignore({"conv_act", "conv_groups", "pooler_dropout", "cls_dropout", "padding_idx"});
 
   std::vector<std::string> kinds;
@@ -244,6 +249,8 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
       {"relative_embedding.weight", {base + "encoder.rel_embeddings.weight"}},
       {"relative_embedding.norm.*", {base + "encoder.LayerNorm.*"}},
       {"encoder.layers.*.self_attn.pos_*.*", {base + "encoder.layer.*.attention.self.pos_*.*"}},
+      {"encoder.layers.0.convolution.*", {base + "encoder.conv.conv.*"}},
+      {"encoder.layers.0.convolution_norm.*", {base + "encoder.conv.LayerNorm.*"}},
       {"dense.*", {(pooled ? base : "") + names.dense + ".*"}},
       {"classifier.*",
        {o.head == BertHead::sequence_classification ? names.classifier + ".*" : "classifier.*"}},
