@@ -198,6 +198,8 @@ TEST(CausalLM, RefusesConfigsThatItDoesNotUnderstand) {
   check_error(model_folder("phi3"), {{"rope_parameters", {{"rope_type", "yarn"}, {"factor", 2.0}}}},
               {"rope_type"});
   check_error(model_folder("phi3"), {{"lm_head_bias", true}}, {"lm_head_bias"});
+  check_error(model_folder("phi3_longrope"), {{"original_max_position_embeddings", -1}},
+              {"original_max_position_embeddings"});
   check_error(model_folder("smollm3"), {{"no_rope_layers", {1}}}, {"no_rope_layers"});
   check_error(model_folder("granite"), {{"logits_scaling", 0.0}}, {"logit"});
   check_error(model_folder("opt"), {{"learned_embeddings", false}}, {"learned_embeddings"});
@@ -248,6 +250,9 @@ TEST(CausalLM, SettingsThatSayTheSameGiveTheSameLogits) {
             logits_of("phi3_longrope", Json::object()));
   EXPECT_EQ(logits_of("smollm3", {{"no_rope_layer_interval", 2}}, {"no_rope_layers"}),
             logits_of("smollm3", Json::object()));
+  // Weights with a head of their own are not tied, whatever the config says.
+  for (const char* family : {"llama", "gpt_neox"})
+    EXPECT_EQ(logits_of(family, {{"tie_word_embeddings", true}}), logits_of(family, Json::object()));
   // A share that the family does not read, and a length of training beside the object, which counts.
   EXPECT_EQ(logits_of("llama", {{"partial_rotary_factor", 0.5}}), logits_of("llama", Json::object()));
   const auto llama3 = [](Index original) {

@@ -313,8 +313,8 @@ void Rotary<Scalar>::check_type(const RotaryOptions& o) {
   if (!llama3 &&
       (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
     throw_error("Rotary: low_freq_factor and high_freq_factor are of llama3");
-  if (llama3 && !(o.low_freq_factor < o.high_freq_factor))
-    throw_error("Rotary: low_freq_factor is not below high_freq_factor");
+  if (llama3 && !(o.low_freq_factor > 0 && o.low_freq_factor < o.high_freq_factor))
+    throw_error("Rotary: low_freq_factor is not between 0 and high_freq_factor");
   if (!longrope && !(o.short_factor.empty() && o.long_factor.empty()))
     throw_error("Rotary: short_factor and long_factor are of longrope");
 }

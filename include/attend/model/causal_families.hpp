@@ -46,7 +46,8 @@ bool is_causal_family(std::string_view type);
 CausalFamily read_causal_family(const Config& config);
 
 namespace detail {
-/// That of a folder: of config.json, and generation_config.json if there is one.
+/// That of a folder: of config.json, generation_config.json if there is one, and whether the weights have a
+/// head of their own.
 CausalFamily open_causal_family(const std::filesystem::path& folder);
 }  // namespace detail
 

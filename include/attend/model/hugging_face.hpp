@@ -210,7 +210,7 @@ inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) 
   config.ignore({"rope_scaling", "rope_parameters"});
   const char* key = config.size("rope_scaling") > 0 ? "rope_scaling" : "rope_parameters";
   if (config.has(key)) read_rope_parameters(config.object(key), o);
-  if (original > 0) o.original_max_position_embeddings = original;  // before what the object says
+  if (original != 0) o.original_max_position_embeddings = original;  // before what the object says
   return check_rotary_options(config, std::move(o));
 }
 
