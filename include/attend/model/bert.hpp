@@ -1,7 +1,6 @@
 // BERT (arXiv:1810.04805) and its kin, see bert_families.hpp: base model and heads.
 #pragma once
 
-#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,7 +28,7 @@ class BertModel {
 
   /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without
   /// its head.
-  static BertModel open(const std::filesystem::path& folder, bool base_only = false);
+  static BertModel open(const Location& folder, bool base_only = false);
 
   const BertOptions& options() const { return options_; }
   /// Tokens that a text can have.

@@ -70,7 +70,7 @@ BertModel<Scalar>::BertModel(const BertOptions& options)
 }
 
 template <class Scalar>
-BertModel<Scalar> BertModel<Scalar>::open(const std::filesystem::path& folder, bool base_only) {
+BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, bool base_only) {
   const Config config(folder / "config.json");
   BertFamily family = read_bert_family(config);
   config.finish();

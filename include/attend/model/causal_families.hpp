@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -48,7 +47,7 @@ CausalFamily read_causal_family(const Config& config);
 namespace detail {
 /// That of a folder: of config.json, generation_config.json if there is one, and whether the weights have a
 /// head of their own.
-CausalFamily open_causal_family(const std::filesystem::path& folder);
+CausalFamily open_causal_family(const Location& folder);
 }  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

@@ -24,8 +24,7 @@ ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, BertModel<fl
   options_.max_seq_length = (std::min)(options_.max_seq_length, model_.max_length());
 }
 
-ATTEND_INLINE CrossEncoder CrossEncoder::open(const std::filesystem::path& folder,
-                                              std::optional<Index> max_length) {
+ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optional<Index> max_length) {
   if (max_length) detail::check_size("CrossEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(folder, "CrossEncoder", "sequence-classification");
   if (!found.modules.empty())

@@ -8,8 +8,7 @@
 
 namespace attend::inline ATTEND_ABI::detail {
 
-ATTEND_INLINE void check_sizes(const std::filesystem::path& config, const SafeTensors& file,
-                               const Tables& tables) {
+ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables) {
   Index stored = 0;
   for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
   for (const auto& [rows, columns] : tables)

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -46,7 +45,7 @@ using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 /// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files.
 class TextGenerator {
  public:
-  static TextGenerator open(const std::filesystem::path& folder);
+  static TextGenerator open(const Location& folder);
   TextGenerator(text::Tokenizer tokenizer, Generator generator)
       : tokenizer_(std::move(tokenizer)), generator_(std::move(generator)) {}
 

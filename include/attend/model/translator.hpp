@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,7 +24,7 @@ std::vector<std::int32_t> generate(Context& context, const Seq2Seq<float>& model
 /// A folder with config.json, weights and vocabularies: a Hugging Face one, or attend's own form.
 class Translator {
  public:
-  static Translator open(const std::filesystem::path& folder);
+  static Translator open(const Location& folder);
 
   const Seq2Seq<float>& model() const { return model_; }
 
