@@ -37,7 +37,16 @@ struct TextGeneration {
   std::string text;  // what follows the prompt, without stop text and special tokens
   std::vector<std::int32_t> prompt_ids, ids;
   FinishReason reason = FinishReason::length;
-  Index reused = 0;  // tokens of the prompt that the call before had in common
+  Index reused = 0;                         // tokens of the prompt that the call before had in common
+  std::vector<TokenLogprob> logprobs = {};  // of each of ids, where the options ask for them
+};
+
+/// How likely a text is.
+struct TextScore {
+  std::vector<std::int32_t> ids;
+  std::vector<TokenLogprob> logprobs;  // of all ids but the first, each after those before it
+  double logprob = 0;                  // their sum
+  double perplexity = 1;               // e^(-logprob / their number)
 };
 
 /// Called with each piece of text of prompt number `prompt` as soon as it is certain; false ends that text.
@@ -46,26 +55,40 @@ using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 /// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files.
 class TextGenerator {
  public:
-  static TextGenerator open(const std::filesystem::path& folder);
-  TextGenerator(text::Tokenizer tokenizer, Generator generator)
-      : tokenizer_(std::move(tokenizer)), generator_(std::move(generator)) {}
+  /// `otherwise` says how long a text may be where the folder does not.
+  static TextGenerator open(const std::filesystem::path& folder, const GenerationOptions& otherwise = {});
+  TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {})
+      : tokenizer_(std::move(tokenizer)),
+        generator_(std::move(generator)),
+        generation_options_(std::move(options)) {}
 
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
   Generator& generator() { return generator_; }
+  /// How the folder says that texts are generated: what calls without options do.
+  const GenerationOptions& generation_options() const { return generation_options_; }
 
   /// Ids with the tokenizer's special tokens. An empty text is the start token alone.
   std::vector<std::int32_t> encode(std::string_view prompt) const;
 
-  TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options = {},
+  TextGeneration generate(Context& context, std::string_view prompt) {
+    return generate(context, prompt, generation_options_);
+  }
+  TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options,
                           const std::function<bool(std::string_view)>& callback = {});
   /// All prompts as one batch.
+  std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts) {
+    return generate(context, prompts, generation_options_);
+  }
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts,
-                                       const GenerationOptions& options = {},
-                                       const TextCallback& callback = {});
+                                       const GenerationOptions& options, const TextCallback& callback = {});
+
+  /// How likely a text is, with the tokenizer's special tokens, and of each place the `top` likeliest tokens.
+  TextScore score(Context& context, std::string_view text, Index top = 0) const;
 
  private:
   text::Tokenizer tokenizer_;
   Generator generator_;
+  GenerationOptions generation_options_;
 };
 
 }  // namespace attend::inline ATTEND_ABI

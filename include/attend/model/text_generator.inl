@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
+#include <attend/model/generation_config.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/text/streaming_decoder.hpp>
 
@@ -43,13 +45,15 @@ ATTEND_INLINE std::string StopFilter::push(std::string_view piece) {
   return out;
 }
 
-ATTEND_INLINE TextGenerator TextGenerator::open(const std::filesystem::path& folder) {
+ATTEND_INLINE TextGenerator TextGenerator::open(const std::filesystem::path& folder,
+                                                const GenerationOptions& otherwise) {
   text::Tokenizer tokenizer = text::Tokenizer::open(folder);
   CausalLM<float> model = CausalLM<float>::open(folder);
   if (static_cast<Index>(tokenizer.vocab_size()) > model.options().vocab_size)
     throw_error(folder.string(), ": the tokenizer has ", tokenizer.vocab_size(), " tokens, the model ",
                 model.options().vocab_size);
-  return TextGenerator(std::move(tokenizer), Generator(std::move(model)));
+  return TextGenerator(std::move(tokenizer), Generator(std::move(model)),
+                       open_generation_options(folder, otherwise));
 }
 
 ATTEND_INLINE std::vector<std::int32_t> TextGenerator::encode(std::string_view prompt) const {
@@ -106,8 +110,18 @@ ATTEND_INLINE std::vector<TextGeneration> TextGenerator::generate(Context& conte
     results[i].ids = std::move(generations[i].ids);
     results[i].reason = stream.stop.stopped() ? FinishReason::stopped : generations[i].reason;
     results[i].reused = generations[i].reused;
+    results[i].logprobs = std::move(generations[i].logprobs);
   }
   return results;
+}
+
+ATTEND_INLINE TextScore TextGenerator::score(Context& context, std::string_view text, Index top) const {
+  TextScore out{.ids = encode(text), .logprobs = {}};
+  out.logprobs = generator_.score(context, out.ids, 1, top);
+  for (const TokenLogprob& token : out.logprobs) out.logprob += static_cast<double>(token.logprob);
+  if (!out.logprobs.empty())
+    out.perplexity = std::exp(-out.logprob / static_cast<double>(out.logprobs.size()));
+  return out;
 }
 
 }  // namespace attend::inline ATTEND_ABI
