@@ -14,13 +14,19 @@
 namespace {
 
 constexpr const char* kHelp = R"(usage: generate_text --model DIR --prompt TEXT [options]
+       generate_text --model DIR --chat [options] < LINES
 
-Continues TEXT and prints what follows it, as it comes. An empty TEXT is the model's start token alone.
+Continues TEXT and prints what follows it, as it comes. An empty TEXT is the model's start token alone. Or holds a
+conversation by the folder's chat template: each line is a message, which is answered; what was said before is kept.
 Standard error has the tokens per second of prompt and generation.
 
   --model DIR               Hugging Face folder of a GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 2, GPT-NeoX or BLOOM:
                             config.json, model.safetensors, tokenizer.json (or older vocabulary files)
-  --prompt TEXT             text to continue
+  --prompt TEXT             text to continue; with --chat the first message
+  --chat                    read messages from standard input and answer each
+  --system TEXT             with --chat: what the model is told before
+  --tools FILE              with --chat: JSON list of functions that the template tells the model of
+  --variables JSON          with --chat: what the template reads besides, as {"enable_thinking": false}
   --score                   instead print how likely TEXT is: its log-probability and perplexity
   --max-new-tokens N        at most so many tokens
   --min-new-tokens N        at least so many
@@ -109,21 +115,59 @@ void score(attend::Context& context, const attend::TextGenerator& generator, con
               << score.logprobs.size() << " tokens\n";
 }
 
+attend::Json to_json(const attend::TextGenerator& generator, const std::string& prompt,
+                     const attend::TextGeneration& result, bool logprobs) {
+  attend::Json out{{"prompt", prompt},        {"prompt_ids", result.prompt_ids},
+                   {"text", result.text},     {"ids", result.ids},
+                   {"reused", result.reused}, {"finish_reason", to_string(result.reason)}};
+  if (logprobs) out["logprobs"] = to_json(generator.tokenizer(), result.logprobs);
+  return out;
+}
+
+/// One answer for each line, after `first` if it is given.
+void chat(attend::Context& context, attend::TextGenerator& generator, const CommandLine& arguments,
+          const attend::GenerationOptions& options) {
+  const bool json = arguments.has("--json");
+  attend::ChatOptions chat_options;
+  if (arguments.has("--tools")) chat_options.tools = attend::read_file(arguments.text("--tools"));
+  chat_options.variables = arguments.text("--variables");
+  std::vector<attend::ChatMessage> messages;
+  if (arguments.has("--system"))
+    messages.push_back({"system", checked_utf8(arguments.text("--system"), "--system")});
+  LineReader lines(std::cin, "standard input");
+  std::string line = arguments.text("--prompt");
+  for (bool more = arguments.has("--prompt") || lines.next(line); more; more = lines.next(line)) {
+    messages.push_back({"user", line});
+    const auto show = [&](std::string_view piece) {
+      if (!json) std::cout << piece << std::flush;
+      return static_cast<bool>(std::cout);
+    };
+    const attend::TextGeneration answer = generator.chat(context, messages, options, chat_options, show);
+    if (json)
+      print(to_json(generator, line, answer, options.logprobs.has_value()));
+    else
+      std::cout << '\n';
+    std::cout.flush();
+  }
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void run(int argc, char** argv) {
   const CommandLine arguments(
-      argc, argv, {"--json", "--score"},
-      {"--model", "--prompt", "--max-new-tokens", "--min-new-tokens", "--temperature", "--top-k", "--top-p",
-       "--min-p", "--repetition-penalty", "--no-repeat-ngram-size", "--seed", "--beams", "--length-penalty",
-       "--stop", "--logprobs", "--threads"});
+      argc, argv, {"--chat", "--json", "--score"},
+      {"--model", "--prompt", "--system", "--tools", "--variables", "--max-new-tokens", "--min-new-tokens",
+       "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty", "--no-repeat-ngram-size",
+       "--seed", "--beams", "--length-penalty", "--stop", "--logprobs", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
-  const std::string folder = arguments.required("--model"), prompt = arguments.required("--prompt");
+  const std::string folder = arguments.required("--model");
+  const std::string prompt =
+      arguments.has("--chat") ? arguments.text("--prompt") : arguments.required("--prompt");
   checked_utf8(prompt, "--prompt");
   attend::Context context(arguments.threads());
   const bool json = arguments.has("--json");
@@ -133,6 +177,7 @@ void run(int argc, char** argv) {
   auto generator = attend::TextGenerator::open(folder, {.max_new_tokens = 200});
   attend::GenerationOptions options = generator.generation_options();
   read_options(arguments, options);
+  if (arguments.has("--chat")) return chat(context, generator, arguments, options);
   if (arguments.has("--score")) return score(context, generator, prompt, options, json);
   const attend::Index prompt_tokens = static_cast<attend::Index>(generator.encode(prompt).size());
 
@@ -154,15 +199,7 @@ void run(int argc, char** argv) {
   });
   const double rest = seconds_since(start) - prompt_seconds;
   if (shown > 1) std::fprintf(stderr, "\r");
-  if (json) {
-    attend::Json out{{"prompt", prompt},
-                     {"prompt_ids", result.prompt_ids},
-                     {"text", result.text},
-                     {"ids", result.ids},
-                     {"finish_reason", to_string(result.reason)}};
-    if (options.logprobs) out["logprobs"] = to_json(generator.tokenizer(), result.logprobs);
-    print(out);
-  }
+  if (json) print(to_json(generator, prompt, result, options.logprobs.has_value()));
   const auto rate = [](attend::Index n, double seconds) {
     return seconds > 0 ? static_cast<double>(n) / seconds : 0;
   };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <attend/model/generation.hpp>
+#include <attend/text/chat_template.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -57,10 +58,12 @@ class TextGenerator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.
   static TextGenerator open(const std::filesystem::path& folder, const GenerationOptions& otherwise = {});
-  TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {})
+  TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {},
+                text::ChatTemplate chat_template = {})
       : tokenizer_(std::move(tokenizer)),
         generator_(std::move(generator)),
-        generation_options_(std::move(options)) {}
+        generation_options_(std::move(options)),
+        chat_template_(std::move(chat_template)) {}
 
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
   Generator& generator() { return generator_; }
@@ -82,13 +85,30 @@ class TextGenerator {
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts,
                                        const GenerationOptions& options, const TextCallback& callback = {});
 
+  /// The folder's, or one that is empty().
+  const text::ChatTemplate& chat_template() const { return chat_template_; }
+
+  /// Answers a conversation by the chat template, and adds the answer to it. What the messages have in common
+  /// with those of the call before is not computed again. A call that fails leaves the conversation as it
+  /// was.
+  TextGeneration chat(Context& context, std::vector<ChatMessage>& messages) {
+    return chat(context, messages, generation_options_);
+  }
+  TextGeneration chat(Context& context, std::vector<ChatMessage>& messages, const GenerationOptions& options,
+                      const ChatOptions& chat_options = {},
+                      const std::function<bool(std::string_view)>& callback = {});
+
   /// How likely a text is, with the tokenizer's special tokens, and of each place the `top` likeliest tokens.
   TextScore score(Context& context, std::string_view text, Index top = 0) const;
 
  private:
+  std::vector<TextGeneration> continue_ids(Context& context, std::vector<std::vector<std::int32_t>> prompts,
+                                           const GenerationOptions& options, const TextCallback& callback);
+
   text::Tokenizer tokenizer_;
   Generator generator_;
   GenerationOptions generation_options_;
+  text::ChatTemplate chat_template_;
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -56,6 +56,8 @@ namespace text {
 /// template says.
 class ChatTemplate {
  public:
+  /// None: render() is an error.
+  ChatTemplate() = default;
   /// One template; `where` names it in errors.
   explicit ChatTemplate(std::string source, std::string where = "chat_template");
 
@@ -74,10 +76,8 @@ class ChatTemplate {
   std::string render(std::string_view messages, const ChatOptions& options = {}) const;
 
  private:
-  ChatTemplate() = default;
-
   std::map<std::string, std::string> sources_, tokens_;
-  std::string where_;
+  std::string where_ = "chat_template";
 };
 
 }  // namespace text

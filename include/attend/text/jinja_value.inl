@@ -19,24 +19,12 @@ namespace attend::inline ATTEND_ABI::text::jinja {
 class Value;
 struct Node;
 struct Scope;
+struct Sequence;
+struct Mapping;
+struct Namespace;
 struct None {};
 struct Undefined {
   std::shared_ptr<const std::string> what;  // how errors call it
-};
-/// A list, a tuple, what a mapping's items(), keys() or values() gives, or a filter, which can be walked
-/// once.
-struct Sequence {
-  enum Kind { list, tuple, view, generator };
-  Kind kind = list;
-  std::vector<Value> items = {};
-  int depth = 1;
-  mutable bool spent = false;
-};
-/// In the order in which the keys came.
-struct Mapping {
-  std::vector<std::pair<Value, Value>> items = {};
-  int depth = 1;
-  const Value* find(const Value& key) const;
 };
 struct Method {
   std::string name;
@@ -48,11 +36,6 @@ struct Function {
 struct Macro {
   const Node* node;
   Scope* scope;
-};
-/// What a template may change; the evaluation owns it.
-struct Namespace {
-  std::vector<std::pair<std::string, Value>> members;
-  Value* find(std::string_view name);
 };
 struct Loop {
   std::shared_ptr<const std::vector<Value>> items;
@@ -71,15 +54,8 @@ class Value {
   requires std::constructible_from<Any, T> Value(T value) : any_(std::move(value)) {}
   Value(std::string text) : any_(std::make_shared<const std::string>(std::move(text))) {}
   Value(const char* text) : Value(std::string(text)) {}
-  Value(Sequence sequence) {
-    for (const Value& item : sequence.items) sequence.depth = (std::max)(sequence.depth, 1 + item.depth());
-    any_ = std::make_shared<const Sequence>(std::move(sequence));
-  }
-  Value(Mapping mapping) {
-    for (const auto& [key, item] : mapping.items)
-      mapping.depth = (std::max)({mapping.depth, 1 + key.depth(), 1 + item.depth()});
-    any_ = std::make_shared<const Mapping>(std::move(mapping));
-  }
+  Value(Sequence sequence);
+  Value(Mapping mapping);
   static Value undefined(std::string what) {
     return Undefined{std::make_shared<const std::string>(std::move(what))};
   }
@@ -113,29 +89,64 @@ class Value {
     if (const auto found = integer()) return static_cast<double>(*found);
     return std::nullopt;
   }
-  int depth() const { return sequence() ? sequence()->depth : mapping() ? mapping()->depth : 0; }
-
-  bool truth() const {
-    if (is_undefined() || is_none()) return false;
-    if (const auto found = number()) return *found != 0;
-    if (text()) return !text()->empty();
-    if (sequence()) return sequence()->kind == Sequence::generator || !sequence()->items.empty();
-    if (mapping()) return !mapping()->items.empty();
-    return true;
-  }
-  const char* type() const {
-    static constexpr const char* kNames[] = {
-        "undefined", "none",     "a truth value", "an integer", "a number",    "a text", "a list",
-        "a mapping", "a method", "a function",    "a macro",    "a namespace", "a loop"};
-    if (!sequence()) return kNames[any_.index()];
-    static constexpr const char* kLists[] = {"a list", "a tuple", "a view of a mapping", "a filter's items"};
-    return kLists[sequence()->kind];
-  }
+  /// How many lists and mappings are in one another.
+  int depth() const;
+  bool truth() const;
+  const char* type() const;
   std::size_t index() const { return any_.index(); }
 
  private:
   Any any_;
 };
+
+/// A list, a tuple, what a mapping's items(), keys() or values() gives, or a filter, which can be walked
+/// once.
+struct Sequence {
+  enum Kind { list, tuple, view, generator };
+  Kind kind = list;
+  std::vector<Value> items = {};
+  int depth = 1;
+  mutable bool spent = false;
+};
+/// In the order in which the keys came.
+struct Mapping {
+  std::vector<std::pair<Value, Value>> items = {};
+  int depth = 1;
+  const Value* find(const Value& key) const;
+};
+/// What a template may change; the evaluation owns it.
+struct Namespace {
+  std::vector<std::pair<std::string, Value>> members;
+  Value* find(std::string_view name);
+};
+
+inline Value::Value(Sequence sequence) {
+  for (const Value& item : sequence.items) sequence.depth = (std::max)(sequence.depth, 1 + item.depth());
+  any_ = std::make_shared<const Sequence>(std::move(sequence));
+}
+inline Value::Value(Mapping mapping) {
+  for (const auto& [key, item] : mapping.items)
+    mapping.depth = (std::max)({mapping.depth, 1 + key.depth(), 1 + item.depth()});
+  any_ = std::make_shared<const Mapping>(std::move(mapping));
+}
+inline int Value::depth() const { return sequence() ? sequence()->depth : mapping() ? mapping()->depth : 0; }
+
+inline bool Value::truth() const {
+  if (is_undefined() || is_none()) return false;
+  if (const auto found = number()) return *found != 0;
+  if (text()) return !text()->empty();
+  if (sequence()) return sequence()->kind == Sequence::generator || !sequence()->items.empty();
+  if (mapping()) return !mapping()->items.empty();
+  return true;
+}
+inline const char* Value::type() const {
+  static constexpr const char* kNames[] = {
+      "undefined", "none",     "a truth value", "an integer", "a number",    "a text", "a list",
+      "a mapping", "a method", "a function",    "a macro",    "a namespace", "a loop"};
+  if (!sequence()) return kNames[any_.index()];
+  static constexpr const char* kLists[] = {"a list", "a tuple", "a view of a mapping", "a filter's items"};
+  return kLists[sequence()->kind];
+}
 
 /// Python's ==. `steps` counts what was compared, and stops it where there are none left.
 inline bool equal(const Value& a, const Value& b, std::size_t& steps) {
