@@ -355,42 +355,10 @@ class Evaluation {
     need_defined(node, callee);
     fail(node, callee.type(), " cannot be called");
   }
-  Value call_macro(const Node& node, const Macro& called, Arguments& given) {
-    const Node& macro = *called.node;
-    std::vector<std::string_view> names(macro.names.begin(), macro.names.end());
-    std::vector<std::optional<Value>> values = bind(node, macro.text, given, names);
-    const std::size_t without = names.size() + 1 - macro.children.size();  // parameters that have no default
-    const auto run = [&](Scope& inner) {
-      for (std::size_t i = 0; i < names.size(); ++i) {
-        if (values[i])
-          inner.set(names[i], std::move(*values[i]));
-        else if (i >= without)
-          inner.set(names[i], evaluate(*macro.children[i - without], inner));
-        else
-          inner.set(names[i], Value::undefined("parameter " + attend::detail::in_quotes(names[i])));
-      }
-      execute(*macro.children.back(), inner);
-    };
-    return captured(node, run, called.scope);
-  }
+  Value call_macro(const Node& node, const Macro& called, Arguments& given);
   /// The arguments in the order of a function's names.
   std::vector<std::optional<Value>> bind(const Node& node, std::string_view what, Arguments& given,
-                                         std::span<const std::string_view> names) {
-    std::vector<std::optional<Value>> out(names.size());
-    const std::size_t plain = given.values.size() - given.keywords.size();
-    if (plain > names.size()) fail(node, what, " takes ", names.size(), " arguments, got ", plain);
-    for (std::size_t i = 0; i < given.values.size(); ++i) {
-      std::size_t at = i;
-      if (i >= plain) {
-        const std::string& name = given.keywords[i - plain];
-        at = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-        if (at == names.size() || out[at])
-          fail(node, what, ": unexpected argument ", attend::detail::in_quotes(name));
-      }
-      out[at] = std::move(given.values[i]);
-    }
-    return out;
-  }
+                                         std::span<const std::string_view> names);
 
   Value member(const Node& node, const Value& value, const std::string& name);
   Value item(const Node& node, const Value& value, const Value& key);

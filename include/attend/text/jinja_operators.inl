@@ -1,10 +1,12 @@
-// Members, subscripts, arithmetic and comparisons of values, as Python's sandbox of Jinja has them.
+// Macros, members, subscripts, arithmetic and comparisons of values, as Python's sandbox of Jinja has them.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,6 +18,44 @@ namespace attend::inline ATTEND_ABI::text::jinja {
 
 inline bool is_one_of(std::string_view name, std::string_view words) {  // with a blank around each
   return words.find(" " + std::string(name) + " ") != words.npos;
+}
+
+inline Value Evaluation::call_macro(const Node& node, const Macro& called, Arguments& given) {
+  const Node& macro = *called.node;
+  std::vector<std::string_view> names(macro.names.begin(), macro.names.end());
+  std::vector<std::optional<Value>> values = bind(node, macro.text, given, names);
+  const std::size_t without = names.size() + 1 - macro.children.size();  // parameters that have no default
+  const auto run = [&](Scope& inner) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (values[i])
+        inner.set(names[i], std::move(*values[i]));
+      else if (i >= without)
+        inner.set(names[i], evaluate(*macro.children[i - without], inner));
+      else
+        inner.set(names[i], Value::undefined("parameter " + attend::detail::in_quotes(names[i])));
+    }
+    execute(*macro.children.back(), inner);
+  };
+  return captured(node, run, called.scope);
+}
+
+inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std::string_view what,
+                                                          Arguments& given,
+                                                          std::span<const std::string_view> names) {
+  std::vector<std::optional<Value>> out(names.size());
+  const std::size_t plain = given.values.size() - given.keywords.size();
+  if (plain > names.size()) fail(node, what, " takes ", names.size(), " arguments, got ", plain);
+  for (std::size_t i = 0; i < given.values.size(); ++i) {
+    std::size_t at = i;
+    if (i >= plain) {
+      const std::string& name = given.keywords[i - plain];
+      at = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+      if (at == names.size() || out[at])
+        fail(node, what, ": unexpected argument ", attend::detail::in_quotes(name));
+    }
+    out[at] = std::move(given.values[i]);
+  }
+  return out;
 }
 
 /// What Python's class of a value has by that name, or nothing.
