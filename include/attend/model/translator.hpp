@@ -25,7 +25,7 @@ std::vector<std::int32_t> generate(Context& context, const Seq2Seq<float>& model
                                    std::span<const std::int32_t> prefix = {});
 
 /// What else may be said of a translation. Languages are those of models that have a token for each (M2M100,
-/// NLLB, mBART): the token itself, or what it is of in short ("de" for __de__ or de_DE, "deu" for deu_Latn).
+/// NLLB, mBART): the token itself, or what it is of in short ("de" for __de__, de_DE or deu_Latn).
 struct TranslateOptions {
   std::string_view prefix = {};                                 // what the translation begins with
   std::string_view source_language = {}, target_language = {};  // default: as the folder says

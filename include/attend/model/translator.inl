@@ -118,6 +118,25 @@ inline bool names_language(std::string_view token) {
   return letters(token.substr(0, bar)) && letters(region) && (region.size() == 2 || region.size() == 4) &&
          region[0] >= 'A' && region[0] <= 'Z';
 }
+/// What NLLB calls a language that others give two letters.
+inline std::string three_letters(std::string_view two) {
+  static constexpr std::string_view kAll =
+      " af:afr am:amh ar:arb as:asm az:azj be:bel bg:bul bn:ben bs:bos ca:cat cs:ces cy:cym da:dan de:deu "
+      "el:ell "
+      "en:eng eo:epo es:spa et:est eu:eus fa:pes fi:fin fr:fra ga:gle gl:glg gu:guj ha:hau he:heb hi:hin "
+      "hr:hrv "
+      "hu:hun hy:hye id:ind ig:ibo is:isl it:ita ja:jpn jv:jav ka:kat kk:kaz km:khm kn:kan ko:kor ky:kir "
+      "lb:ltz "
+      "lo:lao lt:lit lv:lvs mg:plt mi:mri mk:mkd ml:mal mn:khk mr:mar ms:zsm mt:mlt my:mya nb:nob ne:npi "
+      "nl:nld "
+      "nn:nno no:nob pa:pan pl:pol ps:pbt pt:por ro:ron ru:rus sd:snd si:sin sk:slk sl:slv so:som sq:als "
+      "sr:srp "
+      "su:sun sv:swe sw:swh ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl tr:tur tt:tat ug:uig uk:ukr ur:urd "
+      "uz:uzn "
+      "vi:vie xh:xho yi:ydd yo:yor zh:zho zu:zul ";
+  const std::size_t at = two.size() == 2 ? kAll.find(" " + std::string(two) + ":") : kAll.npos;
+  return std::string(at == kAll.npos ? two : kAll.substr(at + 4, 3));
+}
 }  // namespace detail
 
 ATTEND_INLINE void Translator::find_languages() {
@@ -143,12 +162,15 @@ ATTEND_INLINE std::int32_t Translator::language(std::string_view name) const {
   if (languages_.empty()) throw_error("translate: language ", text, ": the model has no tokens of languages");
   for (const std::string& token : {text, "__" + text + "__"})
     if (const auto found = languages_.find(token); found != languages_.end()) return found->second;
+  const bool two = std::any_of(languages_.begin(), languages_.end(),
+                               [&](const auto& entry) { return entry.first.starts_with(text + "_"); });
+  const std::string begin = (two ? text : detail::three_letters(text)) + "_";
   std::string fitting, all;
   std::int32_t id = 0;
   int count = 0;
   for (const auto& [token, value] : languages_) {
     all += (all.empty() ? "" : ", ") + token;
-    if (!token.starts_with(text + "_")) continue;
+    if (!token.starts_with(begin)) continue;
     fitting += (fitting.empty() ? "" : ", ") + token;
     id = value;
     ++count;
