@@ -207,6 +207,13 @@ TEST(ChatTemplate, MacrosKeepWhatTheyWereDefinedAmong) {
       "x145");
   EXPECT_EQ(render("{% set a = 1 %}{% for i in range(2) %}{% set a = a + 1 %}{{ a }}{% endfor %}{{ a }}"),
             "221");
+  // what the template sets itself is not there before, but for what it read or may not set
+  EXPECT_EQ(render("{% for i in [1] %}{{ x }}{% endfor %}{% set x = 2 %}{{ x }}", R"({"x": 1})"), "2");
+  EXPECT_EQ(render("{{ x }}{% for i in [1] %}{{ x }}{% endfor %}{% set x = 2 %}{{ x }}", R"({"x": 1})"),
+            "112");
+  EXPECT_EQ(render("{% for i in [1] %}{{ x }}{% endfor %}{% if false %}{% set x = 2 %}{% endif %}{{ x }}",
+                   R"({"x": 1})"),
+            "11");
   EXPECT_EQ(render("{% macro f() %}{{ late }}{% endmacro %}{% set late = 3 %}{{ f() }}"), "3");
 }
 

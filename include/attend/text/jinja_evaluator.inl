@@ -51,8 +51,10 @@ class Evaluation {
   Evaluation(const Source& source, Time now, std::size_t work) : source_(source), now_(now), work_(work) {}
 
   std::string run(const Node& root, const Mapping& variables) {
-    Scope given, top{&given};
+    Scope given, top{.around = &given};
     for (const auto& [name, value] : variables.items) given.set(*name.text(), value);
+    for (std::string_view name : OwnNames(root).names)
+      top.set(name, Value::undefined(attend::detail::in_quotes(name)));
     execute(root, top);
     return std::move(out_);
   }
@@ -115,11 +117,8 @@ class Evaluation {
     to.text(value);
     return to.take();
   }
-  [[noreturn]] void fail_undefined(const Node& node, const Value& value) const {
-    fail(node, *value.get<Undefined>()->what, " is undefined");
-  }
   void need_defined(const Node& node, const Value& value) const {
-    if (value.is_undefined()) fail_undefined(node, value);
+    if (value.is_undefined()) fail(node, *value.get<Undefined>()->what, " is undefined");
   }
 
   /// What a for loop gets of a value: characters, items, keys.

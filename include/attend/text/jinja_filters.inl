@@ -26,8 +26,10 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return absent ? values[0].value_or("") : value;
   }
   if (name == "tojson") return made_text(node, json(node, value, given));
-  if (name == "map") return map(node, value, given);
-  if (is_one_of(name, " select reject selectattr rejectattr ")) return select(node, name, value, given);
+  if (is_one_of(name, " map select reject selectattr rejectattr ")) {
+    if (!value.truth()) return made_list(node, {}, Sequence::generator);
+    return name == "map" ? map(node, value, given) : select(node, name, value, given);
+  }
   if (name == "join") {
     const auto values = take("d", "attribute");
     const std::string between = values[0] ? as_text(node, *values[0]) : "";
@@ -276,7 +278,11 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
   if (name == "sequence")
     return value.text() || (list && list->kind <= Sequence::tuple) || value.mapping() || value.is_undefined();
   if (name == "callable") return value.get<Method>() || value.get<Function>() || value.get<Macro>();
-  if (name == "odd" || name == "even") return (whole(node, name, value) % 2 != 0) == (name == "odd");
+  if (name == "odd" || name == "even") {
+    if (!value.number()) fail(node, "test ", name, " needs a number, got ", value.type());
+    const double rest = std::fmod(std::abs(*value.number()), 2);
+    return rest == (name == "odd" ? 1 : 0);
+  }
   if (name == "upper" || name == "lower") {
     const std::string text = as_text(node, value);
     const bool letters = uppercase(text) != lowercase(text);

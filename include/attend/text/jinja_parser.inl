@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <attend/text/jinja_expressions.inl>
 
@@ -139,6 +140,53 @@ class Parser : ExpressionParser {
   }
 
   int loops_ = 0;  // around what is read
+};
+
+/// Names that a template sets at its top before it reads them there. Jinja counts them as its own from the
+/// start: what is read of them before, in the body of a loop or a macro, is undefined, whatever was given by
+/// that name.
+class OwnNames {
+ public:
+  explicit OwnNames(const Node& root) { statements(root, false); }
+  std::vector<std::string_view> names;
+
+ private:
+  void see(std::string_view name) {
+    if (!seen(name)) seen_.push_back(name);
+  }
+  bool seen(std::string_view name) const {
+    return std::find(seen_.begin(), seen_.end(), name) != seen_.end();
+  }
+  void read(const Node* node) {
+    if (node == nullptr) return;
+    if (node->kind == Node::name) see(node->text);
+    for (const NodePtr& child : node->children) read(child.get());
+  }
+  /// In a branch what is set may also not be set, so that what was given counts.
+  void set(std::string_view name, bool in_branch) {
+    if (!in_branch && !seen(name)) names.push_back(name);
+    see(name);
+  }
+  void set(const Node& target, bool in_branch) {
+    if (target.kind == Node::name) return set(target.text, in_branch);
+    if (target.kind == Node::member) return read(&target);
+    for (const NodePtr& child : target.children) set(*child, in_branch);
+  }
+  void statements(const Node& block, bool in_branch) {
+    for (const NodePtr& statement : block.children) {
+      const Node& node = *statement;
+      if (node.kind == Node::output) read(&node);
+      if (node.kind == Node::loop) read(node.children[1].get());
+      if (node.kind == Node::set) read(node.children[1].get());
+      if (node.kind == Node::set || node.kind == Node::set_block) set(*node.children[0], in_branch);
+      if (node.kind == Node::macro) set(node.text, in_branch);
+      for (std::size_t i = 0; node.kind == Node::branch && i < node.children.size(); ++i)
+        i % 2 == 0 && i + 1 < node.children.size() ? read(node.children[i].get())
+                                                   : statements(*node.children[i], true);
+    }
+  }
+
+  std::vector<std::string_view> seen_;
 };
 
 }  // namespace attend::inline ATTEND_ABI::text::jinja
