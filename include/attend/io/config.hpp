@@ -27,9 +27,10 @@ concept Setting = OneOf<T, bool, int, long, long long, unsigned, unsigned long, 
 }  // namespace detail
 
 /// What a setting may be read as: a bool, an integer, a floating-point number, a std::string, or a
-/// std::vector of these.
+/// std::vector of these, and a list of lists of ids.
 template <class T>
-concept ConfigValue = detail::Setting<T> || requires {
+concept ConfigValue =
+    detail::Setting<T> || std::same_as<T, std::vector<std::vector<std::int32_t>>> || requires {
   requires detail::Setting<typename T::value_type>;
   requires std::same_as<T, std::vector<typename T::value_type>>;
 };
@@ -54,6 +55,7 @@ class Config {
   /// Whether the key is there and null, where that differs from being absent.
   bool is_null(const std::string& key) const;
   bool is_list(const std::string& key) const;
+  bool is_string(const std::string& key) const;
   /// All keys there are, in the order of their letters.
   std::vector<std::string> keys() const;
 

@@ -72,6 +72,9 @@ ATTEND_INLINE bool Config::is_null(const std::string& key) const {
 ATTEND_INLINE bool Config::is_list(const std::string& key) const {
   return has(key) && node_->find(key)->is_array();
 }
+ATTEND_INLINE bool Config::is_string(const std::string& key) const {
+  return has(key) && node_->find(key)->is_string();
+}
 ATTEND_INLINE std::vector<std::string> Config::keys() const {
   std::vector<std::string> out;
   for (const auto& [key, member] : node_->value->get_ref<const Json::object_t&>()) out.push_back(key);
@@ -129,6 +132,8 @@ ATTEND_CONFIG_GET(float);
 ATTEND_CONFIG_GET(double);
 ATTEND_CONFIG_GET(std::string);
 #undef ATTEND_CONFIG_GET
+template std::vector<std::vector<std::int32_t>> Config::get<std::vector<std::vector<std::int32_t>>>(
+    const std::string& key) const;
 #endif
 
 }  // namespace attend::inline ATTEND_ABI
