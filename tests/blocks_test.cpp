@@ -227,6 +227,33 @@ TEST(Blocks, AStackIsItsBlocksAndANorm) {
   EXPECT_TRUE(same_bits(stack(x), in_place));
 }
 
+TEST(Blocks, AStackRunsItsBlocksInTheirOrder) {
+  const X x = normal_tensor<double, 3>({2, 9, 24}, 1);
+  const BlockOptions block = options_of(Residual::post, false, NormKind::layer, false);
+  Stack<double> stack({.embed_dim = 24, .blocks = {block, block}, .order = {1, 0, 1}});
+  fill_parameters<double>(stack);
+  const auto& layers = stack.layers();
+  const X y = compose(layers[1], compose(layers[0], compose(layers[1], x, {}), {}), {});
+  EXPECT_LE(distance(stack(x), y), 1e-12);
+
+  // Each step has a cache of its own.
+  std::vector<KVCache<double>> caches = stack.make_caches(2);
+  ASSERT_EQ(caches.size(), 3u);
+  Context context;
+  const StackInputs<double> whole{.self = {.mask = causal()}},
+      in{.self = {.mask = causal(Corner::bottom_right)}, .caches = caches};
+  const X all = stack(x, whole);
+  for (Index t = 0; t < 9; ++t) {
+    X token(x.view().slice(1, t, t + 1));
+    stack.forward(context, token, in, token);
+    EXPECT_LE(distance(token, X(all.view().slice(1, t, t + 1))), 1e-12);
+  }
+  EXPECT_THAT(error_of([&] {
+                Stack<double> s({.embed_dim = 24, .blocks = {block}, .order = {0, 1}});
+              }),
+              HasSubstr("Stack: block 1 in the order of 1"));
+}
+
 TEST(Blocks, WhatDoesNotFitIsAnError) {
   for (const Residual residual : {Residual::post, Residual::inner}) {
     BlockOptions unnormed = options_of(residual, false, NormKind::rms, false);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/convolution.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
@@ -34,6 +35,7 @@ struct BlockOptions {
   Residual residual = Residual::post;
   bool first_norm = true;     // else x is normalised already, as in ModernBERT's first layer
   double residual_scale = 1;  // multiplies what each part adds to x (Granite)
+  std::optional<ConvolutionOptions> convolution = {};  // norm(block(x) + convolution(x)) (DeBERTa-v2-xlarge)
 };
 
 /// What one call takes besides x. Without caches, `memory` is what cross-attention sees.
@@ -52,7 +54,7 @@ struct BlockOutputs {
 
 /// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, and norm1.*, norm2.*,
 /// norm3.* of attention, cross-attention (where there is one) and feed-forward, in this order; of a sandwich
-/// likewise post_norm1.*, ….
+/// likewise post_norm1.*, …; of a convolution convolution.*, convolution_norm.*.
 template <class Scalar>
 class Block {
  public:
@@ -103,6 +105,8 @@ class Block {
     detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
     if (!options_.multihead_attn && (in.memory.data() != nullptr || in.memory_cache != nullptr))
       throw_error(name_, ": a memory, but no cross-attention (multihead_attn)");
+    if (options_.convolution && in.cache != nullptr)
+      throw_error(name_, ": a convolution together with a cache is not supported");
     if (in.memory.data() != nullptr)
       detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
     for (const bool self : {true, false}) {
@@ -137,7 +141,7 @@ class Block {
                      [&](Index r, int) {
                        const Scalar* a = x.row(r);
                        Scalar *b = y.row(r), *to = out.row(r);
-                       const Scalar scale(options_.residual_scale);
+                       const Scalar scale = static_cast<Scalar>(options_.residual_scale);
                        for (Index i = 0; options_.residual_scale != 1 && i < x.width(); ++i)
                          b[i] = b[i] * scale;
                        for (Index i = 0; i < x.width(); ++i) to[i] = a[i] + b[i];
@@ -149,6 +153,8 @@ class Block {
   MultiHeadAttention<Scalar> self_attn_, multihead_attn_;
   FeedForward<Scalar> feed_forward_;
   Norm<Scalar> norms_[3], post_norms_[3];
+  Convolution<Scalar> convolution_;
+  Norm<Scalar> convolution_norm_;
 };
 
 template <class Scalar>
@@ -171,6 +177,12 @@ Block<Scalar>::Block(const BlockOptions& options, const char* name)
     if (i > 0 || options.first_norm) norms_[i] = Norm<Scalar>(options.norm);
     if (options.residual == Residual::sandwich) post_norms_[i] = Norm<Scalar>(options.norm);
   }
+  if (!options.convolution) return;
+  if (options.convolution->embed_dim != E || options.residual_scale != 1)
+    throw_error(name, ": a convolution of embed_dim ", options.convolution->embed_dim, ", expected ", E,
+                ", and a residual_scale of ", options.residual_scale, ", expected 1");
+  convolution_ = Convolution<Scalar>(*options.convolution);
+  convolution_norm_ = Norm<Scalar>(options.norm);
 }
 
 template <class Scalar>
@@ -182,11 +194,14 @@ void Block<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
     norms_[i].parameters(prefixed("norm" + std::to_string(i + 1), visit));
   for (Index i = 0; options_.residual == Residual::sandwich && i < norms(); ++i)
     post_norms_[i].parameters(prefixed("post_norm" + std::to_string(i + 1), visit));
+  if (!options_.convolution) return;
+  convolution_.parameters(prefixed("convolution", visit));
+  convolution_norm_.parameters(prefixed("convolution_norm", visit));
 }
 template <class Scalar>
 bool Block<Scalar>::assigned() const {
   return self_attn_.assigned() && (!options_.multihead_attn || multihead_attn_.assigned()) &&
-         feed_forward_.assigned();
+         feed_forward_.assigned() && (!options_.convolution || convolution_.assigned());
 }
 
 template <class Scalar>
@@ -203,6 +218,11 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
   const bool in_one_pass = !norm_after && options_.residual_scale == 1;
   Frame frame(context.workspace());
   const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
+  TensorView<Scalar, 3> convolved;
+  if (options_.convolution) {  // of x, which `out` may be
+    convolved = frame.tensor<Scalar>(x.shape());
+    convolution_.forward(context, x, inputs.self.query_offsets, convolved);
+  }
   TensorView<const Scalar, 3> states = x;
   for (Index i = 0; i < norms(); ++i) {
     const bool last = i + 1 == norms();
@@ -228,6 +248,10 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
       norms_[i].forward(context, sums, to);
     }
     states = to;
+  }
+  if (options_.convolution) {
+    add(context, states, convolved, convolved);
+    convolution_norm_.forward(context, convolved, out);
   }
   if (appending) appending->keep();
 }

@@ -57,9 +57,13 @@ BART = dict(vocab_size=53, d_model=18, encoder_layers=1, decoder_layers=2, encod
 T5 = dict(vocab_size=53, d_model=18, d_kv=6, d_ff=26, num_layers=2, num_decoder_layers=2, num_heads=4,
           relative_attention_num_buckets=8, relative_attention_max_distance=16, decoder_start_token_id=0,
           feed_forward_proj="gated-gelu")
+SHORT_BART = dict(BART, decoder_layers=1, encoder_ffn_dim=14, decoder_ffn_dim=10, scale_embedding=True)
 
 FAMILIES = {
     "albert": ("AlbertModel", "encoder", dict(BERT, embedding_size=10, hidden_dropout_prob=0, attention_probs_dropout_prob=0)),
+    "albert_masked_lm": ("AlbertForMaskedLM", "classifier",  # five layers of two groups of two that share weights
+                         dict(BERT, embedding_size=10, num_hidden_layers=5, num_hidden_groups=2, inner_group_num=2,
+                              intermediate_size=14)),
     "bart": ("BartForConditionalGeneration", "seq2seq", BART),
     "bert": ("BertModel", "encoder", BERT),
     "bert_classifier": ("BertForSequenceClassification", "classifier", dict(BERT, num_labels=3)),
@@ -90,21 +94,22 @@ FAMILIES = {
                     dict(THREE_HEADS, tie_word_embeddings=True,
                          rope_parameters=dict(rope_type="llama3", rope_theta=30.0, factor=8.0, low_freq_factor=1.0,
                                               high_freq_factor=4.0, original_max_position_embeddings=32))),
-    "m2m_100": ("M2M100ForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True)),
+    "m2m_100": ("M2M100ForConditionalGeneration", "seq2seq", dict(SHORT_BART, decoder_start_token_id=0)),  # padding has no place
     "marian": ("MarianMTModel", "seq2seq", dict(BART, decoder_vocab_size=53, scale_embedding=True, activation_function="swish")),
-    "mbart": ("MBartForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True)),
+    "mbart": ("MBartForConditionalGeneration", "seq2seq", SHORT_BART),
     "mistral": ("MistralForCausalLM", "decoder", dict(DECODER, sliding_window=5)),
     "modernbert": ("ModernBertModel", "encoder",
                    dict(BERT, num_hidden_layers=3, local_attention=8,
                         layer_types=["full_attention", "sliding_attention", "full_attention"],
                         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)),
     "mpnet": ("MPNetModel", "encoder", dict(AFTER_PADDING, relative_attention_num_buckets=32)),
-    "mt5": ("MT5ForConditionalGeneration", "seq2seq", T5),
+    "mt5": ("MT5ForConditionalGeneration", "seq2seq",
+            dict(T5, num_layers=1, num_decoder_layers=1, feed_forward_proj="gated-silu")),
     "olmo2": ("Olmo2ForCausalLM", "decoder", NO_HEAD_DIM),
     "opt": ("OPTForCausalLM", "decoder", dict(OPT, num_hidden_layers=2, word_embed_proj_dim=18)),
     "opt_projected": ("OPTForCausalLM", "decoder",
                       dict(OPT, num_hidden_layers=1, word_embed_proj_dim=14, do_layer_norm_before=False)),
-    "pegasus": ("PegasusForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True, activation_function="relu")),
+    "pegasus": ("PegasusForConditionalGeneration", "seq2seq", dict(SHORT_BART, activation_function="relu")),
     "phi3": ("Phi3ForCausalLM", "decoder", NO_HEAD_DIM),
     "phi3_longrope": ("Phi3ForCausalLM", "decoder",  # whose frequencies change while it generates
                       dict(NO_HEAD_DIM, num_hidden_layers=1, original_max_position_embeddings=15, sliding_window=20,
@@ -377,6 +382,9 @@ def transformer(folder, cls, seed, **config):
         tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]:1", special_tokens=[("[SEP]", 3)])
         tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, padding_side="left",
                                                       pad_token="[PAD]", eos_token="[SEP]")
+    elif config.pop("untyped", False):  # a class that gives no types, whatever the file says
+        tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, pad_token="[PAD]",
+                                                      cls_token="[CLS]", sep_token="[SEP]")
     else:
         tokens = transformers.BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest)
     if cls.config_class is transformers.BertConfig:
@@ -417,9 +425,9 @@ def write_encoder(name, seed, pooling="mean", longest=24, dense=(), activation=t
     write_sentences(name, {"kind": "embedding", "dimension": len(cases[0]["embedding"]), "cases": cases})
 
 
-def write_cross_encoder(name, seed):
+def write_cross_encoder(name, seed, cls=transformers.BertForSequenceClassification, **config):
     folder, parts = fresh(f"sentence_transformers/{name}"), HERE / "parts"
-    transformer(parts, transformers.BertForSequenceClassification, seed, num_labels=1)
+    transformer(parts, cls, seed, num_labels=1, **config)
     CrossEncoder(str(parts), device="cpu").save_pretrained(str(folder))
     shutil.rmtree(parts)
     model = CrossEncoder(str(folder), device="cpu")
@@ -458,7 +466,10 @@ def main():
     write_encoder("modernbert", 9, "cls", longest=48, cls=transformers.ModernBertModel,
                   config=dict(SMALL, local_attention=8, layer_types=["full_attention", "sliding_attention"], pad_token_id=0,
                               bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3))
+    write_encoder("mpnet", 10, longest=24, cls=transformers.MPNetModel, config=dict(SMALL, max_position_embeddings=26, untyped=True))
     write_cross_encoder("cross_encoder", 6)
+    write_cross_encoder("cross_encoder_untyped", 11, cls=transformers.AlbertForSequenceClassification, untyped=True,
+                        **dict(SMALL, max_position_embeddings=24, embedding_size=10))
 
 
 if __name__ == "__main__":

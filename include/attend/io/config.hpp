@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include <attend/core/config.hpp>
+#include <attend/core/location.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -27,9 +27,10 @@ concept Setting = OneOf<T, bool, int, long, long long, unsigned, unsigned long, 
 }  // namespace detail
 
 /// What a setting may be read as: a bool, an integer, a floating-point number, a std::string, or a
-/// std::vector of these.
+/// std::vector of these, and a list of lists of ids.
 template <class T>
-concept ConfigValue = detail::Setting<T> || requires {
+concept ConfigValue =
+    detail::Setting<T> || std::same_as<T, std::vector<std::vector<std::int32_t>>> || requires {
   requires detail::Setting<typename T::value_type>;
   requires std::same_as<T, std::vector<typename T::value_type>>;
 };
@@ -42,7 +43,7 @@ class Config {
   Config(const Config&) = default;  // without moves, so that none is ever empty
   Config& operator=(const Config&) = default;
 
-  explicit Config(const std::filesystem::path& path);
+  explicit Config(const Location& path);
   /// Settings that are not a file of their own; `source` names them in errors.
   Config(std::string_view json, std::string source);
 
@@ -54,6 +55,7 @@ class Config {
   /// Whether the key is there and null, where that differs from being absent.
   bool is_null(const std::string& key) const;
   bool is_list(const std::string& key) const;
+  bool is_string(const std::string& key) const;
   /// All keys there are, in the order of their letters.
   std::vector<std::string> keys() const;
 

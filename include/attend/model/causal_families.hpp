@@ -2,7 +2,6 @@
 // parameters.
 #pragma once
 
-#include <filesystem>
 #include <string_view>
 
 #include <attend/io/config.hpp>
@@ -20,7 +19,7 @@ CausalFamily read_causal_family(const Config& config);
 namespace detail {
 /// That of a folder: of config.json, generation_config.json if there is one, and whether the weights have a
 /// head of their own.
-CausalFamily open_causal_family(const std::filesystem::path& folder);
+CausalFamily open_causal_family(const Location& folder);
 }  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

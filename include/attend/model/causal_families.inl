@@ -228,11 +228,11 @@ ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
   return family;
 }
 
-ATTEND_INLINE CausalFamily detail::open_causal_family(const std::filesystem::path& folder) {
+ATTEND_INLINE CausalFamily detail::open_causal_family(const Location& folder) {
   const Config config(folder / "config.json");
   CausalFamily family = read_causal_family(config);
-  const std::filesystem::path generation = folder / "generation_config.json";
-  if (std::error_code ignored; std::filesystem::exists(generation, ignored))
+  const Location generation = folder / "generation_config.json";
+  if (generation.exists())
     // What ends a text of an instructed model stands here; other settings are the caller's.
     if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty())
       family.options.eos_token_ids = std::move(ids);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -56,7 +55,7 @@ class CausalLM {
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
   /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const std::filesystem::path& folder, bool base_only = false);
+  static CausalLM open(const Location& folder, bool base_only = false);
 
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.

@@ -91,7 +91,7 @@ void CausalLM<Scalar>::set_rotary() {
 }
 
 template <class Scalar>
-CausalLM<Scalar> CausalLM<Scalar>::open(const std::filesystem::path& folder, bool base_only) {
+CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, bool base_only) {
   CausalFamily family = detail::open_causal_family(folder);
   if (base_only) {
     family.options.tie_word_embeddings = true;

@@ -44,7 +44,7 @@ inline void token_states(Context& context, const SentenceModel& model, std::span
   std::get<CausalLM<float>>(model).states(context, ids, offsets, out);
 }
 
-inline SentenceModel open_sentence_model(const std::filesystem::path& folder) {
+inline SentenceModel open_sentence_model(const Location& folder) {
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
   if (type == "modernbert") return ModernBertModel<float>::open(folder);
@@ -53,7 +53,7 @@ inline SentenceModel open_sentence_model(const std::filesystem::path& folder) {
 }
 
 /// What sentence-transformers does with a folder that is not its own.
-inline std::vector<SentenceModule> default_modules(const std::filesystem::path& folder) {
+inline std::vector<SentenceModule> default_modules(const Location& folder) {
   const Config config(folder / "config.json");
   const auto architectures = config.get<std::vector<std::string>>("architectures", {});
   const bool decoder = !architectures.empty() && architectures[0].ends_with("ForCausalLM");
@@ -91,8 +91,7 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
   }
 }
 
-ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const std::filesystem::path& folder,
-                                                    std::optional<Index> max_length) {
+ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const Location& folder, std::optional<Index> max_length) {
   if (max_length) detail::check_size("SentenceEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(folder, "SentenceTransformer", "feature-extraction");
   SentenceModel model = detail::open_sentence_model(found.transformer);
