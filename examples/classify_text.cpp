@@ -1,17 +1,17 @@
-// Lines from standard input to labels: by a sequence-classification folder, or by the nearest of labels given
-// in words.
+// Lines from standard input to labels: by a sequence-classification folder, by a token-classification folder
+// (--tokens), or by the nearest of labels given in words.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include <attend/json/json.hpp>
+#include <attend/model/classifier.hpp>
 #include <attend/model/sentence_encoder.hpp>
-#include <attend/softmax.hpp>
 
 #include "command_line.hpp"
 #include "text_input.hpp"
@@ -20,60 +20,31 @@ namespace {
 
 constexpr const char* kHelp = R"(usage: classify_text --model DIR [options] < FILE
 
-Reads one text per line and says which label it gets.
+Reads one text per line and says which label it gets, and the label's score: a probability, or the number of a
+regression.
 
-  --model DIR       a sequence-classification folder (BERT, RoBERTa, DistilBERT), or with --labels a sentence encoder
-  --labels "A,B"    labels in words: the nearest in meaning is taken, with its similarity
-  --json            print {"text", "label", "scores"} for each line
-  --threads N       threads to compute with (default: 1)
-  --help            show this
+  --model DIR          a sequence-classification folder (BERT, RoBERTa, DistilBERT and their kin), with --tokens a
+                       token-classification folder, with --labels a sentence encoder
+  --tokens             print the words that have labels, with label, score and where they stand (bytes of the line)
+  --aggregation HOW    how --tokens joins tokens: none, simple (default), first, average or max
+  --labels "A,B"       labels in words: the nearest in meaning is taken, with its similarity
+  --max-length N       cut texts at N tokens
+  --json               print {"text", "label", "scores": [{"label", "score"}]} for each line, with --tokens {"text", "entities"}
+  --threads N          threads to compute with (default: 1)
+  --help               show this
 )";
 
 struct Scores {
   std::vector<std::string> labels;
-  std::vector<float> values;  // of each label: a probability, or a similarity
-};
-
-/// By the classifier that the folder carries.
-class Classifier {
- public:
-  explicit Classifier(const std::filesystem::path& folder)
-      : model_(attend::BertModel<float>::open(folder)), tokenizer_(attend::text::Tokenizer::open(folder)) {
-    const attend::BertOptions& o = model_.options();
-    if (o.head != attend::BertHead::sequence_classification)
-      attend::throw_error(
-          folder.string(),
-          ": not a sequence-classification model; give --labels to use it as a sentence encoder");
-    if (static_cast<attend::Index>(tokenizer_.vocab_size()) > o.vocab_size)
-      attend::throw_error(folder.string(), ": the tokenizer has ", tokenizer_.vocab_size(),
-                          " tokens, the model ", o.vocab_size);
-    const attend::Json config = attend::read_json(folder / "config.json");
-    for (attend::Index i = 0; i < o.num_labels; ++i) {
-      const std::string key = std::to_string(i);
-      const bool named = config.contains("id2label") && config["id2label"].contains(key) &&
-                         config["id2label"][key].is_string();
-      labels_.push_back(named ? config["id2label"][key].get<std::string>() : "LABEL_" + key);
-    }
-  }
-  Scores operator()(attend::Context& context, const std::string& text) const {
-    const std::vector<std::int32_t> ids =
-        tokenizer_.encode(text, {.max_length = static_cast<std::size_t>(model_.max_length())});
-    const std::vector<attend::Index> offsets{0, static_cast<attend::Index>(ids.size())};
-    const auto probabilities = attend::softmax(model_.logits(context, ids, {}, offsets), -1);
-    return {labels_, {probabilities.span().begin(), probabilities.span().end()}};
-  }
-
- private:
-  attend::BertModel<float> model_;
-  attend::text::Tokenizer tokenizer_;
-  std::vector<std::string> labels_;
+  attend::Tensor<float, 1> values;  // of each label: a probability, a number, or a similarity
 };
 
 /// By the nearest label in the space of a sentence encoder.
 class NearestLabel {
  public:
-  NearestLabel(const std::filesystem::path& folder, attend::Context& context, const std::string& labels)
-      : encoder_(attend::SentenceEncoder::open(folder)) {
+  NearestLabel(const std::string& folder, std::optional<attend::Index> max_length, attend::Context& context,
+               const std::string& labels)
+      : encoder_(attend::SentenceEncoder::open(folder, max_length)) {
     std::istringstream list(labels);
     for (std::string label; std::getline(list, label, ',');) {
       label.erase(0, label.find_first_not_of(' '));
@@ -86,7 +57,7 @@ class NearestLabel {
   Scores operator()(attend::Context& context, const std::string& text) const {
     const auto embedding = encoder_.encode(context, std::span(&text, 1));
     const auto similarity = encoder_.similarity(embedding, embeddings_);
-    return {labels_, {similarity.span().begin(), similarity.span().end()}};
+    return {labels_, attend::Tensor<float, 1>(similarity.view()[0])};
   }
 
  private:
@@ -100,33 +71,85 @@ void classify_lines(attend::Context& context, const Classify& classify, bool jso
   LineReader lines(std::cin, "standard input");
   for (std::string line; lines.next(line);) {
     const Scores scores = classify(context, line);
-    const std::size_t best = static_cast<std::size_t>(
-        std::max_element(scores.values.begin(), scores.values.end()) - scores.values.begin());
+    const auto values = scores.values.span();
+    const auto best =
+        static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());
     if (!json) {
-      std::printf("%-16s %5.3f  %s\n", scores.labels[best].c_str(), static_cast<double>(scores.values[best]),
+      std::printf("%-16s %5.3f  %s\n", scores.labels[best].c_str(), static_cast<double>(values[best]),
                   line.c_str());
       continue;
     }
-    attend::Json all = attend::Json::object();
-    for (std::size_t i = 0; i < scores.labels.size(); ++i) all[scores.labels[i]] = scores.values[i];
+    attend::Json all = attend::Json::array();
+    for (std::size_t i = 0; i < scores.labels.size(); ++i)
+      all.push_back({{"label", scores.labels[i]}, {"score", values[i]}});
     std::cout << attend::Json{{"text", line}, {"label", scores.labels[best]}, {"scores", all}}.dump() << '\n';
   }
 }
 
+void classify_tokens(attend::Context& context, const attend::TokenClassifier& classifier,
+                     const attend::TokenClassifyOptions& options, bool json) {
+  LineReader lines(std::cin, "standard input");
+  for (std::string line; lines.next(line);) {
+    attend::Json entities = attend::Json::array();
+    for (const attend::TextEntity& e : classifier.classify(context, line, options)) {
+      if (json)
+        entities.push_back({{"label", e.label},
+                            {"score", e.score},
+                            {"word", e.word},
+                            {"begin", e.range.begin},
+                            {"end", e.range.end}});
+      else
+        std::printf("%-8s %5.3f  %zu-%zu  %s\n", e.label.c_str(), static_cast<double>(e.score), e.range.begin,
+                    e.range.end, e.word.c_str());
+    }
+    if (json)
+      std::cout << attend::Json{{"text", line}, {"entities", entities}}.dump() << '\n';
+    else
+      std::printf("\n");  // behind what belongs to a line
+  }
+}
+
+attend::Aggregation aggregation_from(const std::string& name) {
+  const std::vector<std::string> names{"none", "simple", "first", "average", "max"};
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) attend::throw_error("--aggregation: '", name, "' is unknown, see --help");
+  return static_cast<attend::Aggregation>(found - names.begin());
+}
+
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--labels", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json", "--tokens"},
+                              {"--model", "--labels", "--aggregation", "--max-length", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
   attend::Context context(arguments.threads());
   const std::string folder = arguments.required("--model");
+  const bool json = arguments.has("--json");
+  std::optional<attend::Index> max_length;
+  if (arguments.has("--max-length")) max_length = arguments.integer("--max-length", 1, 1, 1 << 30);
+  if (arguments.has("--tokens")) {
+    const attend::TokenClassifyOptions options{
+        .aggregation = aggregation_from(arguments.text("--aggregation", "simple"))};
+    return classify_tokens(context, attend::TokenClassifier::open(folder, {.max_length = max_length}),
+                           options, json);
+  }
   if (arguments.has("--labels"))
-    classify_lines(context,
-                   NearestLabel(folder, context, checked_utf8(arguments.text("--labels"), "--labels")),
-                   arguments.has("--json"));
-  else
-    classify_lines(context, Classifier(folder), arguments.has("--json"));
+    return classify_lines(
+        context,
+        NearestLabel(folder, max_length, context, checked_utf8(arguments.text("--labels"), "--labels")),
+        json);
+  const auto classifier = attend::TextClassifier::open(folder, {.max_length = max_length});
+  const auto classify = [&](attend::Context& c, const std::string& text) {
+    Scores scores{{}, classifier.classify(c, text)};
+    const auto values = scores.values.span();
+    const auto best = std::max_element(values.begin(), values.end()) - values.begin();
+    static_cast<void>(classifier.labels()[best]);  // other classes may go without a label
+    for (attend::Index i = 0; i < classifier.num_labels(); ++i)
+      scores.labels.push_back(classifier.labels().contains(i) ? classifier.labels()[i] : "");
+    return scores;
+  };
+  classify_lines(context, classify, json);
 }
 
 }  // namespace

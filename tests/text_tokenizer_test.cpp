@@ -39,7 +39,7 @@ Strings pieces(const char* part, const std::string& text, bool first = true) {
   std::vector<attend::text::Piece> all{{text, first}};
   attend::text::detail::read_pre_tokenizer({json, "p"})(all);
   Strings out;
-  for (const auto& p : all) out.push_back(p.text);
+  for (const auto& p : all) out.push_back(p.text.bytes);
   return out;
 }
 

@@ -245,7 +245,7 @@ def bad_text():
         write_tokenizer(folder)
         refuses("classify_text", "--model", folder, "--labels", NOT_UTF8, text="a\n", names="--labels")
         refuses("classify_text", "--model", folder, "--labels", " , ", text="a\n", names="--labels")
-        refuses("classify_text", "--model", folder, text="a\n", names="--labels")
+        refuses("classify_text", "--model", folder, text="a\n", names="architectures")
         documents, index = folder / "documents", folder / "index"
         search = ["--model", folder, "--documents", documents, "--index", index]
         refuses("semantic_search", *search, names=str(documents))

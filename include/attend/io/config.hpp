@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include <attend/core/config.hpp>
+#include <attend/core/location.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -43,7 +43,7 @@ class Config {
   Config(const Config&) = default;  // without moves, so that none is ever empty
   Config& operator=(const Config&) = default;
 
-  explicit Config(const std::filesystem::path& path);
+  explicit Config(const Location& path);
   /// Settings that are not a file of their own; `source` names them in errors.
   Config(std::string_view json, std::string source);
 

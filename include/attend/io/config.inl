@@ -5,7 +5,9 @@
 #include <set>
 
 #include <attend/core/error.hpp>
+#include <attend/core/file.hpp>
 #include <attend/io/config.hpp>
+#include <attend/io/other_formats.hpp>
 #include <attend/json/fields.hpp>
 #include <attend/json/json.hpp>
 
@@ -18,6 +20,11 @@ struct Config::Node {
   std::set<std::string> read = {};
   std::map<std::string, std::shared_ptr<Node>> children = {};
 
+  static std::shared_ptr<const Json> read_settings(const Location& path) {
+    check_folder(path.parent());
+    if (!path.exists()) throw_error(path.string(), ": is missing", detail::other_formats(path.parent()));
+    return share_json(path);
+  }
   static std::shared_ptr<Node> root(std::shared_ptr<const Json> value, std::string file) {
     if (!value->is_object()) throw_error(file, ": not a JSON object");
     return std::make_shared<Node>(Node{std::move(file), "", std::move(value)});
@@ -49,8 +56,7 @@ struct Config::Node {
   }
 };
 
-ATTEND_INLINE Config::Config(const std::filesystem::path& path)
-    : Config(Node::root(share_json(path), path.string())) {}
+ATTEND_INLINE Config::Config(const Location& path) : Config(Node::root(Node::read_settings(path), path.string())) {}
 ATTEND_INLINE Config::Config(std::string_view json, std::string source)
     : Config(Node::root(share_json(json, source), source)) {}
 

@@ -4,13 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <attend/core/location.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
 #include <attend/io/safetensors_writer.hpp>
@@ -42,10 +42,10 @@ class SafeTensors {
   SafeTensors& operator=(const SafeTensors&) = default;
 
   /// Opens a .safetensors file, or a .safetensors.index.json with the shards beside it.
-  explicit SafeTensors(const std::filesystem::path& path);
+  explicit SafeTensors(const Location& path);
 
   /// Opens model.safetensors in a folder, or the shards that model.safetensors.index.json names.
-  static SafeTensors open_folder(const std::filesystem::path& folder);
+  static SafeTensors open_folder(const Location& folder);
 
   /// The file or index that was opened.
   const std::string& path() const;

@@ -7,6 +7,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
+#include <attend/io/other_formats.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_header.hpp>
 #include <attend/json/json.hpp>
@@ -20,7 +21,7 @@ struct SafeTensors::State {
   std::map<std::string, std::string> metadata;
 
   /// Adds the tensors of one file: all, or those in `wanted`, each of which must be there and is taken out.
-  void add_file(const std::filesystem::path& path, std::set<std::string>* wanted) {
+  void add_file(const Location& path, std::set<std::string>* wanted) {
     const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
     detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
     if (wanted == nullptr) entries.reserve(header.tensors.size());
@@ -38,7 +39,7 @@ struct SafeTensors::State {
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
-  void open_shards(const std::filesystem::path& index_path) {
+  void open_shards(const Location& index_path) {
     const auto json = share_json(index_path);
     const auto map = json->find("weight_map");
     if (map == json->end() || !map->is_object()) throw_error(opened, ": has no object 'weight_map'");
@@ -49,17 +50,14 @@ struct SafeTensors::State {
       shards[shard.get<std::string>()].insert(name);
     }
     for (auto& [shard, names] : shards) {
-      const std::filesystem::path path = file_in_folder(index_path.parent_path(), shard, opened + ": shard");
-      std::error_code ignored;
-      if (!std::filesystem::exists(path, ignored))
-        throw_error(opened, ": shard ", detail::in_quotes(shard), " is missing");
+      const Location path = file_in_folder(index_path.parent(), shard, opened + ": shard");
+      if (!path.exists()) throw_error(opened, ": shard ", detail::in_quotes(shard), " is missing");
       add_file(path, &names);
     }
   }
 };
 
-ATTEND_INLINE SafeTensors::SafeTensors(const std::filesystem::path& path)
-    : state_(std::make_shared<State>()) {
+ATTEND_INLINE SafeTensors::SafeTensors(const Location& path) : state_(std::make_shared<State>()) {
   state_->opened = path.string();
   if (path.extension() == ".json")
     state_->open_shards(path);
@@ -69,12 +67,13 @@ ATTEND_INLINE SafeTensors::SafeTensors(const std::filesystem::path& path)
             [](const Entry& a, const Entry& b) { return a.name < b.name; });
 }
 
-ATTEND_INLINE SafeTensors SafeTensors::open_folder(const std::filesystem::path& folder) {
+ATTEND_INLINE SafeTensors SafeTensors::open_folder(const Location& folder) {
+  check_folder(folder);
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
-    std::error_code ignored;
-    if (std::filesystem::exists(folder / name, ignored)) return SafeTensors(folder / name);
+    if ((folder / name).exists()) return SafeTensors(folder / name);
   }
-  throw_error(folder.string(), ": has neither model.safetensors nor model.safetensors.index.json");
+  throw_error(folder.string(), ": has neither model.safetensors nor model.safetensors.index.json",
+              detail::other_formats(folder));
 }
 
 ATTEND_INLINE const std::string& SafeTensors::path() const { return state_->opened; }

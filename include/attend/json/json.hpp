@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -190,16 +189,14 @@ class JsonDocument final : public JsonReader {
 inline Json parse_json(std::string_view text, const std::string& source) {
   return detail::JsonDocument(source, text, 0).take();
 }
-inline Json read_json(const std::filesystem::path& path) {
-  return parse_json(read_file(path), path.string());
-}
+inline Json read_json(const Location& path) { return parse_json(read_file(path), path.string()); }
 
 /// The same as a value that nobody changes any more. It goes without taking memory, as Json's own destructor
 /// does, and so is what the library itself reads files into.
 inline std::shared_ptr<const Json> share_json(std::string_view text, const std::string& source) {
   return detail::JsonDocument(source, text, 0).share();
 }
-inline std::shared_ptr<const Json> share_json(const std::filesystem::path& path) {
+inline std::shared_ptr<const Json> share_json(const Location& path) {
   return share_json(read_file(path), path.string());
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -20,10 +19,17 @@ struct CausalLMOptions {
   Index max_position_embeddings = 0;            // tokens that a sequence can have; 0: any number
   std::vector<CausalBlockOptions> blocks = {};  // one of each layer
   std::optional<RotaryOptions> rotary = {};
+  std::optional<RotaryOptions> local_rotary = {};  // of layers with a window, where it differs (Gemma 3)
+  bool reruns_longer =
+      false;  // generation computes all tokens anew where the rotary frequencies change (Phi-3)
   bool learned_positions = false;
-  bool embed_norm = false;   // a norm after the embeddings (BLOOM)
-  double embed_scale = 1;    // multiplies the embeddings (Gemma)
-  double logit_softcap = 0;  // cap * tanh(logits / cap); 0: none
+  Index position_offset = 0;  // row of position 0 in their table (OPT)
+  Index embed_width = 0;      // of the embeddings, where project_in leads from it (OPT); 0: embed_dim
+  bool embed_norm = false;    // a norm after the embeddings (BLOOM)
+  bool final_norm = true;     // a norm before the head
+  double embed_scale = 1;     // multiplies the embeddings (Gemma)
+  double logit_scale = 1;     // multiplies the logits (Granite)
+  double logit_softcap = 0;   // cap * tanh(logits / cap); 0: none
   bool tie_word_embeddings = false;
   std::optional<std::int32_t> bos_token_id = {};
   std::vector<std::int32_t> eos_token_ids = {};
@@ -39,8 +45,9 @@ bool is_causal_family(std::string_view type);
 CausalFamily read_causal_family(const Config& config);
 
 namespace detail {
-/// That of a folder: of config.json, and generation_config.json if there is one.
-CausalFamily open_causal_family(const std::filesystem::path& folder);
+/// That of a folder: of config.json, generation_config.json if there is one, and whether the weights have a
+/// head of their own.
+CausalFamily open_causal_family(const Location& folder);
 }  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

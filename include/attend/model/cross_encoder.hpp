@@ -1,7 +1,6 @@
 // CrossEncoder: how well texts answer a query, by a classifier that reads both together.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,7 +22,7 @@ class CrossEncoder {
 
   /// Pairs are cut at max_length tokens, special ones included, or where the folder says. What becomes of the
   /// classifier's number, too, is as the folder says: the sigmoid of a single one, if it says nothing.
-  static CrossEncoder open(const std::filesystem::path& folder, std::optional<Index> max_length = {});
+  static CrossEncoder open(const Location& folder, std::optional<Index> max_length = {});
 
   /// From parts; the model has the head of a sequence classifier.
   CrossEncoder(text::Tokenizer tokenizer, BertModel<float> model, Activation activation,

@@ -24,8 +24,7 @@ ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, BertModel<fl
   options_.max_seq_length = (std::min)(options_.max_seq_length, model_.max_length());
 }
 
-ATTEND_INLINE CrossEncoder CrossEncoder::open(const std::filesystem::path& folder,
-                                              std::optional<Index> max_length) {
+ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optional<Index> max_length) {
   if (max_length) detail::check_size("CrossEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(folder, "CrossEncoder", "sequence-classification");
   if (!found.modules.empty())
@@ -62,7 +61,7 @@ ATTEND_INLINE Tensor<float, 2> CrossEncoder::score(Context& context, std::string
   Index done = 0;
   const auto run = [&](Index end) {
     // A model of one type has been trained with all 0, whatever the tokenizer says.
-    if (model_.options().type_vocab_size < 2) types.clear();
+    if (model_.options().type_vocab_size < 2 || !options_.pair_types) types.clear();
     const Tensor<float, 2> logits = model_.logits(context, ids, types, offsets);
     activate(context, activation_, logits, out.view().slice(0, done, end));
     ids.clear(), types.clear();

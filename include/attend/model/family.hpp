@@ -1,13 +1,13 @@
 // What opening the folder of any model has in common: its options, the names of its parameters, its weights.
 #pragma once
 
-#include <filesystem>
 #include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/core/location.hpp>
 #include <attend/io/name_map.hpp>
 #include <attend/io/state_dict.hpp>
 
@@ -25,12 +25,17 @@ namespace detail {
 
 /// Rows and columns of tables that the weights must at least hold, each of them.
 using Tables = std::vector<std::pair<Index, Index>>;
-void check_sizes(const std::filesystem::path& config, const SafeTensors& file, const Tables& tables);
+void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables);
+
+/// Whether the file has a tensor of its own for each of two parameters, with other values: then transformers
+/// does not tie them, whatever config.json says.
+bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
+                  const std::string& other);
 
 /// Model(options), where sizes that don't go together, or are beyond what memory holds, are errors that name
 /// the config.
 template <class Model, class Options>
-Model make_as_config_says([[maybe_unused]] const std::filesystem::path& config, const Options& options) {
+Model make_as_config_says([[maybe_unused]] const Location& config, const Options& options) {
 #if defined(__cpp_exceptions)
   try {
     return Model(options);
@@ -47,8 +52,7 @@ Model make_as_config_says([[maybe_unused]] const std::filesystem::path& config, 
 /// The model of a family, with its parameters from the folder's weights. `tables` is checked before memory is
 /// taken for what config.json says.
 template <class Model, class Options>
-Model load_model(const std::filesystem::path& folder, const ModelFamily<Options>& family,
-                 const Tables& tables) {
+Model load_model(const Location& folder, const ModelFamily<Options>& family, const Tables& tables) {
   const SafeTensors file = SafeTensors::open_folder(folder);
   check_sizes(folder / "config.json", file, tables);
   Model model = make_as_config_says<Model>(folder / "config.json", family.options);

@@ -97,8 +97,10 @@ class Generator {
   /// Brings the own cache to the prompt; logits [V] of what follows it. Returns how many tokens were there
   /// already.
   Index prefill(Context& context, std::span<const std::int32_t> prompt, float* logits);
-  /// One more token of each sequence of a cache; their logits go to the first rows.
-  void advance(Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids);
+  /// One more token of each sequence of a cache, of which tokens(i) are all, this one included; their logits
+  /// go to the first rows.
+  void advance(Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids,
+               detail::FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens);
 
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
                                 const GenerationOptions& options, Index* reused);

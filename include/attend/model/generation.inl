@@ -93,7 +93,8 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
       for (Index i : running) rest.push_back(std::move(live[static_cast<std::size_t>(i)]));
       live = std::move(rest);
     }
-    advance(context, cache, next);
+    advance(context, cache, next,
+            [&](std::size_t i) -> const std::vector<std::int32_t>& { return live[i].ids; });
     if (prompts.size() == 1) ids_.push_back(next[0]);
   }
   return results;
@@ -131,7 +132,8 @@ ATTEND_INLINE std::span<float> Generator::row_of_logits(std::size_t i) {
 ATTEND_INLINE Index Generator::prefill(Context& context, std::span<const std::int32_t> prompt,
                                        float* logits) {
   const auto [mine, theirs] = std::mismatch(ids_.begin(), ids_.end(), prompt.begin(), prompt.end() - 1);
-  const Index kept = cache_.rewind(0, mine - ids_.begin());
+  const Index longest = static_cast<Index>((std::max)(ids_.size(), prompt.size()));
+  const Index kept = cache_.rewind(0, longest > model_->stable_length() ? 0 : mine - ids_.begin());
   ids_.resize(static_cast<std::size_t>(kept));
   const auto rest = prompt.subspan(static_cast<std::size_t>(kept));
   const Index V = model_->options().vocab_size;
@@ -141,10 +143,30 @@ ATTEND_INLINE Index Generator::prefill(Context& context, std::span<const std::in
   return kept;
 }
 
-ATTEND_INLINE void Generator::advance(Context& context, CausalCache<float>& cache,
-                                      std::span<const std::int32_t> ids) {
+ATTEND_INLINE void Generator::advance(
+    Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids,
+    detail::FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens) {
   const Index n = static_cast<Index>(ids.size()), V = model_->options().vocab_size;
   model_->forward(context, {ids.data(), {n, 1}}, cache, {logits_.data(), {n, 1, V}});
+  const auto is_longer = [&](Index i) {
+    return static_cast<Index>(tokens(static_cast<std::size_t>(i)).size()) == model_->stable_length() + 1;
+  };
+  Index longer = 0;
+  for (Index i = 0; model_->options().reruns_longer && i < n; ++i) longer += is_longer(i) ? 1 : 0;
+  if (longer == 0) return;
+  CausalCache<float> anew = model_->make_cache(0);
+  for (Index i = 0; i < n; ++i) {
+    if (!is_longer(i)) {
+      anew.fork(cache, i);
+      continue;
+    }
+    const std::vector<std::int32_t>& all = tokens(static_cast<std::size_t>(i));
+    CausalCache<float> own = model_->make_cache(1);
+    model_->forward(context, {all.data(), {1, static_cast<Index>(all.size())}}, own,
+                    {row_of_logits(static_cast<std::size_t>(i)).data(), {1, 1, V}});
+    anew.fork(own, 0);
+  }
+  cache = std::move(anew);
 }
 
 ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::span<const std::int32_t> prompt,
@@ -158,9 +180,16 @@ ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::sp
   if (reused != nullptr) *reused = kept;
   CausalCache<float> cache = model_->make_cache(0);
   cache.fork(cache_, 0);
+  std::vector<std::vector<std::int32_t>> all(1, {prompt.begin(), prompt.end()});  // of each beam
   const auto go_on = [&](std::span<const Index> parents, std::span<const std::int32_t> ids) {
     cache.reorder(parents);
-    advance(context, cache, ids);
+    std::vector<std::vector<std::int32_t>> next;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      next.push_back(all[static_cast<std::size_t>(parents[i])]);
+      next.back().push_back(ids[i]);
+    }
+    all = std::move(next);
+    advance(context, cache, ids, [&](std::size_t i) -> const std::vector<std::int32_t>& { return all[i]; });
     return TensorView<float, 2>(logits_.data(), {static_cast<Index>(ids.size()), V});
   };
   return beam_search(context, bounded,

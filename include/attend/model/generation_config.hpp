@@ -1,8 +1,6 @@
 // generation_config.json: how a folder says that its model generates.
 #pragma once
 
-#include <filesystem>
-
 #include <attend/io/config.hpp>
 #include <attend/model/sampling.hpp>
 
@@ -15,8 +13,7 @@ GenerationOptions read_generation_options(const Config& config, GenerationOption
 
 /// That of a folder: of its generation_config.json or, where it has none, as old ones do, of config.json,
 /// whose other keys do not count.
-GenerationOptions open_generation_options(const std::filesystem::path& folder,
-                                          const GenerationOptions& otherwise = {});
+GenerationOptions open_generation_options(const Location& folder, const GenerationOptions& otherwise = {});
 
 }  // namespace attend::inline ATTEND_ABI
 

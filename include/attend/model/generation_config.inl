@@ -126,11 +126,10 @@ ATTEND_INLINE GenerationOptions read_generation_options(const Config& config, Ge
   return o;
 }
 
-ATTEND_INLINE GenerationOptions open_generation_options(const std::filesystem::path& folder,
+ATTEND_INLINE GenerationOptions open_generation_options(const Location& folder,
                                                         const GenerationOptions& otherwise) {
-  const std::filesystem::path file = folder / "generation_config.json";
-  if (std::error_code ignored; std::filesystem::exists(file, ignored))
-    return read_generation_options(Config(file), otherwise);
+  const Location file = folder / "generation_config.json";
+  if (file.exists()) return read_generation_options(Config(file), otherwise);
   const Config config(folder / "config.json");
   GenerationOptions o = detail::read_generation_keys(config, otherwise);
   if (config.has("force_bos_token_to_be_generated") && config.get<bool>("force_bos_token_to_be_generated") &&

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -59,7 +58,7 @@ class ModernBertModel {
       layers_.layers()[i].set_rotary(o.local[i] ? local : global);
   }
 
-  static ModernBertModel open(const std::filesystem::path& folder) {
+  static ModernBertModel open(const Location& folder) {
     const Config config(folder / "config.json");
     const ModelFamily<ModernBertOptions> family{
         read_modernbert_options(config),

@@ -1,7 +1,6 @@
 // SentenceEncoder: texts to vectors, by a model and the modules that sentence-transformers puts behind it.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -46,7 +45,7 @@ class SentenceEncoder {
 
   /// Texts are cut at max_length tokens, special ones included, or where the folder says. A module or setting
   /// that is not supported is an error.
-  static SentenceEncoder open(const std::filesystem::path& folder, std::optional<Index> max_length = {});
+  static SentenceEncoder open(const Location& folder, std::optional<Index> max_length = {});
 
   /// From parts. The first of the modules is a Pooling.
   SentenceEncoder(text::Tokenizer tokenizer, SentenceModel model, std::vector<SentenceModule> modules,

@@ -2,7 +2,6 @@
 // lengths.
 #pragma once
 
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include <attend/core/location.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
 #include <attend/text/tokenizer.hpp>
@@ -47,6 +47,7 @@ using SentenceModule = std::variant<Pooling, Dense, Norm<float>, Normalize>;
 struct SentenceTextOptions {
   Index max_seq_length = 512;  ///< tokens of a text, special ones included; what is more is cut
   bool truncate_left = false;  ///< cut at the front
+  bool pair_types = true;      ///< tokens of the second text of a pair have type 1, where the model has types
   std::map<std::string, std::string> prompts = {};
   std::string default_prompt_name = {};  ///< empty: none
 };
@@ -66,18 +67,18 @@ namespace detail {
 struct SentenceFolder {
   struct Module {
     std::string type;  // the name of its class, without the Python modules around it
-    std::filesystem::path folder;
+    Location folder;
   };
-  std::filesystem::path transformer;  // where model and tokenizer are
-  std::vector<Module> modules;        // behind the transformer
-  bool has_modules = false;           // else what follows the transformer is up to who opens it
-  SentenceTextOptions text;           // max_seq_length 0: not said
+  Location transformer;         // where model and tokenizer are
+  std::vector<Module> modules;  // behind the transformer
+  bool has_modules = false;     // else what follows the transformer is up to who opens it
+  SentenceTextOptions text;     // max_seq_length 0: not said
   bool do_lower_case = false;
   std::string similarity_fn_name = "cosine", activation_fn;  // empty: not said
   Index truncate_dim = 0;                                    // 0: all
 
   /// `kind` is the model_type, `task` the transformer_task, that the folder may have.
-  SentenceFolder(const std::filesystem::path& folder, const char* kind, const char* task);
+  SentenceFolder(const Location& folder, const char* kind, const char* task);
 
   text::Tokenizer open_tokenizer(Index vocab_size) const;
   /// `most` is what the model takes.

@@ -37,20 +37,16 @@ ATTEND_INLINE std::string find_prompt(const SentenceTextOptions& options, const 
 
 namespace detail {
 
-inline bool file_exists(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
 /// An absent file says nothing.
-inline Config optional_config(const std::filesystem::path& path) {
-  return file_exists(path) ? Config(path) : Config("{}", path.string());
+inline Config optional_config(const Location& path) {
+  return path.exists() ? Config(path) : Config("{}", path.string());
 }
 
 // ---- modules.json
 // ------------------------------------------------------------------------------------------------
 
-inline std::vector<SentenceFolder::Module> read_modules(const std::filesystem::path& folder) {
-  const std::filesystem::path file = folder / "modules.json";
+inline std::vector<SentenceFolder::Module> read_modules(const Location& folder) {
+  const Location file = folder / "modules.json";
   const auto json = share_json(file);
   if (!json->is_array()) fail_json_type(file.string(), "a list", *json);
   std::vector<SentenceFolder::Module> modules;
@@ -81,12 +77,12 @@ inline Index read_max_length(const Config& config, const char* key) {
 
 /// What the Transformer module says of its texts.
 inline void read_transformer_config(SentenceFolder& out, const char* task) {
-  std::filesystem::path file;
+  Location file = out.transformer;
   for (const char* kind : {"bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"}) {
     file = out.transformer / (std::string("sentence_") + kind + "_config.json");
-    if (file_exists(file)) break;
+    if (file.exists()) break;
   }
-  if (!file_exists(file)) return;
+  if (!file.exists()) return;
   const Config config(file);
   out.text.max_seq_length = read_max_length(config, "max_seq_length");
   out.do_lower_case = config.get<bool>("do_lower_case", false);
@@ -113,11 +109,29 @@ inline void read_transformer_config(SentenceFolder& out, const char* task) {
   config.finish();
 }
 
+/// Whether transformers hands a model the types that the tokenizer gives: as the file says, or the class that
+/// it names, or that of the model.
+inline bool gives_types(const Config& tokenizer, const Location& folder) {
+  if (tokenizer.is_list("model_input_names")) {
+    const auto names = tokenizer.get<std::vector<std::string>>("model_input_names");
+    return std::find(names.begin(), names.end(), "token_type_ids") != names.end();
+  }
+  std::string name = tokenizer.get<std::string>("tokenizer_class", "");
+  if (name.empty())
+    return optional_config(folder / "config.json").get<std::string>("model_type", "") != "albert";
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  static constexpr std::string_view without[] = {
+      "AlbertTokenizer",     "CamembertTokenizer", "DistilBertTokenizer", "MPNetTokenizer",
+      "PreTrainedTokenizer", "RobertaTokenizer",   "TokenizersBackend",   "XLMRobertaTokenizer"};
+  return std::find(std::begin(without), std::end(without), name) == std::end(without);
+}
+
 /// The file is the tokenizer's, which reads the rest.
 inline void read_truncation(SentenceFolder& out) {
   const Config config = optional_config(out.transformer / "tokenizer_config.json");
   config.allow("truncation_side", nullptr, "right", "left");
   out.text.truncate_left = config.get<std::string>("truncation_side", "right") == "left";
+  out.text.pair_types = gives_types(config, out.transformer);
   if (out.text.max_seq_length > 0 || !config.has("model_max_length")) return;
   // Some files have 1e30, as a number of 31 digits, for no limit.
   const double length = config.get<double>("model_max_length");
@@ -125,9 +139,8 @@ inline void read_truncation(SentenceFolder& out) {
   out.text.max_seq_length = static_cast<Index>((std::min)(length, 2147483647.0));
 }
 
-ATTEND_INLINE SentenceFolder::SentenceFolder(const std::filesystem::path& folder, const char* kind,
-                                             const char* task)
-    : transformer(folder), has_modules(file_exists(folder / "modules.json")) {
+ATTEND_INLINE SentenceFolder::SentenceFolder(const Location& folder, const char* kind, const char* task)
+    : transformer(folder), has_modules((folder / "modules.json").exists()) {
   text.max_seq_length = 0;
   if (std::string_view(kind) == "SentenceTransformer")  // they have prompts of these names, if empty ones
     for (const char* name : {"query", "document"}) text.prompts.emplace(name, "");
@@ -218,7 +231,7 @@ inline Pooling read_pooling(const Config& config) {
   return pooling;
 }
 
-inline Dense open_dense(const std::filesystem::path& folder, const Config& config, Index width) {
+inline Dense open_dense(const Location& folder, const Config& config, Index width) {
   const Index in = config.get<Index>("in_features"), out = config.get<Index>("out_features");
   if (in != width || out < 1)
     throw_error(config.file(), ": ", in, " in_features and ", out, " out_features behind ", width, " values");
@@ -237,7 +250,7 @@ inline Dense open_dense(const std::filesystem::path& folder, const Config& confi
   return dense;
 }
 
-inline Norm<float> open_layer_norm(const std::filesystem::path& folder, const Config& config, Index width) {
+inline Norm<float> open_layer_norm(const Location& folder, const Config& config, Index width) {
   if (const Index dimension = config.get<Index>("dimension"); dimension != width)
     throw_error(config.file(), ": 'dimension' is ", dimension, " behind ", width, " values");
   config.finish();

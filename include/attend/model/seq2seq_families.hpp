@@ -2,8 +2,6 @@
 // form.
 #pragma once
 
-#include <filesystem>
-
 #include <attend/io/config.hpp>
 #include <attend/model/family.hpp>
 #include <attend/model/seq2seq.hpp>
@@ -24,8 +22,11 @@ Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, Index t
 
 /// The model that a family's options describe, with its parameters from the folder's weights.
 template <class Scalar>
-Seq2Seq<Scalar> load_seq2seq(const std::filesystem::path& folder, const Seq2SeqFamily& family) {
-  const Seq2SeqOptions& o = family.options;
+Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family) {
+  Seq2SeqOptions& o = family.options;
+  if (o.tied_output && detail::stored_apart(SafeTensors::open_folder(folder), family.names,
+                                            "target_embedding.weight", "output.weight"))
+    o.tied_output = false;
   const Index E = o.encoder.block.embed_dim;
   detail::Tables tables{
       {o.source_vocab_size, E},
@@ -50,7 +51,7 @@ Seq2Seq<Scalar> load_seq2seq(const std::filesystem::path& folder, const Seq2SeqF
 
 /// A Hugging Face folder: config.json and model.safetensors (or its shards).
 template <class Scalar>
-Seq2Seq<Scalar> open_seq2seq(const std::filesystem::path& folder) {
+Seq2Seq<Scalar> open_seq2seq(const Location& folder) {
   return load_seq2seq<Scalar>(folder, read_seq2seq_family(Config(folder / "config.json")));
 }
 

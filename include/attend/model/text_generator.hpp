@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -57,7 +56,7 @@ using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 class TextGenerator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.
-  static TextGenerator open(const std::filesystem::path& folder, const GenerationOptions& otherwise = {});
+  static TextGenerator open(const Location& folder, const GenerationOptions& otherwise = {});
   TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {},
                 text::ChatTemplate chat_template = {})
       : tokenizer_(std::move(tokenizer)),

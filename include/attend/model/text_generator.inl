@@ -45,10 +45,9 @@ ATTEND_INLINE std::string StopFilter::push(std::string_view piece) {
   return out;
 }
 
-ATTEND_INLINE TextGenerator TextGenerator::open(const std::filesystem::path& folder,
-                                                const GenerationOptions& otherwise) {
-  text::Tokenizer tokenizer = text::Tokenizer::open(folder);
+ATTEND_INLINE TextGenerator TextGenerator::open(const Location& folder, const GenerationOptions& otherwise) {
   CausalLM<float> model = CausalLM<float>::open(folder);
+  text::Tokenizer tokenizer = text::Tokenizer::open(folder);
   if (static_cast<Index>(tokenizer.vocab_size()) > model.options().vocab_size)
     throw_error(folder.string(), ": the tokenizer has ", tokenizer.vocab_size(), " tokens, the model ",
                 model.options().vocab_size);

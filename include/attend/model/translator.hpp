@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -43,7 +42,7 @@ struct Translation {
 class Translator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.
-  static Translator open(const std::filesystem::path& folder, const GenerationOptions& otherwise = {});
+  static Translator open(const Location& folder, const GenerationOptions& otherwise = {});
 
   const Seq2Seq<float>& model() const { return model_; }
   /// How the folder says that it translates.

@@ -66,8 +66,7 @@ ATTEND_INLINE std::vector<std::int32_t> generate(Context& context, const Seq2Seq
   }
 }
 
-ATTEND_INLINE Translator Translator::open(const std::filesystem::path& folder,
-                                          const GenerationOptions& otherwise) {
+ATTEND_INLINE Translator Translator::open(const Location& folder, const GenerationOptions& otherwise) {
   const Config config(folder / "config.json");
   Translator translator;
   translator.generation_options_ = otherwise;
@@ -89,7 +88,7 @@ ATTEND_INLINE Translator Translator::open(const std::filesystem::path& folder,
   const auto file = [&](const char* key) {
     return file_in_folder(folder, tokenizer.get<std::string>(key), config.file() + ": '" + key + "'");
   };
-  const std::filesystem::path target_file = file("target_vocabulary");
+  const Location target_file = file("target_vocabulary");
   Characters characters{{file("source_vocabulary"), unknown}, {target_file, unknown}};
   const text::CharacterVocabulary &source = characters.source, &target = characters.target;
   Seq2SeqFamily family =

@@ -111,15 +111,19 @@ class AddedTokens {
   template <class Where>
   static std::string normal_form(const std::string& content, const Normalizer& normalizer,
                                  [[maybe_unused]] const Where& where) {
-    const std::size_t limit = 64 + 8 * content.size();
+    const auto normal = [&] {
+      AlignedText text(content);
+      normalizer(text, 64 + 8 * content.size());
+      return std::move(text.bytes);
+    };
 #if defined(__cpp_exceptions)
     try {
-      return normalizer(content, limit);
+      return normal();
     } catch (const Error& error) {  // a step of a normalizer knows no file
       throw_error(where(), ": ", error.what());
     }
 #else
-    return normalizer(content, limit);
+    return normal();
 #endif
   }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <optional>
 #include <queue>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/text/aligned_text.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/secret_hash.hpp>
 #include <attend/text/utf8.hpp>
@@ -56,7 +56,7 @@ class BpeModel {
         bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
   }
   /// From a vocabulary and GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
-  BpeModel(Vocabulary vocabulary, Options options, const std::filesystem::path& merges)
+  BpeModel(Vocabulary vocabulary, Options options, const Location& merges)
       : BpeModel(std::move(vocabulary), std::move(options), count_merges(merges)) {
     for_each_merge(merges, [&](std::string_view left, std::string_view right) {
       add_merge(left, right, merges.string());
@@ -86,7 +86,7 @@ class BpeModel {
   }
 
   /// The merges of GPT-2's `merges.txt`.
-  static Merges read_merges(const std::filesystem::path& path) {
+  static Merges read_merges(const Location& path) {
     Merges merges;
     for_each_merge(path,
                    [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
@@ -104,21 +104,34 @@ class BpeModel {
   }
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  const Options& options() const { return options_; }
+  std::optional<std::int32_t> unknown_id() const { return unknown_; }
 
   /// Appends the ids of one word, in O(n log n) for n bytes.
-  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const {
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
     if (word.empty()) return;
-    if (options_.ignore_merges)
-      if (const auto id = vocabulary_.id(word)) return ids.push_back(*id);
-    std::vector<Symbol> symbols = characters(word);
-    merge(symbols);
-    for (const Symbol& s : symbols)
-      if (s.alive) ids.push_back(s.id);
+    std::vector<Symbol> symbols;
+    const auto whole = options_.ignore_merges ? vocabulary_.id(word) : std::nullopt;
+    if (whole) {
+      symbols.push_back({.id = *whole, .size = word.size()});
+    } else {
+      symbols = characters(word);
+      merge(symbols);
+    }
+    std::size_t begin = 0;  // as tokenizers counts: characters that are no token at all do not
+    for (const Symbol& s : symbols) {
+      if (!s.alive) continue;
+      ids.push_back(s.id);
+      if (ranges) ranges->push_back({begin, begin + s.size});
+      begin += s.size;
+    }
   }
 
  private:
   struct Symbol {
     std::int32_t id;
+    std::size_t size;  // bytes of the word
     bool alive = true;
     std::size_t previous = none, next = none;
   };
@@ -136,7 +149,7 @@ class BpeModel {
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
   template <class F>
-  static void for_each_merge(const std::filesystem::path& path, F&& f) {
+  static void for_each_merge(const Location& path, F&& f) {
     std::size_t number = 0;
     for_each_text_line(path, [&](std::string_view line) {
       ++number;
@@ -147,7 +160,7 @@ class BpeModel {
       f(left, right);
     });
   }
-  static std::size_t count_merges(const std::filesystem::path& path) {
+  static std::size_t count_merges(const Location& path) {
     std::size_t count = 0;
     for_each_merge(path, [&](std::string_view, std::string_view) { ++count; });
     return count;
@@ -171,14 +184,17 @@ class BpeModel {
         token = key;
       }
       if (const auto id = vocabulary_.id(token)) {
-        symbols.push_back({.id = *id});
+        symbols.push_back({.id = *id, .size = size});
         after_unknown = false;
       } else if (!bytes_.empty() && all_bytes(token)) {
-        for (char c : token) symbols.push_back({.id = *bytes_[static_cast<unsigned char>(c)]});
+        for (char c : token) symbols.push_back({.id = *bytes_[static_cast<unsigned char>(c)], .size = 1});
       } else if (options_.unk_token) {
         if (!unknown_)
           throw_error("BPE: unknown character, and \"", *options_.unk_token, "\" is not in the vocabulary");
-        if (!(after_unknown && options_.fuse_unk)) symbols.push_back({.id = *unknown_});
+        if (after_unknown && options_.fuse_unk)
+          symbols.back().size += size;
+        else
+          symbols.push_back({.id = *unknown_, .size = size});
         after_unknown = true;
       }
     }
@@ -242,6 +258,7 @@ class BpeModel {
       const std::int32_t now = rank(left.id, right.id);
       if (now == no_rank || merges_[static_cast<std::size_t>(now)].id != promised) continue;
       left.id = promised;
+      left.size += right.size;
       left.next = right.next;
       right.alive = false;
       if (left.next != none) symbols[left.next].previous = best.at;

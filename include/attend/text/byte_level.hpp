@@ -33,10 +33,13 @@ inline const std::array<char32_t, 256>& byte_characters() {
 
 }  // namespace detail
 
+inline void append_byte_characters(std::string& out, std::string_view bytes) {
+  for (char byte : bytes) append_utf8(out, detail::byte_characters()[static_cast<unsigned char>(byte)]);
+}
 inline std::string bytes_to_characters(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size() + bytes.size() / 4);
-  for (char byte : bytes) append_utf8(out, detail::byte_characters()[static_cast<unsigned char>(byte)]);
+  append_byte_characters(out, bytes);
   return out;
 }
 

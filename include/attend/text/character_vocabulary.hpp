@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +18,7 @@ namespace attend::inline ATTEND_ABI::text {
 /// <unk>.
 class CharacterVocabulary {
  public:
-  CharacterVocabulary(const std::filesystem::path& file, const std::string& unknown) {
+  CharacterVocabulary(const Location& file, const std::string& unknown) {
     const auto json = share_json(file);
     if (!json->is_array()) throw_error(file.string(), ": expected a list of tokens");
     for (const Json& token : *json) {

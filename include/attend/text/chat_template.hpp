@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <span>
@@ -10,6 +9,7 @@
 #include <string_view>
 
 #include <attend/core/config.hpp>
+#include <attend/core/location.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -64,7 +64,7 @@ class ChatTemplate {
   /// Those of chat_template.jinja and additional_chat_templates/*.jinja, or else of tokenizer_config.json,
   /// which also says what bos_token and the other special tokens are. A folder need not have any: empty()
   /// says so.
-  static ChatTemplate open(const std::filesystem::path& folder);
+  static ChatTemplate open(const Location& folder);
 
   bool empty() const { return sources_.empty(); }
 

@@ -41,20 +41,18 @@ ATTEND_INLINE ChatTemplate::ChatTemplate(std::string source, std::string where) 
   sources_.emplace("default", std::move(source));
 }
 
-ATTEND_INLINE ChatTemplate ChatTemplate::open(const std::filesystem::path& folder) {
+ATTEND_INLINE ChatTemplate ChatTemplate::open(const Location& folder) {
   ChatTemplate out;
-  std::error_code ignored;
-  const std::filesystem::path config = folder / "tokenizer_config.json",
-                              file = folder / "chat_template.jinja",
-                              more = folder / "additional_chat_templates";
+  const Location config = folder / "tokenizer_config.json", file = folder / "chat_template.jinja",
+                 more = folder / "additional_chat_templates";
   out.where_ = file.string();
-  if (std::filesystem::exists(file, ignored)) out.sources_.emplace("default", read_text(file));
-  if (std::filesystem::is_directory(more, ignored))
-    for (const auto& entry : std::filesystem::directory_iterator(more, ignored))
-      if (entry.path().extension() == ".jinja")
-        out.sources_.emplace(entry.path().stem().string(), read_text(entry.path()));
-  for (const std::filesystem::path& path : {config, folder / "special_tokens_map.json"}) {
-    if (!std::filesystem::exists(path, ignored)) continue;
+  if (file.exists()) out.sources_.emplace("default", read_text(file));
+  if (more.is_folder())
+    for (const std::string& name : more.names())
+      if (const Location one = more / name; one.extension() == ".jinja")
+        out.sources_.emplace(one.path().stem().string(), read_text(one));
+  for (const Location& path : {config, folder / "special_tokens_map.json"}) {
+    if (!path.exists()) continue;
     const auto json = share_json(path);
     const Part part(*json, path.string());
     for (const char* name :
@@ -62,7 +60,7 @@ ATTEND_INLINE ChatTemplate ChatTemplate::open(const std::filesystem::path& folde
       if (part.has(name))
         out.tokens_.emplace(
             name, part.at(name).is_object() ? part.object(name).string("content") : part.string(name));
-    if (path != config || !out.sources_.empty() || !part.has("chat_template")) continue;
+    if (path.path() != config.path() || !out.sources_.empty() || !part.has("chat_template")) continue;
     out.where_ = path.string() + ": chat_template";
     if (!part.at("chat_template").is_array()) {
       out.sources_.emplace("default", part.string("chat_template"));

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -23,15 +22,15 @@ using Part = JsonObject;  ///< a part of tokenizer.json
 inline constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 /// The bytes of a file, without a UTF-8 byte order mark.
-inline std::string read_file(const std::filesystem::path& path) {
+inline std::string read_file(const Location& path) {
   std::string bytes = attend::read_file(path);
   if (bytes.starts_with(byte_order_mark)) bytes.erase(0, byte_order_mark.size());
   return bytes;
 }
 
 /// read_file for a file that has to be UTF-8.
-inline std::string read_text(const std::filesystem::path& path) {
-  std::string text = read_file(path);
+inline std::string read_text(const Location& path) {
+  std::string text = text::read_file(path);
   const std::size_t bad = find_malformed_utf8(text);
   if (bad != std::string::npos) throw_error(path.string(), ": not UTF-8 at byte ", bad);
   return text;
@@ -39,7 +38,7 @@ inline std::string read_text(const std::filesystem::path& path) {
 
 /// attend::for_each_line for a file that has to be UTF-8; a byte order mark at its begin is left out.
 template <class F>
-void for_each_text_line(const std::filesystem::path& path, F&& f) {
+void for_each_text_line(const Location& path, F&& f) {
   for_each_line(path, [&](std::string_view line, std::size_t offset) {
     const std::size_t bad = find_malformed_utf8(line);
     if (bad != std::string_view::npos) throw_error(path.string(), ": not UTF-8 at byte ", offset + bad);

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/text/aligned_text.hpp>
 #include <attend/text/byte_level.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/regex.hpp>
@@ -33,14 +34,14 @@ inline std::size_t growth_limit(std::size_t size) {
 class Normalizer {
  public:
   Normalizer() = default;
-  /// f(text, limit), or f(text) where the result is never much longer than the text.
+  /// f(text, limit), which changes the text, or f(text) where the result is never much longer than the text.
   template <class F>
   requires(!std::same_as<std::remove_cvref_t<F>, Normalizer>) Normalizer(F f, std::size_t patterns = 0)
       : patterns_(patterns) {
-    if constexpr (std::invocable<const F&, std::string, std::size_t>)
+    if constexpr (std::invocable<const F&, AlignedText&, std::size_t>)
       step_ = std::move(f);
     else
-      step_ = [f = std::move(f)](std::string text, std::size_t) { return f(std::move(text)); };
+      step_ = [f = std::move(f)](AlignedText& text, std::size_t) { f(text); };
   }
 
   explicit operator bool() const { return static_cast<bool>(step_); }
@@ -49,13 +50,14 @@ class Normalizer {
 
   std::string operator()(std::string text) const {
     const std::size_t limit = growth_limit(text.size());
-    return (*this)(std::move(text), limit);
+    AlignedText out(std::move(text));
+    (*this)(out, limit);
+    return std::move(out.bytes);
   }
   /// Fails if the text grows beyond `limit` bytes on the way.
-  std::string operator()(std::string text, std::size_t limit) const {
-    if (step_) text = step_(std::move(text), limit);
-    check_growth(text.size(), limit);
-    return text;
+  void operator()(AlignedText& text, std::size_t limit) const {
+    if (step_) step_(text, limit);
+    check_growth(text.bytes.size(), limit);
   }
 
   static void check_growth(std::size_t size, std::size_t limit) {
@@ -63,7 +65,7 @@ class Normalizer {
   }
 
  private:
-  std::function<std::string(std::string, std::size_t)> step_;
+  std::function<void(AlignedText&, std::size_t)> step_;
   std::size_t patterns_ = 0;
 };
 
@@ -110,15 +112,30 @@ class Pattern {
       f(at, at + literal_.size());
   }
 
-  std::string replace(std::string_view text, std::string_view content, std::size_t limit) const {
-    std::string out;
-    std::size_t done = 0;
-    for_each_match(text, [&](std::size_t begin, std::size_t end) {
-      Normalizer::check_growth(out.size() + (begin - done) + content.size(), limit);
-      out.append(text.substr(done, begin - done)).append(content);
-      done = end;
+  /// As in tokenizers, the content comes from the last character of a match.
+  void replace(AlignedText& text, std::string_view content, std::size_t limit) const {
+    text.rewrite([&](std::string_view before, auto&& put) {
+      std::size_t done = 0, size = 0;
+      const auto copy_to = [&](std::size_t end) {
+        if (text.is_tracked())
+          for (; done < end; ++done) put(before.substr(done, 1), done);
+        else if (done < end)
+          put(before.substr(done, end - done), done);
+      };
+      for_each_match(before, [&](std::size_t begin, std::size_t end) {
+        size += (begin - done) + content.size();
+        Normalizer::check_growth(size, limit);
+        copy_to(begin);
+        put(content, (std::max)(end, std::size_t{1}) - 1);
+        done = end;
+      });
+      copy_to(before.size());
     });
-    return out.append(text.substr(done));
+  }
+  std::string replace(std::string text, std::string_view content, std::size_t limit) const {
+    AlignedText out(std::move(text));
+    replace(out, content, limit);
+    return std::move(out.bytes);
   }
 
  private:
@@ -126,20 +143,9 @@ class Pattern {
   std::optional<Regex> regex_;
 };
 
-/// The code points for which keep(c) holds.
-template <class Keep>
-std::string filter(std::string_view text, Keep keep) {
-  std::string out;
-  out.reserve(text.size());
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
-    if (keep(c)) out += bytes;
-  });
-  return out;
-}
-
-inline std::string strip_white_space(std::string_view text, bool left, bool right) {
-  std::size_t begin = text.size(), end = 0, at = 0;
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+inline void strip_white_space(AlignedText& text, bool left, bool right) {
+  std::size_t begin = text.bytes.size(), end = 0, at = 0;
+  for_each_code_point(text.bytes, [&](char32_t c, std::string_view bytes) {
     if (!is_white_space(c)) {
       begin = (std::min)(begin, at);
       end = at + bytes.size();
@@ -147,22 +153,20 @@ inline std::string strip_white_space(std::string_view text, bool left, bool righ
     at += bytes.size();
   });
   if (!left) begin = 0;
-  if (!right) end = text.size();
-  return begin < end ? std::string(text.substr(begin, end - begin)) : std::string();
+  if (!right) end = text.bytes.size();
+  text = begin < end ? text.slice(begin, end) : AlignedText();
 }
 
 // The cleaning of SentencePiece's "nmt" rules: control characters go, odd white space becomes a blank.
-inline std::string normalize_nmt(std::string_view text) {
-  std::string out;
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+inline void normalize_nmt(AlignedText& text) {
+  text.map([](std::string& out, char32_t c) {
     const bool drop =
         (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
     const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
                        (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
                        c == 0xFEFF || c == 0xFFFD;
-    if (!drop) out += blank ? std::string_view(" ") : bytes;
+    if (!drop) append_utf8(out, blank ? U' ' : c);
   });
-  return out;
 }
 
 /// SentencePiece's "precompiled_charsmap": 32-bit size of a double-array trie (Darts), the trie, and the
@@ -178,8 +182,27 @@ class CharacterMap {
   }
 
   /// Whole grapheme clusters (of less than 6 bytes) are looked up first, then single characters.
-  std::string operator()(std::string_view text, std::size_t limit = std::string::npos) const {
+  std::string operator()(std::string text, std::size_t limit = std::string::npos) const {
+    AlignedText out(std::move(text));
+    (*this)(out, limit);
+    return std::move(out.bytes);
+  }
+  void operator()(AlignedText& aligned, std::size_t limit) const {
+    const std::string_view text = aligned.bytes;
     std::string out;
+    std::vector<AlignedText::Change> changes;
+    // As tokenizers counts: what is more is inserted, what is less goes with the last.
+    const auto replace = [&](std::string_view from, std::string_view to) {
+      out += to;
+      if (!aligned.is_tracked()) return;
+      const auto old_count = static_cast<int>(count_code_points(from)),
+                 count = static_cast<int>(count_code_points(to));
+      int n = 0;
+      for_each_code_point(to, [&](char32_t c, std::string_view) {
+        changes.push_back({c, n++ < old_count ? 0 : 1});
+      });
+      if (count < old_count && !changes.empty()) changes.back().change += count - old_count;
+    };
     for (std::size_t begin = 0; begin < text.size();) {
       Normalizer::check_growth(out.size(), limit);
       std::size_t end = begin;
@@ -196,15 +219,18 @@ class CharacterMap {
       const std::string_view cluster = text.substr(begin, end - begin);
       const auto whole = cluster.size() < 6 ? find(cluster) : std::nullopt;
       if (whole)
-        out += *whole;
+        replace(cluster, *whole);
       else
         for_each_code_point(cluster, [&](char32_t, std::string_view c) {
           Normalizer::check_growth(out.size(), limit);
-          out += find(c).value_or(c);
+          replace(c, find(c).value_or(c));
         });
       begin = end;
     }
-    return out;
+    if (aligned.is_tracked())
+      aligned.transform(changes);
+    else
+      aligned.bytes = std::move(out);
   }
 
  private:
@@ -257,6 +283,15 @@ inline std::string decode_base64(std::string_view text, const std::string& where
   return out;
 }
 
+/// Each byte as a character, which comes from the character that the byte was part of.
+inline void byte_level(AlignedText& text) {
+  text.map([](std::string& out, char32_t c) {
+    std::string bytes;
+    append_utf8(bytes, c);
+    append_byte_characters(out, bytes);
+  });
+}
+
 inline Normalizer read_normalizer_step(const Part& part) {
   const std::string type = part.string("type");
   const auto plain = [&](Normalizer f) {
@@ -269,46 +304,46 @@ inline Normalizer read_normalizer_step(const Part& part) {
     std::size_t patterns = 0;
     for (std::size_t i = 0; i < part.array("normalizers").size(); ++i)
       patterns += steps.emplace_back(read_normalizer_step(part.element("normalizers", i))).patterns();
-    const auto all = [steps](std::string text, std::size_t limit) {
-      for (const Normalizer& step : steps) text = step(std::move(text), limit);
-      return text;
+    const auto all = [steps](AlignedText& text, std::size_t limit) {
+      for (const Normalizer& step : steps) step(text, limit);
     };
     return Normalizer(all, patterns);
   }
   if (type == "BertNormalizer") return read_bert_normalizer(part);
-  if (type == "Lowercase") return plain([](std::string text) { return lowercase(text); });
-  if (type == "NFC") return plain([](std::string text) { return normalize(text, NormalForm::nfc); });
-  if (type == "NFD") return plain([](std::string text) { return normalize(text, NormalForm::nfd); });
-  if (type == "NFKC") return plain([](std::string text) { return normalize(text, NormalForm::nfkc); });
-  if (type == "NFKD") return plain([](std::string text) { return normalize(text, NormalForm::nfkd); });
+  if (type == "Lowercase") return plain([](AlignedText& text) { lowercase(text); });
+  if (type == "NFC") return plain([](AlignedText& text) { normalize(text, NormalForm::nfc); });
+  if (type == "NFD") return plain([](AlignedText& text) { normalize(text, NormalForm::nfd); });
+  if (type == "NFKC") return plain([](AlignedText& text) { normalize(text, NormalForm::nfkc); });
+  if (type == "NFKD") return plain([](AlignedText& text) { normalize(text, NormalForm::nfkd); });
   if (type == "StripAccents")
-    return plain([](std::string text) { return filter(text, [](char32_t c) { return !is_mark(c); }); });
-  if (type == "Nmt") return plain([](std::string text) { return normalize_nmt(text); });
-  if (type == "ByteLevel") return plain([](std::string text) { return bytes_to_characters(text); });
+    return plain([](AlignedText& text) { text.keep([](char32_t c) { return !is_mark(c); }); });
+  if (type == "Nmt") return plain(normalize_nmt);
+  if (type == "ByteLevel") return plain(byte_level);
   if (type == "Strip") {
     part.allow({"strip_left", "strip_right"});
     const bool left = part.boolean("strip_left", true), right = part.boolean("strip_right", true);
-    return [=](std::string text) { return strip_white_space(text, left, right); };
+    return [=](AlignedText& text) { strip_white_space(text, left, right); };
   }
   if (type == "Prepend") {
     part.allow({"prepend"});
-    return
-        [prefix = part.string("prepend")](std::string text) { return text.empty() ? text : prefix + text; };
+    return [prefix = part.string("prepend")](AlignedText& text) {
+      if (!text.bytes.empty()) text.prepend(prefix);
+    };
   }
   if (type == "Replace") {
     part.allow({"pattern", "content"});
     const Pattern pattern(part.object("pattern"));
-    const auto replace = [pattern, content = part.string("content")](std::string text, std::size_t limit) {
-      return pattern.replace(text, content, limit);
+    const auto replace = [pattern, content = part.string("content")](AlignedText& text, std::size_t limit) {
+      pattern.replace(text, content, limit);
     };
     return Normalizer(replace, pattern.is_regex());
   }
   if (type == "Precompiled") {
     part.allow({"precompiled_charsmap"});
     std::string map = decode_base64(part.string("precompiled_charsmap", ""), part.where());
-    if (map.empty()) return [](std::string text) { return text; };
+    if (map.empty()) return [](AlignedText&) {};
     return [shared = std::make_shared<const CharacterMap>(std::move(map), part.where())](
-               std::string text, std::size_t limit) { return (*shared)(text, limit); };
+               AlignedText& text, std::size_t limit) { (*shared)(text, limit); };
   }
   part.error("unknown normalizer \"" + type + '"');
 }

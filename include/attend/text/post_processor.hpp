@@ -21,6 +21,8 @@ struct Template {
   };
   std::vector<Item> single{{0, 0, 0}};
   std::vector<Item> pair{{0, 0, 0}, {1, 0, 1}};
+  bool trim_offsets = false;      ///< blanks that a token begins or ends with are not where it stands,
+  bool add_prefix_space = false;  ///< but for one that was put before the text
 };
 
 namespace detail {
@@ -73,28 +75,34 @@ inline Template read_post_processor(const Part& part) {
       const Part step = part.element("processors", i);
       const std::string kind = step.string("type");
       if (kind == "Sequence") step.error("a Sequence inside a Sequence is not supported");
-      const Template read = read_post_processor(step);
+      Template read = read_post_processor(step);
+      if (read.trim_offsets) out.trim_offsets = true, out.add_prefix_space = read.add_prefix_space;
       if (kind == "ByteLevel") continue;
       if (std::exchange(found, true)) step.error("more than one processor that adds tokens is not supported");
-      out = read;
+      out.single = std::move(read.single);
+      out.pair = std::move(read.pair);
     }
     return out;
   }
   if (type == "ByteLevel") {  // concerns offsets into the text alone
     part.allow({"add_prefix_space", "trim_offsets", "use_regex"});
-    return {};
+    return {.trim_offsets = part.boolean("trim_offsets", true),
+            .add_prefix_space = part.boolean("add_prefix_space", true)};
   }
   if (type == "TemplateProcessing") {
     part.allow({"single", "pair", "special_tokens"});
-    return {read_template(part, "single", 1), read_template(part, "pair", 2)};
+    return {.single = read_template(part, "single", 1), .pair = read_template(part, "pair", 2)};
   }
   if (type == "BertProcessing" || type == "RobertaProcessing") {
     const bool bert = type == "BertProcessing";
     bert ? part.allow({"sep", "cls"}) : part.allow({"sep", "cls", "trim_offsets", "add_prefix_space"});
     const std::int32_t sep = read_token_pair(part, "sep"), cls = read_token_pair(part, "cls");
     const Template::Item begin{-1, cls, 0}, end{-1, sep, 0}, a{0, 0, 0};
-    if (bert) return {{begin, a, end}, {begin, a, end, {1, 0, 1}, {-1, sep, 1}}};
-    return {{begin, a, end}, {begin, a, end, end, {1, 0, 0}, end}};
+    if (bert) return {.single = {begin, a, end}, .pair = {begin, a, end, {1, 0, 1}, {-1, sep, 1}}};
+    return {.single = {begin, a, end},
+            .pair = {begin, a, end, end, {1, 0, 0}, end},
+            .trim_offsets = part.boolean("trim_offsets", true),
+            .add_prefix_space = part.boolean("add_prefix_space", true)};
   }
   part.error("unknown post-processor \"" + type + '"');
 }

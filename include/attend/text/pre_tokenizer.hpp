@@ -19,7 +19,7 @@ namespace attend::inline ATTEND_ABI::text {
 
 /// A piece of the text on its way to the model; `first` if it is how the user's text begins.
 struct Piece {
-  std::string text;
+  AlignedText text;
   bool first;
 };
 
@@ -83,15 +83,14 @@ void split(std::vector<Piece>& pieces, Matcher for_each_match, Separator separat
   for (Piece& piece : pieces) {
     std::vector<Span> spans;
     std::size_t done = 0;
-    for_each_match(std::string_view(piece.text), [&](std::size_t begin, std::size_t end) {
+    for_each_match(std::string_view(piece.text.bytes), [&](std::size_t begin, std::size_t end) {
       if (done < begin) spans.push_back({done, begin, invert});
       spans.push_back({begin, end, !invert});
       done = end;
     });
-    if (done < piece.text.size()) spans.push_back({done, piece.text.size(), invert});
+    if (const std::size_t size = piece.text.bytes.size(); done < size) spans.push_back({done, size, invert});
     for (const Span& s : join(std::move(spans), separator))
-      if (s.begin < s.end)
-        out.push_back({piece.text.substr(s.begin, s.end - s.begin), piece.first && s.begin == 0});
+      if (s.begin < s.end) out.push_back({piece.text.slice(s.begin, s.end), piece.first && s.begin == 0});
   }
   pieces = std::move(out);
 }
@@ -144,10 +143,10 @@ struct Metaspace {
 
   void operator()(std::vector<Piece>& pieces) const {
     for (Piece& piece : pieces) {
-      std::string text;
-      for (char c : piece.text) c == ' ' ? text += replacement : text += c;
+      piece.text.map(
+          [&](std::string& out, char32_t c) { c == ' ' ? void(out += replacement) : append_utf8(out, c); });
       const bool wanted = prepend == always || (prepend == first && piece.first);
-      piece.text = wanted && !text.starts_with(replacement) ? replacement + text : text;
+      if (wanted && !piece.text.bytes.starts_with(replacement)) piece.text.prepend(replacement);
     }
     const auto matches = [&](std::string_view text, auto&& f) {
       for (std::size_t at = 0; (at = text.find(replacement, at)) != std::string_view::npos;
@@ -166,18 +165,18 @@ inline PreTokenizer read_byte_level(const Part& part) {
   return [=](std::vector<Piece>& pieces) {
     if (prefix_space)
       for (Piece& piece : pieces)
-        if (!piece.text.starts_with(' ')) piece.text = std::string(" ").append(piece.text);
+        if (!piece.text.bytes.starts_with(' ')) piece.text.prepend(" ");
     if (use_regex)
       split(
           pieces, [](std::string_view text, auto&& f) { regex.for_each_match(text, f); },
           Separator::isolated);
-    for (Piece& piece : pieces) piece.text = bytes_to_characters(piece.text);
+    for (Piece& piece : pieces) byte_level(piece.text);
   };
 }
 
 inline std::size_t total_size(const std::vector<Piece>& pieces) {
   std::size_t size = 0;
-  for (const Piece& piece : pieces) size += piece.text.size();
+  for (const Piece& piece : pieces) size += piece.text.bytes.size();
   return size;
 }
 

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <filesystem>
 #include <memory>
 #include <new>
 #include <optional>
@@ -43,7 +42,7 @@ namespace detail {
 /// which it walks without looking at its end, leads nowhere else.
 class SentencePieceCheck {
  public:
-  SentencePieceCheck(std::string_view bytes, const std::filesystem::path& path) : path_(path) {
+  SentencePieceCheck(std::string_view bytes, const Location& path) : path_(path) {
     for_each_field(bytes, [&](std::uint64_t field, std::string_view value) {
       if (field == 1)
         for_each_field(value, [&](std::uint64_t inner, std::string_view text) {
@@ -110,11 +109,10 @@ class SentencePieceCheck {
     if (map.back() != '\0') give_up("its map of characters has no end");
   }
 
-  const std::filesystem::path& path_;
+  const Location& path_;
 };
 
-inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(
-    const std::filesystem::path& path) {
+inline std::shared_ptr<sentencepiece::SentencePieceProcessor> load_sentencepiece(const Location& path) {
   const std::string bytes = attend::read_file(path);
   SentencePieceCheck(bytes, path);
   auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
@@ -146,7 +144,11 @@ class SentencePieceModel {
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
-  void tokenize(std::string_view text, std::vector<std::int32_t>& ids) const {
+  std::optional<std::int32_t> unknown_id() const { return unk_; }
+
+  void tokenize(std::string_view text, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
+    if (ranges) throw_error("SentencePiece: offsets need a tokenizer.json");
     std::vector<std::string> pieces;
     const auto status = processor_->Encode(std::string(text), &pieces);
     if (!status.ok()) throw_error("SentencePiece: ", status.ToString());
@@ -168,11 +170,11 @@ class SentencePieceModel {
 
 /// Opens a file. `vocabulary`, where given, numbers the pieces in place of the file's own order, and
 /// `decode_with` is the file of the other language: Marian's way.
-inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
+inline SentencePiece read_sentencepiece(const Location& path,
                                         std::optional<Vocabulary> vocabulary = std::nullopt,
-                                        const std::filesystem::path& decode_with = {}) {
+                                        const std::optional<Location>& decode_with = {}) {
   const auto processor = detail::load_sentencepiece(path);
-  const auto decoder = decode_with.empty() ? processor : detail::load_sentencepiece(decode_with);
+  const auto decoder = decode_with ? detail::load_sentencepiece(*decode_with) : processor;
   std::vector<std::int32_t> control;
   if (!vocabulary) {
     vocabulary.emplace();
@@ -218,9 +220,8 @@ inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
 
 #else
 
-inline SentencePiece read_sentencepiece(const std::filesystem::path& path,
-                                        std::optional<Vocabulary> = std::nullopt,
-                                        const std::filesystem::path& = {}) {
+inline SentencePiece read_sentencepiece(const Location& path, std::optional<Vocabulary> = std::nullopt,
+                                        const std::optional<Location>& = {}) {
   throw_error(
       path.string(),
       ": needs the SentencePiece library: install it (Debian: libsentencepiece-dev) and configure again, or "

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/text/aligned_text.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/unigram.hpp>
@@ -26,14 +27,17 @@ class WordLevelModel {
       : vocabulary_(std::move(vocabulary)), unk_token_(std::move(unk_token)) {}
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  std::optional<std::int32_t> unknown_id() const { return vocabulary_.id(unk_token_); }
 
-  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const {
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
     auto id = vocabulary_.id(word);
     if (!id) id = vocabulary_.id(unk_token_);
     if (!id)
       throw_error("WordLevel: the word \"", word.substr(0, 64), "\" is unknown, and so is \"", unk_token_,
                   '"');
     ids.push_back(*id);
+    if (ranges) ranges->push_back({0, word.size()});
   }
 
  private:
@@ -48,17 +52,27 @@ class SubwordModel {
   explicit SubwordModel(Model model) {
     const auto shared = std::make_shared<const Model>(std::move(model));
     vocabulary_ = std::shared_ptr<const Vocabulary>(shared, &shared->vocabulary());
-    tokenize_ = [shared](std::string_view word, std::vector<std::int32_t>& ids) {
-      shared->tokenize(word, ids);
-    };
+    unknown_id_ = shared->unknown_id();
+    if constexpr (requires { shared->options().continuing_subword_prefix; })
+      has_continuing_prefix_ = !shared->options().continuing_subword_prefix.empty();
+    tokenize_ = [shared](std::string_view word, std::vector<std::int32_t>& ids,
+                         std::vector<ByteRange>* ranges) { shared->tokenize(word, ids, ranges); };
   }
 
   const Vocabulary& vocabulary() const { return *vocabulary_; }
-  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const { tokenize_(word, ids); }
+  std::optional<std::int32_t> unknown_id() const { return unknown_id_; }
+  bool has_continuing_prefix() const { return has_continuing_prefix_; }
+  /// Appends the ids of a word and, where asked for, which of its bytes each of them is.
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
+    tokenize_(word, ids, ranges);
+  }
 
  private:
   std::shared_ptr<const Vocabulary> vocabulary_;
-  std::function<void(std::string_view, std::vector<std::int32_t>&)> tokenize_;
+  std::optional<std::int32_t> unknown_id_;
+  bool has_continuing_prefix_ = false;
+  std::function<void(std::string_view, std::vector<std::int32_t>&, std::vector<ByteRange>*)> tokenize_;
 };
 
 namespace detail {

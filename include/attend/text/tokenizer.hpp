@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include <attend/core/config.hpp>
+#include <attend/core/location.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
 
@@ -23,16 +23,27 @@ struct EncodeOptions {
   std::optional<std::size_t> max_length = std::nullopt;  ///< at most so many ids, special tokens included
   Truncation truncation = Truncation::longest_first;
   bool truncate_left = false;  ///< what goes is the front of a text, not its end
+  bool offsets = false;        ///< say where each token stands
+};
+
+/// Bytes [begin, end) of a text.
+struct ByteRange {
+  std::size_t begin = 0, end = 0;
+  bool operator==(const ByteRange&) const = default;
 };
 
 struct DecodeOptions {
   bool skip_special_tokens = true;
 };
 
-/// What encoding a pair gives; both are of one length.
+/// What encoding gives besides ids; all are of one length.
 struct Encoding {
   std::vector<std::int32_t> ids;
   std::vector<std::int32_t> type_ids;  ///< BERT's token_type_ids
+  std::vector<bool> special;           ///< put around the text, and not found in it
+  /// With EncodeOptions::offsets: the bytes of its text that a token came from, none of a special one. As in
+  /// tokenizers, but that it counts in characters.
+  std::vector<ByteRange> offsets;
 };
 
 /// Text to ids and back. Immutable: any number of threads may share one; copies, and what was moved from, are
@@ -49,11 +60,10 @@ class Tokenizer {
   /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a
   /// SentencePiece model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model
   /// or *.spm. Fails if a part of it is unknown or contradicts another.
-  static Tokenizer open(const std::filesystem::path& path);
+  static Tokenizer open(const Location& path);
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
-  static Tokenizer from_vocab_and_merges(const std::filesystem::path& vocab,
-                                         const std::filesystem::path& merges);
+  static Tokenizer from_vocab_and_merges(const Location& vocab, const Location& merges);
 
   /// From the text of a tokenizer.json; `where` names it in errors.
   static Tokenizer from_json(std::string_view json, const std::string& where);
@@ -62,6 +72,9 @@ class Tokenizer {
   Tokenizer lowercased() const;
 
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  /// The same with what else there is to know of each token.
+  Encoding encode_single(std::string_view text, const EncodeOptions& options = {}) const;
 
   /// Both texts with the special tokens around and between them, and which id belongs to which text.
   Encoding encode_pair(std::string_view first, std::string_view second,
@@ -75,12 +88,20 @@ class Tokenizer {
 
   std::optional<std::int32_t> token_to_id(std::string_view token) const;
 
+  /// The text of tokens, special ones among them as they are written.
+  std::string tokens_to_string(std::vector<std::string> tokens) const;
+
   /// Fails on an id that no token has.
   std::string id_to_token(std::int32_t id) const;
 
   bool contains(std::int32_t id) const;
 
   bool is_special(std::int32_t id) const;
+
+  /// What characters that no token covers become, if the model has such a token.
+  std::optional<std::int32_t> unknown_id() const;
+  /// Whether tokens that continue a word say so by how they begin ("##" of WordPiece).
+  bool has_continuing_prefix() const;
 
  private:
   friend class StreamingDecoder;

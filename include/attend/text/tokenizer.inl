@@ -6,6 +6,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
+#include <attend/text/aligned_text.hpp>
 #include <attend/text/decoder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/normalizer.hpp>
@@ -28,20 +29,18 @@ struct Tokenizer::Parts {
   Decoder decoder = {};
   std::vector<std::int32_t> control = {};  // sorted; SentencePiece's special tokens
 
-  static Parts open(const std::filesystem::path& path) {
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) {
-      const auto extension = path.extension();
+  static Parts open(const Location& path) {
+    if (!path.is_folder()) {
+      const std::string extension = path.extension();
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
-      if (extension == ".txt") return from_old(detail::describe_wordpiece(path, {}), path.string());
+      if (extension == ".txt") return from_old(detail::describe_wordpiece(path, FileMap()), path.string());
       return from_json(*share_json(path), path.string());
     }
-    if (fs::exists(path / "tokenizer.json", ignored)) return open(path / "tokenizer.json");
-    if (fs::exists(path / "vocab.txt", ignored))
+    if ((path / "tokenizer.json").exists()) return open(path / "tokenizer.json");
+    if ((path / "vocab.txt").exists())
       return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
-    if (fs::exists(path / "merges.txt", ignored))
+    if ((path / "merges.txt").exists())
       return from_old(detail::describe_bpe(path / "vocab.json", path / "merges.txt", path), path.string());
     return from_sentencepiece_folder(path);
   }
@@ -89,10 +88,10 @@ struct Tokenizer::Parts {
     return out;
   }
 
-  static Parts from_sentencepiece_folder(const std::filesystem::path& folder) {
+  static Parts from_sentencepiece_folder(const Location& folder) {
     const detail::SentencePieceFolder found = detail::find_sentencepiece(folder);
     std::optional<Vocabulary> vocabulary;
-    if (!found.vocabulary.empty()) vocabulary = Vocabulary::from_json(found.vocabulary);
+    if (found.vocabulary) vocabulary = Vocabulary::from_json(*found.vocabulary);
     SentencePiece file = read_sentencepiece(found.model, std::move(vocabulary), found.decode_with);
     AddedTokens added = detail::sentencepiece_added_tokens(folder, found, file);
     Parts out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
@@ -108,32 +107,87 @@ struct Tokenizer::Parts {
 
   bool contains(std::int32_t id) const { return added_tokens.find(id) || model.vocabulary().contains(id); }
 
-  // The ids of one text, without what surrounds it.
-  std::vector<std::int32_t> sequence(std::string_view given) const {
-    const std::string text = to_valid_utf8(given);
+  /// Tokens of a text; ranges are none or one of each.
+  struct Tokens {
     std::vector<std::int32_t> ids;
+    std::vector<ByteRange> ranges = {};
+
+    void erase(std::size_t first, std::size_t last) {
+      const auto cut = [&](auto& list) {
+        if (last <= list.size())
+          list.erase(list.begin() + static_cast<std::ptrdiff_t>(first),
+                     list.begin() + static_cast<std::ptrdiff_t>(last));
+      };
+      cut(ids);
+      cut(ranges);
+    }
+  };
+
+  // The tokens of one text, without what surrounds it.
+  Tokens sequence(std::string_view given, bool track) const {
+    const AlignedText whole = track ? AlignedText::tracked(given) : AlignedText(to_valid_utf8(given));
+    const std::string_view text = whole.bytes;
+    Tokens out;
+    const auto placed = [&](ByteRange range, std::string_view token, std::size_t i) {
+      return surround.trim_offsets ? trimmed(range, token, i == 0, given) : range;
+    };
+    const auto add_whole = [&](std::int32_t id, ByteRange range, std::string_view token) {
+      out.ids.push_back(id);
+      if (track) out.ranges.push_back(placed(range, token, out.ranges.size()));
+    };
     for (const auto& raw : added_tokens.split_raw(text)) {
+      const auto begin = static_cast<std::size_t>(raw.text.data() - text.data());
       if (raw.id >= 0) {
-        ids.push_back(raw.id);
+        add_whole(raw.id, whole.range(begin, begin + raw.text.size()), raw.text);
         continue;
       }
-      const bool first = raw.text.data() == text.data();
-      const std::string normal = normalizer ? normalizer(std::string(raw.text)) : std::string(raw.text);
-      for (const auto& stretch : added_tokens.split_normalized(normal)) {
+      AlignedText normal = whole.slice(begin, begin + raw.text.size());
+      if (normalizer) normalizer(normal, growth_limit(normal.bytes.size()));
+      for (const auto& stretch : added_tokens.split_normalized(normal.bytes)) {
+        const auto at = static_cast<std::size_t>(stretch.text.data() - normal.bytes.data());
         if (stretch.id >= 0) {
-          ids.push_back(stretch.id);
+          add_whole(stretch.id, normal.range(at, at + stretch.text.size()), stretch.text);
           continue;
         }
-        std::vector<Piece> pieces{{std::string(stretch.text), first && stretch.text.data() == normal.data()}};
+        std::vector<Piece> pieces{{normal.slice(at, at + stretch.text.size()), begin == 0 && at == 0}};
         if (pre_tokenizer) pre_tokenizer(pieces);
-        for (const Piece& piece : pieces) model.tokenize(piece.text, ids);
+        for (const Piece& piece : pieces) {
+          const std::size_t before = out.ids.size();
+          model.tokenize(piece.text.bytes, out.ids, track ? &out.ranges : nullptr);
+          for (std::size_t i = before; i < out.ranges.size(); ++i)
+            out.ranges[i] = placed(piece.text.range(out.ranges[i].begin, out.ranges[i].end),
+                                   model.vocabulary().token(out.ids[i]), i);
+        }
       }
     }
-    return ids;
+    return out;
   }
 
-  void truncate(std::vector<std::int32_t>& a, std::vector<std::int32_t>* b,
-                const EncodeOptions& options) const {
+  // What ByteLevel means by trim_offsets.
+  ByteRange trimmed(ByteRange range, std::string_view token, bool is_first, std::string_view given) const {
+    std::size_t blanks[2] = {};  // at its begin, at its end
+    bool leading = true;
+    for_each_code_point(token, [&](char32_t c, std::string_view) {
+      const bool blank = c == 0x120 || is_white_space(c);
+      leading = leading && blank;
+      blanks[0] += leading;
+      blanks[1] = blank ? blanks[1] + 1 : 0;
+    });
+    auto& [begin, end] = range;
+    if (blanks[0] == 1 && (is_first || begin == 0) && surround.add_prefix_space) blanks[0] = 0;
+    for (; blanks[0] > 0 && begin < end; --blanks[0]) begin += decode_utf8(given, begin).size;
+    for (; blanks[1] > 0 && begin < end; --blanks[1]) do
+        --end;
+      while (begin < end && (static_cast<unsigned char>(given[end]) & 0xC0) == 0x80);
+    return range;
+  }
+
+  std::string_view text_of(std::int32_t id) const {
+    const AddedToken* added = added_tokens.find(id);
+    return added ? std::string_view(added->content) : model.vocabulary().token(id);
+  }
+
+  void truncate(Tokens& a, Tokens* b, const EncodeOptions& options) const {
     if (!options.max_length) return;
     const auto& items = b ? surround.pair : surround.single;
     std::size_t special = 0;
@@ -141,26 +195,26 @@ struct Tokenizer::Parts {
     if (*options.max_length < special)
       throw_error("Tokenizer: max_length ", *options.max_length, " is less than the ", special,
                   " special tokens");
-    const std::size_t room = *options.max_length - special, total = a.size() + (b ? b->size() : 0);
+    const std::size_t room = *options.max_length - special, total = a.ids.size() + (b ? b->ids.size() : 0);
     if (total <= room) return;
-    const auto shorten = [&](std::vector<std::int32_t>& ids, std::size_t size) {
-      if (options.truncate_left && size < ids.size())
-        ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(size));
-      ids.resize((std::min)(size, ids.size()));
+    const auto shorten = [&](Tokens& tokens, std::size_t size) {
+      const std::size_t excess = tokens.ids.size() - (std::min)(size, tokens.ids.size());
+      options.truncate_left ? tokens.erase(0, excess)
+                            : tokens.erase(tokens.ids.size() - excess, tokens.ids.size());
     };
     if (!b) return shorten(a, room);
     if (options.truncation != Truncation::longest_first) {
       auto& target = options.truncation == Truncation::only_first ? a : *b;
       const std::size_t excess = total - room;
-      if (target.size() <= excess)
-        throw_error("Tokenizer: the text to truncate has ", target.size(), " ids, and ", excess,
+      if (target.ids.size() <= excess)
+        throw_error("Tokenizer: the text to truncate has ", target.ids.size(), " ids, and ", excess,
                     " would have to go");
-      return shorten(target, target.size() - excess);
+      return shorten(target, target.ids.size() - excess);
     }
     // The longer text gives way until both are equal; then each gets half, the second one id more if odd.
-    auto& shorter = a.size() <= b->size() ? a : *b;
+    auto& shorter = a.ids.size() <= b->ids.size() ? a : *b;
     auto& longer = &shorter == &a ? *b : a;
-    std::size_t keep = shorter.size();
+    std::size_t keep = shorter.ids.size();
     std::size_t keep_longer = keep > room ? keep : (std::max)(keep, room - keep);
     if (keep + keep_longer > room) {
       keep = room / 2;
@@ -170,17 +224,20 @@ struct Tokenizer::Parts {
     shorten(longer, keep_longer);
   }
 
-  static Encoding assemble(const std::vector<Template::Item>& items, const std::vector<std::int32_t>& a,
-                           const std::vector<std::int32_t>& b, const EncodeOptions& options) {
+  static Encoding assemble(const std::vector<Template::Item>& items, const Tokens& a, const Tokens& b,
+                           const EncodeOptions& options) {
     Encoding out;
     for (const Template::Item& item : items) {
       if (item.sequence >= 0) {
-        const auto& ids = item.sequence ? b : a;
-        out.ids.insert(out.ids.end(), ids.begin(), ids.end());
+        const Tokens& tokens = item.sequence ? b : a;
+        out.ids.insert(out.ids.end(), tokens.ids.begin(), tokens.ids.end());
+        out.offsets.insert(out.offsets.end(), tokens.ranges.begin(), tokens.ranges.end());
       } else if (options.add_special_tokens) {
         out.ids.push_back(item.id);
+        if (options.offsets) out.offsets.emplace_back();
       }
       out.type_ids.resize(out.ids.size(), item.type_id);
+      out.special.resize(out.ids.size(), item.sequence < 0);
     }
     return out;
   }
@@ -201,13 +258,10 @@ struct Tokenizer::Parts {
 
 ATTEND_INLINE Tokenizer::Tokenizer(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts))) {}
 
-ATTEND_INLINE Tokenizer Tokenizer::open(const std::filesystem::path& path) {
-  return Tokenizer(Parts::open(path));
-}
-ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const std::filesystem::path& vocab,
-                                                         const std::filesystem::path& merges) {
-  return Tokenizer(Parts::from_old(detail::describe_bpe(vocab, merges, {}),
-                                   vocab.string() + " and " + merges.filename().string()));
+ATTEND_INLINE Tokenizer Tokenizer::open(const Location& path) { return Tokenizer(Parts::open(path)); }
+ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const Location& vocab, const Location& merges) {
+  return Tokenizer(Parts::from_old(detail::describe_bpe(vocab, merges, FileMap()),
+                                   vocab.string() + " and " + merges.name()));
 }
 ATTEND_INLINE Tokenizer Tokenizer::from_json(std::string_view json, const std::string& where) {
   return Tokenizer(Parts::from_json(*share_json(json, where), where));
@@ -215,21 +269,25 @@ ATTEND_INLINE Tokenizer Tokenizer::from_json(std::string_view json, const std::s
 
 ATTEND_INLINE Tokenizer Tokenizer::lowercased() const {
   Parts parts = *parts_;
-  parts.normalizer = [then = parts.normalizer](std::string text) {
-    return then ? then(lowercase(text)) : lowercase(text);
+  parts.normalizer = [then = parts.normalizer](AlignedText& text, std::size_t limit) {
+    lowercase(text);
+    then(text, limit);
   };
   return Tokenizer(std::move(parts));
 }
 
 ATTEND_INLINE std::vector<std::int32_t> Tokenizer::encode(std::string_view text,
                                                           const EncodeOptions& options) const {
-  std::vector<std::int32_t> ids = parts_->sequence(text), none;
-  parts_->truncate(ids, nullptr, options);
-  return Parts::assemble(parts_->surround.single, ids, none, options).ids;
+  return encode_single(text, options).ids;
+}
+ATTEND_INLINE Encoding Tokenizer::encode_single(std::string_view text, const EncodeOptions& options) const {
+  Parts::Tokens tokens = parts_->sequence(text, options.offsets);
+  parts_->truncate(tokens, nullptr, options);
+  return Parts::assemble(parts_->surround.single, tokens, {}, options);
 }
 ATTEND_INLINE Encoding Tokenizer::encode_pair(std::string_view first, std::string_view second,
                                               const EncodeOptions& options) const {
-  std::vector<std::int32_t> a = parts_->sequence(first), b = parts_->sequence(second);
+  Parts::Tokens a = parts_->sequence(first, options.offsets), b = parts_->sequence(second, options.offsets);
   parts_->truncate(a, &b, options);
   return Parts::assemble(parts_->surround.pair, a, b, options);
 }
@@ -241,6 +299,9 @@ ATTEND_INLINE std::string Tokenizer::decode(std::span<const std::int32_t> ids,
     std::string token = id_to_token(id);
     if (!(options.skip_special_tokens && is_special(id))) tokens.push_back(std::move(token));
   }
+  return tokens_to_string(std::move(tokens));
+}
+ATTEND_INLINE std::string Tokenizer::tokens_to_string(std::vector<std::string> tokens) const {
   DecodeWindow window;
   return to_valid_utf8(parts_->join(std::move(tokens), window));
 }
@@ -253,10 +314,11 @@ ATTEND_INLINE std::optional<std::int32_t> Tokenizer::token_to_id(std::string_vie
   return added >= 0 ? std::optional(added) : parts_->model.vocabulary().id(token);
 }
 ATTEND_INLINE std::string Tokenizer::id_to_token(std::int32_t id) const {
-  if (const AddedToken* added = parts_->added_tokens.find(id)) return added->content;
-  return std::string(parts_->model.vocabulary().token(id));
+  return std::string(parts_->text_of(id));
 }
 ATTEND_INLINE bool Tokenizer::contains(std::int32_t id) const { return parts_->contains(id); }
+ATTEND_INLINE std::optional<std::int32_t> Tokenizer::unknown_id() const { return parts_->model.unknown_id(); }
+ATTEND_INLINE bool Tokenizer::has_continuing_prefix() const { return parts_->model.has_continuing_prefix(); }
 ATTEND_INLINE bool Tokenizer::is_special(std::int32_t id) const {
   const AddedToken* added = parts_->added_tokens.find(id);
   return added ? added->special : std::binary_search(parts_->control.begin(), parts_->control.end(), id);

@@ -57,49 +57,70 @@ inline bool is_word(char32_t c) {
 }
 
 /// Lower case of each character by itself (no final sigma). U+0130 is the one with a lower case of two.
+inline void append_lowercase(std::string& out, char32_t c) {
+  if (c == 0x130)
+    out += "i\xCC\x87";
+  else
+    append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+}
 inline std::string lowercase(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for_each_code_point(text, [&](char32_t c, std::string_view) {
-    if (c == 0x130)
-      out += "i\xCC\x87";
-    else
-      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
-  });
+  for_each_code_point(text, [&](char32_t c, std::string_view) { append_lowercase(out, c); });
   return out;
+}
+
+inline bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
 
-/// Unicode normal form, in O(n log n): utf8proc's own reordering of marks is quadratic, so only the
-/// decomposition of single characters and the (linear) composition are left to it.
-inline std::string normalize(std::string_view text, NormalForm form) {
-  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
-    return std::string(text);
-  const bool compatible = form == NormalForm::nfkc || form == NormalForm::nfkd;
+struct DecomposedCharacter {
+  char32_t c;
+  bool inserted;  // not the first that a character of the text became
+};
+
+/// Decomposed and with its marks in order, in O(n log n): utf8proc's own reordering is quadratic, so only the
+/// decomposition of single characters is left to it.
+inline std::vector<DecomposedCharacter> decompose(std::string_view text, bool compatible) {
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE |
                                                       (compatible ? UTF8PROC_COMPAT : 0));
-  std::vector<utf8proc_int32_t> codes;
-  codes.reserve(text.size() + 1);
+  std::vector<DecomposedCharacter> codes;
+  codes.reserve(text.size());
   for_each_code_point(text, [&](char32_t c, std::string_view) {
     utf8proc_int32_t parts[32];
     int boundary = 0;
     const auto count =
         utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, &boundary);
     if (count < 0 || count > 32) throw_error("Unicode normalisation: ", utf8proc_errmsg(count));
-    codes.insert(codes.end(), parts, parts + count);
+    for (utf8proc_ssize_t i = 0; i < count; ++i) codes.push_back({static_cast<char32_t>(parts[i]), i > 0});
   });
-  const auto combining_class = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  const auto combining_class = [](const DecomposedCharacter& code) {
+    return utf8proc_get_property(static_cast<utf8proc_int32_t>(code.c))->combining_class;
+  };
   for (auto at = codes.begin(); at != codes.end();) {
     if (combining_class(*at) == 0) {
       ++at;
       continue;
     }
-    const auto end = std::find_if(at, codes.end(), [&](auto c) { return combining_class(c) == 0; });
-    std::stable_sort(at, end, [&](auto a, auto b) { return combining_class(a) < combining_class(b); });
+    const auto end = std::find_if(at, codes.end(), [&](const auto& c) { return combining_class(c) == 0; });
+    std::stable_sort(at, end,
+                     [&](const auto& a, const auto& b) { return combining_class(a) < combining_class(b); });
     at = end;
   }
+  return codes;
+}
+
+/// Unicode normal form; the (linear) composition is utf8proc's.
+inline std::string normalize(std::string_view text, NormalForm form) {
+  if (is_ascii(text)) return std::string(text);
+  std::vector<utf8proc_int32_t> codes;
+  for (const DecomposedCharacter& part :
+       decompose(text, form == NormalForm::nfkc || form == NormalForm::nfkd))
+    codes.push_back(static_cast<utf8proc_int32_t>(part.c));
   auto size = static_cast<utf8proc_ssize_t>(codes.size());
+  codes.push_back(0);  // room that it asks for
   if (form == NormalForm::nfc || form == NormalForm::nfkc) {
     size = utf8proc_normalize_utf32(codes.data(), size,
                                     static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));

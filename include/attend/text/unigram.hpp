@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/text/aligned_text.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/prefix_index.hpp>
 #include <attend/text/utf8.hpp>
@@ -45,10 +46,12 @@ class UnigramModel {
   }
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  std::optional<std::int32_t> unknown_id() const { return unk_id_; }
 
   /// Appends the ids of the text; a run of unknown characters is one token. Time is at most the length of the
   /// text times that of the longest token.
-  void tokenize(std::string_view text, std::vector<std::int32_t>& ids) const {
+  void tokenize(std::string_view text, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
     struct Node {
       double score = -std::numeric_limits<double>::infinity();
       std::size_t begin = 0;
@@ -88,6 +91,7 @@ class UnigramModel {
         ids.push_back(id);
       else
         append_unknown(text.substr(begin, end - begin), ids);
+      if (ranges) ranges->resize(ids.size(), {begin, end});
     }
   }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -26,7 +25,7 @@ class Vocabulary {
  public:
   /// One token a line, its id the number of the line from 0 (BERT's `vocab.txt`). White space at the end of
   /// a line is no part of the token; of equal tokens the last counts.
-  static Vocabulary from_lines(const std::filesystem::path& path) {
+  static Vocabulary from_lines(const Location& path) {
     const auto for_each_token = [&](auto&& f) {
       for_each_text_line(
           path, [&](std::string_view line) { f(line.substr(0, line.find_last_not_of(" \t\r") + 1)); });
@@ -74,9 +73,7 @@ class Vocabulary {
     return out;
   }
 
-  static Vocabulary from_json(const std::filesystem::path& path) {
-    return from_json(*share_json(path), path.string());
-  }
+  static Vocabulary from_json(const Location& path) { return from_json(*share_json(path), path.string()); }
 
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.
   void add(std::string_view token, std::int32_t id, const std::string& where) {

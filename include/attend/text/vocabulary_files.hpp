@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -24,10 +23,10 @@
 
 namespace attend::inline ATTEND_ABI::text::detail {
 
-/// tokenizer_config.json and its companions, as far as a folder has them; an empty folder has none.
+/// tokenizer_config.json and its companions, as far as a folder has them.
 class FolderConfig {
  public:
-  explicit FolderConfig(const std::filesystem::path& folder)
+  explicit FolderConfig(const Location& folder)
       : config_(read(folder, "tokenizer_config.json")),
         specials_(read(folder, "special_tokens_map.json")),
         added_(read(folder, "added_tokens.json")),
@@ -102,10 +101,9 @@ class FolderConfig {
   }
 
  private:
-  static std::shared_ptr<const Json> read(const std::filesystem::path& folder, const char* name) {
-    std::error_code ignored;
-    const auto path = folder / name;
-    if (folder.empty() || !std::filesystem::exists(path, ignored)) return share_json("{}", path.string());
+  static std::shared_ptr<const Json> read(const Location& folder, const char* name) {
+    const Location path = folder / name;
+    if (!path.exists()) return share_json("{}", path.string());
     std::shared_ptr<const Json> out = share_json(path);
     if (!out->is_object()) attend::detail::fail_json_type(path.string() + ":", "an object", *out);
     return out;
@@ -147,8 +145,7 @@ inline std::string post_processor(const char* type, const std::string& cls, std:
 }
 
 /// BERT's vocab.txt; the folder (or none) says whether it is lower case.
-inline OldTokenizer describe_wordpiece(const std::filesystem::path& path,
-                                       const std::filesystem::path& folder) {
+inline OldTokenizer describe_wordpiece(const Location& path, const Location& folder) {
   const FolderConfig config(folder);
   const std::string unk = config.token("unk_token", "[UNK]"), cls = config.token("cls_token", "[CLS]"),
                     sep = config.token("sep_token", "[SEP]"), pad = config.token("pad_token", "[PAD]"),
@@ -171,9 +168,8 @@ inline OldTokenizer describe_wordpiece(const std::filesystem::path& path,
 
 /// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
 /// vocabulary with <s>, </s> and <mask> is RoBERTa's.
-inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path,
-                                 const std::filesystem::path& merges_path,
-                                 const std::filesystem::path& folder) {
+inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& merges_path,
+                                 const Location& folder) {
   const FolderConfig config(folder);
   SubwordModel model(BpeModel(Vocabulary::from_json(vocab_path), BpeModel::Options(), merges_path));
   const Vocabulary& vocabulary = model.vocabulary();
@@ -227,7 +223,8 @@ inline OldTokenizer describe_bpe(const std::filesystem::path& vocab_path,
 }
 
 struct SentencePieceFolder {
-  std::filesystem::path model, decode_with, vocabulary;
+  Location model;
+  std::optional<Location> decode_with = {}, vocabulary = {};
   bool add_bos = false, add_eos = false;
   std::uint64_t extra_ids = 0;  // T5's <extra_id_0>, … behind the pieces, the first one last
   std::string language = {};    // M2M100's token in front of a text
@@ -244,9 +241,8 @@ inline constexpr std::string_view kM2M100Languages =
 /// Marian's source.spm, target.spm and vocab.json; M2M100's sentencepiece.bpe.model and vocab.json; or
 /// tokenizer.model, spiece.model, sentencepiece.model. Which of them have a start or an end token is not in
 /// these files, but in the tokenizer's class.
-inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, ignored); };
+inline SentencePieceFolder find_sentencepiece(const Location& folder) {
+  const auto has = [&](const char* name) { return (folder / name).exists(); };
   if (has("source.spm")) {
     for (const char* name : {"target.spm", "vocab.json"})
       if (!has(name)) throw_error((folder / name).string(), ": is missing beside source.spm");
@@ -295,8 +291,8 @@ inline SentencePieceFolder find_sentencepiece(const std::filesystem::path& folde
 /// The added tokens of such a folder: the file's control symbols and unknown token, which are found in a text
 /// as they are in a tokenizer.json, T5's extra ids, Marian's target languages (>>fra<<), and what the
 /// folder's files list.
-inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folder,
-                                              const SentencePieceFolder& files, const SentencePiece& file) {
+inline AddedTokens sentencepiece_added_tokens(const Location& folder, const SentencePieceFolder& files,
+                                              const SentencePiece& file) {
   const FolderConfig config(folder);
   const Vocabulary& vocabulary = file.model.vocabulary();
   FolderConfig::Specials specials;
@@ -305,7 +301,7 @@ inline AddedTokens sentencepiece_added_tokens(const std::filesystem::path& folde
   for (const auto& id : {file.bos, file.eos, file.unk})
     if (id) add_known(*id);
   if (const auto pad = vocabulary.id(config.token("pad_token", "<pad>"))) add_known(*pad);
-  if (!files.vocabulary.empty())
+  if (files.vocabulary)
     for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary.size()); ++id)
       if (vocabulary.contains(id) && vocabulary.token(id).starts_with(">>") &&
           vocabulary.token(id).ends_with("<<"))

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/text/aligned_text.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
@@ -24,10 +25,13 @@ struct BertNormalizer {
   bool lowercase = true;
   std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
 
-  std::string operator()(std::string_view text) const {
-    std::string out;
-    out.reserve(text.size() + text.size() / 8);
-    for_each_code_point(text, [&](char32_t c, std::string_view) {
+  std::string operator()(std::string text) const {
+    AlignedText out(std::move(text));
+    (*this)(out);
+    return std::move(out.bytes);
+  }
+  void operator()(AlignedText& text) const {
+    text.map([&](std::string& out, char32_t c) {
       if (clean_text) {
         if (c == 0 || c == 0xFFFD || is_control(c)) return;
         if (is_white_space(c)) c = ' ';
@@ -41,13 +45,10 @@ struct BertNormalizer {
       }
     });
     if (strip_accents.value_or(lowercase)) {
-      const std::string decomposed = normalize(out, NormalForm::nfd);
-      out.clear();
-      for_each_code_point(decomposed, [&](char32_t c, std::string_view bytes) {
-        if (!is_nonspacing_mark(c)) out += bytes;
-      });
+      normalize(text, NormalForm::nfd);
+      text.keep([](char32_t c) { return !is_nonspacing_mark(c); });
     }
-    return lowercase ? text::lowercase(out) : out;
+    if (lowercase) text::lowercase(text);
   }
 
  private:
@@ -94,21 +95,27 @@ class WordPieceModel {
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   const Options& options() const { return options_; }
+  std::optional<std::int32_t> unknown_id() const { return unknown_; }
 
-  /// Appends the ids of one word. Time is at most the word's length times that of the longest token.
-  void tokenize(std::string_view word, std::vector<std::int32_t>& ids) const {
+  /// Appends the ids of one word, and which of its bytes they are. Time is at most the word's length times
+  /// that of the longest token.
+  void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
+                std::vector<ByteRange>* ranges = nullptr) const {
     if (word.empty()) return;
-    if (count_code_points(word) > options_.max_input_chars_per_word) return ids.push_back(unknown(word));
     const std::size_t before = ids.size();
+    const auto give_up = [&] {
+      ids.resize(before);
+      ids.push_back(unknown(word));
+      if (ranges) ranges->resize(before), ranges->push_back({0, word.size()});
+    };
+    if (count_code_points(word) > options_.max_input_chars_per_word) return give_up();
     for (std::size_t begin = 0; begin < word.size();) {
       // Tokens are UTF-8, so that none ends inside a character.
       const auto [id, size] = vocabulary_.longest_beginning(
           begin ? options_.continuing_subword_prefix : std::string_view(), word.substr(begin));
-      if (size == 0) {
-        ids.resize(before);
-        return ids.push_back(unknown(word));
-      }
+      if (size == 0) return give_up();
       ids.push_back(id);
+      if (ranges) ranges->push_back({begin, begin + size});
       begin += size;
     }
   }

@@ -1,0 +1,120 @@
+// Where a file or a folder is: on disk, or in memory under a name.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <ranges>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <attend/core/config.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// Files that are in memory, by their names below the folder: "config.json", "1_Pooling/config.json".
+using FileMap = std::map<std::string, std::span<const std::byte>, std::less<>>;
+
+namespace detail {
+template <class T>
+concept Bytes = std::ranges::contiguous_range<const T> && std::ranges::sized_range<const T> &&
+                sizeof(std::ranges::range_value_t<const T>) == 1;
+/// std::map<std::string, std::string>, std::unordered_map<std::string, std::vector<std::byte>> and the like.
+template <class T>
+concept MapOfFiles = requires(const T& map) {
+  requires std::convertible_to<decltype(map.begin()->first), std::string_view>;
+  requires Bytes<std::remove_cvref_t<decltype(map.begin()->second)>>;
+};
+}  // namespace detail
+
+/// A path on disk, or the same in a map of file names to bytes. All that the library reads it opens by one of
+/// these, so each `open` takes either:
+///     Tokenizer::open("bert-base-uncased");
+///     Tokenizer::open(std::map<std::string, std::string>{{"vocab.txt", "[PAD]\n[UNK]\n"}});
+/// The bytes of a map are not copied. Whoever opens a model or a tokenizer may let go of them after that;
+/// SafeTensors, whose views lie in them, needs them as long as it lives.
+class Location {
+ public:
+  template <class T>
+  requires std::convertible_to<const T&, std::filesystem::path> &&
+      (!detail::MapOfFiles<T>)Location(const T& path)
+      : path_(path) {}
+  template <detail::MapOfFiles T>
+  Location(const T& files) {
+    FileMap map;
+    for (const auto& [name, bytes] : files)
+      map.emplace(normal(std::string_view(name)),
+                  std::as_bytes(std::span(std::data(bytes), std::size(bytes))));
+    files_ = std::make_shared<const FileMap>(std::move(map));
+  }
+
+  bool in_memory() const { return files_ != nullptr; }
+  /// On disk its path, in memory the name below the folder.
+  const std::filesystem::path& path() const { return path_; }
+  /// How errors name it.
+  std::string string() const { return in_memory() && path_.empty() ? "files in memory" : path_.string(); }
+  std::string name() const { return path_.filename().string(); }
+  std::string extension() const { return path_.extension().string(); }
+
+  Location operator/(std::string_view name) const {
+    Location out = *this;
+    out.path_ /= std::filesystem::path(name);
+    if (in_memory()) out.path_ = normal(out.path_.generic_string());
+    return out;
+  }
+  Location parent() const {
+    Location out = *this;
+    out.path_ = path_.parent_path();
+    if (!in_memory() && out.path_.empty()) out.path_ = ".";
+    return out;
+  }
+
+  /// Null where there is no such file in memory.
+  const std::span<const std::byte>* find() const {
+    const auto found = files_->find(path_.generic_string());
+    return found == files_->end() ? nullptr : &found->second;
+  }
+  bool is_folder() const {
+    std::error_code ignored;
+    if (!in_memory()) return std::filesystem::is_directory(path_, ignored);
+    const std::string begin = path_.empty() ? "" : path_.generic_string() + "/";
+    const auto next = files_->lower_bound(begin);
+    return begin.empty() || (next != files_->end() && next->first.starts_with(begin));
+  }
+  bool exists() const {
+    std::error_code ignored;
+    return in_memory() ? find() != nullptr || is_folder() : std::filesystem::exists(path_, ignored);
+  }
+  /// What a folder has, in no order: names of files and of folders, those of other folders' files left out.
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    std::error_code error;
+    if (!in_memory())
+      for (std::filesystem::directory_iterator at(path_, error), end; !error && at != end;
+           at.increment(error))
+        out.push_back(at->path().filename().string());
+    else
+      for (const auto& [name, bytes] : *files_)
+        if (std::filesystem::path(name).parent_path() == path_)
+          out.push_back(std::filesystem::path(name).filename().string());
+    return out;
+  }
+
+ private:
+  static std::string normal(std::string_view name) {  // "./a//b/" is "a/b"
+    std::string out = std::filesystem::path(name).lexically_normal().generic_string();
+    while (out.ends_with('/')) out.pop_back();
+    return out == "." ? std::string() : out;
+  }
+
+  std::filesystem::path path_;
+  std::shared_ptr<const FileMap> files_;  // null on disk
+};
+
+}  // namespace attend::inline ATTEND_ABI

@@ -1,0 +1,121 @@
+// TextClassifier and TokenClassifier: labels of texts, and of words in a text, as the pipelines of
+// transformers give them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <attend/core/location.hpp>
+#include <attend/model/bert.hpp>
+#include <attend/text/tokenizer.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// Names of classes by their number. Folders have gaps, and one name twice.
+class Labels {
+ public:
+  Labels() = default;
+  explicit Labels(std::map<Index, std::string> names) : names_(std::move(names)) {}
+  /// What config.json says: id2label, or LABEL_0, LABEL_1, ….
+  static Labels open(const Location& folder, Index num_labels);
+
+  bool contains(Index i) const { return names_.contains(i); }
+  /// Error where the class has no name.
+  const std::string& operator[](Index i) const;
+
+ private:
+  std::map<Index, std::string> names_;
+};
+
+struct ClassifierOptions {
+  /// Longer texts are cut at so many tokens, special ones included; without it they are an error, but that a
+  /// TokenClassifier cuts them where its tokenizer says.
+  std::optional<Index> max_length = {};
+};
+
+/// What becomes of the numbers that a classifier gives: probabilities that sum to 1, each label's own, or
+/// nothing.
+enum class ClassifierFunction { softmax, sigmoid, none };
+
+/// A folder of a sequence classifier.
+class TextClassifier {
+ public:
+  /// Tokens that run together.
+  static constexpr std::size_t kGroup = 1024;
+
+  /// Softmax, or as problem_type says: sigmoid for several labels at once, and for a single label; the number
+  /// as it is for a regression.
+  static TextClassifier open(const Location& folder, const ClassifierOptions& options = {});
+  TextClassifier(text::Tokenizer tokenizer, BertModel<float> model, Labels labels,
+                 ClassifierFunction function, const ClassifierOptions& options = {});
+
+  Index num_labels() const { return model_.options().num_labels; }
+  const Labels& labels() const { return labels_; }
+  ClassifierFunction function() const { return function_; }
+
+  /// Scores [texts, num_labels]; that of one text does not depend on the others.
+  Tensor<float, 2> classify(Context& context, std::span<const std::string> texts) const;
+  Tensor<float, 2> classify(std::span<const std::string> texts) const {
+    return classify(default_context(), texts);
+  }
+  /// Of one text: [num_labels].
+  Tensor<float, 1> classify(Context& context, std::string_view text) const;
+  Tensor<float, 1> classify(std::string_view text) const { return classify(default_context(), text); }
+
+ private:
+  text::Tokenizer tokenizer_;
+  BertModel<float> model_;
+  Labels labels_;
+  ClassifierFunction function_;
+  ClassifierOptions options_;
+};
+
+/// What tokens of one label that follow each other are joined to. `simple`: each token has its own label.
+/// Else tokens of a word have one: the label of its first, of the mean of their scores, or of the token that
+/// is surest. `none` joins nothing.
+enum class Aggregation { none, simple, first, average, max };
+
+struct TokenClassifyOptions {
+  Aggregation aggregation = Aggregation::simple;
+  std::vector<std::string> ignore = {"O"};  ///< labels that are left out
+};
+
+/// A stretch of a text with its label, without "B-" and "I-" where tokens are joined.
+struct TextEntity {
+  std::string label;
+  float score;
+  std::string word;
+  text::ByteRange range;  ///< of the text's bytes
+};
+
+/// A folder of a token classifier.
+class TokenClassifier {
+ public:
+  static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {});
+  TokenClassifier(text::Tokenizer tokenizer, BertModel<float> model, Labels labels,
+                  const ClassifierOptions& options = {});
+
+  const Labels& labels() const { return labels_; }
+
+  std::vector<TextEntity> classify(Context& context, std::string_view text,
+                                   const TokenClassifyOptions& options = {}) const;
+  std::vector<TextEntity> classify(std::string_view text, const TokenClassifyOptions& options = {}) const {
+    return classify(default_context(), text, options);
+  }
+
+ private:
+  text::Tokenizer tokenizer_;
+  BertModel<float> model_;
+  Labels labels_;
+  ClassifierOptions options_;
+};
+
+}  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/classifier.inl>
+#endif
