@@ -39,9 +39,10 @@ struct MultiHeadAttentionOptions {
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and
 /// in_proj_bias, the rows of Q, K and V in this order; where kdim or vdim differ from embed_dim,
 /// q_proj_weight, k_proj_weight and v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D],
-/// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D], or over all heads [H D] and [H_kv D]; with
-/// bias_kv bias_k and bias_v [1, 1, H_kv D]; with own_projections of disentangled attention pos_key_proj.*
-/// and pos_query_proj.*. https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
+/// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D], or over all heads [H D] and [H_kv D];
+/// with bias_kv bias_k and bias_v [1, 1, H_kv D]; with own_projections of disentangled attention
+/// pos_key_proj.* and pos_query_proj.*.
+/// https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
 template <class Scalar>
 class MultiHeadAttention {
  public:

@@ -56,7 +56,8 @@ struct Config::Node {
   }
 };
 
-ATTEND_INLINE Config::Config(const Location& path) : Config(Node::root(Node::read_settings(path), path.string())) {}
+ATTEND_INLINE Config::Config(const Location& path)
+    : Config(Node::root(Node::read_settings(path), path.string())) {}
 ATTEND_INLINE Config::Config(std::string_view json, std::string source)
     : Config(Node::root(share_json(json, source), source)) {}
 

@@ -1,12 +1,22 @@
 // Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
 
+// Where a block is four registers, a part of one is long: there it is out of line, and not in every loop.
+#if ATTEND_SIMD == 128
+#define ATTEND_PART ATTEND_NOINLINE
+#else
+#define ATTEND_PART ATTEND_INLINED
+#endif
+ATTEND_PART vf load_part(const float* p, int n) { return load_n(p, n); }
+ATTEND_PART void store_part(float* p, vf v, int n) { store_n(p, v, n); }
+#undef ATTEND_PART
+
 /// load_n and store_n, for blocks that mostly are whole.
-ATTEND_INLINED vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
+ATTEND_INLINED vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_part(p, n); }
 ATTEND_INLINED void store_block(float* p, vf v, int n) {
   if (n == 16)
     store(p, v);
   else
-    store_n(p, v, n);
+    store_part(p, v, n);
 }
 
 /// y[i] = f(x[i]) for one vector function f of math.inl, given as the type of a functor.

@@ -236,14 +236,8 @@ ATTEND_INLINED bool any(vm m) {
 #endif
 ATTEND_INLINED vm gt(vf a, vf b) { return lt(b, a); }
 
-// What a part of a block takes is long where it is four registers: there it is no part of every loop.
-#if ATTEND_SIMD == 128
-#define ATTEND_PART ATTEND_NOINLINE
-#else
-#define ATTEND_PART ATTEND_INLINED
-#endif
 /// The first n (0 … 16) floats; the others are 0 and not read.
-ATTEND_PART vf load_n(const float* p, int n) {
+ATTEND_INLINED vf load_n(const float* p, int n) {
 #if ATTEND_SIMD == 512
   return vf{{(freg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)}};
 #else
@@ -266,7 +260,7 @@ ATTEND_PART vf load_n(const float* p, int n) {
   return v;
 #endif
 }
-ATTEND_PART void store_n(float* p, vf v, int n) {
+ATTEND_INLINED void store_n(float* p, vf v, int n) {
 #if ATTEND_SIMD == 512
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v.r[0]);
 #else
@@ -282,7 +276,6 @@ ATTEND_PART void store_n(float* p, vf v, int n) {
   }
 #endif
 }
-#undef ATTEND_PART
 
 // Reductions: one fixed tree (lane j with j + 8, then + 4, + 2, + 1), the same bits on every ISA.
 typedef float half_t __attribute__((vector_size(32)));
