@@ -461,6 +461,10 @@ TEST_F(Stories, AConversationKeepsWhatWasSaid) {
   EXPECT_LT(anew.reused, second.reused);
   EXPECT_EQ(anew.ids, second.ids);
   EXPECT_EQ(again.back().content, second.text);
+  again.resize(3);
+  EXPECT_EQ(with_template.chat(again).ids, second.ids);  // on the context of its own
+  EXPECT_EQ(with_template.generate("Once").ids, with_template.generate(context, "Once").ids);
+  EXPECT_EQ(with_template.score("Once upon").logprob, with_template.score(context, "Once upon").logprob);
   // without a template, and where the template raises, nothing is added
   EXPECT_THROW(generator.chat(context, messages), Error);
   EXPECT_EQ(messages.size(), 4u);

@@ -111,6 +111,9 @@ TEST_F(Languages, OfTheFolderCountWhereNoneIsGiven) {
   write({"en_XX", "de_DE"}, single, R"({"forced_bos_token_id": 41})");
   EXPECT_EQ(Translator::open(folder.path).translate(context, "ab", {.target_language = "en"}).ids[0], 40);
   EXPECT_EQ(Translator::open(folder.path).translate(context, "ab").ids[0], 41);
+  EXPECT_EQ(Translator::open(folder.path).translate("ab").ids,
+            Translator::open(folder.path).translate(context, "ab").ids);
+  EXPECT_EQ(Translator::open(folder.path).translate("ab", options, {.target_language = "en"}).ids[0], 40);
   write({"en_XX", "de_DE"}, single, R"({"decoder_start_token_id": 41, "max_length": 5, "eos_token_id": 96})");
   EXPECT_EQ(Translator::open(folder.path).translate(context, "ab").ids.size(),
             4u);  // of five with the start token

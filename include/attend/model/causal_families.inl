@@ -3,14 +3,13 @@
 #pragma once
 
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
 
 #include <attend/model/causal_families.hpp>
 #include <attend/model/hugging_face.hpp>
-#include <attend/model/llama_families.inl>
+#include <attend/model/llama_families.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -236,18 +235,7 @@ ATTEND_INLINE CausalFamily detail::open_causal_family(const Location& folder) {
     // What ends a text of an instructed model stands here; other settings are the caller's.
     if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty())
       family.options.eos_token_ids = std::move(ids);
-  // A head of its own beside the embeddings counts, as in transformers, whatever the config says.
-  const SafeTensors file = SafeTensors::open_folder(folder);
-  const auto find = [&](const std::string& names) -> const SafeTensors::Entry* {
-    for (const std::string& name : detail::expand_alternatives(names))
-      if (file.contains(name)) return &file.at(name);
-    return nullptr;
-  };
-  const SafeTensors::Entry* words = find(family.names("embed_tokens.weight").names[0]);
-  const SafeTensors::Entry* head = find("(lm_head|embed_out).weight");
-  if (words != nullptr && head != nullptr && head != words &&
-      (head->dtype != words->dtype || head->size != words->size ||
-       std::memcmp(head->data, words->data, head->size) != 0))
+  if (stored_apart(SafeTensors::open_folder(folder), family.names, "embed_tokens.weight", "lm_head.weight"))
     family.options.tie_word_embeddings = false;
   return family;
 }

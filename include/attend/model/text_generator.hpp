@@ -72,11 +72,15 @@ class TextGenerator {
   /// Ids with the tokenizer's special tokens. An empty text is the start token alone.
   std::vector<std::int32_t> encode(std::string_view prompt) const;
 
+  TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options,
+                          const std::function<bool(std::string_view)>& callback = {});
   TextGeneration generate(Context& context, std::string_view prompt) {
     return generate(context, prompt, generation_options_);
   }
-  TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options,
-                          const std::function<bool(std::string_view)>& callback = {});
+  TextGeneration generate(std::string_view prompt, const GenerationOptions& options) {
+    return generate(default_context(), prompt, options);
+  }
+  TextGeneration generate(std::string_view prompt) { return generate(prompt, generation_options_); }
   /// All prompts as one batch.
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts) {
     return generate(context, prompts, generation_options_);
@@ -90,15 +94,21 @@ class TextGenerator {
   /// Answers a conversation by the chat template, and adds the answer to it. What the messages have in common
   /// with those of the call before is not computed again. A call that fails leaves the conversation as it
   /// was.
-  TextGeneration chat(Context& context, std::vector<ChatMessage>& messages) {
-    return chat(context, messages, generation_options_);
-  }
   TextGeneration chat(Context& context, std::vector<ChatMessage>& messages, const GenerationOptions& options,
                       const ChatOptions& chat_options = {},
                       const std::function<bool(std::string_view)>& callback = {});
+  TextGeneration chat(Context& context, std::vector<ChatMessage>& messages) {
+    return chat(context, messages, generation_options_);
+  }
+  TextGeneration chat(std::vector<ChatMessage>& messages, const GenerationOptions& options,
+                      const ChatOptions& chat_options = {}) {
+    return chat(default_context(), messages, options, chat_options);
+  }
+  TextGeneration chat(std::vector<ChatMessage>& messages) { return chat(messages, generation_options_); }
 
   /// How likely a text is, with the tokenizer's special tokens, and of each place the `top` likeliest tokens.
   TextScore score(Context& context, std::string_view text, Index top = 0) const;
+  TextScore score(std::string_view text, Index top = 0) const { return score(default_context(), text, top); }
 
  private:
   std::vector<TextGeneration> continue_ids(Context& context, std::vector<std::vector<std::int32_t>> prompts,

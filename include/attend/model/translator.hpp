@@ -58,6 +58,13 @@ class Translator {
   Translation translate(Context& context, std::string_view line, const TranslateOptions& more = {}) const {
     return translate(context, line, generation_options_, more);
   }
+  Translation translate(std::string_view line, const GenerationOptions& options,
+                        const TranslateOptions& more = {}) const {
+    return translate(default_context(), line, options, more);
+  }
+  Translation translate(std::string_view line, const TranslateOptions& more = {}) const {
+    return translate(line, generation_options_, more);
+  }
 
  private:
   void find_languages();

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <attend/model/causal_families.hpp>
+#include <attend/model/causal_options.hpp>
 #include <attend/model/hugging_face.hpp>
 
 namespace attend::inline ATTEND_ABI::detail {
