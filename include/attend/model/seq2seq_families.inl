@@ -150,6 +150,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   config.allow("normalize_before", kind.pre_norm);
   config.allow("add_final_layer_norm", kind.pre_norm);
   config.allow("add_bias_logits", false);
+  config.allow("do_blenderbot_90_layernorm", false);
   config.allow("static_position_embeddings", kind.positions == PositionKind::sinusoidal);
   config.allow("normalize_embedding", kind.embedding_norm);
   o.source_vocab_size = get_size(config, {"vocab_size"});
