@@ -186,12 +186,21 @@ TEST(ChatTemplate, HostileOnesEndInTime) {
         std::string("{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}"
                     "{% set n.y = [n.y, n.y] %}{% endfor %}{{ n.x == n.y }}"),
         std::string("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
+        std::string(
+            "{% set s = 'a ' * 50000 %}{% for i in range(9999) %}{% if s.split() %}{% endif %}{% endfor %}"),
+        std::string(
+            "{% set s = 'a' * 60000 %}{% for i in range(9999) %}{{ s.find('a' * 30000 ~ 'b') }}{% endfor %}"),
+        "{{ dict(" + repeated("a=1, ", 50000) + ") }}",
+        "{% macro f(" + repeated("a, ", 50000) + ") %}{% endmacro %}",
         std::string("{{ 'ab' * 999999999999 }}"),
         std::string("{{ [1] * 999999999999 }}"),
         std::string("{{ 'a' * 9999999 * 9999999 }}"),
         std::string("{{ range(9999999) }}"),
         std::string("{% set n = namespace() %}{% set n.n = n %}{{ n }}")})
     EXPECT_THAT(error(source), HasSubstr("chat_template:")) << source.substr(0, 100);
+  std::string names;  // each of which is looked for among all
+  for (int i = 0; i < 60000; ++i) names += "{{ a" + std::to_string(i) + " }}";
+  EXPECT_EQ(render(names), "");
   // deep, but not too deep
   EXPECT_EQ(render("{{ " + repeated("(", 20) + "1" + repeated(")", 20) + " }}"), "1");
   EXPECT_EQ(render("{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(15) }}")

@@ -60,7 +60,7 @@ inline std::string Evaluation::replaced(const Node& node, const std::string& tex
                                         const std::string& to, std::int64_t most) {
   std::string out;
   std::size_t at = 0;
-  work(node, text.size());
+  search_work(node, text, from);
   for (std::int64_t n = 0; most < 0 || n < most; ++n) {
     if (from.empty() && at >= text.size() && n > 0) break;
     const std::size_t found = text.find(from, at);
@@ -89,8 +89,9 @@ inline Value Evaluation::split(const Node& node, const std::string& text, const 
   if (separator && !separator->is_none()) {
     const std::string& by = text_of(node, "split", *separator);
     if (by.empty()) fail(node, "split by an empty text");
+    search_work(node, text, by);
     for (std::size_t at; left() && (at = from_right ? rest.rfind(by) : rest.find(by)) != rest.npos;) {
-      work(node, 8 + text.size() / 64);
+      work(node, 8);
       out.emplace_back(std::string(from_right ? rest.substr(at + by.size()) : rest.substr(0, at)));
       rest = from_right ? rest.substr(0, at) : rest.substr(at + by.size());
     }
@@ -164,7 +165,9 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
   }
   if (name == "find") {
     const auto values = take("sub");
-    const std::size_t at = text.find(needed(values[0]));
+    const std::string& wanted = needed(values[0]);
+    search_work(node, text, wanted);
+    const std::size_t at = text.find(wanted);
     if (at == text.npos) return std::int64_t{-1};
     return static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at)));
   }

@@ -73,6 +73,10 @@ class Evaluation {
     if (cost > work_) fail(node, "the template takes too long, or makes too long a text");
     work_ -= cost;
   }
+  /// Pays for a search, which may compare the whole of what is looked for at each place.
+  void search_work(const Node& node, std::string_view text, std::string_view wanted) {
+    work(node, text.size() + text.size() / 64 * wanted.size());
+  }
   struct Deeper {
     Deeper(Evaluation& e, const Node& node) : evaluation(e) {
       evaluation.work(node);
@@ -111,7 +115,6 @@ class Evaluation {
     work(node);
     return out;
   }
-  /// str() of a value.
   std::string as_text(const Node& node, const Value& value) {
     Writer<Grow> to = writer(node);
     to.text(value);
@@ -175,16 +178,14 @@ class Evaluation {
         return Flow::next;
       case Node::scope:
         return within(&scope, [&](Scope& inner) { return execute(*node.children[0], inner); });
-      case Node::break_:
-        return Flow::break_;
       default:
-        return Flow::continue_;
+        return node.kind == Node::break_ ? Flow::break_ : Flow::continue_;
     }
   }
   /// Runs something in a scope of its own, which goes unless a macro keeps it.
   template <class Run>
   std::invoke_result_t<Run, Scope&> within(Scope* around, Run&& run) {
-    const auto inner = scopes_.insert(scopes_.end(), Scope{around});
+    const auto inner = scopes_.insert(scopes_.end(), Scope{.around = around});
     struct Leave {
       std::list<Scope>& all;
       std::list<Scope>::iterator scope;

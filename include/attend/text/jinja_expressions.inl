@@ -70,6 +70,7 @@ class ExpressionParser {
   explicit ExpressionParser(const Source& source) : source_(source), tokens_(Lexer(source).run()) {}
 
   static constexpr int kMaxNesting = 100, kMaxDepth = 250;
+  static constexpr std::size_t kMaxArguments = 200;
 
   // ---- tokens
   const Token& now() const { return tokens_[at_]; }
@@ -347,6 +348,8 @@ class ExpressionParser {
         source_.fail(now().at, "an argument without a name behind one that has one");
       }
       add(out, expression());
+      if (out.children.size() > kMaxArguments)
+        source_.fail(out.at, "more than ", kMaxArguments, " arguments");
     }
   }
   NodePtr call(NodePtr callee) {

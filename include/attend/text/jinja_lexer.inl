@@ -44,21 +44,21 @@ struct Source {
 /// What Python's strip() and the \s of its regular expressions take for white space.
 inline bool is_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
 
-/// The text without what `drop` holds for at its ends.
+/// The text, which is UTF-8, without what `drop` holds for at its ends. It looks no further than it has to.
 template <class Drop>
 std::string_view strip(std::string_view text, bool left, bool right, Drop&& drop) {
-  std::size_t begin = 0, end = 0;
-  bool inside = !left;
-  for (std::size_t at = 0; at < text.size();) {
-    const CodePoint c = decode_utf8(text, at);
-    const bool dropped = drop(c.value);
-    if (!inside && dropped) begin = at + c.size;
-    inside = inside || !dropped;
-    at += c.size;
-    if (!dropped) end = at;
+  while (left && !text.empty()) {
+    const CodePoint c = decode_utf8(text, 0);
+    if (!drop(c.value)) break;
+    text.remove_prefix(c.size);
   }
-  if (!right) end = text.size();
-  return text.substr(begin, end > begin ? end - begin : 0);
+  while (right && !text.empty()) {
+    std::size_t at = text.size() - 1;
+    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+    if (!drop(decode_utf8(text, at).value)) break;
+    text = text.substr(0, at);
+  }
+  return text;
 }
 
 struct Token {

@@ -275,8 +275,9 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
 
 inline bool Evaluation::contains(const Node& node, const Value& all, const Value& one) {
   if (all.text()) {
-    work(node, all.text()->size());
-    return all.text()->find(text_of(node, "in a text", one)) != std::string::npos;
+    const std::string& wanted = text_of(node, "in a text", one);
+    search_work(node, *all.text(), wanted);
+    return all.text()->find(wanted) != std::string::npos;
   }
   if (all.number() || all.is_none()) fail(node, all.type(), " has no items");
   for (const Value& item : items(node, all))

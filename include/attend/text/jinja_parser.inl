@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -103,6 +104,7 @@ class Parser : ExpressionParser {
         if (take_sign(")")) break;
       }
       out->names.push_back(expect_name());
+      if (out->names.size() > kMaxArguments) source_.fail(at, "more than ", kMaxArguments, " parameters");
       if (take_sign("="))
         add(*out, expression());
       else if (!out->children.empty())
@@ -151,21 +153,14 @@ class OwnNames {
   std::vector<std::string_view> names;
 
  private:
-  void see(std::string_view name) {
-    if (!seen(name)) seen_.push_back(name);
-  }
-  bool seen(std::string_view name) const {
-    return std::find(seen_.begin(), seen_.end(), name) != seen_.end();
-  }
   void read(const Node* node) {
     if (node == nullptr) return;
-    if (node->kind == Node::name) see(node->text);
+    if (node->kind == Node::name) seen_.insert(node->text);
     for (const NodePtr& child : node->children) read(child.get());
   }
   /// In a branch what is set may also not be set, so that what was given counts.
   void set(std::string_view name, bool in_branch) {
-    if (!in_branch && !seen(name)) names.push_back(name);
-    see(name);
+    if (seen_.insert(name).second && !in_branch) names.push_back(name);
   }
   void set(const Node& target, bool in_branch) {
     if (target.kind == Node::name) return set(target.text, in_branch);
@@ -186,7 +181,7 @@ class OwnNames {
     }
   }
 
-  std::vector<std::string_view> seen_;
+  std::set<std::string_view> seen_;
 };
 
 }  // namespace attend::inline ATTEND_ABI::text::jinja
