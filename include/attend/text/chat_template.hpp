@@ -25,32 +25,27 @@ struct ChatOptions {
   bool add_generation_prompt = true;  // the beginning of the answer
   std::string tools = {};             // a JSON list of functions
   std::string documents = {};         // a JSON list
-  std::string variables =
-      {};  // a JSON object: what the template reads by name, as {"enable_thinking": false}
+  std::string variables = {};         // a JSON object of names, as {"enable_thinking": false}
   std::optional<std::chrono::system_clock::time_point> now = {};  // of strftime_now; default: the clock's
 };
 
 namespace text {
 
-/// The templates of a folder in Jinja, of which the following is read; all else is an error that names it
-/// with line and column:
-/// - statements: if, elif, else; for (with if, else, break, continue, unpacking); set (also of several names,
-/// of
-///   members of a namespace, and as a block); macro; generation; raw
+/// The templates of a folder in Jinja. What is not listed here is an error that names it with line and
+/// column:
+/// - statements: if, elif, else; for (with if, else, break, continue, unpacking); set (of several names, of
+///   members of a namespace, as a block); macro; generation; raw
 /// - loop: index, index0, revindex, revindex0, first, last, length, previtem, nextitem
-/// - expressions: literals, members, subscripts and slices, calls with keywords, + - * / // % ** ~,
-/// comparisons,
-///   in, and, or, not, if … else, filters and tests
+/// - expressions: literals, members, subscripts and slices, calls with keywords, + - * / // % ** ~, in, and,
+///   or, not, if … else, comparisons, filters, tests
 /// - filters: capitalize, count, d, default, dictsort, first, indent, int, items, join, last, length, list,
-/// lower,
-///   map, reject, rejectattr, replace, reverse, select, selectattr, string, tojson, trim, upper
-/// - tests: boolean, callable, defined, divisibleby, eq, equalto, even, false, filter-less comparisons by
-/// their
-///   signs or names (ne, lt, le, gt, ge), float, in, integer, iterable, lower, mapping, none, number, odd,
-///   sameas, sequence, string, true, undefined, upper
-/// - methods: of texts capitalize, endswith, find, join, lower, lstrip, removeprefix, removesuffix, replace,
-/// rsplit,
-///   rstrip, split, splitlines, startswith, strip, title, upper; of mappings get, items, keys, values
+///   lower, map, reject, rejectattr, replace, reverse, select, selectattr, string, tojson, trim, upper
+/// - tests: boolean, callable, defined, divisibleby, even, false, float, in, integer, iterable, lower,
+/// mapping,
+///   none, number, odd, sameas, sequence, string, true, undefined, upper, and comparisons by their names
+/// - methods of texts: capitalize, endswith, find, join, lower, lstrip, removeprefix, removesuffix, replace,
+///   rsplit, rstrip, split, splitlines, startswith, strip, title, upper; of mappings: get, items, keys,
+///   values
 /// - functions: dict, namespace, raise_exception, range, strftime_now
 /// Values are Python's, as is what is written of them. Nesting, steps and memory are bounded whatever a
 /// template says.
