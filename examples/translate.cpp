@@ -1,4 +1,5 @@
-// Lines from standard input, translated: by Marian, T5, BART, or a folder in attend's own form.
+// Lines from standard input, translated: by Marian, T5, BART, M2M100, NLLB, mBART, or a folder in attend's
+// own form.
 
 #include <iostream>
 #include <string>
@@ -15,31 +16,50 @@ constexpr const char* kHelp = R"(usage: translate --model DIR [options] < FILE
 
 Reads a line and writes its translation, line by line.
 
-  --model DIR           folder with config.json, model.safetensors and vocabularies
-  --beams N             beams to search with (default: 1, greedy)
-  --prefix TEXT         what every translation begins with
-  --max-new-tokens N    longest translation (default: 256)
-  --json                write {"source", "target"} for each line
-  --threads N           threads to compute with (default: 1)
-  --help                show this
+  --model DIR             folder with config.json, model.safetensors and vocabularies
+  --source-language NAME  of the lines, for models of several languages (M2M100, NLLB, mBART): the model's token for it,
+  --target-language NAME  or what that begins with: de, de_DE, deu_Latn
+  --beams N               beams to search with; 1: greedy
+  --length-penalty X      beams: more than 0 favours long translations
+  --prefix TEXT           what every translation begins with
+  --max-new-tokens N      longest translation
+  --json                  write {"source", "target"} for each line
+  --threads N             threads to compute with (default: 1)
+  --help                  show this
+
+What is not given is as the folder's generation_config.json says, or else: greedy, 256 tokens. A line of more tokens than
+the model has positions is cut, with a warning.
 )";
 
 void run(int argc, char** argv) {
   const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--beams", "--prefix", "--max-new-tokens", "--threads"});
+                              {"--model", "--source-language", "--target-language", "--beams",
+                               "--length-penalty", "--prefix", "--max-new-tokens", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
   attend::Context context(arguments.threads());
-  attend::GenerationOptions options;
-  options.num_beams = arguments.integer("--beams", 1, 1, 64);
-  options.max_new_tokens = arguments.integer("--max-new-tokens", 256, 1, 100000);
   const std::string prefix = checked_utf8(arguments.text("--prefix"), "--prefix");
-  const auto translator = attend::Translator::open(arguments.required("--model"));
+  const std::string from = arguments.text("--source-language"), to = arguments.text("--target-language");
+  const auto translator = attend::Translator::open(arguments.required("--model"), {.max_new_tokens = 256});
+  attend::GenerationOptions options = translator.generation_options();
+  options.num_beams = arguments.integer("--beams", options.num_beams, 1, 64);
+  options.length_penalty = arguments.number("--length-penalty", options.length_penalty, -1000, 1000);
+  if (arguments.has("--max-new-tokens")) options.max_length = 0;
+  options.max_new_tokens = arguments.integer("--max-new-tokens", options.max_new_tokens, 1, 100000);
   LineReader lines(std::cin, "standard input");
+  long number = 0;
   for (std::string line; lines.next(line);) {
-    const std::string target = translator.translate(context, line, options, prefix);
+    const attend::Translation translation = translator.translate(context, line, options, {prefix, from, to});
+    const std::string& target = translation.text;
+    ++number;
+    const auto warn = [&](const char* what) {
+      std::cerr << "translate: line " << number << ": " << what << " the model's "
+                << translator.model().options().max_position_embeddings << " positions\n";
+    };
+    if (translation.source_cut) warn("the text is cut at");
+    if (translation.cut) warn("the translation stops at");
     if (arguments.has("--json"))
       std::cout << attend::Json{{"source", line}, {"target", target}}.dump() << std::endl;
     else

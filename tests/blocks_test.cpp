@@ -60,9 +60,9 @@ Layer with(Layer layer, Values& values, const std::string& prefix) {
 }
 
 using X = Tensor<double, 3>;
-X plus(const X& a, const X& b) {
+X plus(const X& a, const X& b, double scale) {
   X sum = a;
-  for (std::size_t i = 0; i < sum.span().size(); ++i) sum.span()[i] += b.span()[i];
+  for (std::size_t i = 0; i < sum.span().size(); ++i) sum.span()[i] += scale * b.span()[i];
   return sum;
 }
 
@@ -81,24 +81,30 @@ X compose(const Block<double>& block, const X& x, const BlockInputs<double>& in)
   const auto attend_memory = [&](const X& y) { return (*cross)(y, in.memory, in.memory, in.cross); };
   const char* last = cross ? "norm3" : "norm2";
   X y = x;
+  const auto add = [&](const X& a, const X& b) { return plus(a, b, o.residual_scale); };
   switch (o.residual) {
     case Residual::post:
-      y = norm("norm1", plus(y, self(y, in.self)));
-      if (cross) y = norm("norm2", plus(y, attend_memory(y)));
-      y = norm(last, plus(y, feed_forward(y)));
+      y = norm("norm1", add(y, self(y, in.self)));
+      if (cross) y = norm("norm2", add(y, attend_memory(y)));
+      y = norm(last, add(y, feed_forward(y)));
       break;
     case Residual::pre:
-      y = plus(y, self(o.first_norm ? norm("norm1", y) : y, in.self));
-      if (cross) y = plus(y, attend_memory(norm("norm2", y)));
-      y = plus(y, feed_forward(norm(last, y)));
+      y = add(y, self(o.first_norm ? norm("norm1", y) : y, in.self));
+      if (cross) y = add(y, attend_memory(norm("norm2", y)));
+      y = add(y, feed_forward(norm(last, y)));
       break;
     case Residual::parallel:
-      y = plus(plus(y, self(o.first_norm ? norm("norm1", y) : y, in.self)), feed_forward(norm(last, y)));
+      y = add(add(y, self(o.first_norm ? norm("norm1", y) : y, in.self)), feed_forward(norm(last, y)));
       break;
     case Residual::sandwich:
-      y = plus(y, norm("post_norm1", self(o.first_norm ? norm("norm1", y) : y, in.self)));
-      if (cross) y = plus(y, norm("post_norm2", attend_memory(norm("norm2", y))));
-      y = plus(y, norm((std::string("post_") + last).c_str(), feed_forward(norm(last, y))));
+      y = add(y, norm("post_norm1", self(o.first_norm ? norm("norm1", y) : y, in.self)));
+      if (cross) y = add(y, norm("post_norm2", attend_memory(norm("norm2", y))));
+      y = add(y, norm((std::string("post_") + last).c_str(), feed_forward(norm(last, y))));
+      break;
+    case Residual::inner:
+      y = add(y, norm("norm1", self(y, in.self)));
+      if (cross) y = add(y, norm("norm2", attend_memory(y)));
+      y = add(y, norm(last, feed_forward(y)));
       break;
   }
   EXPECT_TRUE(values.empty()) << "a parameter that no layer takes: " << values.begin()->first;
@@ -117,16 +123,18 @@ BlockOptions options_of(Residual residual, bool cross, NormKind norm, bool gated
 TEST(Blocks, EachResidualIsAPlainCompositionOfLayers) {
   const X x = normal_tensor<double, 3>({2, 9, 24}, 1), memory = normal_tensor<double, 3>({2, 7, 16}, 2);
   const std::vector<Index> lengths{7, 3};
-  for (const Residual residual : {Residual::post, Residual::pre, Residual::parallel, Residual::sandwich})
+  for (const Residual residual :
+       {Residual::post, Residual::pre, Residual::parallel, Residual::sandwich, Residual::inner})
     for (const bool cross : {false, true})
       for (const bool first_norm : {true, false})
         for (const NormKind kind : {NormKind::layer, NormKind::rms}) {
           if (residual == Residual::parallel && cross) continue;
-          if (residual == Residual::post && !first_norm) continue;
+          if ((residual == Residual::post || residual == Residual::inner) && !first_norm) continue;
           SCOPED_TRACE("residual " + std::to_string(static_cast<int>(residual)) + (cross ? ", cross" : "") +
                        (first_norm ? "" : ", no first norm"));
           BlockOptions o = options_of(residual, cross, kind, kind == NormKind::rms);
           o.first_norm = first_norm;
+          o.residual_scale = kind == NormKind::rms ? 0.6 : 1;
           Block<double> block(o);
           fill_parameters<double>(block);
           BlockInputs<double> in{.self = {.mask = causal()}};
@@ -150,6 +158,57 @@ TEST(Blocks, EachResidualIsAPlainCompositionOfLayers) {
         }
 }
 
+TEST(Blocks, TheNormOfQueriesAndKeysIsOfEachHeadOrOverAll) {
+  const X x = normal_tensor<double, 3>({2, 5, 24}, 1);
+  for (const bool over_heads : {false, true}) {
+    SCOPED_TRACE(over_heads);
+    MultiHeadAttention<double> attention({.embed_dim = 24,
+                                          .num_heads = 4,
+                                          .num_kv_heads = 2,
+                                          .qk_norm = 1e-6,
+                                          .qk_norm_over_heads = over_heads});
+    fill_parameters<double>(attention);
+    Values values = values_of(attention);
+    // The projections as linear layers, their rows normalised, and attention of what that gives.
+    std::vector<X> parts;
+    for (const auto& [first, rows, name] :
+         {std::tuple(0, 24, "q_norm.weight"), {24, 12, "k_norm.weight"}, {36, 12, ""}}) {
+      const auto take = [first = first, rows = rows](const std::vector<double>& all, Index width) {
+        const auto begin = all.begin() + first * width;
+        return std::vector<double>(begin, begin + rows * width);
+      };
+      Values own{{"weight", take(values["in_proj_weight"], 24)}, {"bias", take(values["in_proj_bias"], 1)}};
+      X y = with(Linear<double>({.in_features = 24, .out_features = rows}), own, "")(x);
+      if (*name != 0) {
+        const std::vector<double>& weight = values[name];
+        const Index size = static_cast<Index>(weight.size());
+        EXPECT_EQ(size, over_heads ? rows : 6);
+        Norm<double> norm({.size = size, .eps = 1e-6, .kind = NormKind::rms});
+        norm.parameters(
+            [&](const std::string&, Parameter<double> p) { p.assign(0, p.rows(), weight.data()); });
+        const auto heads_of = y.view().reshape(2, 5, rows / size, size);
+        Context context;
+        norm.forward(context, heads_of, heads_of);
+      }
+      parts.push_back(y);
+    }
+    X mixed({2, 5, 24});
+    Context context;
+    scaled_dot_product_attention<double>(context, heads(parts[0], 4), heads(parts[1], 2), heads(parts[2], 2),
+                                         {}, heads(mixed, 4));
+    const X expected =
+        with(Linear<double>({.in_features = 24, .out_features = 24}), values, "out_proj.")(mixed);
+    EXPECT_LE(distance(attention(x), expected), 1e-12);
+    KVCache<double> cache = attention.make_cache(2);
+    X out(x.shape());
+    for (Index t = 0; t < 5; ++t)
+      attention.forward(context, x.slice(1, t, t + 1), cache, {}, out.slice(1, t, t + 1));
+    EXPECT_LE(distance(out.slice(1, 4, 5), expected.slice(1, 4, 5)), 1e-12);
+  }
+  EXPECT_EQ(error_of([] { MultiHeadAttention<float>({.embed_dim = 8, .qk_norm_over_heads = true}); }),
+            "MultiHeadAttention: qk_norm_over_heads, but no qk_norm");
+}
+
 TEST(Blocks, AStackIsItsBlocksAndANorm) {
   const X x = normal_tensor<double, 3>({2, 9, 24}, 1);
   StackOptions o{.embed_dim = 24,
@@ -168,7 +227,40 @@ TEST(Blocks, AStackIsItsBlocksAndANorm) {
   EXPECT_TRUE(same_bits(stack(x), in_place));
 }
 
+TEST(Blocks, AStackRunsItsBlocksInTheirOrder) {
+  const X x = normal_tensor<double, 3>({2, 9, 24}, 1);
+  const BlockOptions block = options_of(Residual::post, false, NormKind::layer, false);
+  Stack<double> stack({.embed_dim = 24, .blocks = {block, block}, .order = {1, 0, 1}});
+  fill_parameters<double>(stack);
+  const auto& layers = stack.layers();
+  const X y = compose(layers[1], compose(layers[0], compose(layers[1], x, {}), {}), {});
+  EXPECT_LE(distance(stack(x), y), 1e-12);
+
+  // Each step has a cache of its own.
+  std::vector<KVCache<double>> caches = stack.make_caches(2);
+  ASSERT_EQ(caches.size(), 3u);
+  Context context;
+  const StackInputs<double> whole{.self = {.mask = causal()}},
+      in{.self = {.mask = causal(Corner::bottom_right)}, .caches = caches};
+  const X all = stack(x, whole);
+  for (Index t = 0; t < 9; ++t) {
+    X token(x.view().slice(1, t, t + 1));
+    stack.forward(context, token, in, token);
+    EXPECT_LE(distance(token, X(all.view().slice(1, t, t + 1))), 1e-12);
+  }
+  EXPECT_THAT(error_of([&] {
+                Stack<double> s({.embed_dim = 24, .blocks = {block}, .order = {0, 1}});
+              }),
+              HasSubstr("Stack: block 1 in the order of 1"));
+}
+
 TEST(Blocks, WhatDoesNotFitIsAnError) {
+  for (const Residual residual : {Residual::post, Residual::inner}) {
+    BlockOptions unnormed = options_of(residual, false, NormKind::rms, false);
+    unnormed.first_norm = false;
+    EXPECT_EQ(error_of([&] { Block<float>(unnormed, "Part"); }),
+              "Part: first_norm is of norms before attention");
+  }
   BlockOptions o = options_of(Residual::pre, false, NormKind::layer, false);
   Block<float> block(o, "Part");
   fill_parameters<float>(block);

@@ -430,6 +430,65 @@ TEST_F(Stories, GreedyTextAndItsPiecesAreThoseOfTransformers) {
   }
 }
 
+TEST_F(Stories, AConversationKeepsWhatWasSaid) {
+  TextGenerator with_template(
+      generator.tokenizer(), Generator(CausalLM<float>::open(model_folder("stories"))),
+      {.max_new_tokens = 9, .eos_token_ids = Ids{}},
+      text::ChatTemplate("{% for m in messages %}{{ m.role[0] }}: {{ m.content }}\n{% endfor %}"
+                         "{% if add_generation_prompt %}a: {% endif %}"));
+  std::vector<ChatMessage> messages{{"user", "Once upon a time"}};
+  const TextGeneration first = with_template.chat(context, messages);
+  EXPECT_EQ(first.reused, 0);
+  EXPECT_EQ(first.ids.size(), 9u);
+  EXPECT_EQ(first.prompt_ids,
+            with_template.tokenizer().encode("u: Once upon a time\na: ", {.add_special_tokens = false}));
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages[1].role, "assistant");
+  EXPECT_EQ(messages[1].content, first.text);
+  messages.push_back({"user", "Then"});
+  std::vector<ChatMessage> again = messages;
+  std::string streamed;
+  const TextGeneration second = with_template.chat(context, messages, with_template.generation_options(), {},
+                                                   [&](std::string_view piece) {
+                                                     streamed += piece;
+                                                     return true;
+                                                   });
+  EXPECT_GE(second.reused, static_cast<Index>(first.prompt_ids.size()));
+  EXPECT_EQ(streamed, second.text);
+  EXPECT_EQ(messages.size(), 4u);
+  with_template.generate(context, "something else");  // takes the cache
+  const TextGeneration anew = with_template.chat(context, again);
+  EXPECT_LT(anew.reused, second.reused);
+  EXPECT_EQ(anew.ids, second.ids);
+  EXPECT_EQ(again.back().content, second.text);
+  again.resize(3);
+  EXPECT_EQ(with_template.chat(again).ids, second.ids);  // on the context of its own
+  EXPECT_EQ(with_template.generate("Once").ids, with_template.generate(context, "Once").ids);
+  EXPECT_EQ(with_template.score("Once upon").logprob, with_template.score(context, "Once upon").logprob);
+  // without a template, and where the template raises, nothing is added
+  EXPECT_THROW(generator.chat(context, messages), Error);
+  EXPECT_EQ(messages.size(), 4u);
+}
+
+TEST_F(Stories, TheScoreOfATextIsThatOfItsTokens) {
+  const TextScore score = generator.score(context, "Once upon a time", 2);
+  EXPECT_EQ(score.ids, generator.encode("Once upon a time"));
+  ASSERT_EQ(score.logprobs.size(), score.ids.size() - 1);
+  double sum = 0;
+  for (std::size_t i = 0; i < score.logprobs.size(); ++i) {
+    EXPECT_EQ(score.logprobs[i].id, score.ids[i + 1]);
+    EXPECT_EQ(score.logprobs[i].top.size(), 2u);
+    sum += static_cast<double>(score.logprobs[i].logprob);
+  }
+  EXPECT_EQ(score.logprob, sum);
+  EXPECT_DOUBLE_EQ(score.perplexity, std::exp(-sum / static_cast<double>(score.logprobs.size())));
+  // of more tokens than are computed at once, the same as those of its beginning
+  const TextScore all = generator.score(context, whole + whole), part = generator.score(context, whole);
+  ASSERT_GT(all.ids.size(), 100u);
+  for (std::size_t i = 0; i + 2 < part.logprobs.size(); ++i)
+    EXPECT_EQ(all.logprobs[i].logprob, part.logprobs[i].logprob);
+}
+
 TEST_F(Stories, IdsAndTextsAreThoseOfTransformersAloneAndInABatch) {
   std::vector<std::string> texts;
   for (const Json& c : cases) {

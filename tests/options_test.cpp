@@ -65,7 +65,7 @@ TEST(LayerOptions, ThatContradictEachOtherAreErrors) {
        [] { rotary(RopeType::none, [](auto& o) { o.truncate = false; }); }},
       {"Rotary: low_freq_factor and high_freq_factor are of llama3",
        [] { rotary(RopeType::yarn, [](auto& o) { o.factor = 2, o.high_freq_factor = 8; }); }},
-      {"Rotary: low_freq_factor is not below high_freq_factor",
+      {"Rotary: low_freq_factor is not between 0 and high_freq_factor",
        [] { rotary(RopeType::llama3, [](auto& o) { o.factor = 2, o.low_freq_factor = 4; }); }},
       {"Rotary: short_factor and long_factor are of longrope",
        [] { rotary(RopeType::none, [](auto& o) {

@@ -75,9 +75,14 @@ TYPED_TEST(SinusoidalPositions, AreThoseOfTheirDefinition) {
         const Tensor<S, 2> table =
             attend::sinusoidal_positions<S>(5, E, {.layout = layout, .max_timescale = 500, .first = first});
         ASSERT_THAT(table.shape(), ElementsAre(5, E));
-        const Index pairs = (E + 1) / 2;
+        const bool padded = layout == Layout::halves_inclusive;  // the last column of an odd width is 0
+        const Index pairs = padded ? E / 2 : (E + 1) / 2;
         for (Index p = 0; p < 5; ++p)
           for (Index e = 0; e < E; ++e) {
+            if (padded && e == 2 * pairs) {
+              EXPECT_EQ(table(p, e), S(0));
+              continue;
+            }
             const Index i = layout == Layout::interleaved ? e / 2 : e % pairs;
             const bool sine = layout == Layout::interleaved ? e % 2 == 0 : e < pairs;
             const double share =
@@ -327,6 +332,32 @@ TEST(Rotate, WithCallersCachesGivesTheBitsOfTheTables) {
   EXPECT_THROW((attend::rotate<float, std::int64_t>(context, cached.view(), cosine.view(), sine.view(),
                                                     positions.view())),
                attend::Error);
+}
+
+TEST(Rotary, AnOddShareTurnsOneFeatureMoreAtFrequenciesOfTheOddNumber) {
+  const Rotary<double> rotary({.head_dim = 6, .partial_rotary_factor = 0.5});  // 3 features
+  EXPECT_EQ(rotary.options().rotary_dim, 4);
+  const auto frequencies = rotary.inverse_frequencies();
+  ASSERT_EQ(frequencies.size(), 2u);
+  EXPECT_EQ(frequencies[0], 1);
+  EXPECT_DOUBLE_EQ(frequencies[1], std::pow(10000.0, -2.0 / 3));
+  EXPECT_THROW(Rotary<float>({.head_dim = 5}), attend::Error);  // which has no feature more
+}
+
+TEST(Rotary, FrequenciesThatDependOnTheLengthAreThoseOfEachSequence) {
+  RotaryOptions o{.head_dim = 4, .max_position_embeddings = 64, .original_max_position_embeddings = 16};
+  o.rope_type = RopeType::longrope;
+  o.short_factor = {1, 1.5}, o.long_factor = {3, 7};
+  const Rotary<float> rotary(o);
+  const auto x = attend_test::normal_tensor<float, 4>({2, 3, 4, 4}, 1);
+  Context context;
+  Tensor<float, 4> together = x;
+  rotary.apply(context, together.view(), std::vector<Index>{2, 30});
+  for (Index b = 0; b < 2; ++b) {
+    Tensor<float, 4> alone(x.view().slice(0, b, b + 1));
+    rotary.apply(context, alone.view(), b == 0 ? 2 : 30);
+    EXPECT_TRUE(same_bits(together.view().slice(0, b, b + 1), alone)) << b;
+  }
 }
 
 TEST(Rotary, RefusesOptionsThatMakeNoSense) {

@@ -235,6 +235,10 @@ TEST_F(SteadyState, OfModelsMakesNoSystemCall) {
   const BertModel<float> bert = tiny_bert();
   Tensor<float, 2> states({40, 32});
   check("BertModel", [&](Context& c) { bert.forward(c, ids, {}, offsets, states.view()); });
+  for (const bool disentangled : {false, true}) {
+    const BertModel<float> kin = tiny_bert_kin(disentangled);
+    check("BertModel's kin", [&](Context& c) { kin.forward(c, ids, {}, offsets, states.view()); });
+  }
   Tensor<float, 2> wide({40, 50});
   check("BertModel into columns",
         [&](Context& c) { bert.forward(c, ids, {}, offsets, wide.view().slice(1, 7, 39)); });

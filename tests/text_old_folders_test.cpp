@@ -378,6 +378,38 @@ TEST(OldFolder, OfMarianGivesTheIdsOfItsTokenizerJson) {
     std::filesystem::rename(old.path / "away", old.path / gone);
   }
 }
+
+TEST(OldFolder, OfM2M100HasItsLanguagesBehindThePieces) {
+  std::vector<Piece> pieces = {
+      {"<s>", 0, kControl}, {"<pad>", 0, kControl}, {"</s>", 0, kControl}, {"<unk>", 0, kUnknown}};
+  std::map<std::string, std::uint64_t> ids = {{"<s>", 0}, {"<pad>", 1}, {"</s>", 2}, {"<unk>", 3}};
+  const std::vector<Piece> english = words(kEnglish);
+  for (const Piece& p : english) pieces.push_back(p);
+  for (auto p = english.rbegin(); p != english.rend(); ++p) ids.emplace(p->text, ids.size());
+  const Folder old;
+  old.write("sentencepiece.bpe.model", sentencepiece_file(pieces, kUnigram, true));
+  old.write("vocab.json", Json(ids).dump());
+  old.write("config.json", R"({"model_type":"m2m_100"})");
+  const auto id = [&](const char* piece) { return static_cast<std::int32_t>(ids.at(piece)); };
+  const std::int32_t size = static_cast<std::int32_t>(ids.size());
+  const Tokenizer tokenizer = Tokenizer::open(old.path);
+  EXPECT_EQ(tokenizer.vocab_size(), ids.size() + 100);
+  EXPECT_EQ(tokenizer.token_to_id("__af__"), size);
+  EXPECT_EQ(tokenizer.token_to_id("__zu__"), size + 99);
+  const std::int32_t english_id = *tokenizer.token_to_id("__en__");
+  EXPECT_EQ(english_id, size + 18);  // its place among transformers' FAIRSEQ_LANGUAGE_CODES
+  EXPECT_TRUE(tokenizer.is_special(english_id));
+  EXPECT_EQ(tokenizer.encode("the cat"), (Ids{english_id, id("▁the"), id("▁cat"), 2}));
+  EXPECT_EQ(tokenizer.decode(Ids{english_id, id("▁the"), id("▁cat"), 2}), "the cat");
+  old.write("tokenizer_config.json", R"({"tokenizer_class":"M2M100Tokenizer","src_lang":"zu"})");
+  EXPECT_EQ(Tokenizer::open(old.path).encode("the")[0], size + 99);
+  old.write("tokenizer_config.json", R"({"tokenizer_class":"M2M100Tokenizer","src_lang":"tlh"})");
+  EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("__tlh__"));
+  old.write("tokenizer_config.json", R"({"tokenizer_class":"M2M100Tokenizer","language_codes":"wmt21"})");
+  EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("language_codes"));
+  std::filesystem::remove(old.path / "vocab.json");
+  EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("vocab.json"));
+}
 #else
 TEST(OldFolder, OfSentencePieceSaysWhatToInstall) {
   const Folder old;

@@ -72,7 +72,7 @@ TEST(Threads, UseOneLayerOfDoubles) { use_one_layer<double>(); }
 
 TEST(Threads, UseOneModel) {
   const CausalLM<float> model = tiny_causal_lm();
-  const BertModel<float> bert = tiny_bert();
+  const BertModel<float> bert = tiny_bert(), kin = tiny_bert_kin(true);
   const Seq2Seq<float> seq2seq = tiny_seq2seq();
   const std::vector<std::int32_t> ids = random_ids(30, 40);
   const std::vector<Index> offsets{0, 10, 30};
@@ -87,6 +87,8 @@ TEST(Threads, UseOneModel) {
     keep(model.logits(context, batch));
     Tensor<float, 2> states({30, 32});
     bert.forward(context, ids, {}, offsets, states);
+    keep(states);
+    kin.forward(context, ids, {}, offsets, states);
     keep(states);
     const Tensor<float, 3> memory = seq2seq.encode(context, batch);
     DecoderCache<float> cache = seq2seq.make_cache(context, memory);

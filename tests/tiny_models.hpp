@@ -23,6 +23,32 @@ inline attend::BertModel<float> tiny_bert() {
   return model;
 }
 
+/// All that BertModel has options for beside: narrow embeddings, shared layers, biases or embeddings of
+/// distances.
+inline attend::BertModel<float> tiny_bert_kin(bool disentangled) {
+  attend::BertOptions options{.vocab_size = 50,
+                              .max_position_embeddings = 64,
+                              .type_vocab_size = 0,
+                              .hidden_size = 32,
+                              .num_hidden_layers = 2,
+                              .num_attention_heads = 4,
+                              .intermediate_size = 64,
+                              .embedding_size = 12,
+                              .projection = attend::EmbeddingProjection::after_norm,
+                              .layer_order = {0, 1, 0}};
+  if (disentangled) {
+    options.projection = attend::EmbeddingProjection::before_norm;
+    options.absolute_positions = false;
+    options.relative_embedding = {.embed_dim = 32, .span = 8, .max_distance = 40, .norm_eps = 1e-7};
+    options.disentangled = {.content_to_position = true, .position_to_content = true};
+  } else {
+    options.relative_bias = attend::RelativeBiasOptions{.num_heads = 4};
+  }
+  attend::BertModel<float> model(options);
+  fill_parameters<float>(model);
+  return model;
+}
+
 /// Grouped heads, rotary positions, a gated feed-forward, and in every second layer a sliding window.
 inline attend::CausalLM<float> tiny_causal_lm() {
   attend::CausalBlockOptions block{.embed_dim = 32,

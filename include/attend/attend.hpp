@@ -4,8 +4,10 @@
 #include <attend/activation.hpp>
 #include <attend/block.hpp>
 #include <attend/causal_block.hpp>
+#include <attend/convolution.hpp>
 #include <attend/core/version.hpp>
 #include <attend/decoder.hpp>
+#include <attend/disentangled.hpp>
 #include <attend/embedding.hpp>
 #include <attend/encoder.hpp>
 #include <attend/feed_forward.hpp>

@@ -13,6 +13,9 @@
 
 namespace attend::inline ATTEND_ABI {
 
+template <class Scalar>
+struct RelativePositions;
+
 /// Options of one attention call; attention_outputs.hpp has what it may give besides its output. Order of
 /// operations on a score: scale, softcap, modifier, numbers of the mask (additive), its truth (onnx.ai
 /// Attention-24, PyTorch's scaled_dot_product_attention).
@@ -31,6 +34,8 @@ struct AttentionOptions {
   /// A ragged batch: tokens of all sequences one after the other, as [1, H, tokens, D], sequence b being
   /// tokens [offsets[b], offsets[b + 1]). Both or neither. [B + 1]
   std::span<const Index> query_offsets = {}, key_offsets = {};
+  /// Of a MultiHeadAttention that is `disentangled`: what RelativeEmbedding::positions gives.
+  const RelativePositions<Scalar>* relative = nullptr;
 };
 
 }  // namespace attend::inline ATTEND_ABI

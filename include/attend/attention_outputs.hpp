@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include <attend/attention_options.hpp>
+#include <attend/core/function_ref.hpp>
 #include <attend/introspection.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -46,8 +47,8 @@ void check_apart_from_mask(const Context& context, const char* who, const Attent
   if (!context.measuring() && o.mask.overlaps(written.layout)) fail_overlap(who, written.name, "the mask");
 }
 /// f(Operand) of each output that is wanted.
-template <class Scalar, class F>
-void for_each_output(const AttentionOutputs<Scalar>& o, const F& f) {
+template <class Scalar>
+void for_each_output(const AttentionOutputs<Scalar>& o, FunctionRef<void(const Operand&)> f) {
   const Introspection<Scalar>& look = o.introspection;
   for (const Operand& output :
        {Operand{"log_sum_exp", o.log_sum_exp}, Operand{"weights", o.weights}, Operand{"scores", o.scores},

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/convolution.hpp>
 #include <attend/feed_forward.hpp>
 #include <attend/multi_head_attention.hpp>
 #include <attend/norm.hpp>
@@ -22,7 +23,8 @@ enum class Residual {
   post,      // norm(x + f(x)) ("Attention Is All You Need")
   pre,       // x + f(norm(x)) (PyTorch's norm_first, GPT-2, Llama)
   parallel,  // x + attention(norm1(x)) + feed_forward(norm2(x)) (GPT-NeoX)
-  sandwich   // x + post_norm(f(norm(x))) (Gemma 2)
+  sandwich,  // x + post_norm(f(norm(x))) (Gemma 2)
+  inner      // x + norm(f(x)) (OLMo 2)
 };
 
 struct BlockOptions {
@@ -31,7 +33,9 @@ struct BlockOptions {
   FeedForwardOptions feed_forward = {};
   NormOptions norm = {};  // of each of the norms
   Residual residual = Residual::post;
-  bool first_norm = true;  // else x is normalised already, as in ModernBERT's first layer
+  bool first_norm = true;     // else x is normalised already, as in ModernBERT's first layer
+  double residual_scale = 1;  // multiplies what each part adds to x (Granite)
+  std::optional<ConvolutionOptions> convolution = {};  // norm(block(x) + convolution(x)) (DeBERTa-v2-xlarge)
 };
 
 /// What one call takes besides x. Without caches, `memory` is what cross-attention sees.
@@ -50,7 +54,7 @@ struct BlockOutputs {
 
 /// Parameters: self_attn.*, multihead_attn.* (cross-attention), linear1.*, linear2.*, and norm1.*, norm2.*,
 /// norm3.* of attention, cross-attention (where there is one) and feed-forward, in this order; of a sandwich
-/// likewise post_norm1.*, ….
+/// likewise post_norm1.*, …; of a convolution convolution.*, convolution_norm.*.
 template <class Scalar>
 class Block {
  public:
@@ -101,6 +105,8 @@ class Block {
     detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
     if (!options_.multihead_attn && (in.memory.data() != nullptr || in.memory_cache != nullptr))
       throw_error(name_, ": a memory, but no cross-attention (multihead_attn)");
+    if (options_.convolution && in.cache != nullptr)
+      throw_error(name_, ": a convolution together with a cache is not supported");
     if (in.memory.data() != nullptr)
       detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
     for (const bool self : {true, false}) {
@@ -111,32 +117,33 @@ class Block {
       if (self) detail::check_outputs_apart(call.context, name_, outputs, call.outputs.cross);
     }
   }
-  /// out = attention(x), in whose last product's pass the residual is added.
-  void attend_self(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
-                   const Epilogue<Scalar>& epilogue) const {
+  /// out = part `i` of x, in whose last product's pass the residual is added.
+  void run_part(Index i, const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
+                const Epilogue<Scalar>& epilogue) const {
     const BlockInputs<Scalar>& in = call.inputs;
-    if (in.cache != nullptr)
+    if (i + 1 == norms())
+      feed_forward_.forward(call.context, x, out, epilogue);
+    else if (i == 0 && in.cache != nullptr)
       self_attn_.forward(call.context, x, *in.cache, in.self, out, call.outputs.self, epilogue);
-    else
+    else if (i == 0)
       self_attn_.forward(call.context, x, in.self, out, call.outputs.self, epilogue);
-  }
-  void attend_memory(const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
-                     const Epilogue<Scalar>& epilogue) const {
-    const BlockInputs<Scalar>& in = call.inputs;
-    if (in.memory_cache != nullptr)
+    else if (in.memory_cache != nullptr)
       multihead_attn_.forward_cross(call.context, x, *in.memory_cache, in.cross, out, call.outputs.cross,
                                     epilogue);
     else
       multihead_attn_.forward(call.context, x, in.memory, in.memory, in.cross, out, call.outputs.cross,
                               epilogue);
   }
-  /// out = x + y; out may be x or y.
-  static void add(Context& context, const Rows<const Scalar>& x, const Rows<const Scalar>& y,
-                  const Rows<Scalar>& out) {
+  /// out = x + residual_scale * y, of which y keeps the product; out may be x or y.
+  void add(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& y,
+           const Rows<Scalar>& out) const {
     context.parallel(x.count(), context.workers(x.count(), static_cast<double>(x.count() * x.width())),
                      [&](Index r, int) {
-                       const Scalar *a = x.row(r), *b = y.row(r);
-                       Scalar* to = out.row(r);
+                       const Scalar* a = x.row(r);
+                       Scalar *b = y.row(r), *to = out.row(r);
+                       const Scalar scale = static_cast<Scalar>(options_.residual_scale);
+                       for (Index i = 0; options_.residual_scale != 1 && i < x.width(); ++i)
+                         b[i] = b[i] * scale;
                        for (Index i = 0; i < x.width(); ++i) to[i] = a[i] + b[i];
                      });
   }
@@ -146,6 +153,8 @@ class Block {
   MultiHeadAttention<Scalar> self_attn_, multihead_attn_;
   FeedForward<Scalar> feed_forward_;
   Norm<Scalar> norms_[3], post_norms_[3];
+  Convolution<Scalar> convolution_;
+  Norm<Scalar> convolution_norm_;
 };
 
 template <class Scalar>
@@ -160,11 +169,20 @@ Block<Scalar>::Block(const BlockOptions& options, const char* name)
                 E);
   if (options.multihead_attn && options.residual == Residual::parallel)
     throw_error(name, ": a parallel residual together with cross-attention is not supported");
+  if (!options.first_norm && (options.residual == Residual::post || options.residual == Residual::inner))
+    throw_error(name, ": first_norm is of norms before attention");
+  detail::check_number(name, "residual_scale", options.residual_scale, -1e38);
   if (options.multihead_attn) multihead_attn_ = MultiHeadAttention<Scalar>(*options.multihead_attn);
   for (Index i = 0; i < norms(); ++i) {
     if (i > 0 || options.first_norm) norms_[i] = Norm<Scalar>(options.norm);
     if (options.residual == Residual::sandwich) post_norms_[i] = Norm<Scalar>(options.norm);
   }
+  if (!options.convolution) return;
+  if (options.convolution->embed_dim != E || options.residual_scale != 1)
+    throw_error(name, ": a convolution of embed_dim ", options.convolution->embed_dim, ", expected ", E,
+                ", and a residual_scale of ", options.residual_scale, ", expected 1");
+  convolution_ = Convolution<Scalar>(*options.convolution);
+  convolution_norm_ = Norm<Scalar>(options.norm);
 }
 
 template <class Scalar>
@@ -176,11 +194,14 @@ void Block<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
     norms_[i].parameters(prefixed("norm" + std::to_string(i + 1), visit));
   for (Index i = 0; options_.residual == Residual::sandwich && i < norms(); ++i)
     post_norms_[i].parameters(prefixed("post_norm" + std::to_string(i + 1), visit));
+  if (!options_.convolution) return;
+  convolution_.parameters(prefixed("convolution", visit));
+  convolution_norm_.parameters(prefixed("convolution_norm", visit));
 }
 template <class Scalar>
 bool Block<Scalar>::assigned() const {
   return self_attn_.assigned() && (!options_.multihead_attn || multihead_attn_.assigned()) &&
-         feed_forward_.assigned();
+         feed_forward_.assigned() && (!options_.convolution || convolution_.assigned());
 }
 
 template <class Scalar>
@@ -191,58 +212,46 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
   if (x.empty()) return;
   std::optional<detail::Appending<Scalar>> appending;
   if (inputs.cache != nullptr) appending.emplace(name_, *inputs.cache, context.measuring());
-  const bool cross = options_.multihead_attn.has_value();
-  const Norm<Scalar>& last_norm = norms_[norms() - 1];
+  const Residual kind = options_.residual;
+  const bool norm_after = kind == Residual::sandwich || kind == Residual::inner;
+  const bool norm_before = kind != Residual::post && kind != Residual::inner;
+  const bool in_one_pass = !norm_after && options_.residual_scale == 1;
   Frame frame(context.workspace());
   const TensorView<Scalar, 3> sum = frame.tensor<Scalar>(x.shape()), normed = frame.tensor<Scalar>(x.shape());
-  TensorView<const Scalar, 3> first = x;  // what attention takes
-  if (options_.residual != Residual::post && options_.first_norm) {
-    norms_[0].forward(context, x, normed);
-    first = normed;
+  TensorView<Scalar, 3> convolved;
+  if (options_.convolution) {  // of x, which `out` may be
+    convolved = frame.tensor<Scalar>(x.shape());
+    convolution_.forward(context, x, inputs.self.query_offsets, convolved);
   }
-  switch (options_.residual) {
-    case Residual::post:
-      attend_self(call, x, sum, {{}, x});
-      norms_[0].forward(context, sum, normed);
-      if (cross) {
-        attend_memory(call, normed, sum, {{}, normed});
-        norms_[1].forward(context, sum, normed);
-      }
-      feed_forward_.forward(context, normed, sum, {{}, normed});
-      last_norm.forward(context, sum, out);
-      break;
-    case Residual::pre: {
-      attend_self(call, first, sum, {{}, x});
-      TensorView<Scalar, 3> attended = sum;
-      if (cross) {
-        attended = frame.tensor<Scalar>(x.shape());
-        norms_[1].forward(context, sum, normed);
-        attend_memory(call, normed, attended, {{}, sum});
-      }
-      last_norm.forward(context, attended, normed);
-      feed_forward_.forward(context, normed, out, {{}, attended});
-      break;
+  TensorView<const Scalar, 3> states = x;
+  for (Index i = 0; i < norms(); ++i) {
+    const bool last = i + 1 == norms();
+    TensorView<const Scalar, 3> taken = kind == Residual::parallel ? TensorView<const Scalar, 3>(x) : states;
+    if (norm_before && (i > 0 || options_.first_norm)) {
+      norms_[i].forward(context, taken, normed);
+      taken = normed;
     }
-    case Residual::parallel:
-      attend_self(call, first, sum, {{}, x});
-      last_norm.forward(context, x, normed);
-      feed_forward_.forward(context, normed, out, {{}, sum});
-      break;
-    case Residual::sandwich:
-      attend_self(call, first, sum, {});
-      post_norms_[0].forward(context, sum, normed);
-      add(context, x, normed, out);
-      if (cross) {
-        norms_[1].forward(context, out, normed);
-        attend_memory(call, normed, sum, {});
-        post_norms_[1].forward(context, sum, normed);
-        add(context, out, normed, out);
-      }
-      last_norm.forward(context, out, normed);
-      feed_forward_.forward(context, normed, sum);
-      post_norms_[norms() - 1].forward(context, sum, normed);
-      add(context, out, normed, out);
-      break;
+    TensorView<Scalar, 3> to = sum;
+    if (i > 0 && norm_before && !norm_after)
+      to = last ? TensorView<Scalar, 3>(out) : frame.tensor<Scalar>(x.shape());
+    run_part(i, call, taken, to, in_one_pass ? Epilogue<Scalar>{{}, states} : Epilogue<Scalar>{});
+    if (norm_after) {
+      (kind == Residual::inner ? norms_ : post_norms_)[i].forward(context, to, normed);
+      add(context, states, normed, out);
+      to = out;
+    } else if (!in_one_pass) {
+      add(context, states, to, to);
+    }
+    if (kind == Residual::post) {
+      const TensorView<Scalar, 3> sums = to;
+      to = last ? TensorView<Scalar, 3>(out) : normed;
+      norms_[i].forward(context, sums, to);
+    }
+    states = to;
+  }
+  if (options_.convolution) {
+    add(context, states, convolved, convolved);
+    convolution_norm_.forward(context, convolved, out);
   }
   if (appending) appending->keep();
 }

@@ -17,13 +17,18 @@ struct CausalBlockOptions {
   bool gated = false;  // see FeedForward
   NormKind norm = NormKind::layer;
   double norm_eps = 1e-5;
+  bool norm_weight = true;  // norms have a weight, and LayerNorms a bias
   bool qkv_bias = true, out_bias = true, mlp_bias = true;
-  bool qk_norm = false;  // an RMSNorm of each head of queries and keys
+  bool qk_norm = false;             // an RMSNorm of each head of queries and keys
+  bool qk_norm_over_heads = false;  // that is one over all heads together
   Residual residual = Residual::pre;
+  double residual_scale = 1;         // see BlockOptions
   std::optional<double> scale = {};  // of scores; 1 / sqrt(head_dim) where not given
   double softcap = 0;                // of scores; 0: none
   Index sliding_window = 0;          // a token sees itself and so many before it, less one; 0: all
   bool alibi = false;                // scores fall with the distance
+  bool is_causal = true;             // else tokens see those that follow them, too, of the same call
+  bool rotary = true;                // takes part where a model has rotary positions
 
   operator BlockOptions() const {
     detail::check_count("CausalBlock", "sliding_window", sliding_window);
@@ -34,11 +39,13 @@ struct CausalBlockOptions {
                           .bias = qkv_bias,
                           .out_bias = out_bias,
                           .qk_norm = qk_norm ? std::optional(norm_eps) : std::nullopt,
-                          .attention = {scale, softcap, true, sliding_window},
+                          .qk_norm_over_heads = qk_norm_over_heads,
+                          .attention = {scale, softcap, is_causal, sliding_window},
                           .alibi = alibi},
             .feed_forward = {embed_dim, dim_feedforward, activation, gated, mlp_bias},
-            .norm = {embed_dim, norm_eps, norm},
-            .residual = residual};
+            .norm = {embed_dim, norm_eps, norm, norm_weight},
+            .residual = residual,
+            .residual_scale = residual_scale};
   }
 };
 

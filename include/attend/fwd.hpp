@@ -46,6 +46,8 @@ class FeedForward;
 template <class Scalar>
 class Rotary;
 template <class Scalar>
+class RelativeEmbedding;
+template <class Scalar>
 class ScaledDotProductAttention;
 template <class Scalar>
 class MultiHeadAttention;

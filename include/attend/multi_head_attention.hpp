@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <attend/detail/cache_calls.hpp>
+#include <attend/disentangled.hpp>
 #include <attend/kv_cache.hpp>
 #include <attend/linear.hpp>
 #include <attend/norm.hpp>
@@ -28,16 +29,20 @@ struct MultiHeadAttentionOptions {
   bool add_zero_attn = false;  // one more key and value of zeros, behind that
   std::optional<bool> out_bias = {};  // of the output projection, where it differs
   std::optional<double> qk_norm =
-      {};  // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
+      {};                           // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
+  bool qk_norm_over_heads = false;  // that norm is one over all heads together (OLMo 2)
   ScaledDotProductAttentionOptions attention = {};  // of every call
   bool alibi = false;                               // scores fall with the distance: see Alibi
+  DisentangledAttentionOptions disentangled = {};   // of self-attention, of which each call has .relative
 };
 
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and
 /// in_proj_bias, the rows of Q, K and V in this order; where kdim or vdim differ from embed_dim,
 /// q_proj_weight, k_proj_weight and v_proj_weight instead of in_proj_weight; out_proj.weight [E, H D],
-/// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D]; with bias_kv bias_k and bias_v [1, 1,
-/// H_kv D]. https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
+/// out_proj.bias; with qk_norm q_norm.weight and k_norm.weight [D], or over all heads [H D] and [H_kv D];
+/// with bias_kv bias_k and bias_v [1, 1, H_kv D]; with own_projections of disentangled attention
+/// pos_key_proj.* and pos_query_proj.*.
+/// https://pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
 template <class Scalar>
 class MultiHeadAttention {
  public:
@@ -47,14 +52,14 @@ class MultiHeadAttention {
   using Output = Batched<Scalar, 3>;
 
   MultiHeadAttention() = default;
-  explicit MultiHeadAttention(const MultiHeadAttentionOptions& options);
+  ATTEND_COLD explicit MultiHeadAttention(const MultiHeadAttentionOptions& options);
 
   const MultiHeadAttentionOptions& options() const { return options_; }
   /// Queries and keys of self-attention are rotated by their positions; layers of a model share the tables.
   /// Error where they are of another head_dim.
   void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary);
 
-  void parameters(ParameterVisitor<Scalar> visit);
+  ATTEND_COLD void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
@@ -138,6 +143,8 @@ class MultiHeadAttention {
     for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
       if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
     detail::check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
+    if (o.qk_norm_over_heads && !o.qk_norm)
+      throw_error("MultiHeadAttention: qk_norm_over_heads, but no qk_norm");
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
     if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
       throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ",
@@ -192,8 +199,12 @@ class MultiHeadAttention {
     if (extra_keys() > 0)
       throw_error("MultiHeadAttention: a cache together with bias_kv or add_zero_attn is not supported");
     if (rotary_ != nullptr) throw_error("MultiHeadAttention: rotary positions are of self-attention");
-    if (options_.attention.is_causal || options_.attention.window > 0 || options_.alibi)
-      throw_error("MultiHeadAttention: is_causal, window and alibi say nothing of the tokens of a memory");
+    if (options_.attention.is_causal || options_.attention.window > 0 || options_.alibi ||
+        options_.disentangled.any())
+      throw_error(
+          "MultiHeadAttention: is_causal, window, alibi and disentangled attention say nothing of the tokens "
+          "of "
+          "a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};
@@ -213,16 +224,26 @@ class MultiHeadAttention {
                                                            : Scalar(0);
   }
   /// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
-  void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& weight, Index begin,
-               TensorView<Scalar, 2> out, Index bias_at = 0) const {
+  ATTEND_OUT_OF_LINE void project(Context& context, TensorView<const Scalar, 3> x,
+                                  const Weight<Scalar>& weight, Index begin, TensorView<Scalar, 2> out,
+                                  Index bias_at = 0) const {
     detail::product<Scalar>(context, x.rows(), weight, begin, in_bias_, {}, out, bias_at);
   }
-  /// qk_norm: RMSNorm of each head, in place.
+  /// qk_norm: RMSNorm of each head, or of all together, in place. x is a head_view.
   void normalize(Context& context, const Norm<Scalar>& norm, TensorView<Scalar, 4> x) const {
     if (!options_.qk_norm) return;
+    if (options_.qk_norm_over_heads) {
+      const TensorView<Scalar, 2> rows(x.data(), {x.size(0) * x.size(2), x.size(1) * x.size(3)},
+                                       {x.stride(2), 1});
+      return norm.forward(context, rows, rows);
+    }
     for (Index b = 0; b < x.size(0); ++b)
       for (Index h = 0; h < x.size(1); ++h) norm.forward(context, x[b][h], x[b][h]);
   }
+  /// What disentangled attention adds to the scores of one call, from its projected queries and keys.
+  detail::RelativeScores<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
+                                                 TensorView<const Scalar, 4> queries,
+                                                 TensorView<const Scalar, 4> keys) const;
   /// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on.
   void rotate(Context& context, TensorView<Scalar, 4> x, std::span<const Index> offsets,
               std::span<const Index> starts) const {
@@ -232,34 +253,8 @@ class MultiHeadAttention {
       rotary_->apply(context, x.slice(2, offsets[b], offsets[b + 1]));
   }
   /// Attention into a buffer of all heads, the average of the weights, and the output projection.
-  template <class Attend>
-  void finish(const Call& call, Frame& frame, Index keys, Attend&& attend) const {
-    const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
-    const TensorView<Scalar, 3> average = call.outputs.average_weights;
-    const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
-    if (average.data() == nullptr) {
-      attend(heads(mixed, H), call.outputs);
-    } else {
-      detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
-      Outputs inner = call.outputs;
-      inner.average_weights = {};
-      const TensorView<Scalar, 4> all =
-          frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
-      if (inner.weights.data() == nullptr) inner.weights = all;
-      attend(heads(mixed, H), inner);
-      call.context.parallel(1, 1, [&](Index, int) {
-        for (Index b = 0; b < B; ++b)
-          for (Index q = 0; q < T; ++q)
-            for (Index k = 0; k < keys; ++k) {
-              Scalar sum(0);
-              for (Index h = 0; h < H; ++h) sum = sum + inner.weights(b, h, q, k);
-              average(b, q, k) = sum / Scalar(static_cast<double>(H));
-            }
-      });
-    }
-    detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
-                            call.out.rows());
-  }
+  void finish(const Call& call, Frame& frame, Index keys,
+              detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const;
   static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T,
                                          Index D) {
     return {rows.slice(1, column, column + H * D).data(),
@@ -288,6 +283,7 @@ class MultiHeadAttention {
   Weight<Scalar> in_proj_, q_proj_, k_proj_, v_proj_;
   Weight<Scalar> out_proj_;
   Bias<Scalar> in_bias_, out_bias_;
+  Linear<Scalar> pos_key_proj_, pos_query_proj_;
   Norm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;

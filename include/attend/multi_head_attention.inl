@@ -2,6 +2,8 @@
 // scalars alone.
 #pragma once
 
+#include <cmath>
+
 #include <attend/multi_head_attention.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -28,9 +30,20 @@ MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& 
   if (options_.bias_kv)
     bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
   if (options_.qk_norm)
-    for (Norm<Scalar>* norm : {&q_norm_, &k_norm_})
-      *norm = Norm<Scalar>({options_.head_dim, *options_.qk_norm, NormKind::rms, true, false});
+    for (const auto& [norm, all] : {std::pair(&q_norm_, queries), {&k_norm_, keys}})
+      *norm = Norm<Scalar>({options_.qk_norm_over_heads ? all : options_.head_dim, *options_.qk_norm,
+                            NormKind::rms, true, false});
   if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
+  const DisentangledAttentionOptions& relative = options_.disentangled;
+  if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
+    throw_error(
+        "MultiHeadAttention: disentangled attention together with kdim, vdim, bias_kv, add_zero_attn or "
+        "alibi "
+        "is not supported");
+  if (relative.own_projections && relative.content_to_position)
+    pos_key_proj_ = Linear<Scalar>({options_.embed_dim, keys, options_.bias});
+  if (relative.own_projections && relative.position_to_content)
+    pos_query_proj_ = Linear<Scalar>({options_.embed_dim, queries, options_.bias});
 }
 
 template <class Scalar>
@@ -61,6 +74,9 @@ void MultiHeadAttention<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
     q_norm_.parameters(prefixed("q_norm", visit));
     k_norm_.parameters(prefixed("k_norm", visit));
   }
+  if (pos_key_proj_.options().in_features > 0) pos_key_proj_.parameters(prefixed("pos_key_proj", visit));
+  if (pos_query_proj_.options().in_features > 0)
+    pos_query_proj_.parameters(prefixed("pos_query_proj", visit));
 }
 
 template <class Scalar>
@@ -68,7 +84,11 @@ bool MultiHeadAttention<Scalar>::assigned() const {
   const bool weights =
       fused() ? in_proj_.assigned() : q_proj_.assigned() && k_proj_.assigned() && v_proj_.assigned();
   const bool extra = !options_.bias_kv || (bias_k_assigned_.all() && bias_v_assigned_.all());
-  return weights && (!options_.bias || in_bias_.assigned()) && extra && out_proj_.assigned() &&
+  const auto own = [](const Linear<Scalar>& projection) {
+    return projection.options().in_features == 0 || projection.assigned();
+  };
+  return weights && (!options_.bias || in_bias_.assigned()) && extra && own(pos_key_proj_) &&
+         own(pos_query_proj_) && out_proj_.assigned() &&
          (!options_.out_bias.value_or(true) || out_bias_.assigned());
 }
 
@@ -141,6 +161,16 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   const auto value_heads = head_view(values, value_at, B, G, Tk, D);
   Options joined;
   const Options& all = join(options, nullptr, 0, joined);
+  if (options_.disentangled.any()) {
+    if (!self) throw_error("MultiHeadAttention: disentangled attention is of self-attention");
+    if (&all != &joined) joined = options;
+    joined.modifier = relative_scores(context, frame, joined, query_heads, key_heads);
+    joined.relative = nullptr;
+    return finish(call, frame, Tk, [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
+      detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, joined,
+                                                   mixed, more);
+    });
+  }
   if (extra_keys() == 0)
     return finish(call, frame, Tk, [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
       detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, all, mixed,
@@ -171,6 +201,45 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
 }
 
 template <class Scalar>
+detail::RelativeScores<Scalar> MultiHeadAttention<Scalar>::relative_scores(
+    Context& context, Frame& frame, const Options& options, TensorView<const Scalar, 4> queries,
+    TensorView<const Scalar, 4> keys) const {
+  const char* who = "MultiHeadAttention (relative)";
+  const Index B = queries.size(0), T = queries.size(2), H = options_.num_heads, G = options_.num_kv_heads;
+  if (options.relative == nullptr) throw_error(who, ": disentangled attention takes one, got none");
+  if (options.modifier) throw_error(who, ": together with a modifier is not supported");
+  const RelativePositions<Scalar>& relative = *options.relative;
+  const Index R = relative.embeddings.size(0), D = options_.head_dim;
+  detail::check_shape(who, Shape<2>{R, options_.embed_dim}, relative.embeddings.shape());
+  const bool ragged = !options.query_offsets.empty();
+  if (ragged && options.key_offsets.data() != options.query_offsets.data())
+    throw_error(who, ": other key_offsets than query_offsets are not supported");
+  const Index longest = ragged ? detail::longest_sequence(who, options.query_offsets, T) : T;
+  if (longest > relative.longest)
+    throw_error(who, ": made for ", relative.longest, " tokens, the sequence has ", longest);
+
+  detail::RelativeScores<Scalar> scores{.tokens = {B * T, B * T}, .length = {T, T}, .row = relative.row};
+  if (ragged) scores.offsets[0] = scores.offsets[1] = options.query_offsets.data();
+  const double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(D)));
+  const DisentangledAttentionOptions& o = options_.disentangled;
+  for (const bool of_queries : {true, false}) {  // each with the other side of the embeddings
+    if (!(of_queries ? o.content_to_position : o.position_to_content)) continue;
+    const Index heads = of_queries ? G : H;
+    const TensorView<Scalar, 2> embeddings = frame.tensor<Scalar>(Shape<2>{R, heads * D});
+    if (o.own_projections)
+      (of_queries ? pos_key_proj_ : pos_query_proj_).forward(context, relative.embeddings, embeddings);
+    else
+      detail::product<Scalar>(context, relative.embeddings, in_proj_, of_queries ? columns().key : 0,
+                              in_bias_, {}, embeddings);
+    const TensorView<const Scalar, 4>& x = of_queries ? queries : keys;
+    const TensorView<const Scalar, 2> rows(x.data(), {B * T, (of_queries ? H : G) * D}, {x.stride(2), 1});
+    scores.tables[of_queries ? 0 : 1] = detail::head_products<Scalar>(
+        context, frame, rows, of_queries ? H : G, embeddings, heads, scale, scores.width);
+  }
+  return scores;
+}
+
+template <class Scalar>
 void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCache<Scalar>& cache,
                                          const Options& options, const Output& out, const Outputs& outputs,
                                          const Epilogue<Scalar>& epilogue) const {
@@ -179,9 +248,10 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
   detail::check_assigned(context, "MultiHeadAttention", *this);
   check_cache(cache, x, "MultiHeadAttention (with a cache)", options_.embed_dim);
   check_operands(call, x, x, x);
-  if (!fused() || extra_keys() > 0)
+  if (!fused() || extra_keys() > 0 || options_.disentangled.any())
     throw_error(
-        "MultiHeadAttention: a cache together with kdim, vdim, bias_kv or add_zero_attn is not supported");
+        "MultiHeadAttention: a cache together with kdim, vdim, bias_kv, add_zero_attn or disentangled "
+        "attention is not supported");
   if (out.empty() && !outputs.any()) return;
   Frame frame(context.workspace());
   const Slots at = columns();
@@ -203,6 +273,37 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
     detail::scaled_dot_product_attention<Scalar>(context, query, cache, all, mixed, more);
   });
   appending.keep();
+}
+
+template <class Scalar>
+void MultiHeadAttention<Scalar>::finish(
+    const Call& call, Frame& frame, Index keys,
+    detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const {
+  const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
+  const TensorView<Scalar, 3> average = call.outputs.average_weights;
+  const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
+  if (average.data() == nullptr) {
+    attend(heads(mixed, H), call.outputs);
+  } else {
+    detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
+    Outputs inner = call.outputs;
+    inner.average_weights = {};
+    const TensorView<Scalar, 4> all =
+        frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
+    if (inner.weights.data() == nullptr) inner.weights = all;
+    attend(heads(mixed, H), inner);
+    call.context.parallel(1, 1, [&](Index, int) {
+      for (Index b = 0; b < B; ++b)
+        for (Index q = 0; q < T; ++q)
+          for (Index k = 0; k < keys; ++k) {
+            Scalar sum(0);
+            for (Index h = 0; h < H; ++h) sum = sum + inner.weights(b, h, q, k);
+            average(b, q, k) = sum / Scalar(static_cast<double>(H));
+          }
+    });
+  }
+  detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
+                          call.out.rows());
 }
 
 template <class Scalar>

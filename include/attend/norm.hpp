@@ -39,7 +39,7 @@ class Norm {
 
   const NormOptions& options() const { return options_; }
 
-  void parameters(ParameterVisitor<Scalar> visit);
+  ATTEND_COLD void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const;
 
   /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as

@@ -21,16 +21,18 @@ namespace attend::inline ATTEND_ABI {
 struct SinusoidalOptions {
   /// interleaved: sin, cos, sin, cos, … with angle p / max_timescale^(2 i / E) ("Attention Is All You
   /// Need", 3.5). halves: all sin, then all cos, angle p · max_timescale^(-i / (E / 2)) (Marian).
-  /// halves_inclusive: likewise, but the last frequency is 1 / max_timescale: i / (E / 2 - 1)
-  /// (tensor2tensor).
+  /// halves_inclusive: likewise, but the last frequency is 1 / max_timescale: i / (E / 2 - 1), and the last
+  /// column of an odd E is 0 (tensor2tensor).
   enum class Layout { interleaved, halves, halves_inclusive };
   Layout layout = Layout::interleaved;
   double max_timescale = 10000;
   Index first = 0;  // position of row 0
+  /// Frequencies and angles are rounded to single precision, as the tables were that M2M100 learned with.
+  bool single_precision = false;
 };
 
-/// Table [positions, embed_dim] of sines and cosines, computed in double. Errors: an embed_dim below 1, a
-/// max_timescale that is not above 0.
+/// Table [positions, embed_dim] of sines and cosines, computed in double but for single_precision. Errors: an
+/// embed_dim below 1, a max_timescale that is not above 0.
 template <class Scalar>
 void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2> out) {
   static_assert(detail::check_scalar<Scalar>());
@@ -40,16 +42,24 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
     throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
                 ", expected a number above 0");
-  const Index pairs = embed_dim / 2 + embed_dim % 2;
-  const bool halves = options.layout != Layout::interleaved;
+  const bool halves = options.layout != Layout::interleaved,
+             inclusive = options.layout == Layout::halves_inclusive;
+  const Index pairs = embed_dim / 2 + (inclusive ? 0 : embed_dim % 2);
+  const auto rounded = [&](double x) {
+    return options.single_precision ? static_cast<double>(static_cast<float>(x)) : x;
+  };
+  for (Index p = 0; inclusive && p < positions; ++p) out(p, embed_dim - 1) = Scalar(0);
   for (Index i = 0; i < pairs; ++i) {
-    const double steps = options.layout == Layout::halves_inclusive
-                             ? static_cast<double>(pairs > 1 ? pairs - 1 : 1)
-                             : static_cast<double>(embed_dim) / 2;
-    const double frequency = std::exp(-static_cast<double>(i) * std::log(options.max_timescale) / steps);
+    const double steps =
+        inclusive ? static_cast<double>(pairs > 1 ? pairs - 1 : 1) : static_cast<double>(embed_dim) / 2;
+    const double exponent =
+        options.single_precision
+            ? rounded(-static_cast<double>(i) * rounded(std::log(options.max_timescale) / steps))
+            : -static_cast<double>(i) * std::log(options.max_timescale) / steps;
+    const double frequency = rounded(std::exp(exponent));
     const Index sine = halves ? i : 2 * i, cosine = halves ? pairs + i : 2 * i + 1;
     for (Index p = 0; p < positions; ++p) {
-      const double angle = (static_cast<double>(options.first) + static_cast<double>(p)) * frequency;
+      const double angle = rounded((static_cast<double>(options.first) + static_cast<double>(p)) * frequency);
       out(p, sine) = static_cast<Scalar>(std::sin(angle));
       if (cosine < embed_dim) out(p, cosine) = static_cast<Scalar>(std::cos(angle));
     }
@@ -126,6 +136,7 @@ struct RelativeBiasOptions {
   Index relative_attention_num_buckets = 32;
   Index relative_attention_max_distance = 128;
   bool bidirectional = true;  // false: all keys behind the query share a bucket
+  Index spare_buckets = 0;    // further rows of the weight, which no distance takes (MPNet may have some)
 };
 
 namespace detail {
@@ -134,6 +145,7 @@ inline void check_options(const RelativeBiasOptions& o) {
   const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2),
               farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
+  detail::check_count("RelativeBias", "spare_buckets", o.spare_buckets, kMost);
   if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
     throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ",
                 farthest);
@@ -161,8 +173,8 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
   return first + (std::min)(exact + step, buckets - 1);
 }
 
-/// A learned bias for each head and bucket of distance. Parameters: weight [num_buckets, num_heads], T5's
-/// relative_attention_bias.
+/// A learned bias for each head and bucket of distance. Parameters: weight [num_buckets + spare_buckets,
+/// num_heads], T5's relative_attention_bias.
 template <class Scalar>
 class RelativeBias {
   static_assert(detail::check_scalar<Scalar>());
@@ -211,15 +223,15 @@ template <class Scalar>
 RelativeBias<Scalar>::RelativeBias(const RelativeBiasOptions& options) : options_(options) {
   const Index farthest = options.relative_attention_max_distance;
   detail::check_options(options);
-  weight_ = Tensor<Scalar, 2>({options.relative_attention_num_buckets, options.num_heads});
-  assigned_ = detail::Assigned(options.relative_attention_num_buckets);
+  weight_ =
+      Tensor<Scalar, 2>({options.relative_attention_num_buckets + options.spare_buckets, options.num_heads});
+  assigned_ = detail::Assigned(weight_.size(0));
   for (Index d = -farthest; d <= farthest; ++d)
     bucket_.push_back(static_cast<std::int32_t>(relative_position_bucket(d, options)));
 }
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
-  visit("weight", Parameter<Scalar>({options_.relative_attention_num_buckets, options_.num_heads},
-                                    weight_.data(), &assigned_));
+  visit("weight", Parameter<Scalar>({weight_.size(0), options_.num_heads}, weight_.data(), &assigned_));
 }
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {

@@ -38,8 +38,9 @@ inline RopeType rope_type_from_string(std::string_view name) {
 struct RotaryOptions {
   Index head_dim = 0;
   double partial_rotary_factor = 1;  // how much of each head turns, from its front
-  Index rotary_dim = 0;              // the same as a number; 0: int(head_dim * partial_rotary_factor)
-  bool interleaved = false;          // pairs are neighbours (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
+  Index rotary_dim = 0;      // the same as a number; 0: int(head_dim * partial_rotary_factor), rounded
+                             // up to an even number, though frequencies are those of the odd one
+  bool interleaved = false;  // pairs are neighbours (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
   double rope_theta = 10000;
   RopeType rope_type = RopeType::none;
   /// Of all rope_types but none. Default: max_position_embeddings / original_max_position_embeddings, or 1.
@@ -153,9 +154,14 @@ class Rotary {
   /// What cosines and sines are multiplied by: 1 but for yarn and longrope.
   double attention_factor() const { return scale_; }
 
+  /// Whether the frequencies of sequences beyond the original context are others than those within it.
+  bool depends_on_length() const {
+    return options_.rope_type == RopeType::dynamic || options_.rope_type == RopeType::longrope;
+  }
+
   /// Rotates x [B, H, T, D] in place; token t of each batch has position start + t, which may be any number.
   /// Where frequencies depend on the length of the sequence (dynamic, longrope) it is `sequence_length`, or
-  /// if 0 the last position + 1.
+  /// if 0 its last position + 1.
   void apply(Context& context, TensorView<Scalar, 4> x, Index start = 0, Index sequence_length = 0) const;
   /// The same where batch b begins at starts[b]. [B]
   void apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts,
@@ -168,9 +174,6 @@ class Rotary {
  private:
   void apply_at(Context& context, const TensorView<Scalar, 4>& x,
                 detail::FunctionRef<Index(Index b, Index t)> position, Index sequence_length) const;
-  bool depends_on_length() const {
-    return options_.rope_type == RopeType::dynamic || options_.rope_type == RopeType::longrope;
-  }
   void angles(const double* inverse, Index position, Scalar* cosine, Scalar* sine) const;
   /// Errors of what the rope_type does not read.
   static void check_type(const RotaryOptions& o);
@@ -179,7 +182,7 @@ class Rotary {
   void frequencies(Index sequence_length, double* out) const;
 
   RotaryOptions options_;
-  double scale_ = 1;
+  double scale_ = 1, dim_ = 0;  // of the frequencies: rotary_dim, unless that was rounded up
   std::vector<double> inverse_frequencies_;
   Tensor<Scalar, 2> cosine_, sine_;  // [table_positions, rotary_dim / 2]
 };
@@ -195,9 +198,11 @@ Rotary<Scalar>::Rotary(const RotaryOptions& options) : options_(options) {
   const Index part = o.partial_rotary_factor == 1
                          ? o.head_dim  // a double does not hold every Index
                          : static_cast<Index>(static_cast<double>(o.head_dim) * o.partial_rotary_factor);
-  if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != part)
-    throw_error("Rotary: rotary_dim ", o.rotary_dim, ", but partial_rotary_factor says ", part);
-  if (o.rotary_dim == 0) o.rotary_dim = part;
+  const Index even = o.partial_rotary_factor == 1 ? part : part + part % 2;
+  if (o.rotary_dim != 0 && o.partial_rotary_factor != 1 && o.rotary_dim != even)
+    throw_error("Rotary: rotary_dim ", o.rotary_dim, ", but partial_rotary_factor says ", even);
+  dim_ = static_cast<double>(o.rotary_dim != 0 && o.partial_rotary_factor == 1 ? o.rotary_dim : part);
+  if (o.rotary_dim == 0) o.rotary_dim = even;
   check_type(o);
   if (o.rotary_dim < 0 || o.rotary_dim > o.head_dim || o.rotary_dim % 2 != 0)
     throw_error("Rotary: rotary_dim ", o.rotary_dim, " of head_dim ", o.head_dim,
@@ -231,16 +236,12 @@ template <class Scalar>
 void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, Index start,
                            Index sequence_length) const {
   apply_at(
-      context, x, [start](Index, Index t) { return detail::saturating_add(start, t); },
-      sequence_length > 0 ? sequence_length : detail::saturating_add(start, x.size(2)));
+      context, x, [start](Index, Index t) { return detail::saturating_add(start, t); }, sequence_length);
 }
 template <class Scalar>
 void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, std::span<const Index> starts,
                            Index sequence_length) const {
   detail::check_shape("Rotary (starts)", Shape<1>{x.size(0)}, Shape<1>{static_cast<Index>(starts.size())});
-  if (sequence_length == 0 && !context.measuring())
-    for (Index start : starts)
-      sequence_length = (std::max)(sequence_length, detail::saturating_add(start, x.size(2)));
   apply_at(
       context, x,
       [starts](Index b, Index t) { return detail::saturating_add(starts[static_cast<std::size_t>(b)], t); },
@@ -252,10 +253,6 @@ void Rotary<Scalar>::apply(Context& context, TensorView<Scalar, 4> x, TensorView
                            Index sequence_length) const {
   if ((positions.size(0) != x.size(0) && positions.size(0) != 1) || positions.size(1) != x.size(2))
     detail::fail_shape("Rotary (positions)", to_string(Shape<2>{x.size(0), x.size(2)}), positions.shape());
-  if (sequence_length == 0 && !context.measuring())
-    positions.for_each([&](const Position& p) {
-      sequence_length = (std::max)(sequence_length, detail::saturating_add(static_cast<Index>(p), 1));
-    });
   apply_at(
       context, x,
       [positions](Index b, Index t) {
@@ -271,22 +268,25 @@ void Rotary<Scalar>::apply_at(Context& context, const TensorView<Scalar, 4>& x,
     detail::fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
   const Index pairs = options_.rotary_dim / 2;
   if (x.empty() || pairs == 0) return;
+  const Index B = depends_on_length() ? x.size(0) : 0;
   const int workers = detail::rotary_workers(context, x);
   Frame frame(context.workspace());
-  double* own = frame.take<double>(pairs);
+  double* own = frame.take<double>(B * pairs);  // of sequences beyond the original context
+  Index* lengths = frame.take<Index>(B);
   const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
   if (context.measuring()) return;
-  const bool changed = depends_on_length() && sequence_length > options_.original_max_position_embeddings;
-  const double* inverse = inverse_frequencies_.data();
-  if (changed) {
-    frequencies(sequence_length, own);
-    inverse = own;
+  for (Index b = 0; b < B; ++b) {
+    lengths[b] = sequence_length;
+    for (Index t = 0; sequence_length == 0 && t < x.size(2); ++t)
+      lengths[b] = (std::max)(lengths[b], detail::saturating_add(position(b, t), 1));
+    if (lengths[b] > options_.original_max_position_embeddings) frequencies(lengths[b], own + b * pairs);
   }
   detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
     const Index p = position(b, t);
-    if (!changed && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
+    const bool longer = B > 0 && lengths[b] > options_.original_max_position_embeddings;
+    if (!longer && p >= 0 && p < cosine_.size(0)) return std::pair(&cosine_(p, 0), &sine_(p, 0));
     Scalar* row = &scratch(worker, 0);
-    angles(inverse, p, row, row + pairs);
+    angles(longer ? own + b * pairs : inverse_frequencies_.data(), p, row, row + pairs);
     return std::pair<const Scalar*, const Scalar*>(row, row + pairs);
   });
 }
@@ -313,8 +313,8 @@ void Rotary<Scalar>::check_type(const RotaryOptions& o) {
   if (!llama3 &&
       (o.low_freq_factor != defaults.low_freq_factor || o.high_freq_factor != defaults.high_freq_factor))
     throw_error("Rotary: low_freq_factor and high_freq_factor are of llama3");
-  if (llama3 && !(o.low_freq_factor < o.high_freq_factor))
-    throw_error("Rotary: low_freq_factor is not below high_freq_factor");
+  if (llama3 && !(o.low_freq_factor > 0 && o.low_freq_factor < o.high_freq_factor))
+    throw_error("Rotary: low_freq_factor is not between 0 and high_freq_factor");
   if (!longrope && !(o.short_factor.empty() && o.long_factor.empty()))
     throw_error("Rotary: short_factor and long_factor are of longrope");
 }
@@ -336,7 +336,7 @@ void Rotary<Scalar>::frequencies(Index sequence_length, double* out) const {
   constexpr double kTwoPi = 6.283185307179586476925;
   const RotaryOptions& o = options_;
   const Index pairs = o.rotary_dim / 2;
-  const double dim = static_cast<double>(o.rotary_dim), factor = *o.factor;
+  const double dim = dim_, factor = *o.factor;
   const double context = static_cast<double>(o.original_max_position_embeddings);
   const bool longer = sequence_length > o.original_max_position_embeddings;
   double theta = o.rope_theta;

@@ -213,12 +213,10 @@ template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
   layer.parameters([who](const std::string& name, const auto& parameter) {
-    const Index missing = parameter.unassigned_rows();
-    if (missing == 0) return;
-    const std::string text = std::string(who) + ": parameter " + name + " was never assigned";
-    throw_error(missing < parameter.rows() ? text + " in " + std::to_string(missing) + " of its " +
-                                                 std::to_string(parameter.rows()) + " rows"
-                                           : text);
+    const Index missing = parameter.unassigned_rows(), rows = parameter.rows();
+    if (missing > 0 && missing < rows)
+      throw_error(who, ": parameter ", name, " was never assigned in ", missing, " of its ", rows, " rows");
+    if (missing > 0) throw_error(who, ": parameter ", name, " was never assigned");
   });
   throw_error(who, ": the layer was moved from");
 }

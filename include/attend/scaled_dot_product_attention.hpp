@@ -120,6 +120,8 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   }
   if (outputs.average_weights.data() != nullptr)
     throw_error(who, ": average_weights are MultiHeadAttention's");
+  if (options.relative != nullptr)
+    throw_error(who, ": relative embeddings are MultiHeadAttention's, of self-attention without a cache");
   if (sizes.batch == 0 || q[1] == 0) return;
   const AttentionCall<Scalar> call(options, outputs, sizes, key.size(1), q[3]);
   Backend<Scalar>::attention(context, call, {key, value}, query, out);
@@ -138,6 +140,8 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     throw_error("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
   if (outputs.average_weights.data() != nullptr)
     throw_error(who, ": average_weights are MultiHeadAttention's");
+  if (options.relative != nullptr)
+    throw_error(who, ": relative embeddings are MultiHeadAttention's, of self-attention without a cache");
   check_contiguous_rows("query", query);
   check_contiguous_rows("output", out);
   if (query.size(0) == 0 || query.size(1) == 0) return;

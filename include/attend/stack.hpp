@@ -1,4 +1,5 @@
-// Stack: Blocks one after the other, with an optional norm at the end. Encoder and Decoder are one.
+// Stack: Blocks one after the other, or in an order, with an optional norm at the end. Encoder and Decoder
+// are one.
 #pragma once
 
 #include <algorithm>
@@ -17,6 +18,7 @@ struct StackOptions {
   Index embed_dim = 0;
   std::vector<BlockOptions> blocks = {};
   std::optional<NormOptions> final_norm = {};
+  std::vector<Index> order = {};  // blocks, each as often as it is to run (ALBERT); empty: each once
 };
 
 /// What one call takes besides x: options of every layer's attention, and without caches the memory that
@@ -25,7 +27,7 @@ template <class Scalar>
 struct StackInputs {
   AttentionOptions<Scalar> self = {}, cross = {};
   Batched<const Scalar, 3> memory = {};  // [B, S, memory_dim] or [S, memory_dim]
-  // One of each layer, where there are any at all: see BlockInputs.
+  // One of each step (a layer, where they have no order), where there are any at all: see BlockInputs.
   std::optional<std::span<KVCache<Scalar>>> caches = {};
   std::optional<std::span<const KVCache<Scalar>>> memory_caches = {};
 };
@@ -38,6 +40,12 @@ class Stack {
   using Output = Batched<Scalar, 3>;
   Stack() = default;
   explicit Stack(const StackOptions& options, const char* name = "Stack", const char* block_name = "Block");
+
+  /// How many blocks run, and which one runs in a step.
+  std::size_t steps() const { return order_.empty() ? layers_.size() : order_.size(); }
+  const Block<Scalar>& step(std::size_t i) const {
+    return layers_[order_.empty() ? i : static_cast<std::size_t>(order_[i])];
+  }
 
   const std::vector<Block<Scalar>>& layers() const { return layers_; }
   std::vector<Block<Scalar>>& layers() { return layers_; }
@@ -54,7 +62,7 @@ class Stack {
   bool assigned() const;
 
   /// x [B, T, E] -> out [B, T, E]; out may be x, but not overlap it otherwise. `outputs` has one of each
-  /// layer, or none. A call that fails leaves the caches as they were.
+  /// step, or none. A call that fails leaves the caches as they were.
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
   void forward(Context& context, const Input& x, const Output& out) const;
@@ -66,9 +74,9 @@ class Stack {
     });
   }
 
-  /// Caches of no tokens for the self-attention of so many sequences, one of each layer.
+  /// Caches of no tokens for the self-attention of so many sequences, one of each step.
   std::vector<KVCache<Scalar>> make_caches(Index batch) const;
-  /// Caches of cross-attention, one of each layer, with the keys and values of a memory [B, S, memory_dim],
+  /// Caches of cross-attention, one of each step, with the keys and values of a memory [B, S, memory_dim],
   /// of which sequence b has lengths[b] tokens (all where empty).
   std::vector<KVCache<Scalar>> make_memory_caches(Context& context, const Input& memory,
                                                   std::span<const Index> lengths = {}) const;
@@ -78,18 +86,19 @@ class Stack {
 
  private:
   void check_layers(const char* what, std::size_t n) const {
-    if (n != layers_.size()) throw_error(name_, ": ", what, " of ", n, " layers, expected ", layers_.size());
+    if (n != steps()) throw_error(name_, ": ", what, " of ", n, " layers, expected ", steps());
   }
 
   const char* name_ = "Stack";
   Index embed_dim_ = 0;
   std::vector<Block<Scalar>> layers_;
+  std::vector<Index> order_;
   Norm<Scalar> norm_;
 };
 
 template <class Scalar>
 Stack<Scalar>::Stack(const StackOptions& options, const char* name, const char* block_name)
-    : name_(name), embed_dim_(options.embed_dim) {
+    : name_(name), embed_dim_(options.embed_dim), order_(options.order) {
   detail::check_size(name, "embed_dim", options.embed_dim);
   layers_.reserve(options.blocks.size());
   for (const BlockOptions& block : options.blocks) {
@@ -97,6 +106,9 @@ Stack<Scalar>::Stack(const StackOptions& options, const char* name, const char* 
       throw_error(name, ": a block of embed_dim ", block.self_attn.embed_dim, ", expected ", embed_dim_);
     layers_.emplace_back(block, block_name);
   }
+  for (Index block : order_)
+    if (block < 0 || block >= static_cast<Index>(layers_.size()))
+      throw_error(name, ": block ", block, " in the order of ", layers_.size());
   if (options.final_norm) norm_ = Norm<Scalar>(*options.final_norm);
 }
 
@@ -131,15 +143,15 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
                                       context.measuring());
   BlockInputs<Scalar> each{.self = inputs.self, .cross = inputs.cross, .memory = inputs.memory};
   TensorView<const Scalar, 3> states = x;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
+  for (std::size_t i = 0; i < steps(); ++i) {
     if (inputs.caches) each.cache = &(*inputs.caches)[i];
     if (inputs.memory_caches) each.memory_cache = &(*inputs.memory_caches)[i];
-    layers_[i].forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
+    step(i).forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
     states = out;
   }
   if (norm_.options().size > 0)
     norm_.forward(context, states, out);
-  else if (layers_.empty())
+  else if (steps() == 0)
     context.parallel(1, 1, [&](Index, int) { copy(states, out); });
   appending.keep();
 }
@@ -151,7 +163,7 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const Output& out)
 template <class Scalar>
 std::vector<KVCache<Scalar>> Stack<Scalar>::make_caches(Index batch) const {
   std::vector<KVCache<Scalar>> caches;
-  for (const Block<Scalar>& layer : layers_) caches.push_back(layer.self_attn().make_cache(batch));
+  for (std::size_t i = 0; i < steps(); ++i) caches.push_back(step(i).self_attn().make_cache(batch));
   return caches;
 }
 template <class Scalar>
@@ -164,9 +176,9 @@ std::vector<KVCache<Scalar>> Stack<Scalar>::make_memory_caches(Context& context,
     if (length < 0 || length > memory.size(1))
       throw_error(name_, ": a length of ", length, " of a memory of ", memory.size(1), " tokens");
   std::vector<KVCache<Scalar>> caches;
-  for (const Block<Scalar>& layer : layers_) {
-    caches.push_back(layer.multihead_attn().make_cache(memory.size(0)));
-    layer.multihead_attn().append_memory(context, memory, caches.back());
+  for (std::size_t i = 0; i < steps(); ++i) {
+    caches.push_back(step(i).multihead_attn().make_cache(memory.size(0)));
+    step(i).multihead_attn().append_memory(context, memory, caches.back());
     for (std::size_t b = 0; !context.measuring() && b < lengths.size(); ++b)
       caches.back().truncate(static_cast<Index>(b), lengths[b]);
   }

@@ -1,6 +1,8 @@
 // libFuzzer targets for everything that reads files and text: the environment's ATTEND_FUZZ_TARGET names one.
 // Whatever the bytes are, they load or are an attend::Error, ids stay inside the vocabulary, and text comes
 // back. tests/fuzz/run builds and runs them.
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -21,6 +23,7 @@
 #include <attend/model/seq2seq_families.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/byte_level.hpp>
+#include <attend/text/chat_template.hpp>
 #include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/utf8.hpp>
@@ -217,6 +220,24 @@ void texts(std::string_view bytes) {
   for (const Tokenizer& tokenizer : others) there_and_back(tokenizer, bytes);
 }
 
+/// A template, and behind a NUL byte the messages, which else are some that have what templates look at.
+void chat_template(std::string_view bytes) {
+  const std::size_t cut = (std::min)(bytes.find('\0'), bytes.size());
+  const std::string_view messages =
+      cut < bytes.size()
+          ? bytes.substr(cut + 1)
+          : R"([{"role": "system", "content": "s"}, {"role": "user", "content": " \u00e9<x>'\n"},
+                {"role": "assistant", "content": "<think>a</think>b", "tool_calls": [{"id": "123456789", "type": "function",
+                 "function": {"name": "f", "arguments": {"a": [1, 2.5, null, true], "b": {"c": "d"}}}}]},
+                {"role": "tool", "content": [{"type": "text", "text": "t"}]}])";
+  const std::string text =
+      text::ChatTemplate(std::string(bytes.substr(0, cut)))
+          .render(messages, {.tools = R"([{"function": {"name": "f", "parameters": {"items": 1}}}])",
+                             .variables = R"({"bos_token": "<s>", "n": 3, "x": -1.5})",
+                             .now = std::chrono::system_clock::time_point()});
+  demand(text::find_malformed_utf8(text) == std::string::npos, "a template's text is UTF-8");
+}
+
 struct Target {
   const char* name;
   void (*run)(std::string_view bytes);
@@ -229,7 +250,8 @@ const Target targets[] = {{"safetensors", safetensors},
 #if defined(ATTEND_WITH_SENTENCEPIECE)
                           {"pieces", pieces},
 #endif
-                          {"texts", texts}};
+                          {"texts", texts},
+                          {"template", chat_template}};
 
 const Target& chosen() {
   const char* name = std::getenv("ATTEND_FUZZ_TARGET");

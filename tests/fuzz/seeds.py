@@ -90,6 +90,19 @@ for text in ["", "ab aab a", "Hello, world!  It's\t\n 12", "\u00e9\u0301\ufdfa\U
 seed("texts", b"\xff\xe4\xbd a\xc0\x80 \xed\xa0\x80")
 seed("texts", b"ab " * 300)
 
+for path in sorted((pathlib.Path(__file__).parents[1] / "chat_templates").glob("*.jinja")):
+    seed("template", path.read_bytes())
+for text in ["{% set n = namespace(a=1, b=[]) %}{% for i in range(3, 0, -1) %}{% set n.a = n.a * i %}{% set n.b = n.b + [i] %}{% endfor %}{{ n.b|tojson(indent=2) }}",
+             "{% macro f(a, b=a) %}{% if a %}{{ a }}{{ f(a[1:], b=b ~ a) }}{% endif %}{% endmacro %}{{ f('\\u00e9abc') }}",
+             "{% for k, v in messages[2].items() if k not in ['x', 1] %}{{ loop.index }}{{ loop.previtem }}{{ k.title() }}{{ v }}{% else %}none{% endfor %}",
+             "{{ messages|selectattr('content', 'string')|map(attribute='content')|map('trim')|join(', ')|replace('a', 'bb', 2)|upper }}",
+             "{{ 'a b,c'.split()[-1].split(',', 1) }}{{ -7 // 2 % 3 ** 2 / 1.5 }}{{ (1, 'a') in [[1, 'a']] }}{{ x is number and not n is divisibleby 2 }}",
+             "{%- set z -%} {{ 'x'.replace('', '-') }} {%- endset -%}{# c -#}  {{ z[::-1]|length }}{% raw %}{{{% endraw %}{{ strftime_now('%d %B %Y, %-I%p') }}",
+             "{{ {'a': {1: none}, 'b': [true, 1e-7]}|dictsort }}{{ 'a\nb'|indent(2, true) }}{{ messages|tojson(sort_keys=true, ensure_ascii=true) }}",
+             "{% for m in messages %}{% if loop.first %}{% continue %}{% elif loop.last %}{% break %}{% endif %}{% generation %}{{ m.get('q', {}).keys()|list }}{% endgeneration %}{% endfor %}"]:
+    seed("template", text)
+seed("template", "{{ messages }}\0" + '[{"role": "a", "thinking": "b"}, {"x": [[[1]]]}]')
+
 # The bytes of an operator are a program of random numbers; libFuzzer would take long to find ones of a good length.
 state = 1
 for length in [30, 60, 120, 300] * 60:

@@ -49,15 +49,21 @@ DECODER = dict(vocab_size=53, hidden_size=20, num_hidden_layers=2, num_attention
 THREE_HEADS = dict(DECODER, hidden_size=18, num_attention_heads=3, num_key_value_heads=1)
 NO_HEAD_DIM = {key: value for key, value in THREE_HEADS.items() if key != "head_dim"}
 GPT = dict(vocab_size=53, bos_token_id=1, eos_token_id=2)
+OPT = dict(GPT, hidden_size=18, num_attention_heads=3, ffn_dim=26, max_position_embeddings=40, pad_token_id=0)
+NEOX = dict(GPT, hidden_size=18, num_attention_heads=3, intermediate_size=26, max_position_embeddings=40)
 BART = dict(vocab_size=53, d_model=18, encoder_layers=1, decoder_layers=2, encoder_attention_heads=3, decoder_attention_heads=3,
             encoder_ffn_dim=26, decoder_ffn_dim=22, max_position_embeddings=40, bos_token_id=1, pad_token_id=0, eos_token_id=3,
             decoder_start_token_id=2, forced_eos_token_id=None)
 T5 = dict(vocab_size=53, d_model=18, d_kv=6, d_ff=26, num_layers=2, num_decoder_layers=2, num_heads=4,
           relative_attention_num_buckets=8, relative_attention_max_distance=16, decoder_start_token_id=0,
           feed_forward_proj="gated-gelu")
+SHORT_BART = dict(BART, decoder_layers=1, encoder_ffn_dim=14, decoder_ffn_dim=10, scale_embedding=True)
 
 FAMILIES = {
     "albert": ("AlbertModel", "encoder", dict(BERT, embedding_size=10, hidden_dropout_prob=0, attention_probs_dropout_prob=0)),
+    "albert_masked_lm": ("AlbertForMaskedLM", "classifier",  # five layers of two groups of two that share weights
+                         dict(BERT, embedding_size=10, num_hidden_layers=5, num_hidden_groups=2, inner_group_num=2,
+                              intermediate_size=14)),
     "bart": ("BartForConditionalGeneration", "seq2seq", BART),
     "bert": ("BertModel", "encoder", BERT),
     "bert_classifier": ("BertForSequenceClassification", "classifier", dict(BERT, num_labels=3)),
@@ -76,9 +82,11 @@ FAMILIES = {
                          layer_types=["sliding_attention", "full_attention"])),
     "gpt2": ("GPT2LMHeadModel", "decoder", dict(GPT, n_embd=18, n_layer=2, n_head=3, n_inner=26, n_positions=40)),
     "gpt_neox": ("GPTNeoXForCausalLM", "decoder",
-                 dict(GPT, hidden_size=18, num_hidden_layers=2, num_attention_heads=3, intermediate_size=26,
-                      max_position_embeddings=40,
+                 dict(NEOX, num_hidden_layers=2,
                       rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.7))),
+    "gpt_neox_odd": ("GPTNeoXForCausalLM", "decoder",  # 3 of 6 features turn
+                     dict(NEOX, hidden_size=12, num_attention_heads=2, num_hidden_layers=1,
+                          rope_parameters=dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.5))),
     "granite": ("GraniteForCausalLM", "decoder",
                 dict(NO_HEAD_DIM, attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.6, logits_scaling=4.0)),
     "llama": ("LlamaForCausalLM", "decoder", THREE_HEADS),
@@ -86,22 +94,27 @@ FAMILIES = {
                     dict(THREE_HEADS, tie_word_embeddings=True,
                          rope_parameters=dict(rope_type="llama3", rope_theta=30.0, factor=8.0, low_freq_factor=1.0,
                                               high_freq_factor=4.0, original_max_position_embeddings=32))),
-    "m2m_100": ("M2M100ForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True)),
+    "m2m_100": ("M2M100ForConditionalGeneration", "seq2seq", dict(SHORT_BART, decoder_start_token_id=0)),  # padding has no place
     "marian": ("MarianMTModel", "seq2seq", dict(BART, decoder_vocab_size=53, scale_embedding=True, activation_function="swish")),
-    "mbart": ("MBartForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True)),
+    "mbart": ("MBartForConditionalGeneration", "seq2seq", SHORT_BART),
     "mistral": ("MistralForCausalLM", "decoder", dict(DECODER, sliding_window=5)),
     "modernbert": ("ModernBertModel", "encoder",
                    dict(BERT, num_hidden_layers=3, local_attention=8,
                         layer_types=["full_attention", "sliding_attention", "full_attention"],
                         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)),
     "mpnet": ("MPNetModel", "encoder", dict(AFTER_PADDING, relative_attention_num_buckets=32)),
-    "mt5": ("MT5ForConditionalGeneration", "seq2seq", T5),
+    "mt5": ("MT5ForConditionalGeneration", "seq2seq",
+            dict(T5, num_layers=1, num_decoder_layers=1, feed_forward_proj="gated-silu")),
     "olmo2": ("Olmo2ForCausalLM", "decoder", NO_HEAD_DIM),
-    "opt": ("OPTForCausalLM", "decoder",
-            dict(GPT, hidden_size=18, num_hidden_layers=2, num_attention_heads=3, ffn_dim=26, max_position_embeddings=40,
-                 pad_token_id=0, word_embed_proj_dim=18)),
-    "pegasus": ("PegasusForConditionalGeneration", "seq2seq", dict(BART, scale_embedding=True, activation_function="relu")),
+    "opt": ("OPTForCausalLM", "decoder", dict(OPT, num_hidden_layers=2, word_embed_proj_dim=18)),
+    "opt_projected": ("OPTForCausalLM", "decoder",
+                      dict(OPT, num_hidden_layers=1, word_embed_proj_dim=14, do_layer_norm_before=False)),
+    "pegasus": ("PegasusForConditionalGeneration", "seq2seq", dict(SHORT_BART, activation_function="relu")),
     "phi3": ("Phi3ForCausalLM", "decoder", NO_HEAD_DIM),
+    "phi3_longrope": ("Phi3ForCausalLM", "decoder",  # whose frequencies change while it generates
+                      dict(NO_HEAD_DIM, num_hidden_layers=1, original_max_position_embeddings=15, sliding_window=20,
+                           rope_parameters=dict(rope_type="longrope", rope_theta=100.0, partial_rotary_factor=0.7,
+                                                short_factor=[1.0, 1.5], long_factor=[3.0, 7.0]))),
     "qwen2": ("Qwen2ForCausalLM", "decoder", NO_HEAD_DIM),
     "qwen3": ("Qwen3ForCausalLM", "decoder", DECODER),
     "roberta": ("RobertaModel", "encoder", dict(AFTER_PADDING, type_vocab_size=1)),
@@ -359,11 +372,24 @@ def write_stories():
 SENTENCES = ["the cat sat on the mat.", "Older and Colder 2026", "x", "green tea, old house!", "rain " * 30, "is it a new river?"]
 
 
+SMALL = dict(hidden_size=12, num_attention_heads=2, num_hidden_layers=2, intermediate_size=14, max_position_embeddings=48)
+
+
 def transformer(folder, cls, seed, **config):
     tokenizer = wordpiece()
-    tokens = transformers.BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=config.pop("longest", 24))
-    config = transformers.BertConfig(**dict(BERT, vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=24,
-                                            num_hidden_layers=1, **config))
+    longest = config.pop("longest", 24)
+    if config.pop("end_token", False):  # after the text, and nothing before it
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]:1", special_tokens=[("[SEP]", 3)])
+        tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, padding_side="left",
+                                                      pad_token="[PAD]", eos_token="[SEP]")
+    elif config.pop("untyped", False):  # a class that gives no types, whatever the file says
+        tokens = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, pad_token="[PAD]",
+                                                      cls_token="[CLS]", sep_token="[SEP]")
+    else:
+        tokens = transformers.BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest)
+    if cls.config_class is transformers.BertConfig:
+        config = dict(BERT, max_position_embeddings=24, num_hidden_layers=1, **config)
+    config = cls.config_class(**dict(config, vocab_size=tokenizer.get_vocab_size()))
     config.dtype = "float32"
     model = cls(config).eval()
     fill(model, torch.Generator().manual_seed(seed))
@@ -378,28 +404,30 @@ def write_sentences(name, expected):
     write_json(folder / "expected.json", expected)
 
 
-def write_encoder(name, seed, pooling="mean", longest=24, dense=None, **options):
+def write_encoder(name, seed, pooling="mean", longest=24, dense=(), activation=torch.nn.Tanh, cls=transformers.BertModel,
+                  config={}, **options):
     folder, parts = fresh(f"sentence_transformers/{name}"), HERE / "parts"
-    transformer(parts, transformers.BertModel, seed, longest=longest)
-    stages = [modules.Transformer(str(parts)), modules.Pooling(18, pooling_mode=pooling)]
-    if dense:
-        stages.append(modules.Dense(18, dense, activation_function=torch.nn.Tanh()))
-        fill(stages[-1], torch.Generator().manual_seed(seed + 1))
+    transformer(parts, cls, seed, longest=longest, **config)
+    width = config.get("hidden_size", 18)
+    stages = [modules.Transformer(str(parts)), modules.Pooling(width, pooling_mode=pooling)]
+    for i, wide in enumerate(dense):
+        stages.append(modules.Dense(width, wide, bias=activation is torch.nn.Tanh, activation_function=activation()))
+        fill(stages[-1], torch.Generator().manual_seed(seed + 1 + i))
+        width = wide
     model = SentenceTransformer(modules=[*stages, modules.Normalize()], device="cpu", **options)
     model.save(str(folder))
     shutil.rmtree(parts)
     model = SentenceTransformer(str(folder), device="cpu").double()
     cases = []
     for prompt in [None, *options.get("prompts", {})]:
-        for text in SENTENCES:
-            embedding = model.encode(text, prompt_name=prompt)
+        for text, embedding in zip(SENTENCES, model.encode(SENTENCES, prompt_name=prompt)):  # together, with padding
             cases.append({"text": text, "prompt_name": prompt, "embedding": [round(float(x), 8) for x in embedding]})
     write_sentences(name, {"kind": "embedding", "dimension": len(cases[0]["embedding"]), "cases": cases})
 
 
-def write_cross_encoder(name, seed):
+def write_cross_encoder(name, seed, cls=transformers.BertForSequenceClassification, **config):
     folder, parts = fresh(f"sentence_transformers/{name}"), HERE / "parts"
-    transformer(parts, transformers.BertForSequenceClassification, seed, num_labels=1)
+    transformer(parts, cls, seed, num_labels=1, **config)
     CrossEncoder(str(parts), device="cpu").save_pretrained(str(folder))
     shutil.rmtree(parts)
     model = CrossEncoder(str(folder), device="cpu")
@@ -426,9 +454,22 @@ def main():
     write_encoder("pool_mean", 1)
     write_encoder("pool_cls", 2, "cls")
     write_encoder("pool_lasttoken", 3, "lasttoken", longest=17)
-    write_encoder("dense", 4, dense=6)
+    write_encoder("dense", 4, dense=[6])
     write_encoder("prompts", 5, prompts={"query": "a new house: ", "document": "the rain, "})
+    write_encoder("qwen3_embedding", 7, "lasttoken", longest=48, prompts={"query": "instruct: the rain\nquery:", "document": ""},
+                  cls=transformers.Qwen3Model, config=dict(SMALL, num_key_value_heads=1, head_dim=6, end_token=True))
+    write_encoder("embedding_gemma", 8, longest=48, dense=[20, 12], activation=torch.nn.Identity,
+                  prompts={"query": "task: old | query: ", "document": "title: none | text: "},
+                  cls=transformers.Gemma3TextModel,
+                  config=dict(SMALL, num_key_value_heads=1, head_dim=6, sliding_window=6, use_bidirectional_attention=True,
+                              layer_types=["sliding_attention", "full_attention"]))
+    write_encoder("modernbert", 9, "cls", longest=48, cls=transformers.ModernBertModel,
+                  config=dict(SMALL, local_attention=8, layer_types=["full_attention", "sliding_attention"], pad_token_id=0,
+                              bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3))
+    write_encoder("mpnet", 10, longest=24, cls=transformers.MPNetModel, config=dict(SMALL, max_position_embeddings=26, untyped=True))
     write_cross_encoder("cross_encoder", 6)
+    write_cross_encoder("cross_encoder_untyped", 11, cls=transformers.AlbertForSequenceClassification, untyped=True,
+                        **dict(SMALL, max_position_embeddings=24, embedding_size=10))
 
 
 if __name__ == "__main__":

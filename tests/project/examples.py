@@ -288,6 +288,65 @@ def stories():
     check(done.stdout == (folder / "expected_stdout.txt").read_bytes(), "generate_text: not the published text of stories260K")
 
 
+    score = json.loads(run("generate_text", "--model", folder, "--prompt", "Once upon a time", "--score", "--logprobs", 3, "--json").stdout)
+    check(score["perplexity"] < 2 and len(score["logprobs"]) == len(score["ids"]) - 1 and len(score["logprobs"][0]["top"]) == 3,
+          f"generate_text --score: {score}")
+    given = json.loads(run("generate_text", "--model", folder, "--prompt", "Once upon a time", "--max-new-tokens", 4, "--logprobs", 2, "--json").stdout)
+    check([t["id"] for t in given["logprobs"]] == given["ids"] and all(t["top"][0]["logprob"] >= t["top"][1]["logprob"] for t in given["logprobs"]),
+          f"generate_text --logprobs: {given}")
+    refuses("generate_text", "--model", folder, "--prompt", "a", "--logprobs", "2", names="--json")
+    refuses("generate_text", "--model", folder, "--chat", text="Hi\n", names="chat template")
+
+
+def conversation():
+    """What a folder says of generation counts, the command line goes before it, and a conversation goes on."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for file in "config.json", "model.safetensors", "tokenizer.json":
+            shutil.copy(arguments_.conformance / "weights" / "stories260K" / file, folder)
+        (folder / "generation_config.json").write_text('{"max_new_tokens": 3, "suppress_tokens": [407], "eos_token_id": 2}')
+        args = ["--model", folder, "--prompt", "Once", "--json"]
+        check(len(json.loads(run("generate_text", *args).stdout)["ids"]) == 3, "generate_text: max_new_tokens of the folder does not count")
+        ids = json.loads(run("generate_text", *args, "--max-new-tokens", 5).stdout)["ids"]
+        check(len(ids) == 5 and 407 not in ids, "generate_text: the command line does not go before the folder, or suppress_tokens does not count")
+        (folder / "generation_config.json").write_text('{"typical_p": 0.5}')
+        refuses("generate_text", *args, names="typical_p")
+        (folder / "generation_config.json").unlink()
+        (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}{{ tools|tojson }}{% endif %}")
+        (folder / "tools.json").write_text('[{"b": 1, "a": 2}]')
+        turns = [json.loads(line) for line in run("generate_text", "--model", folder, "--chat", "--json", "--max-new-tokens", 4, "--system", "S",
+                                                  text="Hi\nThere\n").stdout.splitlines()]
+        check([t["prompt"] for t in turns] == ["Hi", "There"] and turns[1]["reused"] >= len(turns[0]["prompt_ids"]) > turns[0]["reused"] == 0,
+              f"generate_text --chat: {turns}")
+        plain = run("generate_text", "--model", folder, "--chat", "--max-new-tokens", 4, "--system", "S", text="Hi\nThere\n").stdout.decode()
+        check(plain == "".join(t["text"] + "\n" for t in turns), f"generate_text --chat: {plain}")
+        with_tools = json.loads(run("generate_text", "--model", folder, "--chat", "--json", "--max-new-tokens", 1, "--tools", folder / "tools.json", text="Hi\n").stdout)
+        check(len(with_tools["prompt_ids"]) > 20, "generate_text --tools: the template has no tools")
+        (folder / "chat_template.jinja").write_text("a\n{{ messages|nonesuch }}")
+        refuses("generate_text", "--model", folder, "--chat", text="Hi\n", names="line 2, column 13: filter 'nonesuch'")
+        refuses("generate_text", "--model", folder, "--prompt", "a", "--chat", "--system", NOT_UTF8, names="--system")
+
+
+def long_lines():
+    """A source of more tokens than positions is cut, a translation of as many stops, and the next lines are translated."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for file in "config.json", "model.safetensors":
+            shutil.copy(arguments_.conformance / "models" / "bart" / file, folder)
+        write_tokenizer(folder)
+        (folder / "generation_config.json").write_text('{"eos_token_id": null, "max_new_tokens": 500}')
+        config = json.loads((folder / "config.json").read_text())
+        config["eos_token_id"] = None
+        (folder / "config.json").write_text(json.dumps(config))
+        done = run("translate", "--model", folder, text="a" * 100 + "\nab\n")
+        lines = done.stderr.decode().splitlines()
+        check(len(done.stdout.decode().splitlines()) == 2, "translate: not a line for a line")
+        check(lines == ["translate: line 1: the text is cut at the model's 64 positions", "translate: line 1: the translation stops at the model's 64 positions",
+                        "translate: line 2: the translation stops at the model's 64 positions"], f"translate: {lines}")
+        check(not run("translate", "--model", folder, "--max-new-tokens", 5, text="ab\n").stderr, "translate: a warning without a reason")
+        refuses("translate", "--model", folder, "--target-language", "de", text="a\n", names="de")
+
+
 def transliteration():
     folder = arguments_.conformance / "weights" / "aren_transliteration"
     expected = json.loads((folder / "expected_greedy.json").read_text())
@@ -385,6 +444,8 @@ if arguments_.conformance.is_dir():
     bad_folders()
     bad_text()
     stories()
+    conversation()
+    long_lines()
     transliteration()
     sentence_transformers()
     search_index()

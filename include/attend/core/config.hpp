@@ -90,8 +90,10 @@
 /// Of functions that run when something is wrong: never inlined, and away from the code that runs.
 #if defined(__GNUC__)
 #define ATTEND_COLD __attribute__((cold, noinline))
+#define ATTEND_OUT_OF_LINE __attribute__((noinline))
 #else
 #define ATTEND_COLD
+#define ATTEND_OUT_OF_LINE
 #endif
 
 /// A program that mixes units with and without ATTEND_COMPILED does not link, whatever their signatures say:

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/core/function_ref.hpp>
 #include <attend/core/threads.hpp>
 #include <attend/core/workspace.hpp>
 
@@ -66,8 +67,7 @@ class Context {
   /// their own, so their order does not matter. After an exception the items that have not begun are left
   /// out. An item may use this context where that has one thread; with more it is an Error, on whichever
   /// thread the item runs.
-  template <class Item>
-  void parallel(Index items, int workers, Item&& item) {
+  void parallel(Index items, int workers, detail::FunctionRef<void(Index item, int worker)> item) {
     if (workspace_.measuring_) return;
     const auto alone = [&] {
       FloatEnvironment environment;

@@ -1,14 +1,17 @@
 // Every error of the library leaves through attend::throw_error.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include <attend/core/config.hpp>
 
@@ -59,36 +62,53 @@ inline std::string in_quotes(std::string_view name) {
 #endif
 }
 
-/// A part of a message as one of few types, so that there are few of the functions below.
-template <class T>
-auto message_part(const T& value) {
-  if constexpr (std::is_convertible_v<const T&, std::string_view>)
-    return std::string_view(value);
-  else if constexpr (std::is_convertible_v<const T&, std::span<const std::ptrdiff_t>>)
-    return std::span<const std::ptrdiff_t>(value);
-  else if constexpr (std::is_floating_point_v<T>)
-    return static_cast<double>(value);
-  else if constexpr (std::is_unsigned_v<T>)
-    return static_cast<unsigned long long>(value);
-  else if constexpr (!std::is_same_v<T, char>)
-    return static_cast<long long>(value);
-  else
-    return value;
-}
-template <class Part>
-void append_part(std::string& text, Part part) {
-  if constexpr (std::is_same_v<Part, std::string_view> || std::is_same_v<Part, char>)
-    text += part;
-  else if constexpr (std::is_arithmetic_v<Part>)
-    text += std::to_string(part);
-  else
-    text += to_string(part);
-}
-template <class... Parts>
-[[noreturn]] ATTEND_COLD void throw_parts(Parts... parts) {
+/// A part of a message: text, a number or a shape.
+struct MessagePart {
+  enum class Kind { text, shape, character, whole, natural, real } kind;
+  union {
+    std::string_view text;
+    std::span<const std::ptrdiff_t> shape;
+    char character;
+    long long whole;
+    unsigned long long natural;
+    double real;
+  };
+
+  template <class T>
+  requires std::is_convertible_v<const T&, std::string_view> MessagePart(const T& t)
+      : kind(Kind::text), text(t) {}
+  template <class T>
+  requires std::is_convertible_v<const T&, std::span<const std::ptrdiff_t>> MessagePart(const T& t)
+      : kind(Kind::shape), shape(t) {}
+  MessagePart(char c) : kind(Kind::character), character(c) {}
+  MessagePart(std::floating_point auto x) : kind(Kind::real), real(static_cast<double>(x)) {}
+  MessagePart(std::unsigned_integral auto x) : kind(Kind::natural), natural(x) {}
+  MessagePart(std::signed_integral auto x) : kind(Kind::whole), whole(x) {}
+  template <class T>
+  requires(std::is_class_v<T>&& std::is_convertible_v<const T&, std::ptrdiff_t>) MessagePart(const T& index)
+      : MessagePart(static_cast<std::ptrdiff_t>(index)) {}
+
+  std::string to_string() const {
+    switch (kind) {
+      case Kind::text:
+        return std::string(text);
+      case Kind::shape:
+        return attend::to_string(shape);
+      case Kind::character:
+        return std::string(1, character);
+      case Kind::whole:
+        return std::to_string(whole);
+      case Kind::natural:
+        return std::to_string(natural);
+      default:
+        return std::to_string(real);
+    }
+  }
+};
+[[noreturn]] ATTEND_COLD inline void throw_parts(std::initializer_list<MessagePart> parts) {
   std::string message;
-  (append_part(message, parts), ...);
-  throw_message(message);
+  for (const MessagePart& part : parts) message += part.to_string();
+  throw_message(std::move(message));
 }
 }  // namespace detail
 
@@ -96,7 +116,7 @@ template <class... Parts>
 /// are small.
 template <class... Parts>
 [[noreturn]] void throw_error(const Parts&... parts) {
-  detail::throw_parts(detail::message_part(parts)...);
+  detail::throw_parts({parts...});
 }
 
 }  // namespace attend::inline ATTEND_ABI

@@ -91,6 +91,13 @@ class Parameter {
   /// How many rows have no value yet. A parameter that has a value from the start, as a norm's, has none
   /// such.
   Index unassigned_rows() const { return given_ == nullptr ? 0 : given_->missing(); }
+  /// The same, its rows seen in another shape: [N, A B] as [N, A, B].
+  Parameter reshape(std::vector<Index> shape) && {
+    if (shape.empty() || shape[0] != rows() || detail::checked_numel(shape) != numel())
+      throw_error("Parameter: shape ", shape, " of one of ", shape_);
+    shape_ = std::move(shape);
+    return std::move(*this);
+  }
   /// Sets rows [begin, end) from (end - begin) * row_size() elements.
   void assign(Index begin, Index end, const Scalar* values) requires(!std::is_const_v<T>) {
     check_range(begin, end);

@@ -27,16 +27,17 @@ concept Setting = OneOf<T, bool, int, long, long long, unsigned, unsigned long, 
 }  // namespace detail
 
 /// What a setting may be read as: a bool, an integer, a floating-point number, a std::string, or a
-/// std::vector of these.
+/// std::vector of these, and a list of lists of ids.
 template <class T>
-concept ConfigValue = detail::Setting<T> || requires {
+concept ConfigValue =
+    detail::Setting<T> || std::same_as<T, std::vector<std::vector<std::int32_t>>> || requires {
   requires detail::Setting<typename T::value_type>;
   requires std::same_as<T, std::vector<typename T::value_type>>;
 };
 
 /// A JSON object whose keys are read by name and type. It remembers what was read, and finish() makes an
-/// error of every other key that is not null, so that no setting that changes the arithmetic is overlooked. Copies share what
-/// they remember. A null counts as absent for has() and for get() with a default.
+/// error of every other key that is not null, so that no setting that changes the arithmetic is overlooked.
+/// Copies share what they remember. A null counts as absent for has() and for get() with a default.
 class Config {
  public:
   Config(const Config&) = default;  // without moves, so that none is ever empty
@@ -56,6 +57,7 @@ class Config {
   bool is_list(const std::string& key) const;
   /// Whether it was read, allowed or ignored before.
   bool is_read(const std::string& key) const;
+  bool is_string(const std::string& key) const;
   /// All keys there are, in the order of their letters.
   std::vector<std::string> keys() const;
 

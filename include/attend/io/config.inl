@@ -56,7 +56,8 @@ struct Config::Node {
   }
 };
 
-ATTEND_INLINE Config::Config(const Location& path) : Config(Node::root(Node::read_settings(path), path.string())) {}
+ATTEND_INLINE Config::Config(const Location& path)
+    : Config(Node::root(Node::read_settings(path), path.string())) {}
 ATTEND_INLINE Config::Config(std::string_view json, std::string source)
     : Config(Node::root(share_json(json, source), source)) {}
 
@@ -73,6 +74,9 @@ ATTEND_INLINE bool Config::is_list(const std::string& key) const {
   return has(key) && node_->find(key)->is_array();
 }
 ATTEND_INLINE bool Config::is_read(const std::string& key) const { return node_->read.contains(key); }
+ATTEND_INLINE bool Config::is_string(const std::string& key) const {
+  return has(key) && node_->find(key)->is_string();
+}
 ATTEND_INLINE std::vector<std::string> Config::keys() const {
   std::vector<std::string> out;
   for (const auto& [key, member] : node_->value->get_ref<const Json::object_t&>()) out.push_back(key);
@@ -130,6 +134,8 @@ ATTEND_CONFIG_GET(float);
 ATTEND_CONFIG_GET(double);
 ATTEND_CONFIG_GET(std::string);
 #undef ATTEND_CONFIG_GET
+template std::vector<std::vector<std::int32_t>> Config::get<std::vector<std::vector<std::int32_t>>>(
+    const std::string& key) const;
 #endif
 
 }  // namespace attend::inline ATTEND_ABI

@@ -81,20 +81,20 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
     if (!start) sum = fma(load(state.lanes + r * kLanes), set1(alpha[r]), sum);
     store(state.lanes + r * kLanes, sum);
   }
-  ValuesOp op{scores,      values,    state.output, t.value_stride(), start ? nullptr : alpha,
-              sight.begin, sight.end, ahead};
+  const Index width = t.value_stride();
+  ValueProducts products{scores, values, ahead, state.output, width, width, !start, start ? nullptr : alpha};
   if (alone && t.output_alone && (rows.heads == 1 || rows.queries == 1) &&
       inverse_sums(tile_maximum, state, count, alpha)) {
-    op.output = t.out.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
-    op.stride = rows.heads == 1 ? t.out.token : t.out.head;
-    op.factor = alpha;
-    op.width = t.value_dim;
+    products.output = t.out.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
+    products.stride = rows.heads == 1 ? t.out.token : t.out.head;
+    products.factor = alpha;
+    products.width = t.value_dim;
   }
   if (sight.all)
-    sweep_values(op, 0, count, t.value_stride() / 16);
+    products.run(0, count, sight.begin, sight.end);
   else
-    masked_values(t, rows, op, first, keys, sight, state);
-  return op.factor != nullptr;
+    masked_values(t, rows, products, first, keys, sight, state);
+  return products.factor != nullptr;
 }
 
 ATTEND_NOINLINE SpanResult attention_span(const Attention& t, const QueryRows& rows, Index span,

@@ -102,46 +102,38 @@ struct Total {
   ATTEND_INLINED vf operator()(vf a, vf b) const { return add(a, b); }
 };
 
-/// scores[r][16 p …] = q_r · k over whole panels of 16 keys, and where `maximum` is not null, the greatest of
-/// each row so far, in 16 lanes.
-struct ScoresOp {
+/// scores[r][k] = q_r · k, and where `maximum` is not null, the greatest of each row, in 16 lanes.
+struct KeyProducts {
   const float* query;
-  Index query_stride;
-  const float* keys;  // [2][D][48]
-  Index head_dim;
-  float* scores;   // [48][96]
-  float* maximum;  // [48][16]
-  Index first_panel;
+  Index query_stride, head_dim;
+  const float* page;   // keys [2][D][48]
   const float* ahead;  // wanted next, as much as the keys
+  float* scores;       // [48][96]
+  float* maximum;      // [48][16]
 
-  template <int MR, int NV>
-  ATTEND_NOINLINE void run(Index r, Index p) const {
-    Sums<MR, NV> sums;
-    set_zero(sums);
-    const Index at = PageLayout{head_dim}.key(p * 16, 0);
-    accumulate(sums, query + r * query_stride, query_stride, keys + at, 16, PageLayout::kKeys, head_dim,
-               (r == 0 ? ahead : keys) + at);
-    float* s = scores + r * kKeyTile + p * 16;
-    if (maximum != nullptr) {
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        vf best = sums.at[i][0];
-        ATTEND_UNROLL for (int j = 1; j < NV; ++j) best = max_of(best, sums.at[i][j]);
-        float* m = maximum + (r + i) * 16;
-        store(m, p == first_panel ? best : max_of(best, load(m)));
-      }
-    }
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(s + i * kKeyTile + j * 16, sums.at[i][j]);
+  /// Of rows [r0, r1), over the panels of keys [begin, end), each half of the page for itself.
+  ATTEND_INLINED void run(Index r0, Index r1, Index begin, Index end) const {
+    constexpr Index kHalf = PageLayout::kKeys;
+    for (Index half = begin / kHalf * kHalf; half < end; half += kHalf) {
+      const Index first = begin > half ? begin / 16 * 16 : half,
+                  last = end < half + kHalf ? end : half + kHalf;
+      const Index panels = (last - first + 15) / 16, at = PageLayout{head_dim}.key(first, 0);
+      const Block block{.a = query + r0 * query_stride,
+                        .lda = query_stride,
+                        .b = page + at,
+                        .panel = 16,
+                        .row = kHalf,
+                        .depth = head_dim,
+                        .c = scores + r0 * kKeyTile + first,
+                        .ldc = kKeyTile,
+                        .width = panels * 16,
+                        .ahead = (r0 == 0 ? ahead : page) + at,
+                        .maximum = maximum,
+                        .first = half <= begin};
+      sweep(block, r1 - r0, panels, false);
     }
   }
 };
-
-/// Scores of rows [r0, r1) and panels [p0, p1), each half of the keys for itself.
-ATTEND_INLINED void sweep_scores(const ScoresOp& op, Index r0, Index r1, Index p0, Index p1) {
-  constexpr Index kHalf = PageLayout::kKeys / 16;
-  if (p0 < kHalf) sweep<kHalf>(op, r0, r1, p0, p1 < kHalf ? p1 : kHalf);
-  if (p1 > kHalf) sweep<kHalf>(op, r0, r1, p0 > kHalf ? p0 : kHalf, p1);
-}
 
 /// Scale, softcap and modifier on one row's panels, where they are not folded into the exponent.
 ATTEND_NOINLINE void modify_scores(const Attention& t, Index b, Index h, Index q, Index first, Index keys,
@@ -175,21 +167,15 @@ ATTEND_NOINLINE void tile_scores(const Attention& t, const QueryRows& rows, cons
   alignas(64) float lanes[kQueryRows * 16];
   // Whole panels, nothing to do to a score: the maximum is taken while the scores are in registers.
   const bool plain = sight.all && t.folded && sight.begin % 16 == 0 && sight.end % 16 == 0;
-  const ScoresOp op{query,
-                    query_stride,
-                    page,
-                    t.head_dim,
-                    scores,
-                    plain ? lanes : nullptr,
-                    sight.begin / 16,
-                    page + (t.values_in_place ? 0 : t.page().value(0, 0))};
+  const float* ahead = page + (t.values_in_place ? 0 : t.page().value(0, 0));
+  const KeyProducts products{query, query_stride, t.head_dim, page, ahead, scores, plain ? lanes : nullptr};
   if (sight.all) {
-    sweep_scores(op, 0, rows.count(), sight.begin / 16, (sight.end + 15) / 16);
+    products.run(0, rows.count(), sight.begin, sight.end);
   } else {
     for (Index r = 0; r < rows.count(); r += 8) {
       const Index end = r + 8 < rows.count() ? r + 8 : rows.count();
       const Extent e = span_of(sight, r, end);
-      if (e.begin < e.end) sweep_scores(op, r, end, e.begin / 16, (e.end + 15) / 16);
+      if (e.begin < e.end) products.run(r, end, e.begin, e.end);
     }
   }
   Index h = rows.head, q = rows.query;

@@ -11,73 +11,46 @@ struct Values {
   }
 };
 
-/// x * factor; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen.
-ATTEND_INLINED vf scaled(vf x, vf factor) { return add(mul(x, factor), set1(0.0f)); }
-
 /// A row of the output as the caller gets it.
 ATTEND_INLINED void write_row(const float* output, vf factor, float* out, Index width) {
   for (Index d = 0; d < width; d += 16)
     store_block(out + d, scaled(load(output + d), factor), static_cast<int>(width - d < 16 ? width - d : 16));
 }
 
-/// output[r] = output[r] * alpha[r] + weights[r] · values over keys [begin, end), for the panels of the
-/// output.
-struct ValuesOp {
+/// output[r] = output[r] * alpha[r] + weights[r] · values.
+struct ValueProducts {
   const float* weights;  // [48][96]
   Values values;
-  float* output;  // [48][stride]
-  Index stride;
-  const float* alpha;  // [48], or null: the output starts from 0
-  Index begin, end;
-  const float* ahead;  // wanted next, as much as the values
-  const float* factor =
-      nullptr;  // [48], or null: `output` is the caller's, of `width` columns, and gets the products
-  Index width = 0;
+  const float* ahead;             // wanted next, as much as the values
+  float* output;                  // [48][stride]
+  Index stride, width;            // width: columns
+  bool resumes = false;           // the output goes on, each row times
+  const float* alpha = nullptr;   // [48], or null: 1
+  const float* factor = nullptr;  // [48], or null: `output` is the caller's, and gets the products
 
-  template <int MR, int NV>
-  ATTEND_NOINLINE void run(Index r, Index p) const {
-    Sums<MR, NV> sums;
-    float* o = output + r * stride + p * 16;
-    if (alpha == nullptr) {
-      set_zero(sums);
-    } else {
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        const vf a = set1(alpha[r + i]);
-        ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = mul(load(o + i * stride + j * 16), a);
-      }
-    }
-    const Index at = values.at(begin, p);
-    accumulate(sums, weights + r * kKeyTile + begin, kKeyTile, values.data + at, 16, values.row(p),
-               end - begin, (r == 0 ? ahead : values.data) + at);
-    if (factor != nullptr) {
-      const Index left = width - (p + NV - 1) * 16;
-      const int tail = static_cast<int>(left < 16 ? left : 16);
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        const vf f = set1(factor[r + i]);
-        ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j)
-            store(o + i * stride + j * 16, scaled(sums.at[i][j], f));
-        store_block(o + i * stride + (NV - 1) * 16, scaled(sums.at[i][NV - 1], f), tail);
-      }
-      return;
-    }
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      ATTEND_UNROLL for (int j = 0; j < NV; ++j) store(o + i * stride + j * 16, sums.at[i][j]);
+  /// Of rows [r0, r1), over keys [begin, end), the columns of a group of the page at a time.
+  ATTEND_INLINED void run(Index r0, Index r1, Index begin, Index end) const {
+    const Index rows = r1 - r0;
+    for (Index column = 0; column < width; column += PageLayout::kValues) {
+      const Index p = column / 16, at = values.at(begin, p);
+      const Index panels = (width - column + 15) / 16, most = PageLayout::kValues / 16;
+      const Block block{.a = weights + r0 * kKeyTile + begin,
+                        .lda = kKeyTile,
+                        .b = values.data + at,
+                        .panel = 16,
+                        .row = values.row(p),
+                        .depth = end - begin,
+                        .c = output + r0 * stride + column,
+                        .ldc = stride,
+                        .width = width - column,
+                        .resumes = resumes,
+                        .alpha = alpha == nullptr ? nullptr : alpha + r0,
+                        .ahead = (r0 == 0 ? ahead : values.data) + at,
+                        .factor = factor == nullptr ? nullptr : factor + r0};
+      sweep(block, rows, panels < most ? panels : most, ATTEND_SIMD == 512 || rows <= kRows<kMostPanels>);
     }
   }
 };
-
-/// Blocks of output: 4 panels (a group of a page), or what is left of them.
-ATTEND_INLINED void sweep_values(const ValuesOp& op, Index r0, Index r1, Index panels) {
-  Index p = 0;
-  constexpr int kWide = ATTEND_SIMD >= 256 ? PageLayout::kValues / 16 : 2;
-  if (ATTEND_SIMD == 512 || r1 - r0 <= kRows<kWide>)
-    for (; p + kWide <= panels; p += kWide) sweep_rows<kWide>(op, r0, r1, p);
-  if constexpr (kPanels == 3) {
-    if (p + 3 == panels) sweep_rows<3>(op, r0, r1, p), p += 3;
-    for (; p + 2 <= panels; p += 2) sweep_rows<2>(op, r0, r1, p);
-  }
-  for (; p < panels; ++p) sweep_rows<1>(op, r0, r1, p);
-}
 
 /// Whether the values of keys [begin, end) are finite: then a weight of 0 keeps them out of a sum.
 ATTEND_NOINLINE bool finite(const Values& values, Index begin, Index end, Index panels) {
@@ -88,8 +61,8 @@ ATTEND_NOINLINE bool finite(const Values& values, Index begin, Index end, Index 
 }
 
 /// The output of a tile where not every row sees every key of [sight.begin, sight.end).
-ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, ValuesOp op, Index first,
-                                   Index keys, const Sight& sight, AttentionState state) {
+ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, const ValueProducts& products,
+                                   Index first, Index keys, const Sight& sight, AttentionState state) {
   const Index panels = t.value_stride() / 16;
   constexpr Index kBlock = ATTEND_SIMD == 512 ? 12 : 6;
   for (Index r0 = 0; r0 < rows.count(); r0 += kBlock) {
@@ -103,28 +76,24 @@ ATTEND_NOINLINE void masked_values(const Attention& t, const QueryRows& rows, Va
       if (sight.row[r].end < inner_end) inner_end = sight.row[r].end;
     }
     if (inner_begin > inner_end) inner_begin = inner_end = e.end;
-    op.begin = e.begin;
-    op.end = e.end;
-    if (finite(op.values, e.begin, inner_begin, panels) && finite(op.values, inner_end, e.end, panels)) {
-      sweep_values(op, r0, r1, panels);
+    if (finite(products.values, e.begin, inner_begin, panels) &&
+        finite(products.values, inner_end, e.end, panels)) {
+      products.run(r0, r1, e.begin, e.end);
       continue;
     }
     for (Index r = r0; r < r1; ++r) {  // 0 · NaN is NaN: add just what the row sees
       const Index h = rows.head + r / rows.queries, q = rows.query + r % rows.queries;
-      const float one = 1.0f;
-      ValuesOp single = op;
-      single.output = state.output, single.stride = t.value_stride(), single.factor = nullptr;
-      single.begin = single.end = 0;
-      sweep_values(single, r, r + 1, panels);
-      single.alpha = &one - r;
+      ValueProducts single = products;
+      single.output = state.output, single.stride = single.width = t.value_stride(), single.factor = nullptr;
+      single.run(r, r + 1, e.begin, e.begin);
+      single.resumes = true, single.alpha = nullptr;
       for (Index k = e.begin; k < e.end; ++k) {
         const unsigned bits = visible_bits(t, sight.row[r], rows.batch, h, q, first, keys, k / 16);
-        single.begin = k;
-        single.end = k + 1;
-        if ((bits >> (k % 16) & 1u) != 0) sweep_values(single, r, r + 1, panels);
+        if ((bits >> (k % 16) & 1u) != 0) single.run(r, r + 1, k, k + 1);
       }
-      if (op.factor != nullptr)
-        write_row(single.output + r * single.stride, set1(op.factor[r]), op.output + r * op.stride, op.width);
+      if (products.factor != nullptr)
+        write_row(single.output + r * single.stride, set1(products.factor[r]),
+                  products.output + r * products.stride, products.width);
     }
   }
 }

@@ -1,11 +1,31 @@
 // Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
 
+// Where a block is four registers, a part of one is long: there it is out of line, and not in every loop.
+#if ATTEND_SIMD == 128
+#define ATTEND_PART ATTEND_NOINLINE
+#else
+#define ATTEND_PART ATTEND_INLINED
+#endif
+ATTEND_PART vf load_part(const float* p, int n) { return load_n(p, n); }
+ATTEND_PART void store_part(float* p, vf v, int n) { store_n(p, v, n); }
+#undef ATTEND_PART
+
+/// load_n and store_n, for blocks that mostly are whole.
+ATTEND_INLINED vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_part(p, n); }
+ATTEND_INLINED void store_block(float* p, vf v, int n) {
+  if (n == 16)
+    store(p, v);
+  else
+    store_part(p, v, n);
+}
+
 /// y[i] = f(x[i]) for one vector function f of math.inl, given as the type of a functor.
 template <class F>
 ATTEND_INLINED void map_row(const float* x, float* y, Index n) {
-  Index i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, F::apply(load(x + i)));
-  if (i < n) store_n(y + i, F::apply(load_n(x + i, static_cast<int>(n - i))), static_cast<int>(n - i));
+  for (Index i = 0; i < n; i += 16) {
+    const int m = static_cast<int>(n - i < 16 ? n - i : 16);
+    store_block(y + i, F::apply(load_block(x + i, m)), m);
+  }
 }
 
 struct ApplyRelu {  // NaN stays NaN: max gives its second operand then
@@ -101,15 +121,12 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
   const vf rests = set1(rest), inverses = set1(inverse);
   for (Index i = 0; i < n; i += 16) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
-    vf v = mul(sub(sub(m == 16 ? load(x + i) : load_n(x + i, m), centres), rests), inverses);
+    vf v = mul(sub(sub(load_block(x + i, m), centres), rests), inverses);
     if (weight != nullptr) {
-      const vf w = m == 16 ? load(weight + i) : load_n(weight + i, m);
-      v = bias != nullptr ? fma(v, w, m == 16 ? load(bias + i) : load_n(bias + i, m)) : mul(v, w);
+      const vf w = load_block(weight + i, m);
+      v = bias != nullptr ? fma(v, w, load_block(bias + i, m)) : mul(v, w);
     }
-    if (m == 16)
-      store(y + i, v);
-    else
-      store_n(y + i, v, m);
+    store_block(y + i, v, m);
   }
   if (statistics != nullptr) {
     statistics[0] = centre + rest;
@@ -135,23 +152,11 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
   const vf inverses = set1(inverse);
   for (Index i = 0; i < n; i += 16) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
-    vf v = mul(m == 16 ? load(x + i) : load_n(x + i, m), inverses);
-    if (weight != nullptr) v = mul(v, m == 16 ? load(weight + i) : load_n(weight + i, m));
-    if (m == 16)
-      store(y + i, v);
-    else
-      store_n(y + i, v, m);
+    vf v = mul(load_block(x + i, m), inverses);
+    if (weight != nullptr) v = mul(v, load_block(weight + i, m));
+    store_block(y + i, v, m);
   }
   if (statistics != nullptr) statistics[0] = inverse;
-}
-
-/// load_n and store_n, for blocks that mostly are whole.
-ATTEND_INLINED vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
-ATTEND_INLINED void store_block(float* p, vf v, int n) {
-  if (n == 16)
-    store(p, v);
-  else
-    store_n(p, v, n);
 }
 
 /// Rotates `pairs` pairs of x in place: (a, b) -> (a c - b s, b c + a s). Pair i is elements i and pairs + i,

@@ -1,163 +1,201 @@
-// Products: C[M, N] = A[M, K] · B[K, N], every element one chain of FMAs over k from 0 up.
+// Products: C[M, N] = A[M, K] · B[K, N], every element one chain of FMAs over k from 0 up. Linear layers,
+// scores and values of attention are all this one loop nest.
 //
 // B lies in panels of 16 columns: element (k, 16 p + j) at b[p * panel + k * row + j]. A packed weight has
 // panel = 16 K, row = 16; the rows of V in attention, as they lie, have panel = 16, row = their stride.
 // Blocks of MR rows × NV panels keep their sums in registers: that block is all of the tuning.
 
-/// Rows of a block of NV panels: as many sums as registers hold, beside NV of B and one of A.
+/// Most rows of a block of NV panels: as many sums as registers hold, beside NV of B and one of A.
 template <int NV>
-constexpr int kRows = ATTEND_SIMD == 512   ? (NV <= 2   ? 12
-                                              : NV == 3 ? 8
-                                              : NV == 4 ? 6
-                                              : NV <= 6 ? 4
-                                                        : 2)
-                      : ATTEND_SIMD == 256 ? (NV == 1   ? 6
-                                              : NV == 2 ? 3
-                                                        : 1)
-                      : kWideRegisterFile  ? (NV == 1   ? 6
-                                              : NV == 2 ? 3
-                                                        : 1)
-                                           : (NV == 1 ? 2 : 1);
-/// Panels of a block when there are many rows, and when there are at most two (then B is read once, from
-/// memory).
+constexpr int kRows = ATTEND_SIMD == 512                        ? (NV <= 2   ? 12
+                                                                   : NV == 3 ? 8
+                                                                             : 6)
+                      : ATTEND_SIMD == 256 || kWideRegisterFile ? (NV == 1 ? 6 : 1)
+                                                                : (NV == 1 ? 2 : 1);
+/// Panels of a block when there are many rows, and the most, for so few that B is read once, from memory.
 constexpr int kPanels = ATTEND_SIMD == 512 ? 3 : 1;
-constexpr int kPanelsFewRows = ATTEND_SIMD >= 256 ? 4 : 3;
+constexpr int kMostPanels = ATTEND_SIMD >= 256 ? 4 : 3;
 
 template <int MR, int NV>
 struct Sums {
   vf at[MR][NV];
 };
 
-template <int MR, int NV>
-ATTEND_INLINED void set_zero(Sums<MR, NV>& sums) {
-  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-    ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = set1(0.0f);
-  }
-}
+/// x * factor; + 0 makes -0 to +0: whether a masked 0 was added to a sum of -0 is not to be seen.
+ATTEND_INLINED vf scaled(vf x, vf factor) { return add(mul(x, factor), set1(0.0f)); }
 
-/// sums[i][16 j …] += a[i] * b[16 j …] for one k; the lines of `ahead` that lie as b's do are fetched into
-/// the L2 cache, but for one row, which the machine's own prefetching serves better.
+struct Block {
+  const float* a = nullptr;  // element (m, k) at a[m * lda + k]
+  Index lda = 0;
+  const float* b = nullptr;  // element (k, 16 p + j) at b[p * panel + k * row + j]
+  Index panel = 0, row = 0, depth = 0;
+  float* c = nullptr;  // element (m, n) at c[m * ldc + n], n < width
+  Index ldc = 0, width = 0;
+  bool resumes = false;          // the chains go on from C, each row of it times
+  const float* alpha = nullptr;  // [M], or null: 1
+  const float* ahead = nullptr;  // wanted next, as much as b; null: the panels that follow
+  // What becomes of the sums at the end of their chains, in this order.
+  const float* bias = nullptr;      // [N]
+  const float* residual = nullptr;  // [M, N], rows ldr apart
+  Index ldr = 0;
+  const float* factor = nullptr;  // [M]
+  float* maximum = nullptr;       // [M][16], the greatest of each row so far; what it holds counts
+  bool first = true;              // unless this is the first
+  Activation activation = Activation::identity;
+
+  /// Rows [m, m + MR) of panels [p, p + NV).
+  template <int MR, int NV>
+  void run(Index m, Index p) const;
+};
+
+/// sums[i][16 j …] += a[i] * b[16 j …] for one k, and on to the next; the lines of `ahead` that lie as b's do
+/// are fetched into the L2 cache, but for one row, which the machine's own prefetching serves better.
 template <int MR, int NV>
-ATTEND_INLINED void accumulate_one(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
-                                   const float* ahead) {
+ATTEND_INLINED void accumulate(Sums<MR, NV>& sums, const float** a, Index lda, const float*& b, Index panel,
+                               const float*& ahead, Index row) {
   vf w[NV];
   ATTEND_UNROLL for (int j = 0; j < NV; ++j) w[j] = load(b + j * panel);
   if constexpr (MR > 1) {
     ATTEND_UNROLL for (int j = 0; j < NV; ++j) __builtin_prefetch(ahead + j * panel, 0, 2);
   }
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-    const vf x = set1(a[i * lda]);
+    const vf x = set1(a[i / 4][i % 4 * lda]);
     ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = fma(x, w[j], sums.at[i][j]);
   }
+  ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i)++ a[i];
+  b += row, ahead += row;
 }
 
-/// sums[i][16 j …] += a[i][k] * b[k][16 j …] for k = 0 … depth - 1, in this order.
 template <int MR, int NV>
-ATTEND_INLINED void accumulate(Sums<MR, NV>& sums, const float* a, Index lda, const float* b, Index panel,
-                               Index row, Index depth, const float* ahead) {
+ATTEND_NOINLINE void Block::run(Index m, Index p) const {
+  Sums<MR, NV> sums;
+  float* to = c + m * ldc + p * 16;
+  const Index columns = width - p * 16;
+  const int last = static_cast<int>(columns < NV * 16 ? columns - (NV - 1) * 16 : 16);  // of the last panel
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+    ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = set1(0.0f);
+  }
+  if (resumes) {
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      const vf x = set1(alpha != nullptr ? alpha[m + i] : 1.0f);
+      ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] = mul(load(to + i * ldc + j * 16), x);
+      sums.at[i][NV - 1] = mul(load_block(to + i * ldc + (NV - 1) * 16, last), x);
+    }
+  }
+  // Each pointer is of four rows: one for each of them would be more than there are registers.
+  const float* x[(MR + 3) / 4];
+  ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) {
+    x[i] = a + (m + i * 4) * lda;
+    asm("" : "+r"(x[i]));
+  }
+  const float* w = b + p * panel;
+  const float* next = m > 0 ? w : ahead != nullptr ? ahead + p * panel : w + NV * panel;
   if constexpr (MR <= 4) {  // b comes from memory, and each load has the same stride as b: caches see that
-    for (Index k = 0; k < depth; ++k) accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
+    for (Index k = 0; k < depth; ++k) accumulate(sums, x, lda, w, panel, next, row);
   } else {
     ATTEND_UNROLL_BY(4)
-    for (Index k = 0; k < depth; ++k) accumulate_one(sums, a + k, lda, b + k * row, panel, ahead + k * row);
+    for (Index k = 0; k < depth; ++k) accumulate(sums, x, lda, w, panel, next, row);
   }
+  if (bias != nullptr) {
+    ATTEND_UNROLL for (int j = 0; j < NV; ++j) {
+      const vf v = load(bias + (p + j) * 16);
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) sums.at[i][j] = add(sums.at[i][j], v);
+    }
+  }
+  if (residual != nullptr) {
+    const float* from = residual + m * ldr + p * 16;
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] =
+          add(sums.at[i][j], load(from + i * ldr + j * 16));
+      sums.at[i][NV - 1] = add(sums.at[i][NV - 1], load_block(from + i * ldr + (NV - 1) * 16, last));
+    }
+  }
+  if (factor != nullptr) {
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      const vf f = set1(factor[m + i]);
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = scaled(sums.at[i][j], f);
+    }
+  }
+  if (maximum != nullptr) {
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      vf best = sums.at[i][0];
+      ATTEND_UNROLL for (int j = 1; j < NV; ++j) best = max_of(best, sums.at[i][j]);
+      float* lanes = maximum + (m + i) * 16;
+      store(lanes, p == 0 && first ? best : max_of(best, load(lanes)));
+    }
+  }
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+    ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) store(to + i * ldc + j * 16, sums.at[i][j]);
+    store_block(to + i * ldc + (NV - 1) * 16, sums.at[i][NV - 1], last);
+  }
+  if (activation != Activation::identity)
+    for (int i = 0; i < MR; ++i) activate(activation, to + i * ldc, to + i * ldc, (NV - 1) * 16 + last);
 }
 
-/// Calls op.run<MR, NV>(m, p) over rows [m0, m1) of the NV panels from p on.
-template <int NV, class Op>
-ATTEND_INLINED void sweep_rows(const Op& op, Index m0, Index m1, Index p) {
+/// Rows [0, rows) of the NV panels from p on.
+template <int NV>
+ATTEND_INLINED void sweep_rows(const Block& block, Index rows, Index p) {
   constexpr int R = kRows<NV>;
-  Index m = m0;
+  Index m = 0;
   // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of an FMA
-  for (; m + R <= m1 && !(R == 6 && m1 - m == 8); m += R) op.template run<R, NV>(m, p);
+  for (; m + R <= rows && !(R == 6 && rows - m == 8); m += R) block.run<R, NV>(m, p);
   if constexpr (R > 8) {
-    if (m + 8 <= m1) op.template run<8, NV>(m, p), m += 8;
+    if (m + 8 <= rows) block.run<8, NV>(m, p), m += 8;
   }
   if constexpr (R > 4) {
-    for (; m + 4 <= m1; m += 4) op.template run<4, NV>(m, p);
+    for (; m + 4 <= rows; m += 4) block.run<4, NV>(m, p);
   }
   if constexpr (R > 2) {
-    if (m + 2 <= m1) op.template run<2, NV>(m, p), m += 2;
+    if (m + 2 <= rows) block.run<2, NV>(m, p), m += 2;
   }
   if constexpr (R > 1) {
-    for (; m < m1; ++m) op.template run<1, NV>(m, p);
+    for (; m < rows; ++m) block.run<1, NV>(m, p);
   }
 }
 
-/// Covers rows [m0, m1) × panels [p0, p1) with blocks, few rows with blocks of FEW panels.
-template <int FEW = kPanelsFewRows, class Op>
-ATTEND_INLINED void sweep(const Op& op, Index m0, Index m1, Index p0, Index p1) {
-  Index p = p0;
-  if (m1 - m0 <= kRows<FEW>)
-    for (; p + FEW <= p1; p += FEW) sweep_rows<FEW>(op, m0, m1, p);
+/// All of it: rows [0, rows) × panels [0, panels), as `wide` as can be where there are few rows.
+ATTEND_NOINLINE void sweep(const Block& block, Index rows, Index panels, bool wide) {
+  Index p = 0;
+  if (wide)
+    for (; p + kMostPanels <= panels; p += kMostPanels) sweep_rows<kMostPanels>(block, rows, p);
   if constexpr (kPanels == 3) {
     // 4 = 2 + 2: a last lone panel would have too few sums to hide the latency of an FMA
-    for (; p + 3 <= p1 && p1 - p != 4; p += 3) sweep_rows<3>(op, m0, m1, p);
-    for (; p + 2 <= p1; p += 2) sweep_rows<2>(op, m0, m1, p);
+    for (; p + 3 <= panels && panels - p != 4; p += 3) sweep_rows<3>(block, rows, p);
+    for (; p + 2 <= panels; p += 2) sweep_rows<2>(block, rows, p);
+  } else if (rows == 1) {
+    if (p + 3 <= panels) sweep_rows<3>(block, rows, p), p += 3;
+    if (p + 2 <= panels) sweep_rows<2>(block, rows, p), p += 2;
   }
-  for (; p < p1; ++p) sweep_rows<1>(op, m0, m1, p);
+  for (; p < panels; ++p) sweep_rows<1>(block, rows, p);
 }
-
-/// One block of k of a product with its epilogue: see Product in calls.hpp.
-struct ProductOp {
-  const Product& t;
-  Index k0, k1;
-
-  template <int MR, int NV>
-  ATTEND_NOINLINE void run(Index m, Index p) const {
-    Sums<MR, NV> sums;
-    float* c = t.c + m * t.ldc + p * 16;
-    const int tail =
-        static_cast<int>(t.n - (p + NV - 1) * 16 < 16 ? t.n - (p + NV - 1) * 16 : 16);  // of the last panel
-    if (k0 == 0) {
-      set_zero(sums);
-    } else {
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] = load(c + i * t.ldc + j * 16);
-        sums.at[i][NV - 1] = load_n(c + i * t.ldc + (NV - 1) * 16, tail);
-      }
-    }
-    accumulate(sums, t.a + m * t.lda + k0, t.lda, t.w + (p * t.k + k0) * 16, t.k * 16, 16, k1 - k0,
-               t.w + ((p + (m < NV ? NV : 0)) * t.k + k0) * 16);
-    if (k1 == t.k) {
-      if (t.bias != nullptr) {
-        ATTEND_UNROLL for (int j = 0; j < NV; ++j) {
-          const vf bias = load(t.bias + (p + j) * 16);
-          ATTEND_UNROLL for (int i = 0; i < MR; ++i) sums.at[i][j] = add(sums.at[i][j], bias);
-        }
-      }
-      if (t.residual != nullptr) {
-        const float* residual = t.residual + m * t.ldr + p * 16;
-        ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-          ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] =
-              add(sums.at[i][j], load(residual + i * t.ldr + j * 16));
-          sums.at[i][NV - 1] = add(sums.at[i][NV - 1], load_n(residual + i * t.ldr + (NV - 1) * 16, tail));
-        }
-      }
-    }
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) store(c + i * t.ldc + j * 16, sums.at[i][j]);
-      if (tail == 16)
-        store(c + i * t.ldc + (NV - 1) * 16, sums.at[i][NV - 1]);
-      else
-        store_n(c + i * t.ldc + (NV - 1) * 16, sums.at[i][NV - 1], tail);
-    }
-    if (k1 == t.k && t.activation != Activation::identity)
-      for (int i = 0; i < MR; ++i) activate(t.activation, c + i * t.ldc, c + i * t.ldc, (NV - 1) * 16 + tail);
-  }
-};
 
 /// Rows [m0, m1) × panels [p0, p1) of a product. 1024 of k at a time keep a block's part of A near the L1
 /// cache; the next of k reload the sums and go on with the same chain, 12 panels at a time, so that the sums
 /// come from the L2 cache. One block of rows reads its B but once, as one stream.
 ATTEND_NOINLINE void product(const Product& t, Index m0, Index m1, Index p0, Index p1) {
-  const Index depth = m1 - m0 <= kRows<1> ? t.k : 1024;
-  const Index width = t.k <= depth ? p1 - p0 : 12;
-  for (Index p = p0; p < p1; p += width) {
+  const Index rows = m1 - m0, depth = rows <= kRows<1> ? t.k : 1024;
+  const Index most = t.k <= depth ? p1 - p0 : 12;
+  for (Index p = p0; p < p1; p += most) {
     Index k0 = 0;
     do {
       const Index k1 = t.k - k0 > depth ? k0 + depth : t.k;
-      sweep(ProductOp{t, k0, k1}, m0, m1, p, p + width < p1 ? p + width : p1);
+      Block block{.a = t.a + m0 * t.lda + k0,
+                  .lda = t.lda,
+                  .b = t.w + (p * t.k + k0) * 16,
+                  .panel = t.k * 16,
+                  .row = 16,
+                  .depth = k1 - k0,
+                  .c = t.c + m0 * t.ldc + p * 16,
+                  .ldc = t.ldc,
+                  .width = t.n - p * 16,
+                  .resumes = k0 > 0};
+      if (k1 == t.k) {
+        block.bias = t.bias == nullptr ? nullptr : t.bias + p * 16;
+        block.residual = t.residual == nullptr ? nullptr : t.residual + m0 * t.ldr + p * 16;
+        block.ldr = t.ldr;
+        block.activation = t.activation;
+      }
+      sweep(block, rows, p + most < p1 ? most : p1 - p, rows <= kRows<kMostPanels>);
       k0 = k1;
     } while (k0 < t.k);
   }

@@ -48,6 +48,9 @@ ATTEND_INLINE std::vector<Hypothesis> beam_search(
   const auto per_length = [&](Index length) {
     return std::pow(static_cast<double>(length), options.length_penalty);
   };
+  const GenerationBounds bounds{prompt.size(),
+                                prompt.size() + static_cast<std::size_t>(options.max_new_tokens),
+                                {eos_token_ids.begin(), eos_token_ids.end()}};
   std::vector<Hypothesis> running(1), finished;
   std::vector<Index> parents;
   std::vector<std::int32_t> ids;
@@ -57,8 +60,9 @@ ATTEND_INLINE std::vector<Hypothesis> beam_search(
     for (std::size_t b = 0; b < running.size(); ++b) {
       ids.assign(prompt.begin(), prompt.end());
       ids.insert(ids.end(), running[b].ids.begin(), running[b].ids.end());
-      detail::process(options, ids, logits[static_cast<Index>(b)].span());
+      detail::process(options, bounds, ids, logits[static_cast<Index>(b)].span());
     }
+    if (options.renormalize_logits) log_softmax(context, logits, -1, logits);
     std::vector<Hypothesis> next;
     parents.clear();
     ids.clear();

@@ -1,16 +1,26 @@
-// What config.json and the checkpoints of BERT, RoBERTa and DistilBERT say.
+// What config.json and the checkpoints of BERT, RoBERTa and XLM-RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT
+// and DeBERTa-v2 and v3 say.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include <attend/activation.hpp>
+#include <attend/convolution.hpp>
+#include <attend/disentangled.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/family.hpp>
+#include <attend/position.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
 /// What a model has behind its encoder.
 enum class BertHead { none, sequence_classification, token_classification, masked_lm };
+
+/// Where the sum of embeddings is brought from embedding_size to hidden_size: not at all, behind its norm, or
+/// before it (then without bias).
+enum class EmbeddingProjection { none, after_norm, before_norm };
 
 struct BertOptions {
   Index vocab_size = 0, max_position_embeddings = 512;
@@ -22,9 +32,21 @@ struct BertOptions {
   bool positions_after_padding = false;
   std::int32_t pad_token_id = 0;
 
+  Index embedding_size = 0;  // of the tables; 0: hidden_size
+  EmbeddingProjection projection = EmbeddingProjection::none;
+  std::vector<Index> layer_order = {};  // see StackOptions: ALBERT's layers share their weights
+  bool absolute_positions = true;       // a table of positions is added to the words
+  std::optional<RelativeBiasOptions> relative_bias = {};            // of all layers (MPNet)
+  std::optional<RelativeEmbeddingOptions> relative_embedding = {};  // of all layers (DeBERTa), for
+  DisentangledAttentionOptions disentangled = {};
+  std::optional<ConvolutionOptions> convolution = {};  // beside the first layer
+  std::optional<double> attention_scale = {};          // 1 / sqrt(head size) where not given
+
   BertHead head = BertHead::none;
   Index num_labels = 2;
   Activation pooler_act = Activation::tanh;  // between the two layers of a sequence classifier
+  Activation head_act = Activation::gelu;    // of a masked language model
+  bool tied_output = true;                   // of a masked language model: its weight is the table of words
 };
 
 using BertFamily = ModelFamily<BertOptions>;

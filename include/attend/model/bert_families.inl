@@ -1,10 +1,13 @@
 // Bodies of bert_families.hpp.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <attend/core/shape.hpp>
 #include <attend/model/bert_families.hpp>
 #include <attend/model/hugging_face.hpp>
 
@@ -15,8 +18,8 @@ namespace detail {
 struct BertLayerNames {
   std::string query, key, value, output, norm1, linear1, linear2, norm2;
 };
-inline std::vector<NameMap::Rule> bert_layer_rules(const std::string& layer, const BertLayerNames& n) {
-  const std::string ours = "encoder.layers.*.";
+inline std::vector<NameMap::Rule> bert_layer_rules(const std::string& ours, const std::string& layer,
+                                                   const BertLayerNames& n) {
   return {
       {ours + "self_attn.in_proj_*", {layer + n.query + ".*", layer + n.key + ".*", layer + n.value + ".*"}},
       {ours + "self_attn.out_proj.*", {layer + n.output + ".*"}},
@@ -28,6 +31,60 @@ inline std::vector<NameMap::Rule> bert_layer_rules(const std::string& layer, con
       {ours + "norm2.bias", {layer + n.norm2 + ".(bias|beta)"}}};
 }
 
+/// Names in the checkpoints of one family, those of BERT where nothing else is said.
+struct BertNames {
+  std::string base = "(bert.|)";
+  std::string layer = "encoder.layer.*.";
+  BertLayerNames layers = {
+      "attention.self.query",       "attention.self.key", "attention.self.value", "attention.output.dense",
+      "attention.output.LayerNorm", "intermediate.dense", "output.dense",         "output.LayerNorm"};
+  std::string projection = "";            // of embeddings
+  std::string dense = "pooler.dense";     // the first layer of a sequence classifier
+  std::string classifier = "classifier";  // its last; that of a token classifier is always called so
+  std::string transform = "cls.predictions.transform.dense",
+              head_norm = "cls.predictions.transform.LayerNorm";
+  std::string decoder_weight = "cls.predictions.decoder.weight", decoder_bias = "cls.predictions.bias";
+};
+inline BertNames bert_names(const std::string& type) {
+  BertNames names;
+  if (type == "distilbert") {
+    names = {.base = "(distilbert.|)", .layer = "transformer.layer.*.", .dense = "pre_classifier"};
+    names.layers = {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
+                    "sa_layer_norm",   "ffn.lin1",        "ffn.lin2",        "output_layer_norm"};
+    names.transform = "vocab_transform", names.head_norm = "vocab_layer_norm";
+    names.decoder_weight = "vocab_projector.weight", names.decoder_bias = "vocab_projector.bias";
+  } else if (type == "electra") {
+    names = {.base = "(electra.|)",
+             .projection = "embeddings_project",
+             .dense = "classifier.dense",
+             .classifier = "classifier.out_proj"};
+    names.transform = "generator_predictions.dense", names.head_norm = "generator_predictions.LayerNorm";
+    names.decoder_weight = "generator_lm_head.weight", names.decoder_bias = "generator_lm_head.bias";
+  } else if (type == "albert") {
+    names = {.base = "(albert.|)", .projection = "encoder.embedding_hidden_mapping_in", .dense = "pooler"};
+    names.layers = {"attention.query",     "attention.key", "attention.value", "attention.dense",
+                    "attention.LayerNorm", "ffn",           "ffn_output",      "full_layer_layer_norm"};
+    names.transform = "predictions.dense", names.head_norm = "predictions.LayerNorm";
+    names.decoder_weight = "predictions.decoder.weight", names.decoder_bias = "predictions.bias";
+  } else if (type == "deberta-v2") {
+    names = {.base = "(deberta.|)", .projection = "embeddings.embed_proj"};
+    names.layers.query = "attention.self.query_proj", names.layers.key = "attention.self.key_proj";
+    names.layers.value = "attention.self.value_proj";
+  } else if (type != "bert") {  // RoBERTa, and MPNet likewise
+    names = {.base = type == "mpnet" ? "(mpnet.|)" : "(roberta.|)",
+             .dense = "classifier.dense",
+             .classifier = "classifier.out_proj"};
+    if (type == "mpnet") {
+      names.layers.query = "attention.attn.q", names.layers.key = "attention.attn.k";
+      names.layers.value = "attention.attn.v", names.layers.output = "attention.attn.o";
+      names.layers.norm1 = "attention.LayerNorm";
+    }
+    names.transform = "lm_head.dense", names.head_norm = "lm_head.layer_norm";
+    names.decoder_weight = "lm_head.decoder.weight", names.decoder_bias = "lm_head.bias";
+  }
+  return names;
+}
+
 inline BertHead read_bert_head(const Config& config) {
   const auto architectures = config.get<std::vector<std::string>>("architectures", {});
   if (architectures.empty()) return BertHead::none;
@@ -37,6 +94,94 @@ inline BertHead read_bert_head(const Config& config) {
   if (name.ends_with("ForMaskedLM")) return BertHead::masked_lm;
   return BertHead::none;  // the base model, whatever else the file has
 }
+
+/// MPNet (arXiv:2004.09297): T5's relative bias, always in 32 buckets, and RoBERTa's positions.
+inline void read_mpnet(const Config& config, BertOptions& o) {
+  const Index buckets = get_size(config, {"relative_attention_num_buckets"}, 32);
+  if (buckets < 32)
+    throw_error(config.file(), ": 'relative_attention_num_buckets' ", buckets, " is not supported");
+  o.relative_bias = {o.num_attention_heads, 32, 128, true, buckets - 32};
+  o.type_vocab_size = 0;
+  o.positions_after_padding = true;
+  o.pad_token_id = 1;  // whatever the tokenizer pads with
+}
+
+/// ELECTRA (arXiv:2003.10555): BERT with narrower embeddings.
+inline void read_electra(const Config& config, BertOptions& o) {
+  o.embedding_size = get_size(config, {"embedding_size"}, 128);
+  if (o.embedding_size != o.hidden_size) o.projection = EmbeddingProjection::after_norm;
+  o.pooler_act = o.head_act = Activation::gelu;
+  config.ignore({"summary_last_dropout"});
+}
+
+/// ALBERT (arXiv:1909.11942): narrower embeddings, and layers that share their weights.
+inline void read_albert(const Config& config, BertOptions& o) {
+  o.embedding_size = get_size(config, {"embedding_size"}, 128);
+  o.projection = EmbeddingProjection::after_norm;
+  const Index steps = o.num_hidden_layers, groups = get_size(config, {"num_hidden_groups"}, 1),
+              inner = get_size(config, {"inner_group_num"}, 1);
+  if (steps > kMostLayers / inner || groups > kMostLayers / inner)
+    throw_error(config.file(), ": ", steps, " layers in ", groups, " groups of ", inner);
+  o.num_hidden_layers = groups * inner;
+  for (Index i = 0; i < steps; ++i) {
+    const Index group = static_cast<Index>(static_cast<double>(i) /
+                                           (static_cast<double>(steps) / static_cast<double>(groups)));
+    for (Index layer = 0; layer < inner; ++layer) o.layer_order.push_back(group * inner + layer);
+  }
+  config.ignore({"classifier_dropout_prob", "net_structure_type", "gap_size", "num_memory_blocks",
+                 "down_scale_factor", "layers_to_keep"});
+}
+
+/// DeBERTa-v2 and v3 (arXiv:2006.03654, arXiv:2111.09543): disentangled attention.
+inline void read_deberta(const Config& config, BertOptions& o) {
+  o.embedding_size = get_size(config, {"embedding_size"}, o.hidden_size);
+  if (o.embedding_size != o.hidden_size) o.projection = EmbeddingProjection::before_norm;
+  o.absolute_positions = config.get<bool>("position_biased_input", true);
+  o.pooler_act = get_activation(config, "pooler_hidden_act", "gelu");
+  if (const Index size = get_size(config, {"pooler_hidden_size"}, o.hidden_size); size != o.hidden_size)
+    throw_error(config.file(), ": 'pooler_hidden_size' ", size, " is not hidden_size");
+  const Index head_size = get_size(config, {"attention_head_size"}, o.hidden_size / o.num_attention_heads);
+  if (head_size * o.num_attention_heads != o.hidden_size)
+    throw_error(config.file(), ": 'attention_head_size' ", head_size, " is not supported");
+  if (const Index kernel = config.get<Index>("conv_kernel_size", 0); kernel > 0) {
+    if (kernel % 2 == 0 || kernel > o.max_position_embeddings)
+      throw_error(config.file(), ": 'conv_kernel_size' ", kernel, " is not supported");
+    config.allow("conv_groups", 1);
+    o.convolution = {o.hidden_size, kernel, get_activation(config, "conv_act", "tanh")};
+  }
+  config.ignore({"conv_act", "conv_groups", "pooler_dropout", "cls_dropout", "padding_idx"});
+
+  std::vector<std::string> kinds;
+  if (config.is_list("pos_att_type")) {
+    kinds = config.get<std::vector<std::string>>("pos_att_type");
+  } else {
+    std::string kind;
+    for (char c : config.get<std::string>("pos_att_type", "") + "|") {
+      if (c == '|' && !kind.empty()) kinds.push_back(kind);
+      if (c == '|') kind.clear();
+      if (c != '|' && c != ' ') kind += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    }
+  }
+  DisentangledAttentionOptions used;
+  for (const std::string& kind : kinds) {
+    if (kind != "c2p" && kind != "p2c")
+      throw_error(config.file(), ": 'pos_att_type' ", in_quotes(kind), " is not supported");
+    (kind == "c2p" ? used.content_to_position : used.position_to_content) = true;
+  }
+  const int parts = 1 + (used.content_to_position ? 1 : 0) + (used.position_to_content ? 1 : 0);
+  o.attention_scale = 1 / std::sqrt(static_cast<double>(head_size) * parts);
+  used.own_projections = !config.get<bool>("share_att_key", false);
+
+  Index longest = config.get<Index>("max_relative_positions", -1);
+  const Index buckets = config.get<Index>("position_buckets", -1);
+  if (longest < 1) longest = o.max_position_embeddings;
+  const std::string norm = config.get<std::string>("norm_rel_ebd", "none");
+  config.allow("norm_rel_ebd", "none", "layer_norm");
+  if (!config.get<bool>("relative_attention", false) || !used.any()) return;
+  o.disentangled = used;
+  o.relative_embedding = {o.hidden_size, buckets > 0 ? buckets : longest, buckets > 0 ? longest : 0, {}};
+  if (norm == "layer_norm") o.relative_embedding->norm_eps = o.layer_norm_eps;
+}
 }  // namespace detail
 
 ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
@@ -44,8 +189,9 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   BertOptions& o = family.options;
   const std::string type = config.get<std::string>("model_type", "bert");
   const bool roberta = type == "roberta" || type == "xlm-roberta" || type == "camembert";
-  const bool distil = type == "distilbert";
-  if (type != "bert" && !roberta && !distil)
+  const bool distil = type == "distilbert", deberta = type == "deberta-v2", albert = type == "albert";
+  const bool mpnet = type == "mpnet", electra = type == "electra";
+  if (type != "bert" && !roberta && !distil && !mpnet && !electra && !albert && !deberta)
     throw_error(config.file(), ": model_type '", type, "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
   if (config.has("id2label")) o.num_labels = static_cast<Index>(config.size("id2label"));
@@ -55,16 +201,26 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   o.num_hidden_layers = get_size(config, {"num_hidden_layers", "n_layers"});
   o.num_attention_heads = get_size(config, {"num_attention_heads", "n_heads"});
   o.intermediate_size = get_size(config, {"intermediate_size", "hidden_dim"});
-  o.hidden_act = get_activation(config, distil ? "activation" : "hidden_act", "gelu");
+  o.hidden_act = get_activation(config, distil ? "activation" : "hidden_act", albert ? "gelu_new" : "gelu");
+  o.head_act = roberta || mpnet ? Activation::gelu : o.hidden_act;
+  o.tied_output = config.get<bool>("tie_word_embeddings", true);
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 512);
-  o.layer_norm_eps = get_epsilon(config, "layer_norm_eps", 1e-12);
-  o.type_vocab_size = distil ? 0 : get_size(config, {"type_vocab_size"}, 2);
+  o.layer_norm_eps = get_epsilon(config, "layer_norm_eps", deberta ? 1e-7 : 1e-12);
+  o.type_vocab_size = distil || mpnet ? 0 : config.get<Index>("type_vocab_size", deberta ? 0 : 2);
+  if (o.type_vocab_size != 0 || !deberta) {
+    if (!distil && !mpnet) positive_size(config, o.type_vocab_size, "type_vocab_size");
+  }
   if (config.has("pad_token_id")) o.pad_token_id = config.get<std::int32_t>("pad_token_id");
   o.positions_after_padding = roberta;
-  if (roberta && (o.pad_token_id < 0 || o.pad_token_id >= o.max_position_embeddings - 1))
+  if (distil) o.pooler_act = Activation::relu;
+  if (mpnet) detail::read_mpnet(config, o);
+  if (electra) detail::read_electra(config, o);
+  if (albert) detail::read_albert(config, o);
+  if (deberta) detail::read_deberta(config, o);
+  const bool legacy = !deberta || config.get<bool>("legacy", true);
+  if (o.positions_after_padding && (o.pad_token_id < 0 || o.pad_token_id >= o.max_position_embeddings - 1))
     throw_error(config.file(), ": 'pad_token_id' ", o.pad_token_id, " leaves none of ",
                 o.max_position_embeddings, " positions");
-  if (distil) o.pooler_act = Activation::relu;
   config.allow("position_embedding_type", "absolute", nullptr);
   config.allow("is_decoder", false);
   config.allow("add_cross_attention", false);
@@ -74,41 +230,53 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
                  "pooler_type"});
   ignore_bookkeeping(config);
 
-  const std::string base = distil ? "(distilbert.|)" : roberta ? "(roberta.|)" : "(bert.|)";
+  detail::BertNames names = detail::bert_names(type);
+  if (!legacy) {
+    names.transform = "lm_predictions.lm_head.dense", names.head_norm = "lm_predictions.lm_head.LayerNorm";
+    names.decoder_bias = "lm_predictions.lm_head.bias";
+    o.tied_output = true;  // it multiplies by the table itself
+  }
+  const std::string& base = names.base;
+  const bool pooled = names.dense.starts_with("pooler") && !deberta;  // the pooler is the base model's
+  const std::string decoder_bias = names.decoder_weight.substr(0, names.decoder_weight.size() - 6) +
+                                   "bias";  // where it has one of its own
   std::vector<NameMap::Rule> rules = {
       {"embeddings.LayerNorm.weight", {base + "embeddings.LayerNorm.(weight|gamma)"}},
       {"embeddings.LayerNorm.bias", {base + "embeddings.LayerNorm.(bias|beta)"}},
-      {"embeddings.*.weight", {base + "embeddings.*.weight"}}};
-  const auto layers =
-      distil ? detail::bert_layer_rules(
-                   base + "transformer.layer.*.",
-                   {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
-                    "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"})
-             : detail::bert_layer_rules(base + "encoder.layer.*.",
-                                        {"attention.self.query", "attention.self.key", "attention.self.value",
-                                         "attention.output.dense", "attention.output.LayerNorm",
-                                         "intermediate.dense", "output.dense", "output.LayerNorm"});
-  rules.insert(rules.end(), layers.begin(), layers.end());
-  // heads: sequence classifier dense.*, classifier.*; masked language model transform.*, head_norm.*,
-  // decoder.bias
-  const auto add = [&](const std::string& ours, const std::string& theirs) {
-    rules.push_back({ours, {theirs}});
+      {"embeddings.projection.*", {base + names.projection + ".*"}},
+      {"embeddings.*.weight", {base + "embeddings.*.weight"}},
+      {"relative_bias.weight", {base + "encoder.relative_attention_bias.weight"}},
+      {"relative_embedding.weight", {base + "encoder.rel_embeddings.weight"}},
+      {"relative_embedding.norm.*", {base + "encoder.LayerNorm.*"}},
+      {"encoder.layers.*.self_attn.pos_*.*", {base + "encoder.layer.*.attention.self.pos_*.*"}},
+      {"encoder.layers.0.convolution.*", {base + "encoder.conv.conv.*"}},
+      {"encoder.layers.0.convolution_norm.*", {base + "encoder.conv.LayerNorm.*"}},
+      {"dense.*", {(pooled ? base : "") + names.dense + ".*"}},
+      {"classifier.*",
+       {o.head == BertHead::sequence_classification ? names.classifier + ".*" : "classifier.*"}},
+      {"transform.*", {names.transform + ".*"}},
+      {"head_norm.weight", {names.head_norm + ".(weight|gamma)"}},
+      {"head_norm.bias", {names.head_norm + ".(bias|beta)"}},
+      {"decoder.weight", {names.decoder_weight}},
+      {"decoder.bias",
+       {o.tied_output ? "(" + names.decoder_bias + "|" + decoder_bias + ")"
+                      : "(" + decoder_bias + "|" + names.decoder_bias + ")"}}};
+  const auto add_layers = [&](const std::string& ours, const std::string& theirs) {
+    for (NameMap::Rule& rule : detail::bert_layer_rules(ours, base + theirs, names.layers))
+      rules.push_back(std::move(rule));
   };
-  add("dense.*", distil ? "pre_classifier.*" : roberta ? "classifier.dense.*" : base + "pooler.dense.*");
-  add("classifier.*",
-      roberta && o.head == BertHead::sequence_classification ? "classifier.out_proj.*" : "classifier.*");
-  add("transform.*", distil    ? "vocab_transform.*"
-                     : roberta ? "lm_head.dense.*"
-                               : "cls.predictions.transform.dense.*");
-  add("head_norm.weight", distil    ? "vocab_layer_norm.weight"
-                          : roberta ? "lm_head.layer_norm.weight"
-                                    : "cls.predictions.transform.LayerNorm.(weight|gamma)");
-  add("head_norm.bias", distil    ? "vocab_layer_norm.bias"
-                        : roberta ? "lm_head.layer_norm.bias"
-                                  : "cls.predictions.transform.LayerNorm.(bias|beta)");
-  add("decoder.bias", distil ? "vocab_projector.bias" : roberta ? "lm_head.bias" : "cls.predictions.bias");
+  if (albert) {  // a layer has two numbers
+    const Index inner = get_size(config, {"inner_group_num"}, 1);
+    for (Index i = 0; i < o.num_hidden_layers; ++i)
+      add_layers("encoder.layers." + std::to_string(i) + ".",
+                 "encoder.albert_layer_groups." + std::to_string(i / inner) + ".albert_layers." +
+                     std::to_string(i % inner) + ".");
+  } else {
+    add_layers("encoder.layers.*.", names.layer);
+  }
   for (NameMap::Rule& rule : rules) family.names.add(std::move(rule));
   family.leftovers = {"position_ids",
+                      "pooler.*",
                       "pooler.dense.*",
                       "cls.*",
                       "cls.predictions.decoder.*",
@@ -119,7 +287,18 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
                       "lm_head.*.*",
                       "vocab_projector.*",
                       "vocab_transform.*",
-                      "vocab_layer_norm.*"};
+                      "vocab_layer_norm.*",
+                      "generator_lm_head.*",
+                      "generator_predictions.*.*",
+                      "discriminator_predictions.*.*",
+                      "predictions.*",
+                      "predictions.*.*",
+                      "sop_classifier.classifier.*"};
+  if (deberta)
+    family.leftovers.insert(
+        family.leftovers.end(),
+        {"lm_predictions.lm_head.*", "lm_predictions.lm_head.*.*", "mask_predictions.*.*",
+         "encoder.rel_embeddings.weight", "encoder.LayerNorm.*", "embeddings.position_embeddings.weight"});
   if (o.head != BertHead::sequence_classification && o.head != BertHead::token_classification)
     family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
   return family;

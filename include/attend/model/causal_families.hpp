@@ -2,33 +2,12 @@
 // parameters.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string_view>
-#include <vector>
 
-#include <attend/causal_block.hpp>
 #include <attend/io/config.hpp>
-#include <attend/model/family.hpp>
-#include <attend/rotary.hpp>
+#include <attend/model/causal_options.hpp>
 
 namespace attend::inline ATTEND_ABI {
-
-struct CausalLMOptions {
-  Index vocab_size = 0, embed_dim = 0;
-  Index max_position_embeddings = 0;            // tokens that a sequence can have; 0: any number
-  std::vector<CausalBlockOptions> blocks = {};  // one of each layer
-  std::optional<RotaryOptions> rotary = {};
-  bool learned_positions = false;
-  bool embed_norm = false;   // a norm after the embeddings (BLOOM)
-  double embed_scale = 1;    // multiplies the embeddings (Gemma)
-  double logit_softcap = 0;  // cap * tanh(logits / cap); 0: none
-  bool tie_word_embeddings = false;
-  std::optional<std::int32_t> bos_token_id = {};
-  std::vector<std::int32_t> eos_token_ids = {};
-};
-
-using CausalFamily = ModelFamily<CausalLMOptions>;
 
 /// Whether a model_type is that of a decoder.
 bool is_causal_family(std::string_view type);
@@ -38,7 +17,8 @@ bool is_causal_family(std::string_view type);
 CausalFamily read_causal_family(const Config& config);
 
 namespace detail {
-/// That of a folder: of config.json, and generation_config.json if there is one.
+/// That of a folder: of config.json, generation_config.json if there is one, and whether the weights have a
+/// head of their own.
 CausalFamily open_causal_family(const Location& folder);
 }  // namespace detail
 

@@ -2,7 +2,6 @@
 // parameters.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -10,37 +9,11 @@
 
 #include <attend/model/causal_families.hpp>
 #include <attend/model/hugging_face.hpp>
+#include <attend/model/llama_families.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
 namespace detail {
-
-/// As many layers as the config says, all alike for now.
-inline void add_layers(const Config& config, CausalLMOptions& o, const CausalBlockOptions& block,
-                       Index layers) {
-  if (layers > 1000) throw_error(config.file(), ": ", layers, " layers");
-  o.blocks.assign(static_cast<std::size_t>(layers), block);
-}
-inline Index head_dim(const Config& config, Index embed_dim, Index heads) {
-  if (embed_dim % heads != 0)
-    throw_error(config.file(), ": hidden_size ", embed_dim, " is not divisible by ", heads, " heads");
-  return embed_dim / heads;
-}
-/// The layers that layer_types calls sliding_attention get the window; without that key those that
-/// `otherwise` picks.
-inline void set_windows(const Config& config, CausalLMOptions& o, Index window,
-                        const std::function<bool(Index)>& otherwise) {
-  const auto types = config.get<std::vector<std::string>>("layer_types", {});
-  if (!types.empty() && types.size() != o.blocks.size())
-    throw_error(config.file(), ": 'layer_types' has ", types.size(), " entries for ", o.blocks.size(),
-                " layers");
-  for (std::size_t i = 0; i < o.blocks.size(); ++i) {
-    if (!types.empty() && types[i] != "sliding_attention" && types[i] != "full_attention")
-      throw_error(config.file(), ": 'layer_types' entry '", types[i], "' is not supported");
-    const bool slides = types.empty() ? otherwise(static_cast<Index>(i)) : types[i] == "sliding_attention";
-    o.blocks[i].sliding_window = slides ? window : 0;
-  }
-}
 
 /// Row of a checkpoint's query_key_value [H][3][D] for each row of in_proj [3][H][D].
 inline std::function<Index(Index)> rows_by_head(const CausalBlockOptions& o) {
@@ -48,84 +21,6 @@ inline std::function<Index(Index)> rows_by_head(const CausalBlockOptions& o) {
     const Index part = row / (heads * dim), head = row / dim % heads;
     return (head * 3 + part) * dim + row % dim;
   };
-}
-
-// ---- Llama and what grew out of it: Mistral, Qwen2, Qwen3, Gemma 2
-// -------------------------------------------------
-
-inline CausalFamily read_llama(const Config& config, const std::string& type) {
-  const bool gemma = type == "gemma2", qwen = type == "qwen2" || type == "qwen3", mistral = type == "mistral";
-  CausalLMOptions o;
-  CausalBlockOptions b{.activation = Activation::silu, .gated = true, .norm = NormKind::rms};
-  o.vocab_size = get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size"});
-  b.dim_feedforward = get_size(config, {"intermediate_size"});
-  b.num_heads = get_size(config, {"num_attention_heads"});
-  b.num_kv_heads = get_size(config, {"num_key_value_heads"}, b.num_heads);
-  const bool wide = gemma || type == "qwen3";  // their head_dim does not follow from the other sizes
-  b.head_dim = config.has("head_dim") || wide ? get_size(config, {"head_dim"})
-                                              : head_dim(config, b.embed_dim, b.num_heads);
-  config.ignore({"head_dim"});
-  b.norm_eps = get_epsilon(config, "rms_norm_eps", 1e-6);
-  b.activation = get_activation(config, gemma ? "hidden_activation" : "hidden_act",
-                                gemma ? "gelu_pytorch_tanh" : "silu");
-  const bool bias = config.get<bool>("attention_bias", false);
-  b.qkv_bias = bias || type == "qwen2";
-  b.out_bias = bias;
-  b.mlp_bias = config.get<bool>("mlp_bias", false);
-  b.qk_norm = type == "qwen3";
-  if (gemma) {
-    b.residual = Residual::sandwich;
-    const double scalar = config.get<double>("query_pre_attn_scalar", 256);
-    if (!(scalar > 0)) throw_error(config.file(), ": 'query_pre_attn_scalar' is ", scalar);
-    b.scale = 1 / std::sqrt(scalar);
-    b.softcap = get_optional<double>(config, "attn_logit_softcapping", 50.0).value_or(0);
-    o.logit_softcap = get_optional<double>(config, "final_logit_softcapping", 30.0).value_or(0);
-    if (!(b.softcap >= 0 && o.logit_softcap >= 0)) throw_error(config.file(), ": a softcapping below 0");
-    o.embed_scale = std::sqrt(static_cast<double>(o.embed_dim));
-    config.allow("use_bidirectional_attention", nullptr, false);
-    config.ignore({"hidden_act"});  // of old files; hidden_activation counts
-  }
-  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
-  if (gemma || qwen || mistral) {
-    Index window = positive_size(config, get_optional<Index>(config, "sliding_window", 4096).value_or(1),
-                                 "sliding_window");
-    if (!config.has("sliding_window") && config.is_null("sliding_window")) window = 0;
-    if (qwen && !config.get<bool>("use_sliding_window", false)) window = 0;
-    const Index first = qwen ? config.get<Index>("max_window_layers", 28) : 0;
-    set_windows(config, o, window, [&](Index i) { return gemma ? i % 2 == 0 : i >= first; });
-  }
-  o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
-  o.rotary = read_rotary_options(
-      config, {.head_dim = b.head_dim, .max_position_embeddings = o.max_position_embeddings});
-  if (o.rotary->rope_type ==
-      RopeType::dynamic)  // which stretches what it was trained with as far as the factor says
-    o.max_position_embeddings = static_cast<Index>(static_cast<double>(o.max_position_embeddings) *
-                                                   std::clamp(o.rotary->factor.value_or(1), 1.0, 1e6));
-  o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", gemma);
-  config.allow("rope_interleaved", false);
-  config.allow("use_mrope", false);
-  config.ignore({"pretraining_tp", "is_decoder", "is_llama_config", "sliding_window_size"});
-
-  const std::string layer = "(model.|)layers.*.";
-  const double add = gemma ? 1 : 0;
-  const auto norm = [&](const std::string& name) { return Source{.names = {name}, .add = add}; };
-  NameMap names{
-      {"embed_tokens.weight", o.tie_word_embeddings ? "(model.embed_tokens|embed_tokens|lm_head).weight"
-                                                    : "(model.|)embed_tokens.weight"},
-      {"norm.weight", norm("(model.|)norm.weight")},
-      {"layers.*.self_attn.in_proj_*",
-       {layer + "self_attn.q_proj.*", layer + "self_attn.k_proj.*", layer + "self_attn.v_proj.*"}},
-      {"layers.*.self_attn.out_proj.*", layer + "self_attn.o_proj.*"},
-      {"layers.*.self_attn.*.weight", layer + "self_attn.*.weight"},
-      {"layers.*.linear1.*", {layer + "mlp.gate_proj.*", layer + "mlp.up_proj.*"}},
-      {"layers.*.linear2.*", layer + "mlp.down_proj.*"},
-      {"layers.*.norm1.weight", norm(layer + "input_layernorm.weight")},
-      {"layers.*.norm2.weight",
-       norm(layer + (gemma ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight"))},
-      {"layers.*.post_norm1.weight", norm(layer + "post_attention_layernorm.weight")},
-      {"layers.*.post_norm2.weight", norm(layer + "post_feedforward_layernorm.weight")}};
-  return {std::move(o), std::move(names), {"self_attn.rotary_emb.inv_freq"}};
 }
 
 // ---- GPT-2 (Radford et al. 2019)
@@ -199,9 +94,9 @@ inline CausalFamily read_gpt_neox(const Config& config) {
   if (config.get<bool>("use_parallel_residual", true)) b.residual = Residual::parallel;
   add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
-  o.rotary = read_rotary_options(config, {.head_dim = b.head_dim,
-                                          .partial_rotary_factor = 0.25,
-                                          .max_position_embeddings = o.max_position_embeddings});
+  set_rotary(o, read_rotary_options(config, {.head_dim = b.head_dim,
+                                             .partial_rotary_factor = 0.25,
+                                             .max_position_embeddings = o.max_position_embeddings}));
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", false);
   config.ignore({"is_decoder"});
 
@@ -245,23 +140,83 @@ inline CausalFamily read_bloom(const Config& config) {
   return {std::move(o), std::move(names), {}};
 }
 
+// ---- OPT (arXiv:2205.01068)
+// ----------------------------------------------------------------------------------------
+
+inline CausalFamily read_opt(const Config& config) {
+  CausalLMOptions o;
+  CausalBlockOptions b;
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size"});
+  o.embed_width = get_size(config, {"word_embed_proj_dim"}, o.embed_dim);
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
+  o.learned_positions = true;
+  o.position_offset = 2;
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads"});
+  b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
+  b.dim_feedforward = get_size(config, {"ffn_dim"});
+  b.activation = get_activation(config, "activation_function", "relu");
+  b.norm_weight = config.get<bool>("layer_norm_elementwise_affine", true);
+  b.qkv_bias = b.out_bias = b.mlp_bias = config.get<bool>("enable_bias", true);
+  const bool before = config.get<bool>("do_layer_norm_before", true);
+  b.residual = before ? Residual::pre : Residual::post;
+  o.final_norm = !config.get<bool>("_remove_final_layer_norm", false) && before;
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
+  o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
+  config.allow("learned_embeddings", true);
+  config.allow("scale_embeddings", false);
+  config.ignore({"dropout", "layerdrop", "init_std"});
+
+  const std::string base = "(model.|)decoder.", layer = base + "layers.*.";
+  NameMap names{{"embed_tokens.weight",
+                 o.tie_word_embeddings ? "(model.decoder.embed_tokens|decoder.embed_tokens|lm_head).weight"
+                                       : base + "embed_tokens.weight"},
+                {"embed_positions.weight", base + "embed_positions.weight"},
+                {"project_in.weight", base + "project_in.weight"},
+                {"project_out.weight", base + "project_out.weight"},
+                {"norm.*", base + "final_layer_norm.*"},
+                {"layers.*.self_attn.in_proj_*",
+                 {layer + "self_attn.q_proj.*", layer + "self_attn.k_proj.*", layer + "self_attn.v_proj.*"}},
+                {"layers.*.self_attn.out_proj.*", layer + "self_attn.out_proj.*"},
+                {"layers.*.linear1.*", layer + "fc1.*"},
+                {"layers.*.linear2.*", layer + "fc2.*"},
+                {"layers.*.norm1.*", layer + "self_attn_layer_norm.*"},
+                {"layers.*.norm2.*", layer + "final_layer_norm.*"}};
+  return {std::move(o), std::move(names), {}};
+}
+
 }  // namespace detail
 
-ATTEND_INLINE bool is_causal_family(std::string_view type) {
-  for (const char* name : {"gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bloom"})
-    if (type == name) return true;
-  return false;
+namespace detail {
+
+struct CausalReader {
+  const char* type;
+  CausalFamily (*read)(const Config&);
+};
+inline constexpr CausalReader kCausalReaders[] = {
+    {"bloom", read_bloom}, {"gemma2", read_gemma2},     {"gemma3_text", read_gemma3},
+    {"gpt2", read_gpt2},   {"gpt_neox", read_gpt_neox}, {"granite", read_granite},
+    {"llama", read_llama}, {"mistral", read_mistral},   {"olmo2", read_olmo2},
+    {"opt", read_opt},     {"phi3", read_phi3},         {"qwen2", read_qwen2},
+    {"qwen3", read_qwen3}, {"smollm3", read_smollm3}};
+
+inline const CausalReader* causal_reader(std::string_view type) {
+  for (const CausalReader& reader : kCausalReaders)
+    if (type == reader.type) return &reader;
+  return nullptr;
 }
+
+}  // namespace detail
+
+ATTEND_INLINE bool is_causal_family(std::string_view type) { return detail::causal_reader(type) != nullptr; }
 
 ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type");
-  if (!is_causal_family(type))
+  const detail::CausalReader* reader = detail::causal_reader(type);
+  if (reader == nullptr)
     throw_error(config.file(), ": 'model_type' ", detail::in_quotes(type), " is not supported");
   config.allow("is_encoder_decoder", false);
-  CausalFamily family = type == "gpt2"       ? detail::read_gpt2(config)
-                        : type == "gpt_neox" ? detail::read_gpt_neox(config)
-                        : type == "bloom"    ? detail::read_bloom(config)
-                                             : detail::read_llama(config, type);
+  CausalFamily family = reader->read(config);
   CausalLMOptions& o = family.options;
   if (config.has("bos_token_id")) o.bos_token_id = config.get<std::int32_t>("bos_token_id");
   o.eos_token_ids = get_ids(config, "eos_token_id");
@@ -280,6 +235,8 @@ ATTEND_INLINE CausalFamily detail::open_causal_family(const Location& folder) {
     // What ends a text of an instructed model stands here; other settings are the caller's.
     if (auto ids = get_ids(Config(generation), "eos_token_id"); !ids.empty())
       family.options.eos_token_ids = std::move(ids);
+  if (stored_apart(SafeTensors::open_folder(folder), family.names, "embed_tokens.weight", "lm_head.weight"))
+    family.options.tie_word_embeddings = false;
   return family;
 }
 

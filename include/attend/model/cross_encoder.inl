@@ -61,7 +61,7 @@ ATTEND_INLINE Tensor<float, 2> CrossEncoder::score(Context& context, std::string
   Index done = 0;
   const auto run = [&](Index end) {
     // A model of one type has been trained with all 0, whatever the tokenizer says.
-    if (model_.options().type_vocab_size < 2) types.clear();
+    if (model_.options().type_vocab_size < 2 || !options_.pair_types) types.clear();
     const Tensor<float, 2> logits = model_.logits(context, ids, types, offsets);
     activate(context, activation_, logits, out.view().slice(0, done, end));
     ids.clear(), types.clear();

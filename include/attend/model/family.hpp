@@ -27,6 +27,11 @@ namespace detail {
 using Tables = std::vector<std::pair<Index, Index>>;
 void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables);
 
+/// Whether the file has a tensor of its own for each of two parameters, with other values: then transformers
+/// does not tie them, whatever config.json says.
+bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
+                  const std::string& other);
+
 /// Model(options), where sizes that don't go together, or are beyond what memory holds, are errors that name
 /// the config.
 template <class Model, class Options>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include <attend/model/family.hpp>
 
@@ -13,6 +14,18 @@ ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, 
   for (const auto& [rows, columns] : tables)
     if (rows > stored / std::max<Index>(columns, 1))
       throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
+}
+
+ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
+                                const std::string& other) {
+  const auto find = [&](const std::string& parameter) -> const SafeTensors::Entry* {
+    for (const std::string& name : expand_alternatives(names(parameter).names.at(0)))
+      if (const SafeTensors::Entry* entry = file.find(name)) return entry;
+    return nullptr;
+  };
+  const SafeTensors::Entry *a = find(one), *b = find(other);
+  if (a == nullptr || b == nullptr || a == b || a->shape != b->shape) return false;
+  return a->dtype != b->dtype || std::memcmp(a->data, b->data, a->size) != 0;
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

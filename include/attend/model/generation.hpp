@@ -13,15 +13,12 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Why a text ended: max_new_tokens or the model's context was reached; an end token came; the callback or a
-/// stop text ended it.
-enum class FinishReason { length, eos, stopped };
-
 struct Generation {
   std::vector<std::int32_t> ids;  // what follows the prompt, with the end token if there is one
   FinishReason reason = FinishReason::length;
-  Index reused = 0;  // tokens of the prompt whose keys and values were still there
-  double score = 0;  // of beam search
+  Index reused = 0;                         // tokens of the prompt whose keys and values were still there
+  double score = 0;                         // of beam search
+  std::vector<TokenLogprob> logprobs = {};  // of each of ids, where the options ask for them
 };
 
 /// Called with each new token of prompt number `prompt`, the end token included; false ends that text.
@@ -49,6 +46,11 @@ class Generator {
   /// when a prompt is done.
   std::vector<Generation> generate(Context& context, std::span<const std::vector<std::int32_t>> prompts,
                                    const GenerationOptions& options = {}, const TokenCallback& callback = {});
+
+  /// Log-probabilities of ids[given], ids[given + 1], …, each after those before it, and of the `top`
+  /// likeliest tokens at each place. Errors: as of generate; `given` less than 1.
+  std::vector<TokenLogprob> score(Context& context, std::span<const std::int32_t> ids, Index given = 1,
+                                  Index top = 0) const;
 
   /// All hypotheses of a beam search, best first.
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
@@ -95,8 +97,10 @@ class Generator {
   /// Brings the own cache to the prompt; logits [V] of what follows it. Returns how many tokens were there
   /// already.
   Index prefill(Context& context, std::span<const std::int32_t> prompt, float* logits);
-  /// One more token of each sequence of a cache; their logits go to the first rows.
-  void advance(Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids);
+  /// One more token of each sequence of a cache, of which tokens(i) are all, this one included; their logits
+  /// go to the first rows.
+  void advance(Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids,
+               detail::FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens);
 
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
                                 const GenerationOptions& options, Index* reused);

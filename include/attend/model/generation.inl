@@ -25,7 +25,10 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
                                                           const TokenCallback& callback) {
   check_model();
   check_options(options);
-  for (const auto& prompt : prompts) check_prompt(prompt);
+  for (const auto& prompt : prompts) {
+    check_prompt(prompt);
+    static_cast<void>(room(prompt.size(), options));
+  }
   const Running at_work(running_);
   std::vector<Generation> results(prompts.size());
   if (options.num_beams > 1) {
@@ -34,6 +37,7 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
       for (std::size_t t = 0; callback && t < results[i].ids.size(); ++t)
         if (!callback(static_cast<Index>(i), results[i].ids[t])) {
           results[i].ids.resize(t + 1);
+          if (options.logprobs) results[i].logprobs.resize(t + 1);
           results[i].reason = FinishReason::stopped;
         }
     }
@@ -49,11 +53,14 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
   // cache of their own, which takes over the pages of each.
   CausalCache<float> batch = model_->make_cache(0);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    if (room(prompts[i].size(), options) == 0) continue;
+    const Index more = room(prompts[i].size(), options);
+    if (more == 0) continue;
     const std::size_t row = live.size();
     results[i].reused = prefill(context, prompts[i], logits_.data() + row * static_cast<std::size_t>(V));
     if (prompts.size() > 1) batch.fork(cache_, 0);
-    live.push_back({i, prompts[i], room(prompts[i].size(), options), Sampler(options, i)});
+    const std::size_t size = prompts[i].size();
+    live.push_back(
+        {i, prompts[i], more, Sampler(options, i, {size, size + static_cast<std::size_t>(more), eos})});
   }
   CausalCache<float>& cache = prompts.size() > 1 ? batch : cache_;
   while (!live.empty()) {
@@ -61,8 +68,12 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
     std::vector<std::int32_t> next;
     for (std::size_t i = 0; i < live.size(); ++i) {
       Sequence& s = live[i];
+      std::vector<float> before;  // the sampler changes them
+      if (options.logprobs) before.assign(row_of_logits(i).begin(), row_of_logits(i).end());
       const std::int32_t id = s.sampler(context, s.ids, row_of_logits(i));
       Generation& result = results[s.prompt];
+      if (options.logprobs)
+        result.logprobs.push_back(detail::log_probability(context, before, id, *options.logprobs));
       s.ids.push_back(id);
       result.ids.push_back(id);
       const bool go_on = !callback || callback(static_cast<Index>(s.prompt), id);
@@ -82,7 +93,8 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
       for (Index i : running) rest.push_back(std::move(live[static_cast<std::size_t>(i)]));
       live = std::move(rest);
     }
-    advance(context, cache, next);
+    advance(context, cache, next,
+            [&](std::size_t i) -> const std::vector<std::int32_t>& { return live[i].ids; });
     if (prompts.size() == 1) ids_.push_back(next[0]);
   }
   return results;
@@ -109,8 +121,7 @@ ATTEND_INLINE void Generator::check_prompt(std::span<const std::int32_t> prompt)
 }
 
 ATTEND_INLINE Index Generator::room(std::size_t prompt, const GenerationOptions& options) const {
-  if (model_->max_length() == 0) return options.max_new_tokens;
-  return (std::min)(options.max_new_tokens, model_->max_length() - static_cast<Index>(prompt));
+  return detail::room("prompt", prompt, model_->max_length(), options);
 }
 
 ATTEND_INLINE std::span<float> Generator::row_of_logits(std::size_t i) {
@@ -121,7 +132,8 @@ ATTEND_INLINE std::span<float> Generator::row_of_logits(std::size_t i) {
 ATTEND_INLINE Index Generator::prefill(Context& context, std::span<const std::int32_t> prompt,
                                        float* logits) {
   const auto [mine, theirs] = std::mismatch(ids_.begin(), ids_.end(), prompt.begin(), prompt.end() - 1);
-  const Index kept = cache_.rewind(0, mine - ids_.begin());
+  const Index longest = static_cast<Index>((std::max)(ids_.size(), prompt.size()));
+  const Index kept = cache_.rewind(0, longest > model_->stable_length() ? 0 : mine - ids_.begin());
   ids_.resize(static_cast<std::size_t>(kept));
   const auto rest = prompt.subspan(static_cast<std::size_t>(kept));
   const Index V = model_->options().vocab_size;
@@ -131,10 +143,30 @@ ATTEND_INLINE Index Generator::prefill(Context& context, std::span<const std::in
   return kept;
 }
 
-ATTEND_INLINE void Generator::advance(Context& context, CausalCache<float>& cache,
-                                      std::span<const std::int32_t> ids) {
+ATTEND_INLINE void Generator::advance(
+    Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids,
+    detail::FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens) {
   const Index n = static_cast<Index>(ids.size()), V = model_->options().vocab_size;
   model_->forward(context, {ids.data(), {n, 1}}, cache, {logits_.data(), {n, 1, V}});
+  const auto is_longer = [&](Index i) {
+    return static_cast<Index>(tokens(static_cast<std::size_t>(i)).size()) == model_->stable_length() + 1;
+  };
+  Index longer = 0;
+  for (Index i = 0; model_->options().reruns_longer && i < n; ++i) longer += is_longer(i) ? 1 : 0;
+  if (longer == 0) return;
+  CausalCache<float> anew = model_->make_cache(0);
+  for (Index i = 0; i < n; ++i) {
+    if (!is_longer(i)) {
+      anew.fork(cache, i);
+      continue;
+    }
+    const std::vector<std::int32_t>& all = tokens(static_cast<std::size_t>(i));
+    CausalCache<float> own = model_->make_cache(1);
+    model_->forward(context, {all.data(), {1, static_cast<Index>(all.size())}}, own,
+                    {row_of_logits(static_cast<std::size_t>(i)).data(), {1, 1, V}});
+    anew.fork(own, 0);
+  }
+  cache = std::move(anew);
 }
 
 ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::span<const std::int32_t> prompt,
@@ -148,9 +180,16 @@ ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::sp
   if (reused != nullptr) *reused = kept;
   CausalCache<float> cache = model_->make_cache(0);
   cache.fork(cache_, 0);
+  std::vector<std::vector<std::int32_t>> all(1, {prompt.begin(), prompt.end()});  // of each beam
   const auto go_on = [&](std::span<const Index> parents, std::span<const std::int32_t> ids) {
     cache.reorder(parents);
-    advance(context, cache, ids);
+    std::vector<std::vector<std::int32_t>> next;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      next.push_back(all[static_cast<std::size_t>(parents[i])]);
+      next.back().push_back(ids[i]);
+    }
+    all = std::move(next);
+    advance(context, cache, ids, [&](std::size_t i) -> const std::vector<std::int32_t>& { return all[i]; });
     return TensorView<float, 2>(logits_.data(), {static_cast<Index>(ids.size()), V});
   };
   return beam_search(context, bounded,
@@ -165,7 +204,33 @@ ATTEND_INLINE Generation Generator::search(Context& context, std::span<const std
   result.ids = std::move(best.ids);
   result.reason = best.ended ? FinishReason::eos : FinishReason::length;
   result.score = best.score;
+  if (options.logprobs) {
+    std::vector<std::int32_t> all(prompt.begin(), prompt.end());
+    all.insert(all.end(), result.ids.begin(), result.ids.end());
+    result.logprobs = score(context, all, static_cast<Index>(prompt.size()), *options.logprobs);
+  }
   return result;
+}
+
+ATTEND_INLINE std::vector<TokenLogprob> Generator::score(Context& context, std::span<const std::int32_t> ids,
+                                                         Index given, Index top) const {
+  check_model();
+  check_prompt(ids);
+  if (given < 1 || top < 0)
+    throw_error("score: given ", given, " and top ", top, ", expected 1 and 0 or more");
+  const Index T = static_cast<Index>(ids.size()), V = model_->options().vocab_size;
+  std::vector<TokenLogprob> out;
+  CausalCache<float> cache = model_->make_cache(1);
+  constexpr Index kPiece = 64;  // bounds the logits that are there at once
+  for (Index begin = 0; begin < T - 1; begin += kPiece) {
+    const Index n = (std::min)(kPiece, T - 1 - begin);
+    Tensor<float, 3> logits({1, n, V});
+    model_->forward(context, {ids.data() + begin, {1, n}}, cache, logits.view());
+    for (Index t = (std::max)(Index{0}, given - 1 - begin); t < n; ++t)
+      out.push_back(detail::log_probability(context, logits.view()[0][t].span(),
+                                            ids[static_cast<std::size_t>(begin + t + 1)], top));
+  }
+  return out;
 }
 
 }  // namespace attend::inline ATTEND_ABI

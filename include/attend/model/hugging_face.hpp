@@ -197,6 +197,17 @@ inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
                "low_freq_factor", "high_freq_factor", "short_factor", "long_factor"});
 }
 
+/// Error where a share is none. Tables go no further than the positions, and a length of training counts for
+/// the types that read it.
+inline RotaryOptions check_rotary_options(const Config& config, RotaryOptions o) {
+  if (o.rope_type != RopeType::yarn && o.rope_type != RopeType::llama3 && o.rope_type != RopeType::longrope)
+    o.original_max_position_embeddings = 0;
+  if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
+    throw_error(config.file(), ": 'partial_rotary_factor' is ", o.partial_rotary_factor);
+  o.table_positions = std::min<Index>(o.table_positions, o.max_position_embeddings);
+  return o;
+}
+
 /// Rotary settings of a model, in new files under rope_parameters, in old ones rope_theta and rope_scaling
 /// (GPT-NeoX: rotary_emb_base and rotary_pct) beside max_position_embeddings. What the file does not say
 /// stays as in `o`.
@@ -205,16 +216,26 @@ inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) 
   o.rope_theta = get_any<double>(config, {"rope_theta", "rotary_emb_base"}, o.rope_theta);
   o.partial_rotary_factor =
       get_any<double>(config, {"partial_rotary_factor", "rotary_pct"}, o.partial_rotary_factor);
-  o.original_max_position_embeddings =
+  const Index original =
       config.get<Index>("original_max_position_embeddings", o.original_max_position_embeddings);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (config.has(key)) read_rope_parameters(config.object(key), o);
-    config.ignore({key});
+  config.ignore({"rope_scaling", "rope_parameters"});
+  const char* key = config.size("rope_scaling") > 0 ? "rope_scaling" : "rope_parameters";
+  if (config.has(key)) read_rope_parameters(config.object(key), o);
+  if (original != 0) o.original_max_position_embeddings = original;  // before what the object says
+  return check_rotary_options(config, std::move(o));
+}
+
+/// Rotary settings of the layers of one kind ("full_attention", "sliding_attention"), which rope_parameters
+/// has an object for. `scaled`: an old file's rope_scaling is theirs, too.
+inline RotaryOptions read_layer_rotary(const Config& config, const char* kind, bool scaled, RotaryOptions o) {
+  config.ignore({"rope_scaling", "rope_parameters"});
+  if (config.has("rope_parameters")) {
+    const Config all = config.object("rope_parameters");
+    all.ignore({kind});
+    if (all.has(kind)) read_rope_parameters(all.object(kind), o);
   }
-  if (!(o.partial_rotary_factor >= 0 && o.partial_rotary_factor <= 1))
-    throw_error(config.file(), ": 'partial_rotary_factor' is ", o.partial_rotary_factor);
-  o.table_positions = std::min<Index>(o.table_positions, o.max_position_embeddings);
-  return o;
+  if (scaled && config.size("rope_scaling") > 0) read_rope_parameters(config.object("rope_scaling"), o);
+  return check_rotary_options(config, std::move(o));
 }
 
 }  // namespace attend::inline ATTEND_ABI

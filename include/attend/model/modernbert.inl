@@ -43,12 +43,8 @@ ATTEND_INLINE ModernBertOptions read_modernbert_options(const Config& config) {
     rotary->max_position_embeddings = positions;
     rotary->rope_theta = config.get<double>("global_rope_theta", 160000.0);
     if (local) rotary->rope_theta = config.get<double>("local_rope_theta", 10000.0);
-    if (config.has("rope_parameters")) {
-      const Config both = config.object("rope_parameters");
-      const char* kind = local ? "sliding_attention" : "full_attention";
-      if (both.has(kind)) read_rope_parameters(both.object(kind), *rotary);
-    }
-    rotary->table_positions = std::min<Index>(rotary->table_positions, positions);
+    *rotary =
+        read_layer_rotary(config, local ? "sliding_attention" : "full_attention", true, std::move(*rotary));
   }
   config.ignore({"initializer_cutoff_factor", "embedding_dropout", "mlp_dropout", "classifier_activation",
                  "classifier_bias", "classifier_pooling", "decoder_bias", "deterministic_flash_attn",

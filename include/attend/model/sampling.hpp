@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <attend/core/context.hpp>
@@ -21,7 +22,11 @@ using LogitsProcessor = std::function<void(std::span<const std::int32_t> ids, st
 /// its present length, is behind them; `never` when it would be behind at any length.
 enum class EarlyStopping { no, yes, never };
 
-/// Named as in Hugging Face's generation_config.json.
+/// Why a text ended: max_new_tokens or the model's context was reached; an end token came; the callback or a
+/// stop text ended it.
+enum class FinishReason { length, eos, stopped };
+
+/// Named as in Hugging Face's generation_config.json, and applied in the order of its generate.
 struct GenerationOptions {
   Index max_new_tokens = 20;
   double temperature = 0;  // 0: always the likeliest token (greedy)
@@ -37,9 +42,38 @@ struct GenerationOptions {
   std::optional<std::vector<std::int32_t>> eos_token_ids = {};  // that end a text; default: the model's
   std::vector<std::string> stop = {};  // texts that end a text and are not part of it (TextGenerator)
   std::vector<LogitsProcessor> logits_processors = {};
+  Index max_length =
+      0;  // tokens of prompt and continuation (of the target, with its start token); 0: any number
+  Index min_length = 0, min_new_tokens = 0;  // before which no end token comes
+  Index no_repeat_ngram_size = 0;            // no such number of tokens in a row comes twice; 0: may
+  std::vector<std::vector<std::int32_t>> bad_words_ids = {};  // never come, one behind the other
+  std::vector<std::int32_t> suppress_tokens = {};             // never come
+  std::vector<std::int32_t> begin_suppress_tokens = {};       // do not come first
+  std::optional<std::int32_t> forced_bos_token_id = {};  // follows a single token, such as a target's start
+  std::vector<std::int32_t> forced_eos_token_id = {};    // one of them is the last of a longest text
+  std::optional<std::int32_t> decoder_start_token_id = {};  // of a target; default: the model's
+  bool remove_invalid_values = false;                       // NaN counts as 0, what is infinite as finite
+  bool renormalize_logits = false;  // probabilities of beams sum to 1 again after all this
+  std::optional<Index> logprobs =
+      {};  // gives log-probabilities of the tokens and of the likeliest n (Generator)
 };
 
-void check_options(const GenerationOptions& o);
+/// Error that begins with `who` where a value is out of range.
+void check_options(const GenerationOptions& o, const std::string& who = "generate");
+
+/// A token's log-probability as the model gives it, before the options change it; and of the likeliest ones.
+struct TokenLogprob {
+  std::int32_t id = 0;
+  float logprob = 0;
+  std::vector<std::pair<std::int32_t, float>> top = {};  // likeliest first, of equal ones the smaller id
+};
+
+/// What those of the rules go by that count tokens.
+struct GenerationBounds {
+  std::size_t prompt = 0;   // tokens that were given
+  std::size_t longest = 0;  // tokens of the longest text with its prompt; 0: not known
+  std::vector<std::int32_t> eos_token_ids = {};
+};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a sequence of its own for each seed and stream.
 class Random {
@@ -64,8 +98,14 @@ class Random {
 };
 
 namespace detail {
-/// repetition_penalty, then the caller's processors.
-void process(const GenerationOptions& o, std::span<const std::int32_t> ids, std::span<float> logits);
+/// All that changes the logits, or log-probabilities, of the token that follows `ids`.
+void process(const GenerationOptions& o, const GenerationBounds& bounds, std::span<const std::int32_t> ids,
+             std::span<float> logits);
+/// How many tokens may follow the `given` ones of a text (named so) in a model that takes `most` (0: any
+/// number). Error where max_length leaves no room for one.
+Index room(const char* name, std::size_t given, Index most, const GenerationOptions& options);
+/// Of token `id` and of the likeliest `top`, by the logits.
+TokenLogprob log_probability(Context& context, std::span<const float> logits, std::int32_t id, Index top);
 }  // namespace detail
 
 /// Chooses tokens of one sequence. Probabilities come from the library's softmax and are drawn from as
@@ -74,8 +114,8 @@ void process(const GenerationOptions& o, std::span<const std::int32_t> ids, std:
 class Sampler {
  public:
   /// The options must outlive the sampler.
-  explicit Sampler(const GenerationOptions& options, std::uint64_t stream = 0)
-      : options_(&options), random_(options.seed, stream) {
+  explicit Sampler(const GenerationOptions& options, std::uint64_t stream = 0, GenerationBounds bounds = {})
+      : options_(&options), bounds_(std::move(bounds)), random_(options.seed, stream) {
     check_options(options);
   }
 
@@ -94,6 +134,7 @@ class Sampler {
   void keep_likeliest();
 
   const GenerationOptions* options_;
+  GenerationBounds bounds_;
   Random random_;
   std::vector<Candidate> candidates_;
   std::vector<float> values_;

@@ -28,7 +28,7 @@ inline StateSizes state_sizes(const ModernBertModel<float>& model) {
 }
 inline StateSizes state_sizes(const CausalLM<float>& model) {
   const Index longest = model.max_length();
-  return {model.options().embed_dim, model.options().vocab_size, longest > 0 ? longest : Index{1} << 30};
+  return {model.state_dim(), model.options().vocab_size, longest > 0 ? longest : Index{1} << 30};
 }
 inline StateSizes state_sizes(const SentenceModel& model) {
   return std::visit([](const auto& m) { return state_sizes(m); }, model);
@@ -41,14 +41,7 @@ inline void token_states(Context& context, const SentenceModel& model, std::span
     return bert->forward(context, ids, {}, offsets, out);
   if (const auto* modern = std::get_if<ModernBertModel<float>>(&model))
     return modern->forward(context, ids, offsets, out);
-  const auto& decoder = std::get<CausalLM<float>>(model);
-  for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-    const Index begin = offsets[b], n = offsets[b + 1] - begin;
-    if (n == 0) continue;
-    CausalCache<float> cache = decoder.make_cache(1);
-    decoder.states(context, TensorView<const std::int32_t, 2>(ids.data() + begin, {1, n}), cache,
-                   TensorView<float, 3>(&out(begin, 0), {1, n, out.size(1)}, {0, out.stride(0), 1}));
-  }
+  std::get<CausalLM<float>>(model).states(context, ids, offsets, out);
 }
 
 inline SentenceModel open_sentence_model(const Location& folder) {

@@ -47,6 +47,7 @@ using SentenceModule = std::variant<Pooling, Dense, Norm<float>, Normalize>;
 struct SentenceTextOptions {
   Index max_seq_length = 512;  ///< tokens of a text, special ones included; what is more is cut
   bool truncate_left = false;  ///< cut at the front
+  bool pair_types = true;      ///< tokens of the second text of a pair have type 1, where the model has types
   std::map<std::string, std::string> prompts = {};
   std::string default_prompt_name = {};  ///< empty: none
 };

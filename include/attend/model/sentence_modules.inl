@@ -109,11 +109,29 @@ inline void read_transformer_config(SentenceFolder& out, const char* task) {
   config.finish();
 }
 
+/// Whether transformers hands a model the types that the tokenizer gives: as the file says, or the class that
+/// it names, or that of the model.
+inline bool gives_types(const Config& tokenizer, const Location& folder) {
+  if (tokenizer.is_list("model_input_names")) {
+    const auto names = tokenizer.get<std::vector<std::string>>("model_input_names");
+    return std::find(names.begin(), names.end(), "token_type_ids") != names.end();
+  }
+  std::string name = tokenizer.get<std::string>("tokenizer_class", "");
+  if (name.empty())
+    return optional_config(folder / "config.json").get<std::string>("model_type", "") != "albert";
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  static constexpr std::string_view without[] = {
+      "AlbertTokenizer",     "CamembertTokenizer", "DistilBertTokenizer", "MPNetTokenizer",
+      "PreTrainedTokenizer", "RobertaTokenizer",   "TokenizersBackend",   "XLMRobertaTokenizer"};
+  return std::find(std::begin(without), std::end(without), name) == std::end(without);
+}
+
 /// The file is the tokenizer's, which reads the rest.
 inline void read_truncation(SentenceFolder& out) {
   const Config config = optional_config(out.transformer / "tokenizer_config.json");
   config.allow("truncation_side", nullptr, "right", "left");
   out.text.truncate_left = config.get<std::string>("truncation_side", "right") == "left";
+  out.text.pair_types = gives_types(config, out.transformer);
   if (out.text.max_seq_length > 0 || !config.has("model_max_length")) return;
   // Some files have 1e30, as a number of 31 digits, for no limit.
   const double length = config.get<double>("model_max_length");

@@ -1,8 +1,10 @@
-// Seq2Seq: encoder-decoder models (T5, Marian, BART, and attend's own form), see seq2seq_families.hpp.
+// Seq2Seq: encoder-decoder models (T5, BART and their kin, and attend's own form), see seq2seq_families.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,6 +36,8 @@ struct Seq2SeqOptions {
   SinusoidalOptions sinusoidal = {};
   Index max_position_embeddings = 0;  // 0: any number of tokens
   Index position_offset = 0;          // row of position 0 in a learned table
+  /// Tokens of this id take no sinusoid, and those behind them in one call count on without them (M2M100).
+  std::optional<std::int32_t> unplaced_id = {};
   RelativeBiasOptions relative = {};  // of the encoder; the decoder's looks back only
 
   std::int32_t decoder_start_token_id = 0;
@@ -202,15 +206,25 @@ class Seq2Seq {
     if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
       throw_error("Seq2Seq: ", start + T, " tokens, the model takes ", options_.max_position_embeddings);
     Frame frame(context.workspace());
-    TensorView<Scalar, 2> sinusoids;  // of these tokens alone
+    TensorView<Scalar, 2> sinusoids;  // of these tokens alone, and a row of zeros
     if (options_.positions == PositionKind::sinusoidal) {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
       sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
-      sinusoids = frame.tensor<Scalar>(Shape<2>{T, out.size(2)});
-      if (!context.measuring()) sinusoidal_positions<Scalar>(sinusoidal, sinusoids);
+      sinusoids = frame.tensor<Scalar>(Shape<2>{T + 1, out.size(2)});
+      if (!context.measuring()) {
+        sinusoidal_positions<Scalar>(sinusoidal, sinusoids.slice(0, 0, T));
+        std::fill_n(&sinusoids(T, 0), sinusoids.size(1), Scalar(0));
+      }
     }
     const bool learned = options_.positions == PositionKind::learned;
-    const Index first = learned ? start + options_.position_offset : 0;
+    const auto row = [&](Index b, Index t) {  // of the table
+      if (learned) return start + options_.position_offset + t;
+      if (!options_.unplaced_id) return t;
+      if (ids(b, t) == *options_.unplaced_id) return T;
+      Index placed = 0;
+      for (Index i = 0; i < t; ++i) placed += ids(b, i) == *options_.unplaced_id ? 0 : 1;
+      return placed;
+    };
     detail::embed_tokens<Scalar>(
         context,
         {words,
@@ -218,7 +232,7 @@ class Seq2Seq {
          options_.embedding_scale,
          {},
          learned ? side.positions.weight() : TensorView<const Scalar, 2>(sinusoids)},
-        ids, [](Index, Index) { return Index{0}; }, [&](Index, Index t) { return first + t; }, out);
+        ids, [](Index, Index) { return Index{0}; }, row, out);
     if (options_.embedding_norm) side.norm.forward(context, out, out);
   }
 

@@ -22,8 +22,11 @@ Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, Index t
 
 /// The model that a family's options describe, with its parameters from the folder's weights.
 template <class Scalar>
-Seq2Seq<Scalar> load_seq2seq(const Location& folder, const Seq2SeqFamily& family) {
-  const Seq2SeqOptions& o = family.options;
+Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family) {
+  Seq2SeqOptions& o = family.options;
+  if (o.tied_output && detail::stored_apart(SafeTensors::open_folder(folder), family.names,
+                                            "target_embedding.weight", "output.weight"))
+    o.tied_output = false;
   const Index E = o.encoder.block.embed_dim;
   detail::Tables tables{
       {o.source_vocab_size, E},

@@ -54,7 +54,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
   const bool is_t5 = config.get<std::string>("model_type") == "t5";  // mT5 ties without the scale
-  if (config.get<bool>("scale_decoder_outputs", is_t5 && o.tied_output))
+  if (config.get<bool>("scale_decoder_outputs", o.tied_output) && is_t5)
     o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
@@ -77,7 +77,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
       NameMap{{"target_embedding.weight",
                {o.tied_output ? "(shared|decoder.embed_tokens|lm_head).weight"
                               : "(shared|decoder.embed_tokens).weight"}},
-              {"output.weight", {"lm_head.weight"}},
+              {"output.weight", {"(lm_head|shared|decoder.embed_tokens).weight"}},
               {"encoder_relative_bias.weight",
                {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
               {"decoder_relative_bias.weight",
@@ -105,38 +105,77 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   return family;
 }
 
-/// BART (arXiv:1910.13461) and Marian (arXiv:1804.00344), which differ in positions and the norm of
-/// embeddings.
-inline Seq2SeqFamily read_bart(const Config& config, bool marian) {
+/// BART (arXiv:1910.13461) and its kin, which differ in positions and norms, and in what a config.json that
+/// does not say it stands for.
+struct BartKind {
+  PositionKind positions = PositionKind::learned;
+  bool pre_norm = false;  // and a norm behind the last block
+  bool embedding_norm = false;
+  bool logits_bias = true;
+  const char* activation = "gelu";
+  bool scale_embedding = false;
+  std::int32_t decoder_start = 0, pad = 1, eos = 2;
+};
+inline BartKind bart_kind(const std::string& type) {
+  if (type == "marian") return {.positions = PositionKind::sinusoidal, .pad = 58100, .eos = 0};
+  if (type == "pegasus")  // arXiv:1912.08777
+    return {.positions = PositionKind::sinusoidal, .pre_norm = true, .pad = 0, .eos = 1};
+  if (type == "mbart") return {.pre_norm = true, .embedding_norm = true};  // arXiv:2001.08210
+  if (type == "m2m_100")  // arXiv:2010.11125; NLLB is one, too
+    return {.positions = PositionKind::sinusoidal,
+            .pre_norm = true,
+            .logits_bias = false,
+            .activation = "relu",
+            .scale_embedding = true,
+            .decoder_start = 2};
+  return {.embedding_norm = true, .decoder_start = 2};
+}
+
+inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
+  const BartKind kind = bart_kind(type);
+  const bool marian = type == "marian", m2m = type == "m2m_100";
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
   const Index embed_dim = get_size(config, {"d_model"});
   set_blocks(o, {.embed_dim = embed_dim,
                  .num_heads = get_size(config, {"encoder_attention_heads", "num_attention_heads"}),
                  .dim_feedforward = get_size(config, {"encoder_ffn_dim"}),
-                 .activation = get_activation(config, "activation_function", "gelu")});
+                 .activation = get_activation(config, "activation_function", kind.activation),
+                 .norm_first = kind.pre_norm});
   o.decoder.block.num_heads = get_size(config, {"decoder_attention_heads"}, o.encoder.block.num_heads);
   o.decoder.block.dim_feedforward = get_size(config, {"decoder_ffn_dim"}, o.encoder.block.dim_feedforward);
   o.encoder.num_layers = get_size(config, {"encoder_layers"});
   o.decoder.num_layers = get_size(config, {"decoder_layers"}, o.encoder.num_layers);
-  config.allow("normalize_before", false);
-  config.allow("add_final_layer_norm", false);
+  o.encoder.final_norm = o.decoder.final_norm = kind.pre_norm;
+  config.allow("normalize_before", kind.pre_norm);
+  config.allow("add_final_layer_norm", kind.pre_norm);
   config.allow("add_bias_logits", false);
-  config.allow("static_position_embeddings", marian);
-  config.allow("normalize_embedding", !marian);
+  config.allow("do_blenderbot_90_layernorm", false);
+  config.allow("static_position_embeddings", kind.positions == PositionKind::sinusoidal);
+  config.allow("normalize_embedding", kind.embedding_norm);
   o.source_vocab_size = get_size(config, {"vocab_size"});
-  o.target_vocab_size = get_size(config, {"decoder_vocab_size"}, o.source_vocab_size);
-  o.shared_embeddings = config.get<bool>("share_encoder_decoder_embeddings", true);
+  o.target_vocab_size =
+      marian ? get_size(config, {"decoder_vocab_size"}, o.source_vocab_size) : o.source_vocab_size;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
-  o.logits_bias = true;
-  if (config.get<bool>("scale_embedding", false))
+  o.shared_embeddings = o.tied_output;
+  if (marian) o.shared_embeddings &= config.get<bool>("share_encoder_decoder_embeddings", true);
+  o.logits_bias = kind.logits_bias;
+  if (config.get<bool>("scale_embedding", kind.scale_embedding))
     o.embedding_scale = std::sqrt(static_cast<double>(embed_dim));
-  o.embedding_norm = !marian;
-  o.positions = marian ? PositionKind::sinusoidal : PositionKind::learned;
+  o.embedding_norm = kind.embedding_norm;
+  o.positions = kind.positions;
   o.sinusoidal = {SinusoidalOptions::Layout::halves, 10000, 0};
-  o.position_offset = marian ? 0 : 2;
+  o.position_offset = o.positions == PositionKind::learned ? 2 : 0;
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 1024);
-  o.decoder_start_token_id = get_id(config, "decoder_start_token_id", 0);
+  if (m2m) {  // its table grows as the text does
+    o.unplaced_id = get_id(config, "pad_token_id", kind.pad);
+    o.sinusoidal = {SinusoidalOptions::Layout::halves_inclusive, 10000, *o.unplaced_id + Index{1}, true};
+    if (*o.unplaced_id < 0) throw_error(config.file(), ": 'pad_token_id' is ", *o.unplaced_id);
+    o.max_position_embeddings = 0;
+  }
+  o.decoder_start_token_id =
+      get_id(config, "decoder_start_token_id",
+             type == "mbart" ? get_id(config, "bos_token_id", kind.decoder_start) : kind.decoder_start);
   o.eos_token_ids = get_ids(config, "eos_token_id");
   config.ignore({"dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std", "num_hidden_layers",
                  "num_attention_heads", "classif_dropout", "force_bos_token_to_be_generated",
@@ -147,12 +186,13 @@ inline Seq2SeqFamily read_bart(const Config& config, bool marian) {
   const auto projections = [](const std::string& attention) {
     return Source{.names = {attention + ".q_proj.*", attention + ".k_proj.*", attention + ".v_proj.*"}};
   };
-  const std::string own_tables = "(model.shared|shared|model.decoder.embed_tokens|decoder.embed_tokens";
+  const std::string shared = "model.shared|shared";
   family.names =
       NameMap{{"target_embedding.weight",
-               {o.shared_embeddings ? own_tables + (o.tied_output ? "|lm_head).weight" : ").weight")
-                                    : base + "decoder.embed_tokens.weight"}},
-              {"source_embedding.weight", {base + "encoder.embed_tokens.weight"}},
+               {"(model.decoder.embed_tokens|decoder.embed_tokens|" + shared +
+                (o.tied_output ? "|lm_head).weight" : ").weight")}},
+              {"source_embedding.weight",
+               {"(model.encoder.embed_tokens|encoder.embed_tokens|" + shared + ").weight"}},
               {"output.weight", {"lm_head.weight"}},
               {"encoder_positions.weight", {base + "encoder.embed_positions.weight"}},
               {"decoder_positions.weight", {base + "decoder.embed_positions.weight"}},
@@ -172,12 +212,14 @@ inline Seq2SeqFamily read_bart(const Config& config, bool marian) {
               {"decoder.layers.*.linear2.*", {decoder + "fc2.*"}},
               {"decoder.layers.*.norm1.*", {decoder + "self_attn_layer_norm.*"}},
               {"decoder.layers.*.norm2.*", {decoder + "encoder_attn_layer_norm.*"}},
-              {"decoder.layers.*.norm3.*", {decoder + "final_layer_norm.*"}}};
+              {"decoder.layers.*.norm3.*", {decoder + "final_layer_norm.*"}},
+              {"encoder.norm.*", {base + "encoder.layer_norm.*"}},
+              {"decoder.norm.*", {base + "decoder.layer_norm.*"}}};
   family.leftovers = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "shared.weight"};
   if (o.tied_output) family.leftovers.push_back("lm_head.weight");
-  if (marian)
+  if (o.positions == PositionKind::sinusoidal)
     family.leftovers.insert(family.leftovers.end(),
-                            {"encoder.embed_positions.weight", "decoder.embed_positions.weight"});
+                            {"encoder.embed_positions.*", "decoder.embed_positions.*"});
   return family;
 }
 
@@ -235,8 +277,8 @@ ATTEND_INLINE Seq2SeqFamily read_seq2seq_family(const Config& config) {
   Seq2SeqFamily family;
   if (type == "t5" || type == "mt5")
     family = detail::read_t5(config);
-  else if (type == "marian" || type == "bart")
-    family = detail::read_bart(config, type == "marian");
+  else if (type == "bart" || type == "marian" || type == "mbart" || type == "pegasus" || type == "m2m_100")
+    family = detail::read_bart(config, type);
   else
     throw_error(config.file(), ": model_type '", type, "' is not an encoder-decoder that is supported");
   config.finish();

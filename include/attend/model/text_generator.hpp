@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <attend/model/generation.hpp>
+#include <attend/text/chat_template.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -36,7 +37,16 @@ struct TextGeneration {
   std::string text;  // what follows the prompt, without stop text and special tokens
   std::vector<std::int32_t> prompt_ids, ids;
   FinishReason reason = FinishReason::length;
-  Index reused = 0;  // tokens of the prompt that the call before had in common
+  Index reused = 0;                         // tokens of the prompt that the call before had in common
+  std::vector<TokenLogprob> logprobs = {};  // of each of ids, where the options ask for them
+};
+
+/// How likely a text is.
+struct TextScore {
+  std::vector<std::int32_t> ids;
+  std::vector<TokenLogprob> logprobs;  // of all ids but the first, each after those before it
+  double logprob = 0;                  // their sum
+  double perplexity = 1;               // e^(-logprob / their number)
 };
 
 /// Called with each piece of text of prompt number `prompt` as soon as it is certain; false ends that text.
@@ -45,26 +55,69 @@ using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 /// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files.
 class TextGenerator {
  public:
-  static TextGenerator open(const Location& folder);
-  TextGenerator(text::Tokenizer tokenizer, Generator generator)
-      : tokenizer_(std::move(tokenizer)), generator_(std::move(generator)) {}
+  /// `otherwise` says how long a text may be where the folder does not.
+  static TextGenerator open(const Location& folder, const GenerationOptions& otherwise = {});
+  TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {},
+                text::ChatTemplate chat_template = {})
+      : tokenizer_(std::move(tokenizer)),
+        generator_(std::move(generator)),
+        generation_options_(std::move(options)),
+        chat_template_(std::move(chat_template)) {}
 
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
   Generator& generator() { return generator_; }
+  /// How the folder says that texts are generated: what calls without options do.
+  const GenerationOptions& generation_options() const { return generation_options_; }
 
   /// Ids with the tokenizer's special tokens. An empty text is the start token alone.
   std::vector<std::int32_t> encode(std::string_view prompt) const;
 
-  TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options = {},
+  TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options,
                           const std::function<bool(std::string_view)>& callback = {});
+  TextGeneration generate(Context& context, std::string_view prompt) {
+    return generate(context, prompt, generation_options_);
+  }
+  TextGeneration generate(std::string_view prompt, const GenerationOptions& options) {
+    return generate(default_context(), prompt, options);
+  }
+  TextGeneration generate(std::string_view prompt) { return generate(prompt, generation_options_); }
   /// All prompts as one batch.
+  std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts) {
+    return generate(context, prompts, generation_options_);
+  }
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts,
-                                       const GenerationOptions& options = {},
-                                       const TextCallback& callback = {});
+                                       const GenerationOptions& options, const TextCallback& callback = {});
+
+  /// The folder's, or one that is empty().
+  const text::ChatTemplate& chat_template() const { return chat_template_; }
+
+  /// Answers a conversation by the chat template, and adds the answer to it. What the messages have in common
+  /// with those of the call before is not computed again. A call that fails leaves the conversation as it
+  /// was.
+  TextGeneration chat(Context& context, std::vector<ChatMessage>& messages, const GenerationOptions& options,
+                      const ChatOptions& chat_options = {},
+                      const std::function<bool(std::string_view)>& callback = {});
+  TextGeneration chat(Context& context, std::vector<ChatMessage>& messages) {
+    return chat(context, messages, generation_options_);
+  }
+  TextGeneration chat(std::vector<ChatMessage>& messages, const GenerationOptions& options,
+                      const ChatOptions& chat_options = {}) {
+    return chat(default_context(), messages, options, chat_options);
+  }
+  TextGeneration chat(std::vector<ChatMessage>& messages) { return chat(messages, generation_options_); }
+
+  /// How likely a text is, with the tokenizer's special tokens, and of each place the `top` likeliest tokens.
+  TextScore score(Context& context, std::string_view text, Index top = 0) const;
+  TextScore score(std::string_view text, Index top = 0) const { return score(default_context(), text, top); }
 
  private:
+  std::vector<TextGeneration> continue_ids(Context& context, std::vector<std::vector<std::int32_t>> prompts,
+                                           const GenerationOptions& options, const TextCallback& callback);
+
   text::Tokenizer tokenizer_;
   Generator generator_;
+  GenerationOptions generation_options_;
+  text::ChatTemplate chat_template_;
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
+#include <attend/model/generation_config.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/text/streaming_decoder.hpp>
 
@@ -43,10 +45,11 @@ ATTEND_INLINE std::string StopFilter::push(std::string_view piece) {
   return out;
 }
 
-ATTEND_INLINE TextGenerator TextGenerator::open(const Location& folder) {
+ATTEND_INLINE TextGenerator TextGenerator::open(const Location& folder, const GenerationOptions& otherwise) {
   CausalLM<float> model = CausalLM<float>::open(folder);
   text::Tokenizer tokenizer = text::Tokenizer::open(folder);
-  return TextGenerator(std::move(tokenizer), Generator(std::move(model)));
+  return TextGenerator(std::move(tokenizer), Generator(std::move(model)),
+                       open_generation_options(folder, otherwise), text::ChatTemplate::open(folder));
 }
 
 ATTEND_INLINE std::vector<std::int32_t> TextGenerator::encode(std::string_view prompt) const {
@@ -57,26 +60,50 @@ ATTEND_INLINE std::vector<std::int32_t> TextGenerator::encode(std::string_view p
   return ids;
 }
 
+namespace detail {
+/// A callback of one text as one of several.
+inline TextCallback of_all(const std::function<bool(std::string_view)>& callback) {
+  if (!callback) return {};
+  return [&callback](Index, std::string_view piece) { return callback(piece); };
+}
+}  // namespace detail
+
 ATTEND_INLINE TextGeneration TextGenerator::generate(Context& context, std::string_view prompt,
                                                      const GenerationOptions& options,
                                                      const std::function<bool(std::string_view)>& callback) {
-  const std::string copy(prompt);
-  TextCallback with_number;
-  if (callback) with_number = [&](Index, std::string_view piece) { return callback(piece); };
-  return std::move(generate(context, std::span(&copy, 1), options, with_number)[0]);
+  return std::move(continue_ids(context, {encode(prompt)}, options, detail::of_all(callback))[0]);
 }
 
 ATTEND_INLINE std::vector<TextGeneration> TextGenerator::generate(Context& context,
                                                                   std::span<const std::string> prompts,
                                                                   const GenerationOptions& options,
                                                                   const TextCallback& callback) {
-  std::vector<TextGeneration> results(prompts.size());
   std::vector<std::vector<std::int32_t>> ids;
+  for (const std::string& prompt : prompts) ids.push_back(encode(prompt));
+  return continue_ids(context, std::move(ids), options, callback);
+}
+
+ATTEND_INLINE TextGeneration TextGenerator::chat(Context& context, std::vector<ChatMessage>& messages,
+                                                 const GenerationOptions& options,
+                                                 const ChatOptions& chat_options,
+                                                 const std::function<bool(std::string_view)>& callback) {
+  const std::string prompt = chat_template_.render(messages, chat_options);
+  TextGeneration answer =
+      std::move(continue_ids(context, {tokenizer_.encode(prompt, {.add_special_tokens = false})}, options,
+                             detail::of_all(callback))[0]);
+  messages.push_back({"assistant", answer.text});
+  return answer;
+}
+
+ATTEND_INLINE std::vector<TextGeneration> TextGenerator::continue_ids(
+    Context& context, std::vector<std::vector<std::int32_t>> ids, const GenerationOptions& options,
+    const TextCallback& callback) {
+  std::vector<TextGeneration> results(ids.size());
   std::vector<detail::TextStream> streams;
-  for (std::size_t i = 0; i < prompts.size(); ++i) {
-    ids.push_back(results[i].prompt_ids = encode(prompts[i]));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    results[i].prompt_ids = ids[i];
     streams.push_back({text::StreamingDecoder(tokenizer_), StopFilter(options.stop)});
-    for (std::int32_t id : ids.back())  // the continuation's first space depends on what is before it
+    for (std::int32_t id : ids[i])  // the continuation's first space depends on what is before it
       if (tokenizer_.contains(id)) streams.back().decoder.push(id);
   }
   const auto give_piece = [&](Index i, const std::string& piece) {
@@ -103,8 +130,18 @@ ATTEND_INLINE std::vector<TextGeneration> TextGenerator::generate(Context& conte
     results[i].ids = std::move(generations[i].ids);
     results[i].reason = stream.stop.stopped() ? FinishReason::stopped : generations[i].reason;
     results[i].reused = generations[i].reused;
+    results[i].logprobs = std::move(generations[i].logprobs);
   }
   return results;
+}
+
+ATTEND_INLINE TextScore TextGenerator::score(Context& context, std::string_view text, Index top) const {
+  TextScore out{.ids = encode(text), .logprobs = {}};
+  out.logprobs = generator_.score(context, out.ids, 1, top);
+  for (const TokenLogprob& token : out.logprobs) out.logprob += static_cast<double>(token.logprob);
+  if (!out.logprobs.empty())
+    out.perplexity = std::exp(-out.logprob / static_cast<double>(out.logprobs.size()));
+  return out;
 }
 
 }  // namespace attend::inline ATTEND_ABI

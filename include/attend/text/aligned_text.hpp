@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <attend/text/byte_range.hpp>
+#include <attend/text/encoding.hpp>
 #include <attend/text/unicode.hpp>
 #include <attend/text/utf8.hpp>
 

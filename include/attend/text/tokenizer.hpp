@@ -12,34 +12,9 @@
 
 #include <attend/core/config.hpp>
 #include <attend/core/location.hpp>
-#include <attend/text/byte_range.hpp>
+#include <attend/text/encoding.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
-
-/// Which text of a pair gets shorter.
-enum class Truncation { longest_first, only_first, only_second };
-
-struct EncodeOptions {
-  bool add_special_tokens = true;
-  std::optional<std::size_t> max_length = std::nullopt;  ///< at most so many ids, special tokens included
-  Truncation truncation = Truncation::longest_first;
-  bool truncate_left = false;  ///< what goes is the front of a text, not its end
-  bool offsets = false;        ///< say where each token stands
-};
-
-struct DecodeOptions {
-  bool skip_special_tokens = true;
-};
-
-/// What encoding gives besides ids; all are of one length.
-struct Encoding {
-  std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> type_ids;  ///< BERT's token_type_ids
-  std::vector<bool> special;           ///< put around the text, and not found in it
-  /// With EncodeOptions::offsets: the bytes of its text that a token came from, none of a special one. As in
-  /// tokenizers, but that it counts in characters.
-  std::vector<ByteRange> offsets;
-};
 
 /// Text to ids and back. Immutable: any number of threads may share one; copies, and what was moved from, are
 /// the same tokenizer.

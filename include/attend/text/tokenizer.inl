@@ -96,6 +96,12 @@ struct Tokenizer::Parts {
     AddedTokens added = detail::sentencepiece_added_tokens(folder, found, file);
     Parts out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
     out.added_tokens = std::move(added);
+    if (!found.language.empty()) {
+      const std::int32_t id = out.added_tokens.id(found.language);
+      if (id < 0) throw_error(folder.string(), ": no token ", found.language);
+      for (auto* items : {&out.surround.single, &out.surround.pair})
+        items->insert(items->begin(), {-1, id, 0});
+    }
     return out;
   }
 

@@ -227,10 +227,20 @@ struct SentencePieceFolder {
   std::optional<Location> decode_with = {}, vocabulary = {};
   bool add_bos = false, add_eos = false;
   std::uint64_t extra_ids = 0;  // T5's <extra_id_0>, … behind the pieces, the first one last
+  std::string language = {};    // M2M100's token in front of a text
 };
 
-/// Marian's source.spm, target.spm and vocab.json; or tokenizer.model, spiece.model, sentencepiece.model.
-/// Which of them have a start or an end token is not in these files, but in the tokenizer's class.
+/// M2M100's languages in the order of their ids, which come behind the pieces.
+inline constexpr std::string_view kM2M100Languages =
+    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr "
+    "ht "
+    "hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa "
+    "pl "
+    "ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu";
+
+/// Marian's source.spm, target.spm and vocab.json; M2M100's sentencepiece.bpe.model and vocab.json; or
+/// tokenizer.model, spiece.model, sentencepiece.model. Which of them have a start or an end token is not in
+/// these files, but in the tokenizer's class.
 inline SentencePieceFolder find_sentencepiece(const Location& folder) {
   const auto has = [&](const char* name) { return (folder / name).exists(); };
   if (has("source.spm")) {
@@ -240,6 +250,17 @@ inline SentencePieceFolder find_sentencepiece(const Location& folder) {
       throw_error((folder / "target_vocab.json").string(),
                   ": a vocabulary of the target's own is not supported");
     return {folder / "source.spm", folder / "target.spm", folder / "vocab.json", false, true};
+  }
+  if (const FolderConfig config(folder);
+      has("sentencepiece.bpe.model") &&
+      config.tokenizer_class({{"m2m_100", "M2M100Tokenizer"}}) == "M2M100Tokenizer") {
+    if (!has("vocab.json"))
+      throw_error((folder / "vocab.json").string(), ": is missing beside sentencepiece.bpe.model");
+    if (config.part().string("language_codes", "m2m100") != "m2m100")
+      config.part().error("language_codes other than m2m100 need a tokenizer.json");
+    SentencePieceFolder out{folder / "sentencepiece.bpe.model", {}, folder / "vocab.json", false, true};
+    out.language = "__" + config.part().string("src_lang", "en") + "__";
+    return out;
   }
   for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.model"}) {
     if (!has(name)) continue;
@@ -292,6 +313,13 @@ inline AddedTokens sentencepiece_added_tokens(const Location& folder, const Sent
     for (std::size_t i = 0; i < extra; ++i)
       more.emplace_back("<extra_id_" + std::to_string(i) + ">",
                         static_cast<std::int32_t>(pieces + extra - 1 - i));
+  for (std::string_view rest = files.language.empty() ? std::string_view() : kM2M100Languages;
+       !rest.empty();) {
+    const std::size_t end = (std::min)(rest.find(' '), rest.size());
+    more.emplace_back("__" + std::string(rest.substr(0, end)) + "__",
+                      static_cast<std::int32_t>(pieces + more.size()));
+    rest.remove_prefix((std::min)(end + 1, rest.size()));
+  }
   return config.added_tokens(vocabulary, {}, specials, more);
 }
 

@@ -1,0 +1,347 @@
+// Methods, functions, filters and tests of templates.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <ctime>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <attend/text/jinja_operators.inl>
+
+namespace attend::inline ATTEND_ABI::text::jinja {
+
+/// Large and small letters as Python has them, but for a final sigma.
+inline std::string uppercase(std::string_view text) {
+  std::string out;
+  for_each_code_point(text, [&](char32_t c, std::string_view) {
+    if (c == 0xDF)
+      out += "SS";
+    else
+      append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+  });
+  return out;
+}
+/// Each run of letters with a large one first, or the first character alone.
+inline std::string capitalized(std::string_view text, bool each) {
+  std::string out;
+  bool inside = false;
+  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
+    out += inside ? lowercase(bytes) : uppercase(bytes);
+    inside = !each || (category(c) >= UTF8PROC_CATEGORY_LU && category(c) <= UTF8PROC_CATEGORY_LT);
+  });
+  return out;
+}
+
+inline Value Evaluation::call_method(const Node& node, const std::string& name, const Value& self,
+                                     Arguments& given) {
+  if (self.text()) return text_method(node, name, *self.text(), given);
+  const Mapping& map = *self.mapping();
+  if (name == "get") {
+    auto values = bind(node, name, given, std::array<std::string_view, 2>{"key", "default"});
+    if (!values[0]) fail(node, "get needs a key");
+    work(node, 8 * map.items.size());
+    if (const Value* found = map.find(*values[0])) return *found;
+    return values[1].value_or(None());
+  }
+  bind(node, name, given, {});
+  std::vector<Value> all;
+  for (const auto& [key, value] : map.items)
+    all.push_back(name == "keys"     ? key
+                  : name == "values" ? value
+                                     : made_list(node, {key, value}, Sequence::tuple));
+  return made_list(node, std::move(all), Sequence::view);
+}
+
+inline std::string Evaluation::replaced(const Node& node, const std::string& text, const std::string& from,
+                                        const std::string& to, std::int64_t most) {
+  std::string out;
+  std::size_t at = 0;
+  search_work(node, text, from);
+  for (std::int64_t n = 0; most < 0 || n < most; ++n) {
+    if (from.empty() && at >= text.size() && n > 0) break;
+    const std::size_t found = text.find(from, at);
+    if (found == text.npos) break;
+    work(node, to.size());
+    out.append(text, at, found - at).append(to);
+    at = found + from.size();
+    if (!from.empty()) continue;
+    const std::size_t step = at < text.size() ? decode_utf8(text, at).size : 0;  // between any two characters
+    out.append(text, at, step);
+    at += step;
+    if (step == 0) break;
+    if (at == text.size() && (most < 0 || n + 1 < most)) {
+      out += to;
+      break;
+    }
+  }
+  return out.append(text, (std::min)(at, text.size()));
+}
+
+inline Value Evaluation::split(const Node& node, const std::string& text, const Value* separator,
+                               std::int64_t most, bool from_right) {
+  std::vector<Value> out;
+  std::string_view rest = text;
+  const auto left = [&] { return most < 0 || std::ssize(out) < most; };
+  if (separator && !separator->is_none()) {
+    const std::string& by = text_of(node, "split", *separator);
+    if (by.empty()) fail(node, "split by an empty text");
+    search_work(node, text, by);
+    for (std::size_t at; left() && (at = from_right ? rest.rfind(by) : rest.find(by)) != rest.npos;) {
+      work(node, 8);
+      out.emplace_back(std::string(from_right ? rest.substr(at + by.size()) : rest.substr(0, at)));
+      rest = from_right ? rest.substr(0, at) : rest.substr(at + by.size());
+    }
+    out.emplace_back(std::string(rest));
+  } else {
+    if (from_right && most >= 0) fail(node, "rsplit by white space a number of times is not supported");
+    for (rest = strip(rest, true, false, is_space); !rest.empty();
+         rest = strip(rest, true, false, is_space)) {
+      std::size_t at = 0;
+      while (left() && at < rest.size() && !is_space(decode_utf8(rest, at).value))
+        at += decode_utf8(rest, at).size;
+      if (!left()) at = rest.size(), rest = strip(rest, false, false, is_space);
+      work(node, 8);
+      out.emplace_back(std::string(rest.substr(0, at)));
+      rest.remove_prefix(at);
+    }
+  }
+  if (from_right) std::reverse(out.begin(), out.end());
+  work(node, text.size());
+  return made_list(node, std::move(out));
+}
+
+inline Value Evaluation::text_method(const Node& node, const std::string& name, const std::string& text,
+                                     Arguments& given) {
+  work(node, text.size());
+  const auto take = [&](auto... names) {
+    return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
+  };
+  const auto needed = [&](const std::optional<Value>& value) -> const std::string& {
+    if (!value) fail(node, name, " needs a text");
+    return text_of(node, name, *value);
+  };
+  if (name == "strip" || name == "lstrip" || name == "rstrip") {
+    const auto values = take("chars");
+    const bool left = name != "rstrip", right = name != "lstrip";
+    if (!values[0] || values[0]->is_none())
+      return made_text(node, std::string(strip(text, left, right, is_space)));
+    std::u32string drop;
+    for_each_code_point(needed(values[0]), [&](char32_t c, std::string_view) { drop += c; });
+    work(node, text.size() * (drop.size() / 8 + 1));
+    return made_text(
+        node, std::string(strip(text, left, right, [&](char32_t c) { return drop.find(c) != drop.npos; })));
+  }
+  if (name == "split" || name == "rsplit") {
+    const auto values = take("sep", "maxsplit");
+    return split(node, text, values[0] ? &*values[0] : nullptr,
+                 values[1] ? whole(node, name, *values[1]) : -1, name == "rsplit");
+  }
+  if (name == "startswith" || name == "endswith") {
+    const auto values = take("prefix");
+    const auto holds = [&](const std::string& end) {
+      return name == "startswith" ? text.starts_with(end) : text.ends_with(end);
+    };
+    if (!values[0] || !values[0]->sequence() || values[0]->sequence()->kind != Sequence::tuple)
+      return holds(needed(values[0]));
+    for (const Value& end : items(node, *values[0]))
+      if (holds(text_of(node, name, end))) return true;
+    return false;
+  }
+  if (name == "replace") {
+    const auto values = take("old", "new", "count");
+    return made_text(node, replaced(node, text, needed(values[0]), needed(values[1]),
+                                    values[2] ? whole(node, name, *values[2]) : -1));
+  }
+  if (name == "removeprefix" || name == "removesuffix") {
+    const auto values = take("affix");
+    const std::string& end = needed(values[0]);
+    if (name == "removeprefix")
+      return made_text(node, text.starts_with(end) ? text.substr(end.size()) : text);
+    return made_text(node, text.ends_with(end) ? text.substr(0, text.size() - end.size()) : text);
+  }
+  if (name == "find") {
+    const auto values = take("sub");
+    const std::string& wanted = needed(values[0]);
+    search_work(node, text, wanted);
+    const std::size_t at = text.find(wanted);
+    if (at == text.npos) return std::int64_t{-1};
+    return static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at)));
+  }
+  if (name == "join") {
+    const auto values = take("iterable");
+    if (!values[0]) fail(node, "join needs a list");
+    std::string out;
+    bool first = true;
+    for (const Value& item : items(node, *values[0])) {
+      work(node, text.size());
+      if (!std::exchange(first, false)) out += text;
+      out += text_of(node, name, item);
+    }
+    return made_text(node, std::move(out));
+  }
+  bind(node, name, given, {});
+  if (name == "splitlines") {
+    std::vector<Value> out;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = (std::min)(text.find_first_of("\r\n", at), text.size());
+      out.emplace_back(text.substr(at, end - at));
+      at = end + (text.compare(end, 2, "\r\n") == 0 ? 2 : 1);
+    }
+    return made_list(node, std::move(out));
+  }
+  if (name == "upper") return made_text(node, uppercase(text));
+  if (name == "lower") return made_text(node, lowercase(text));
+  return made_text(node, capitalized(text, name == "title"));
+}
+
+inline Value Evaluation::call_function(const Node& node, std::string_view name, Arguments& given) {
+  if (name == "namespace" || name == "dict") {
+    const std::size_t plain = given.values.size() - given.keywords.size();
+    if (plain > 1) fail(node, name, " takes one mapping");
+    Mapping map;
+    if (plain == 1) {
+      if (!given.values[0].mapping()) fail(node, name, " of ", given.values[0].type(), " is not supported");
+      map = *given.values[0].mapping();
+    }
+    for (std::size_t i = 0; i < given.keywords.size(); ++i)
+      put(node, map, given.keywords[i], given.values[plain + i]);
+    if (name == "dict") return made(node, std::move(map));
+    work(node, 400);
+    Namespace& names = namespaces_.emplace_back();
+    for (auto& [key, value] : map.items) set_member(node, names, text_of(node, name, key), std::move(value));
+    return &names;
+  }
+  if (name == "range") {
+    const auto values = bind(node, name, given, std::array<std::string_view, 3>{"start", "stop", "step"});
+    if (!values[0]) fail(node, "range needs a number");
+    const std::int64_t begin = values[1] ? whole(node, name, *values[0]) : 0;
+    const std::int64_t end = whole(node, name, values[1] ? *values[1] : *values[0]);
+    const std::int64_t step = values[2] ? whole(node, name, *values[2]) : 1;
+    if (step == 0) fail(node, "range of step 0");
+    std::vector<Value> out;
+    for (double at = static_cast<double>(begin);
+         step > 0 ? at < static_cast<double>(end) : at > static_cast<double>(end);
+         at += static_cast<double>(step)) {
+      if (out.size() >= 100000) fail(node, "range of more than 100000 numbers");
+      work(node, 8);
+      out.emplace_back(static_cast<std::int64_t>(at));
+    }
+    return made_list(node, std::move(out));
+  }
+  const auto values =
+      bind(node, name, given, std::array<std::string_view, 1>{name == "strftime_now" ? "format" : "message"});
+  if (!values[0]) fail(node, name, " needs a text");
+  if (name == "strftime_now") return made_text(node, strftime(node, text_of(node, name, *values[0])));
+  fail(node, as_text(node, *values[0]));
+}
+
+/// The local time in English, whatever the program's locale is.
+inline std::string Evaluation::strftime(const Node& node, const std::string& format) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now_);
+  std::tm t{};
+#if defined(_WIN32)
+  localtime_s(&t, &seconds);
+#else
+  localtime_r(&seconds, &t);
+#endif
+  static constexpr const char *kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                          "Thursday", "Friday", "Saturday"},
+                              *kMonths[] = {"January",   "February", "March",    "April",
+                                            "May",       "June",     "July",     "August",
+                                            "September", "October",  "November", "December"};
+  std::string out;
+  bool padded = true;
+  const auto number = [&](int value, int width, char fill = '0') {
+    const std::string digits = std::to_string(value);
+    if (padded && width > std::ssize(digits))
+      out.append(static_cast<std::size_t>(width - std::ssize(digits)), fill);
+    out += digits;
+  };
+  const auto all = [&](std::string_view inner) { out += strftime(node, std::string(inner)); };
+  for (std::size_t i = 0; i < format.size(); ++i) {
+    work(node, 8);
+    if (format[i] != '%') {
+      out += format[i];
+      continue;
+    }
+    padded = !(i + 1 < format.size() && format[i + 1] == '-');
+    i += padded ? 1 : 2;
+    const char c = i < format.size() ? format[i] : ' ';
+    const int hour = t.tm_hour % 12 == 0 ? 12 : t.tm_hour % 12;
+    switch (c) {
+      case 'Y':
+        number(t.tm_year + 1900, 0);
+        break;
+      case 'y':
+        number(t.tm_year % 100, 2);
+        break;
+      case 'm':
+        number(t.tm_mon + 1, 2);
+        break;
+      case 'd':
+        number(t.tm_mday, 2);
+        break;
+      case 'e':
+        number(t.tm_mday, 2, ' ');
+        break;
+      case 'H':
+        number(t.tm_hour, 2);
+        break;
+      case 'I':
+        number(hour, 2);
+        break;
+      case 'M':
+        number(t.tm_min, 2);
+        break;
+      case 'S':
+        number(t.tm_sec, 2);
+        break;
+      case 'j':
+        number(t.tm_yday + 1, 3);
+        break;
+      case 'w':
+        number(t.tm_wday, 1);
+        break;
+      case 'p':
+        out += t.tm_hour < 12 ? "AM" : "PM";
+        break;
+      case 'A':
+        out += kDays[t.tm_wday];
+        break;
+      case 'a':
+        out += std::string_view(kDays[t.tm_wday]).substr(0, 3);
+        break;
+      case 'B':
+        out += kMonths[t.tm_mon];
+        break;
+      case 'b':
+      case 'h':
+        out += std::string_view(kMonths[t.tm_mon]).substr(0, 3);
+        break;
+      case 'F':
+        all("%Y-%m-%d");
+        break;
+      case 'T':
+        all("%H:%M:%S");
+        break;
+      case 'R':
+        all("%H:%M");
+        break;
+      case 'D':
+        all("%m/%d/%y");
+        break;
+      case '%':
+        out += '%';
+        break;
+      default:
+        fail(node, "strftime_now: format %", std::string(1, c), " is not supported");
+    }
+  }
+  return out;
+}
+
+}  // namespace attend::inline ATTEND_ABI::text::jinja

@@ -1,0 +1,147 @@
+// What the families of encoders and encoder-decoders make of config.json and of what the file holds; their
+// numbers are attend_conformance's.
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <attend/json/json.hpp>
+#include <attend/model/bert.hpp>
+#include <attend/model/seq2seq_families.hpp>
+
+#include "support.hpp"
+
+namespace {
+using namespace attend;
+namespace fs = std::filesystem;
+using attend_test::error_or_none;
+using attend_test::Folder;
+using attend_test::model_folder;
+using testing::HasSubstr;
+using testing::Not;
+
+/// A copy of a folder with other settings, and another tensor where one is given.
+class Changed {
+ public:
+  Changed(const fs::path& original, const Json& changes, const std::string& name = {},
+          const Tensor<float, 2>& tensor = {}) {
+    Json config = read_json(original / "config.json");
+    config.update(changes);
+    std::ofstream(folder_ / "config.json") << config;
+    const SafeTensors file = SafeTensors::open_folder(original);
+    std::vector<NamedTensor> tensors;
+    for (const SafeTensors::Entry& entry : file.entries())
+      tensors.emplace_back(entry.name, entry.dtype, entry.shape,
+                           std::as_bytes(std::span(entry.data, static_cast<std::size_t>(entry.size))));
+    if (!name.empty()) tensors.emplace_back(name, tensor);
+    save_safetensors(folder_ / "model.safetensors", tensors);
+  }
+  const fs::path& folder() const { return folder_.path; }
+
+ private:
+  Folder folder_;
+};
+
+Tensor<float, 2> logits_of(const fs::path& folder) {
+  const std::vector<std::int32_t> ids{5, 9, 12, 7};
+  const std::vector<Index> offsets{0, 4};
+  Context context;
+  return BertModel<float>::open(folder).logits(context, ids, {}, offsets);
+}
+Tensor<float, 3> next_of(const fs::path& folder) {
+  const std::vector<std::int32_t> ids{5, 9, 12, 7};
+  const TensorView<const std::int32_t, 2> batch(ids.data(), {1, 4});
+  Context context;
+  const auto model = open_seq2seq<float>(folder);
+  const Tensor<float, 3> states = model.encode(context, batch);
+  DecoderCache<float> cache = model.make_cache(context, states);
+  return model.decode(context, batch, cache);
+}
+
+}  // namespace
+
+TEST(EncoderFamilies, RefuseConfigsThatTheyDoNotUnderstand) {
+  const auto check_error = [](const char* family, const Json& changes, const char* part) {
+    const Changed changed(model_folder(family), changes);
+    const bool decodes = fs::exists(changed.folder()) && changes.value("is_encoder_decoder", false);
+    const std::string error = error_or_none([&] {
+      decodes ? void(open_seq2seq<float>(changed.folder())) : void(BertModel<float>::open(changed.folder()));
+    });
+    SCOPED_TRACE(family + changes.dump());
+    EXPECT_THAT(error, HasSubstr(part));
+    EXPECT_THAT(error, Not(HasSubstr("\n")));
+  };
+  check_error("deberta_v2", {{"conv_kernel_size", 2}}, "conv_kernel_size");
+  check_error("deberta_v2", {{"conv_kernel_size", 3}, {"conv_groups", 3}}, "conv_groups");
+  check_error("deberta_v2", {{"conv_kernel_size", 3}}, "conv.conv.weight");
+  check_error("deberta_v2", {{"pos_att_type", "c2p|p2p"}}, "p2p");
+  check_error("deberta_v2", {{"norm_rel_ebd", "batch_norm"}}, "norm_rel_ebd");
+  check_error("deberta_v2", {{"attention_head_size", 5}}, "attention_head_size");
+  check_error("deberta_v2", {{"pooler_hidden_size", 9}}, "pooler_hidden_size");
+  check_error("deberta_v2", {{"position_buckets", 2000000000}}, "config.json");
+  check_error("deberta_v2", {{"position_buckets", 7}}, "rel_embeddings");
+  check_error("deberta_v2", {{"position_buckets", -1}, {"max_relative_positions", 2000000}}, "config.json");
+  check_error("deberta_v2", {{"share_att_key", false}}, "pos_key_proj");
+  check_error("deberta_v2", {{"position_biased_input", true}}, "position_embeddings");
+  check_error("mpnet", {{"relative_attention_num_buckets", 16}}, "relative_attention_num_buckets");
+  check_error("mpnet", {{"relative_attention_num_buckets", 2000000000}}, "config.json");
+  check_error("mpnet", {{"max_position_embeddings", 2}}, "positions");
+  check_error("albert", {{"num_hidden_groups", 2000000000}}, "2000000000");
+  check_error("albert", {{"num_hidden_layers", 2000000000}}, "2000000000");
+  check_error("albert", {{"num_hidden_groups", 2}}, "albert_layer_groups.1");
+  check_error("albert", {{"embedding_size", 2000000000}}, "config.json");
+  check_error("electra", {{"embedding_size", 11}}, "mis-shaped");
+  check_error("electra", {{"is_decoder", true}}, "is_decoder");
+  const auto check_seq2seq = [&](const char* family, Json changes, const char* part) {
+    changes["is_encoder_decoder"] = true;
+    check_error(family, changes, part);
+  };
+  check_seq2seq("m2m_100", {{"pad_token_id", -1}}, "pad_token_id");
+  check_seq2seq("m2m_100", {{"static_position_embeddings", false}}, "static_position_embeddings");
+  check_seq2seq("mbart", {{"normalize_before", false}}, "normalize_before");
+  check_seq2seq("mbart", {{"max_position_embeddings", 39}}, "embed_positions");
+  check_seq2seq("pegasus", {{"normalize_embedding", true}}, "normalize_embedding");
+  check_seq2seq("pegasus", {{"tie_word_embeddings", false}}, "lm_head");
+  check_seq2seq("mt5", {{"feed_forward_proj", "gated-tanh"}}, "feed_forward_proj");
+}
+
+// transformers ties what config.json says only where the file does not hold two different tensors.
+TEST(EncoderFamilies, AnOutputLayerOfItsOwnInTheFileCountsWhateverTheConfigSays) {
+  const std::pair<const char*, Index> families[] = {
+      {"mt5", 18}, {"mbart", 18}, {"pegasus", 18}, {"m2m_100", 18}};
+  for (const auto& [family, width] : families) {
+    SCOPED_TRACE(family);
+    const fs::path folder = model_folder(family);
+    const auto own = attend_test::random_tensor<float, 2>({53, width});
+    const Changed apart(folder, Json::object(), "lm_head.weight", own);
+    const Changed untied(folder, {{"tie_word_embeddings", false}}, "lm_head.weight", own);
+    const SafeTensors file = SafeTensors::open_folder(folder);
+    const bool t5 = std::string(family) == "mt5";
+    const Changed alike(folder, Json::object(), "lm_head.weight",
+                        file.read<float, 2>(t5 ? "shared.weight" : "model.shared.weight"));
+    EXPECT_TRUE(attend_test::same_bits(next_of(apart.folder()), next_of(untied.folder())));
+    EXPECT_FALSE(attend_test::same_bits(next_of(apart.folder()), next_of(folder)));
+    EXPECT_TRUE(attend_test::same_bits(next_of(alike.folder()), next_of(folder)));
+  }
+  const fs::path folder = model_folder("albert_masked_lm");
+  const auto own = attend_test::random_tensor<float, 2>({53, 10});
+  const Changed apart(folder, Json::object(), "predictions.decoder.weight", own);
+  const Changed untied(folder, {{"tie_word_embeddings", false}}, "predictions.decoder.weight", own);
+  EXPECT_TRUE(attend_test::same_bits(logits_of(apart.folder()), logits_of(untied.folder())));
+  EXPECT_FALSE(attend_test::same_bits(logits_of(apart.folder()), logits_of(folder)));
+}
+
+// Of ALBERT's two groups the first two and a half of five layers are of the first.
+TEST(EncoderFamilies, AlbertsLayersShareTheWeightsOfTheirGroup) {
+  const auto model = BertModel<float>::open(model_folder("albert_masked_lm"));
+  EXPECT_THAT(model.options().layer_order, testing::ElementsAre(0, 1, 0, 1, 0, 1, 2, 3, 2, 3));
+  EXPECT_EQ(model.options().num_hidden_layers, 4);
+}
+
+TEST(EncoderFamilies, NamesOfDebertasPositionTermsMayBeOneText) {
+  const fs::path folder = model_folder("deberta_v2");
+  const Changed text(folder, {{"pos_att_type", "C2P | p2c"}}), one(folder, {{"pos_att_type", "c2p"}});
+  EXPECT_TRUE(attend_test::same_bits(logits_of(text.folder()), logits_of(folder)));
+  EXPECT_FALSE(attend_test::same_bits(logits_of(one.folder()), logits_of(folder)));
+}
