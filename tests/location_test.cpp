@@ -62,7 +62,7 @@ TEST(Location, ReadsBytesOfAMapWhereTheyLie) {
 
 TEST(Location, SentenceEncoderFromMemoryIsThatFromDisk) {
   for (const auto& entry : fs::directory_iterator(model_folder("sentence_transformers"))) {
-    if (entry.path().filename() == "cross_encoder") continue;
+    if (entry.path().filename().string().starts_with("cross_encoder")) continue;
     SCOPED_TRACE(entry.path().string());
     const std::vector<std::string> texts{"the cat", "a dog sat there"};
     const auto on_disk = SentenceEncoder::open(entry.path());

@@ -405,5 +405,5 @@ TEST_F(ConfigFile, IsStrictJson) {
               HasSubstr("byte 2: JSON with a NUL byte"));
   EXPECT_THAT(error_of([&] { config_of("{\"a\": \"\\ud800\"}"); }), HasSubstr("not JSON"));
   EXPECT_THAT(error_of([&] { attend::Config(folder / "absent.json"); }),
-              HasSubstr("absent.json: cannot open"));
+              HasSubstr("absent.json: is missing"));
 }
