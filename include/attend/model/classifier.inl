@@ -107,7 +107,7 @@ ATTEND_INLINE Tensor<float, 2> TextClassifier::classify(Context& context,
     const Tensor<float, 2> logits = model_.logits(context, ids, {}, offsets);
     const auto rows = out.view().slice(0, done, end);
     if (function_ == ClassifierFunction::softmax)
-      copy(Tensor<float, 2>(softmax(logits, -1)), rows);
+      copy(softmax(logits, -1), rows);
     else
       activate(context, function_ == ClassifierFunction::sigmoid ? Activation::sigmoid : Activation::identity,
                logits, rows);

@@ -77,7 +77,7 @@ ATTEND_INLINE TokenLogprob log_probability(Context& context, std::span<const flo
   TokenLogprob out{id, values(id)};
   std::vector<std::uint64_t> ranks(logits.size());
   for (std::size_t i = 0; i < ranks.size(); ++i) ranks[i] = ranked(logits[i], i);
-  const auto end = ranks.begin() + (std::min)(static_cast<std::ptrdiff_t>(top), std::ssize(ranks));
+  const auto end = ranks.begin() + (std::min)(top, std::ssize(ranks));
   std::partial_sort(ranks.begin(), end, ranks.end(), std::greater<>());
   for (auto at = ranks.begin(); at != end; ++at) out.top.emplace_back(id_of(*at), values(id_of(*at)));
   return out;
