@@ -15,10 +15,7 @@
 
 namespace {
 using namespace attend;
-using attend_test::error_of;
-using attend_test::fill_parameters;
-using attend_test::normal_tensor;
-using attend_test::same_bits;
+using namespace attend_test;
 using testing::HasSubstr;
 
 template <class A, class B>
@@ -35,30 +32,6 @@ constexpr double kNear = std::is_same_v<T, double> ? 1e-12 : 0;  // float's bits
 
 // ---- residuals
 
-/// Parameters of a layer by name; and into a layer those whose names begin with `prefix`, all of it.
-using Values = std::map<std::string, std::vector<double>>;
-template <class Layer>
-Values values_of(const Layer& layer) {
-  Values values;
-  layer.parameters([&](const std::string& name, auto parameter) {
-    std::vector<double>& to = values[name];
-    to.resize(static_cast<std::size_t>(parameter.numel()));
-    parameter.copy_to(0, parameter.rows(), to.data());
-  });
-  return values;
-}
-template <class Layer>
-Layer with(Layer layer, Values& values, const std::string& prefix) {
-  layer.parameters([&](const std::string& name, auto parameter) {
-    const auto found = values.find(prefix + name);
-    ASSERT_NE(found, values.end()) << prefix + name;
-    ASSERT_EQ(static_cast<Index>(found->second.size()), parameter.numel());
-    parameter.assign(0, parameter.rows(), found->second.data());
-    values.erase(found);
-  });
-  return layer;
-}
-
 using X = Tensor<double, 3>;
 X plus(const X& a, const X& b, double scale) {
   X sum = a;
@@ -71,13 +44,13 @@ X compose(const Block<double>& block, const X& x, const BlockInputs<double>& in)
   const BlockOptions& o = block.options();
   Values values = values_of(block);
   const auto norm = [&](const char* name, const X& y) {
-    return with(Norm<double>(o.norm), values, name + std::string("."))(y);
+    return with_values(Norm<double>(o.norm), values, name + std::string("."))(y);
   };
-  const auto self = with(MultiHeadAttention<double>(o.self_attn), values, "self_attn.");
-  const auto feed_forward = with(FeedForward<double>(o.feed_forward), values, "");
+  const auto self = with_values(MultiHeadAttention<double>(o.self_attn), values, "self_attn.");
+  const auto feed_forward = with_values(FeedForward<double>(o.feed_forward), values, "");
   std::optional<MultiHeadAttention<double>> cross;
   if (o.multihead_attn)
-    cross = with(MultiHeadAttention<double>(*o.multihead_attn), values, "multihead_attn.");
+    cross = with_values(MultiHeadAttention<double>(*o.multihead_attn), values, "multihead_attn.");
   const auto attend_memory = [&](const X& y) { return (*cross)(y, in.memory, in.memory, in.cross); };
   const char* last = cross ? "norm3" : "norm2";
   X y = x;
@@ -178,7 +151,7 @@ TEST(Blocks, TheNormOfQueriesAndKeysIsOfEachHeadOrOverAll) {
         return std::vector<double>(begin, begin + rows * width);
       };
       Values own{{"weight", take(values["in_proj_weight"], 24)}, {"bias", take(values["in_proj_bias"], 1)}};
-      X y = with(Linear<double>({.in_features = 24, .out_features = rows}), own, "")(x);
+      X y = with_values(Linear<double>({.in_features = 24, .out_features = rows}), own, "")(x);
       if (*name != 0) {
         const std::vector<double>& weight = values[name];
         const Index size = static_cast<Index>(weight.size());
@@ -197,7 +170,7 @@ TEST(Blocks, TheNormOfQueriesAndKeysIsOfEachHeadOrOverAll) {
     scaled_dot_product_attention<double>(context, heads(parts[0], 4), heads(parts[1], 2), heads(parts[2], 2),
                                          {}, heads(mixed, 4));
     const X expected =
-        with(Linear<double>({.in_features = 24, .out_features = 24}), values, "out_proj.")(mixed);
+        with_values(Linear<double>({.in_features = 24, .out_features = 24}), values, "out_proj.")(mixed);
     EXPECT_LE(distance(attention(x), expected), 1e-12);
     KVCache<double> cache = attention.make_cache(2);
     X out(x.shape());
@@ -219,7 +192,7 @@ TEST(Blocks, AStackIsItsBlocksAndANorm) {
   fill_parameters<double>(stack);
   X y = compose(stack.layers()[1], compose(stack.layers()[0], x, {}), {});
   Values values = values_of(stack);
-  y = with(Norm<double>(*o.final_norm), values, "norm.")(y);
+  y = with_values(Norm<double>(*o.final_norm), values, "norm.")(y);
   X in_place = x;
   Context context;
   stack.forward(context, in_place, in_place);

@@ -9,33 +9,18 @@
 
 namespace {
 using namespace attend;
-using attend_test::error_of;
-using attend_test::fill_parameters;
-using attend_test::normal_tensor;
-using attend_test::same_bits;
+using namespace attend_test;
 using testing::HasSubstr;
 
 constexpr Index E = 6;
-
-template <class Scalar, class Layer>
-std::vector<double> values_of(const Layer& layer, const std::string& wanted) {
-  std::vector<double> values;
-  layer.parameters([&](const std::string& name, Parameter<const Scalar> parameter) {
-    if (name != wanted) return;
-    std::vector<Scalar> read(static_cast<std::size_t>(parameter.numel()));
-    parameter.copy_to(0, parameter.rows(), read.data());
-    values.assign(read.begin(), read.end());
-  });
-  return values;
-}
 
 /// relu of torch.nn.Conv1d with weight [E, E, K] and padding K / 2, of tokens [begin, end) of x [1, T, E].
 template <class Scalar>
 std::vector<double> by_definition(const Convolution<Scalar>& layer, const Tensor<Scalar, 3>& x, Index begin,
                                   Index end) {
   const Index K = layer.options().kernel_size;
-  const std::vector<double> weight = values_of<Scalar>(layer, "weight"),
-                            bias = values_of<Scalar>(layer, "bias");
+  Values values = values_of(layer);
+  const std::vector<double>&weight = values["weight"], &bias = values["bias"];
   std::vector<double> out;
   for (Index t = begin; t < end; ++t)
     for (Index o = 0; o < E; ++o) {
@@ -86,20 +71,12 @@ TEST(Convolution, StandsBesideABlock) {
                      .norm = {.size = E}};
   BlockOptions beside = plain;
   beside.convolution = {.embed_dim = E, .activation = Activation::tanh};
-  Block<double> with(beside), without(plain);
+  Block<double> with(beside);
   fill_parameters<double>(with, 3);
-  Convolution<double> convolution(*beside.convolution);
-  Norm<double> norm(beside.norm);
-  const auto take = [&](auto& layer, const std::string& prefix) {
-    layer.parameters([&](const std::string& name, Parameter<double> parameter) {
-      const std::vector<double> values = values_of<double>(with, prefix + name);
-      ASSERT_EQ(static_cast<Index>(values.size()), parameter.numel());
-      parameter.assign(0, parameter.rows(), values.data());
-    });
-  };
-  take(without, "");
-  take(convolution, "convolution.");
-  take(norm, "convolution_norm.");
+  Values values = values_of(with);
+  const auto convolution = with_values(Convolution<double>(*beside.convolution), values, "convolution.");
+  const auto norm = with_values(Norm<double>(beside.norm), values, "convolution_norm.");
+  const auto without = with_values(Block<double>(plain), values, "");
   const auto x = normal_tensor<double, 3>({2, 5, E}, 1);
   Context context;
   Tensor<double, 3> expected(x.shape()), more(x.shape()), in_place = x;

@@ -12,25 +12,10 @@
 
 namespace {
 using namespace attend;
-using attend_test::error_of;
-using attend_test::fill_parameters;
-using attend_test::normal_tensor;
-using attend_test::same_bits;
+using namespace attend_test;
 using testing::HasSubstr;
 
 constexpr Index E = 24, H = 4, D = 6;
-using Values = std::map<std::string, std::vector<double>>;
-
-template <class Scalar, class Layer>
-Values values_of(const Layer& layer) {
-  Values values;
-  layer.parameters([&](const std::string& name, Parameter<const Scalar> parameter) {
-    std::vector<Scalar> read(static_cast<std::size_t>(parameter.numel()));
-    parameter.copy_to(0, parameter.rows(), read.data());
-    values[name].assign(read.begin(), read.end());
-  });
-  return values;
-}
 
 /// Row r of x times rows [first, first + n) of a weight, plus its bias.
 std::vector<double> project(const std::vector<double>& x, Index r, const std::vector<double>& weight,
@@ -134,8 +119,8 @@ void expect_definition(double tolerance) {
         RelativeEmbedding<Scalar> embedding(relative);
         fill_parameters<Scalar>(layer);
         fill_parameters<Scalar>(embedding, 2, 1.0);
-        const Values values = values_of<Scalar>(layer);
-        const std::vector<double> table = values_of<Scalar>(embedding).at("weight");
+        const Values values = values_of(layer);
+        const std::vector<double> table = values_of(embedding).at("weight");
         for (const int threads : {1, 2}) {
           Context context(threads);
           Frame frame(context.workspace());

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -99,6 +100,32 @@ void fill_parameters(Layer& layer, std::uint64_t seed = 1, double scale = 0.5) {
 template <class Scalar, class Layer>
 Layer filled(Layer layer, std::uint64_t seed = 1, double scale = 0.5) {
   fill_parameters<Scalar>(layer, seed, scale);
+  return layer;
+}
+
+/// Parameters of a layer by name; and into a layer those whose names begin with `prefix`, which are taken
+/// out.
+using Values = std::map<std::string, std::vector<double>>;
+template <class Layer>
+Values values_of(const Layer& layer) {
+  Values values;
+  layer.parameters([&]<class T>(const std::string& name, attend::Parameter<const T> parameter) {
+    std::vector<T> read(static_cast<std::size_t>(parameter.numel()));
+    parameter.copy_to(0, parameter.rows(), read.data());
+    values[name].assign(read.begin(), read.end());
+  });
+  return values;
+}
+template <class Layer>
+Layer with_values(Layer layer, Values& values, const std::string& prefix) {
+  layer.parameters([&]<class T>(const std::string& name, attend::Parameter<T> parameter) {
+    const auto found = values.find(prefix + name);
+    ASSERT_NE(found, values.end()) << prefix + name;
+    ASSERT_EQ(static_cast<attend::Index>(found->second.size()), parameter.numel());
+    const std::vector<T> read(found->second.begin(), found->second.end());
+    parameter.assign(0, parameter.rows(), read.data());
+    values.erase(found);
+  });
   return layer;
 }
 
