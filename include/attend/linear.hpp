@@ -17,8 +17,8 @@ namespace attend::inline ATTEND_ABI {
 
 /// A weight matrix [N, K] of one or more sections stacked along N, as the products take it: for float in
 /// panels of 16 rows, each section starting a panel of its own; for other scalars in rows; in fewer bits in
-/// panels of 32 (float alone). There is no second copy. `offset(s)` and `width()` are columns of the product's
-/// output, padding of sections included.
+/// panels of 32 (float alone). There is no second copy. `offset(s)` and `width()` are columns of the
+/// product's output, padding of sections included.
 template <class Scalar>
 class Weight {
   static_assert(detail::check_scalar<Scalar>());
@@ -72,8 +72,8 @@ Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features, Format fo
   if (!plain()) {
     if (!std::is_same_v<Scalar, float>)
       throw_error("Weight: ", to_string(format.weights), " is for layers of float");
-    size = static_cast<Index>(
-        detail::kernels_of(format.weights).packed_bytes(format.weights, width(), in_) / sizeof(Scalar));
+    size = static_cast<Index>(detail::kernels_of(format.weights).packed_bytes(format.weights, width(), in_) /
+                              sizeof(Scalar));
   }
   data_ = Tensor<Scalar, 1>({size});
   assigned_ = detail::Assigned(data_.empty() ? 0 : this->rows());
@@ -149,14 +149,13 @@ Parameter<Scalar> Weight<Scalar>::parameter() {
       },
       &assigned_);
   if (!plain())
-    parameter.set_encoded(
-        {format_.weights,
-        [](void* weight, Index begin, Index end, const std::byte* rows) {
-          static_cast<Weight*>(weight)->assign_encoded(begin, end, rows);
-        },
-        [](const void* weight, Index begin, Index end, std::byte* rows) {
-          static_cast<const Weight*>(weight)->copy_encoded(begin, end, rows);
-        }});
+    parameter.set_encoded({format_.weights,
+                           [](void* weight, Index begin, Index end, const std::byte* rows) {
+                             static_cast<Weight*>(weight)->assign_encoded(begin, end, rows);
+                           },
+                           [](const void* weight, Index begin, Index end, std::byte* rows) {
+                             static_cast<const Weight*>(weight)->copy_encoded(begin, end, rows);
+                           }});
   return parameter;
 }
 ATTEND_COMPILED_LAYER(class Weight<float>);
@@ -289,7 +288,8 @@ template <class Scalar>
 Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
   detail::check_size("Linear", "in_features", options.in_features);
   detail::check_size("Linear", "out_features", options.out_features);
-  weight_ = Weight<Scalar>({options.out_features}, options.in_features, {options.weights, options.activations});
+  weight_ =
+      Weight<Scalar>({options.out_features}, options.in_features, {options.weights, options.activations});
   if (options.bias) bias_ = Bias<Scalar>(weight_);
 }
 template <class Scalar>

@@ -1,6 +1,6 @@
 // Weights in fewer bits, wherever a layer's or a model's options say a WeightType: including this is what
-// brings them. DESIGN: the arithmetic is that of reference/weights.hpp, bit for bit, on any processor that has
-// FMA, for any number of threads and rows.
+// brings them. DESIGN: the arithmetic is that of reference/weights.hpp, bit for bit, on any processor that
+// has FMA, for any number of threads and rows.
 #pragma once
 
 #include <attend/core/config.hpp>

@@ -89,7 +89,7 @@ class Parameter {
         read_(other.read_),
         encoded_(other.encoded_),
         given_(other.given_) {}
-    void set_encoded(const detail::EncodedRows& encoded) { encoded_ = encoded; }
+  void set_encoded(const detail::EncodedRows& encoded) { encoded_ = encoded; }
   WeightType type() const { return encoded_.type; }
 
   const std::vector<Index>& shape() const { return shape_; }

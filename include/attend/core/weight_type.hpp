@@ -35,8 +35,8 @@ struct WeightFormat {
   ActivationType activations = ActivationType::int8;
 };
 
-/// What quant/ can do. A row [in] of a weight is encoded, in the bytes of `row_bytes`, as files keep it, or it
-/// is a slot of a packed weight, as the products take it.
+/// What quant/ can do. A row [in] of a weight is encoded, in the bytes of `row_bytes`, as files keep it, or
+/// it is a slot of a packed weight, as the products take it.
 struct WeightKernels {
   std::size_t (*row_bytes)(WeightType type, Index in);
   /// False where the type cannot hold a value of the row.

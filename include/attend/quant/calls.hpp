@@ -14,13 +14,14 @@ inline constexpr Index kGroup = 32;
 inline constexpr Index kColumns = 32;
 
 /// A packed weight of codes is panels of 32 columns, each a run of groups, each read from its first byte to
-/// its last: for each 16 columns the codes, then 32 halves, the columns' scales. A code is kept plus `offset`,
-/// so that it is unsigned. Codes of 16 columns come as [8][16][4], the four of k next to each other: of 8 bits,
-/// or of 4, where the low half of byte (j, c, i) is k = 4 j + i, and the high half k = 4 (j + 4) + i.
+/// its last: for each 16 columns the codes, then 32 halves, the columns' scales. A code is kept plus
+/// `offset`, so that it is unsigned. Codes of 16 columns come as [8][16][4], the four of k next to each
+/// other: of 8 bits, or of 4, where the low half of byte (j, c, i) is k = 4 j + i, and the high half k = 4 (j
+/// + 4) + i.
 struct Codes {
   Index bits;
-  Index half() const { return kGroup * 16 * bits / 8; }               // bytes of 16 columns of a group
-  Index group() const { return 2 * half() + 2 * kColumns; }           // bytes
+  Index half() const { return kGroup * 16 * bits / 8; }      // bytes of 16 columns of a group
+  Index group() const { return 2 * half() + 2 * kColumns; }  // bytes
   std::int32_t offset() const { return bits == 8 ? 128 : 8; }
 };
 

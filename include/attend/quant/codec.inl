@@ -98,7 +98,8 @@ ATTEND_NOINLINE void decode(WeightType type, const std::byte* from, Index in, fl
     for (Index k = 0; k < in; ++k, from += 2) {
       std::uint16_t bits;
       __builtin_memcpy(&bits, from, 2);
-      row[k] = type == WeightType::float16 ? from_half(bits) : of_bits(static_cast<std::uint32_t>(bits) << 16);
+      row[k] =
+          type == WeightType::float16 ? from_half(bits) : of_bits(static_cast<std::uint32_t>(bits) << 16);
     }
     return;
   }

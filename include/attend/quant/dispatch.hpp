@@ -15,8 +15,9 @@ inline Tier tier() {
   int best = most;
   while (best > 0 && (defined_tables[best] == nullptr || !runs(static_cast<Tier>(best)))) --best;
   if (defined_tables[best] == nullptr)
-    throw_error("attend: the program was compiled for one ISA, whose products of reduced weights this processor "
-                "does not run");
+    throw_error(
+        "attend: the program was compiled for one ISA, whose products of reduced weights this processor "
+        "does not run");
   return static_cast<Tier>(best);
 }
 inline const Table& kernels() { return *defined_tables[static_cast<int>(tier())]; }

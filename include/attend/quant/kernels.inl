@@ -148,7 +148,8 @@ ATTEND_INLINED void store_bytes(std::byte* p, vi codes) {
 /// and the product are each off by at most one part in 2^24.
 ATTEND_NOINLINE void quantize(const float* x, Index k, bool bytes, int limit, std::int32_t offset,
                               std::byte* groups) {
-  const vf magic = set1(12582912.0f);  // 3 · 2^22: what is added to it is rounded to an integer, in its low bits
+  const vf magic =
+      set1(12582912.0f);  // 3 · 2^22: what is added to it is rounded to an integer, in its low bits
   const float top = (float)limit;
   const Index size = InputGroup{bytes}.size();
   for (; k > 0; k -= kGroup, x += kGroup, groups += size) {

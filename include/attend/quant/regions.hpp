@@ -1,5 +1,5 @@
-// The kernels of reduced weights, compiled once per tier whatever the program's flags are: regions as those of
-// kernel/regions.hpp.
+// The kernels of reduced weights, compiled once per tier whatever the program's flags are: regions as those
+// of kernel/regions.hpp.
 #pragma once
 
 #include <cstddef>
@@ -133,7 +133,8 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw {
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
 #if defined(__clang__)
 #pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma,f16c"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC diagnostic push  // as in kernel/regions.hpp

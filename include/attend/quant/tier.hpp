@@ -25,9 +25,9 @@ constexpr const char* to_string(Tier tier) {
 inline bool machine_runs(Tier tier) {
 #if defined(__x86_64__)
   // Asked of cpuid itself, of which compilers of today do not know all.
-  const auto bit = [](unsigned leaf, unsigned subleaf, int reg, int bit) {
+  const auto bit = [](unsigned leaf, unsigned subleaf, int reg, int number) {
     unsigned r[4] = {};
-    return __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]) != 0 && (r[reg] >> bit & 1) != 0;
+    return __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]) != 0 && (r[reg] >> number & 1) != 0;
   };
   const bool avx2 = kernel::runs(Isa::avx2) && bit(1, 0, 2, 29);  // F16C
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512bw");

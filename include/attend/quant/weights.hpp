@@ -87,8 +87,7 @@ template <class F>
 void each_block(Context& context, Index rows, Index panels, Index most, double operations, F&& f) {
   const int workers = context.workers(panels, operations);
   const Index row_blocks = (rows + 95) / 96, block = ((rows + row_blocks - 1) / row_blocks + 5) / 6 * 6;
-  const Index share =
-      (std::min)(most, workers == 1 ? panels : std::max<Index>(1, panels / (workers * 4)));
+  const Index share = (std::min)(most, workers == 1 ? panels : std::max<Index>(1, panels / (workers * 4)));
   const Index shares = (panels + share - 1) / share;
   context.parallel(row_blocks * shares, workers, [&](Index item, int worker) {
     const Index m = item / shares * block, p = item % shares * share;
@@ -102,8 +101,9 @@ inline void half_product(Context& context, WeightType type, const std::byte* wei
   const Table& table = kernels();
   const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), panels = (N + 31) / 32;
   const bool bfloat = type == WeightType::bfloat16, few = M <= kFewRows;
-  const HalfProduct h{call.x.data(),   call.x.stride(0), K, weight, call.out.data(), call.out.stride(0), N,
-                      call.bias, call.residual.data(), call.residual.stride(0)};
+  const HalfProduct h{call.x.data(),        call.x.stride(0),       K, weight,
+                      call.out.data(),      call.out.stride(0),     N, call.bias,
+                      call.residual.data(), call.residual.stride(0)};
   const double operations = 2.0 * static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
   Frame frame(context.workspace());
   float* wide = few ? nullptr : frame.take<float>(context.workers(panels, operations) * K * kColumns);
@@ -209,7 +209,7 @@ inline void product(Context& context, detail::WeightFormat format, const std::by
 #endif
 }
 
-inline constexpr detail::WeightKernels weight_kernels = {row_bytes, encode, decode,  packed_bytes,
+inline constexpr detail::WeightKernels weight_kernels = {row_bytes, encode, decode,      packed_bytes,
                                                          pack,      unpack, decode_slot, product};
 
 }  // namespace ATTEND_FLAGS

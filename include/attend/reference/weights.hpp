@@ -36,7 +36,8 @@ inline std::optional<std::uint16_t> nearest_half(float x) {
       best = more;
   if (best < 0x7bff) {
     const auto next = static_cast<std::uint16_t>(best + 1);
-    const double down = a - static_cast<double>(half_value(best)), up = static_cast<double>(half_value(next)) - a;
+    const double down = a - static_cast<double>(half_value(best)),
+                 up = static_cast<double>(half_value(next)) - a;
     if (up < down || (up == down && best % 2 == 1)) best = next;
   }
   return static_cast<std::uint16_t>(best | (std::signbit(x) ? 0x8000 : 0));
@@ -59,14 +60,14 @@ inline std::optional<QuantizedRow> quantize_weight(WeightType type, const std::v
       if (!std::isfinite(row[k])) return std::nullopt;
       if (std::fabs(row[k]) > std::fabs(most)) most = row[k];
     }
-    const std::optional<std::uint16_t> scale =
-        nearest_half(eight ? std::fabs(most) / 127.0f : most / -8.0f);
+    const std::optional<std::uint16_t> scale = nearest_half(eight ? std::fabs(most) / 127.0f : most / -8.0f);
     if (!scale) return std::nullopt;
     const float d = half_value(*scale);
     out.scales.push_back(d);
     for (std::size_t k = begin; k < begin + 32; ++k) {
       const float q = k < end && d != 0 ? std::nearbyint(row[k] / d) : 0.0f;
-      out.codes.push_back(static_cast<int>(eight ? std::clamp(q, -127.0f, 127.0f) : std::clamp(q, -8.0f, 7.0f)));
+      out.codes.push_back(
+          static_cast<int>(eight ? std::clamp(q, -127.0f, 127.0f) : std::clamp(q, -8.0f, 7.0f)));
     }
   }
   return out;
