@@ -206,6 +206,24 @@ void BertModel<Scalar>::forward(Context& context, std::span<const std::int32_t> 
 }
 
 template <class Scalar>
+Tensor<Scalar, 2> BertModel<Scalar>::operator()(std::span<const std::int32_t> ids,
+                                                std::span<const std::int32_t> type_ids,
+                                                std::span<const Index> offsets) const {
+  const Index whole[] = {0, static_cast<Index>(ids.size())};
+  Tensor<Scalar, 2> out({whole[1], options_.hidden_size});
+  forward(default_context(), ids, type_ids, offsets.empty() ? whole : offsets, out);
+  return out;
+}
+
+template <class Scalar>
+Tensor<Scalar, 2> BertModel<Scalar>::logits(std::span<const std::int32_t> ids,
+                                            std::span<const std::int32_t> type_ids,
+                                            std::span<const Index> offsets) const {
+  const Index whole[] = {0, static_cast<Index>(ids.size())};
+  return logits(default_context(), ids, type_ids, offsets.empty() ? whole : offsets);
+}
+
+template <class Scalar>
 Tensor<Scalar, 2> BertModel<Scalar>::logits(Context& context, std::span<const std::int32_t> ids,
                                             std::span<const std::int32_t> type_ids,
                                             std::span<const Index> offsets) const {

@@ -194,6 +194,15 @@ Tensor<Scalar, 3> CausalLM<Scalar>::logits(Context& context, TensorView<const st
 }
 
 template <class Scalar>
+Tensor<Scalar, 2> CausalLM<Scalar>::logits(Context& context, std::span<const std::int32_t> ids) const {
+  const Index T = static_cast<Index>(ids.size());
+  CausalCache<Scalar> cache = make_cache(1);
+  Tensor<Scalar, 2> out({T, options_.vocab_size});
+  if (T > 0) forward(context, {ids.data(), {1, T}}, cache, out.view().reshape(1, T, options_.vocab_size));
+  return out;
+}
+
+template <class Scalar>
 void CausalLM<Scalar>::states(Context& context, std::span<const std::int32_t> ids,
                               std::span<const Index> offsets, TensorView<Scalar, 2> out) const {
   const Index tokens = static_cast<Index>(ids.size());

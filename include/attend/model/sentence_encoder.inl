@@ -24,7 +24,7 @@ inline StateSizes state_sizes(const BertModel<float>& model) {
 }
 inline StateSizes state_sizes(const ModernBertModel<float>& model) {
   const ModernBertOptions& o = model.options();
-  return {o.hidden_size, o.vocab_size, o.global_rotary.max_position_embeddings};
+  return {o.hidden_size, o.vocab_size, model.max_length()};
 }
 inline StateSizes state_sizes(const CausalLM<float>& model) {
   const Index longest = model.max_length();
@@ -47,7 +47,7 @@ inline void token_states(Context& context, const SentenceModel& model, std::span
 inline SentenceModel open_sentence_model(const Location& folder) {
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
-  if (type == "modernbert") return ModernBertModel<float>::open(folder);
+  if (type == "modernbert") return ModernBertModel<float>::open(folder, {.base_only = true});
   if (is_causal_family(type)) return CausalLM<float>::open(folder, {.base_only = true});
   return BertModel<float>::open(folder, {.base_only = true});
 }
