@@ -1,4 +1,4 @@
-// Reads safetensors files, one or several shards, without copying them.
+// Reads safetensors files, one or several shards, and GGUF files, without copying them.
 // Format: https://github.com/huggingface/safetensors#format
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <attend/core/location.hpp>
 #include <attend/core/shape.hpp>
 #include <attend/io/dtype.hpp>
+#include <attend/io/gguf_blocks.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/tensor.hpp>
 
@@ -20,8 +21,9 @@ namespace attend::inline ATTEND_ABI {
 
 class MappedFile;
 
-/// The tensors of a safetensors file or of a set of shards, memory-mapped. Copies share the mapping; it lives
-/// as long as the last copy, and views and entries live as long as it. Any number of threads may read.
+/// The tensors of a safetensors file, of a set of shards or of a GGUF file, memory-mapped. Copies share the
+/// mapping; it lives as long as the last copy, and views and entries live as long as it. Any number of
+/// threads may read.
 class SafeTensors {
  public:
   struct Entry {
@@ -41,10 +43,12 @@ class SafeTensors {
   SafeTensors(const SafeTensors&) = default;  // without moves, so that none is ever empty
   SafeTensors& operator=(const SafeTensors&) = default;
 
-  /// Opens a .safetensors file, or a .safetensors.index.json with the shards beside it.
+  /// Opens a .safetensors file, a .safetensors.index.json with the shards beside it, or a .gguf file, whose
+  /// tensors get the names that they have in Hugging Face's checkpoints of that architecture.
   explicit SafeTensors(const Location& path);
 
-  /// Opens model.safetensors in a folder, or the shards that model.safetensors.index.json names.
+  /// Opens model.safetensors in a folder, or the shards that model.safetensors.index.json names, or the GGUF
+  /// file that stands for the folder.
   static SafeTensors open_folder(const Location& folder);
 
   /// The file or index that was opened.
@@ -81,12 +85,14 @@ class SafeTensors {
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
     if (!detail::is_readable(entry.dtype))
       fail_entry(entry, std::string(to_string(entry.dtype)) + " is not supported");
-    const Index element_size = detail::bits_of(entry.dtype) / 8;
-    const Index total = static_cast<Index>(entry.size) / element_size;
+    const Index block_size = detail::bits_of(entry.dtype) / 8;
+    const Index total = static_cast<Index>(entry.size) / block_size * detail::elements_of(entry.dtype);
     if (first < 0 || count < 0 || first > total || count > total - first)
       fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " +
                             std::to_string(total));
-    if (!convert(entry.dtype, entry.data + first * element_size, count, out))
+    if (detail::is_in_blocks(entry.dtype)
+            ? !detail::convert_blocks(entry.dtype, entry.data, first, count, out)
+            : !convert(entry.dtype, entry.data + first * block_size, count, out))
       fail_entry(entry, "values of type " + std::string(to_string(entry.dtype)) +
                             " do not fit the integer asked for");
   }

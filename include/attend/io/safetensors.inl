@@ -7,6 +7,8 @@
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
+#include <attend/gguf/folder.hpp>
+#include <attend/gguf/gguf.hpp>
 #include <attend/io/other_formats.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_header.hpp>
@@ -38,6 +40,22 @@ struct SafeTensors::State {
                   file.path());
   }
 
+  void add_gguf(const Location& path) {
+    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    const GgufFile header(file);
+    const std::string_view architecture = header.string("general.architecture").value_or("");
+    entries.reserve(header.tensors());
+    header.for_each_tensor([&](const GgufFile::Tensor& tensor) {
+      entries.push_back(
+          {detail::hugging_face_name(architecture, tensor.name),
+           *dtype_from_string(tensor.type),
+           {tensor.shape.begin(), tensor.shape.begin() + static_cast<std::ptrdiff_t>(tensor.rank)},
+           &file,
+           file.bytes().data() + tensor.begin,
+           tensor.size});
+    });
+  }
+
   /// The index decides which tensor is read from which shard; shards lie beside it.
   void open_shards(const Location& index_path) {
     const auto json = share_json(index_path);
@@ -61,13 +79,19 @@ ATTEND_INLINE SafeTensors::SafeTensors(const Location& path) : state_(std::make_
   state_->opened = path.string();
   if (path.extension() == ".json")
     state_->open_shards(path);
+  else if (path.extension() == ".gguf")
+    state_->add_gguf(path);
   else
     state_->add_file(path, nullptr);
   std::sort(state_->entries.begin(), state_->entries.end(),
             [](const Entry& a, const Entry& b) { return a.name < b.name; });
+  for (std::size_t i = 1; i < state_->entries.size(); ++i)
+    if (state_->entries[i - 1].name == state_->entries[i].name)
+      fail_entry(state_->entries[i], "there are two of this name");
 }
 
 ATTEND_INLINE SafeTensors SafeTensors::open_folder(const Location& folder) {
+  if (const Location* file = folder.stands_for()) return SafeTensors(*file);
   check_folder(folder);
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
     if ((folder / name).exists()) return SafeTensors(folder / name);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/bert.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -70,7 +71,8 @@ BertModel<Scalar>::BertModel(const BertOptions& options)
 }
 
 template <class Scalar>
-BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, bool base_only) {
+BertModel<Scalar> BertModel<Scalar>::open(const Location& place, bool base_only) {
+  const Location folder = detail::model_folder(place);
   const Config config(folder / "config.json");
   BertFamily family = read_bert_family(config);
   config.finish();

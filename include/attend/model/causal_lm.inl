@@ -1,6 +1,7 @@
 // Bodies of causal_lm.hpp, of any scalar.
 #pragma once
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/causal_lm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -91,7 +92,8 @@ void CausalLM<Scalar>::set_rotary() {
 }
 
 template <class Scalar>
-CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, bool base_only) {
+CausalLM<Scalar> CausalLM<Scalar>::open(const Location& place, bool base_only) {
+  const Location folder = detail::model_folder(place);
   CausalFamily family = detail::open_causal_family(folder);
   if (base_only) {
     family.options.tie_word_embeddings = true;
