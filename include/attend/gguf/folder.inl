@@ -212,6 +212,7 @@ class GgufConfig {
         : largest ? static_cast<double>(out["hidden_size"].get<Index>()) / static_cast<double>(heads)
                   : static_cast<double>(head_dim);
     const std::string pattern = key("attention.sliding_window_pattern");
+    if (file_.size(pattern) > 1000) file_.fail(pattern, " has ", file_.size(pattern), " values");
     if (file_.is_list(pattern)) {
       Json types = Json::array();
       file_.for_each_number(pattern, [&](double slides) {
@@ -304,21 +305,19 @@ inline Json gguf_tokenizer_config(const GgufFile& file) {
   Index id = 0;
   file.for_each_string("tokenizer.ggml.tokens", [&](std::string_view text) {
     const auto [begin, end] = names.equal_range(id++);
-    for (auto at = begin; at != end; ++at) out[at->second] = std::string(text);
+    for (auto at = begin; at != end && text.size() < 1024; ++at) out[at->second] = std::string(text);
   });
-  const auto main = file.string("tokenizer.chat_template");
-  if (main && file.size("tokenizer.chat_templates") == 0) out["chat_template"] = std::string(*main);
-  Json templates = Json::array();
-  const auto add = [&](std::string name, std::string_view text) {
-    templates.push_back({{"name", std::move(name)}, {"template", std::string(text)}});
-  };
-  if (main) add("default", *main);
-  file.for_each_string("tokenizer.chat_templates", [&](std::string_view name) {
-    if (const auto text = file.string("tokenizer.chat_template." + std::string(name)))
-      add(std::string(name), *text);
-  });
-  if (templates.size() > 1) out["chat_template"] = std::move(templates);
   return out;
+}
+
+inline void add_chat_templates(const GgufFile& file, std::map<std::string, std::string>& files) {
+  const std::string key = "tokenizer.chat_template";
+  if (const auto text = file.string(key)) files["chat_template.jinja"] = std::string(*text);
+  file.for_each_string(key + "s", [&](std::string_view given) {
+    const std::string name(given);
+    if (const auto text = file.string(key + "." + name); text && name.find('/') == std::string::npos)
+      files["additional_chat_templates/" + name + ".jinja"] = std::string(*text);
+  });
 }
 
 ATTEND_INLINE Location model_folder(const Location& place) {
@@ -326,11 +325,14 @@ ATTEND_INLINE Location model_folder(const Location& place) {
   const MappedFile mapped(place);
   const GgufFile file(mapped);
   const GgufConfig config(file);
-  const auto text = [](const Json& json) { return json.dump(-1, ' ', true, Json::error_handler_t::replace); };
+  const auto text = [](const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  };
   std::map<std::string, std::string> files{{"config.json", text(config.config())},
                                            {"generation_config.json", text(gguf_generation(file))},
                                            {"tokenizer_config.json", text(gguf_tokenizer_config(file))}};
   config.add_modules(files);
+  add_chat_templates(file, files);
   return Location::made_of(place, std::move(files));
 }
 

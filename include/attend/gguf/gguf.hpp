@@ -32,6 +32,7 @@ class GgufFile {
   explicit GgufFile(const MappedFile& file);
 
   const std::string& path() const { return file_.path(); }
+  std::size_t bytes() const { return file_.bytes().size(); }  ///< of all of it
 
   /// Values of the metadata; nothing where the key is missing, an error where it is of another kind. A number
   /// is any integer or floating-point number.

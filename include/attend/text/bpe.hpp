@@ -73,6 +73,7 @@ class BpeModel {
       return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
     });
     ranks_.assign(scores.size(), no_rank);
+    merges_.reserve(ids.size());
     for (std::int32_t id : ids) {
       ranks_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(merges_.size());
       merges_.push_back({no_rank, no_rank, id});

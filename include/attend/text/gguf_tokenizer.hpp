@@ -143,12 +143,16 @@ class GgufTokenizer {
 
   /// Control symbols and what a user defined; the latter of SentencePiece's kind without a prefix as they are
   /// in the normalised text.
-  AddedTokens added_tokens(const Normalizer& normalizer) const {
+  AddedTokens added_tokens(const Normalizer& normalizer, const Vocabulary& all) const {
     AddedTokens out;
-    const Vocabulary all = vocabulary();
+    // Such a token takes some hundred bytes: more than a real file has are no reason to take that of a broken
+    // one.
+    std::size_t room = 2000 + file_.bytes() / 128;
     for_each_token([&](std::string_view token, std::int32_t id) {
       const Type type = type_of(id);
       if (token.empty() || (type != control && type != user_defined && type != unknown_token)) return;
+      if (room-- == 0)
+        throw_error(file_.path(), ": token ", id, ": too many special tokens for a file of this size");
       const bool special = type != user_defined, normalized = !special && kind_ == "llama" && !prefix_;
       out.add({.content = std::string(token), .special = special, .normalized = normalized}, id, all.size(),
               all, normalizer, [&] { return file_.path() + ": token " + std::to_string(id); });
@@ -193,6 +197,9 @@ class GgufTokenizer {
   }
   Vocabulary vocabulary() const {
     Vocabulary out;
+    std::size_t bytes = 0;
+    for_each_token([&](std::string_view token, std::int32_t) { bytes += token.size(); });
+    out.reserve(types_.size(), bytes);
     for_each_token([&](std::string_view token, std::int32_t id) {
       out.add(token, id, file_.path() + ": tokenizer.ggml.tokens");
     });

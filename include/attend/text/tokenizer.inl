@@ -70,7 +70,7 @@ struct Tokenizer::Parts {
     const detail::GgufTokenizer described(file);
     Parts out{described.model()};
     out.read_parts(Part(*share_json(described.parts(), path.string()), path.string()),
-                   [&] { return described.added_tokens(out.normalizer); });
+                   [&] { return described.added_tokens(out.normalizer, out.model.vocabulary()); });
     out.surround_by(described.bos(), described.eos());
     return out;
   }
