@@ -56,12 +56,14 @@ def permuted(weight, heads):
 
 def add_parameters(writer, config, architecture):
     writer.add_block_count(config["num_hidden_layers"])
+    writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     if architecture == "bert":
         writer.add_layer_norm_eps(config["layer_norm_eps"])
+        writer.add_token_type_count(config["type_vocab_size"])
         writer.add_causal_attention(False)
         writer.add_pooling_type(gguf.PoolingType.CLS)
         return

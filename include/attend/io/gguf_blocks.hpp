@@ -48,21 +48,22 @@ inline std::array<float, 2> scale_and_offset(const GgufBlock& block, std::size_t
 inline void read_block(DType type, const std::byte* bytes, float* out) {
   const GgufBlock b(bytes);
   const auto number = [](std::uint32_t q) { return static_cast<float>(static_cast<int>(q)); };
-  // value(i, scale, offset) for the values of each part; of types without an offset scale_of gives 0.
+  // value(i, scale, offset) for the values of each part; of types without an offset scale_of gives -0, which
+  // changes nothing.
   const auto each = [&](std::size_t parts, std::size_t size, auto&& scale_of, auto&& value) {
     for (std::size_t part = 0; part < parts; ++part) {
       const auto [scale, offset] = scale_of(part);
       for (std::size_t i = part * size; i < (part + 1) * size; ++i) *out++ = scale * value(i) + offset;
     }
   };
-  const auto one_scale = [&](std::size_t) { return std::array<float, 2>{b.half(0), 0.0f}; };
+  const auto one_scale = [&](std::size_t) { return std::array<float, 2>{b.half(0), -0.0f}; };
   const auto with_offset = [&](std::size_t) { return std::array<float, 2>{b.half(0), b.half(2)}; };
   const auto of_part = [&](std::size_t part) {
     const auto [scale, offset] = scale_and_offset(b, part);
     return std::array<float, 2>{scale, -offset};
   };
   const auto of_sixteen = [&](std::size_t part) {
-    return std::array<float, 2>{b.half(208) * static_cast<float>(b.signed_at(192 + part)), 0.0f};
+    return std::array<float, 2>{b.half(208) * static_cast<float>(b.signed_at(192 + part)), -0.0f};
   };
   switch (type) {
     case DType::Q8_0:
