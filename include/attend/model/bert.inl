@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/bert.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -73,7 +74,8 @@ BertModel<Scalar>::BertModel(const BertOptions& options)
 }
 
 template <class Scalar>
-BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, const OpenOptions& open) {
+BertModel<Scalar> BertModel<Scalar>::open(const Location& place, const OpenOptions& open) {
+  const Location folder = detail::model_folder(place);
   const Config config(folder / "config.json");
   BertFamily family = read_bert_family(config);
   config.finish();

@@ -1,6 +1,7 @@
 // Bodies of causal_lm.hpp, of any scalar.
 #pragma once
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/causal_lm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -90,7 +91,8 @@ void CausalLM<Scalar>::set_rotary() {
 }
 
 template <class Scalar>
-CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, const OpenOptions& open) {
+CausalLM<Scalar> CausalLM<Scalar>::open(const Location& place, const OpenOptions& open) {
+  const Location folder = detail::model_folder(place);
   CausalFamily family = detail::open_causal_family(folder);
   if (open.base_only) {
     family.options.tie_word_embeddings = true;
