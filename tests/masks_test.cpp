@@ -188,8 +188,8 @@ TEST(Masks, LengthsAreThoseOfTheBatchAndItsKeys) {
 TEST(Masks, PaddingHasTheShapeOfTheKeys) {
   for (const Shape<2>& shape : {Shape<2>{2, 4}, {2, 6}, {1, 5}, {3, 5}, {0, 0}, {5, 2}}) {
     const Tensor<bool, 2> padding(shape);
-    EXPECT_EQ(refusal(Mask(not_padding(padding.view()))),
-              "not_padding: expected [2, 5], got " + to_string(shape));
+    EXPECT_EQ(refusal(Mask(key_padding_mask(padding.view()))),
+              "key_padding_mask: expected [2, 5], got " + to_string(shape));
   }
 }
 
@@ -197,7 +197,7 @@ TEST(Masks, PaddingHidesWhatItNames) {
   Tensor<std::uint8_t, 2> padding({1, 40});
   for (Index k = 30; k < 40; ++k) padding(0, k) = 1;
   expect_sees(
-      not_padding(padding.view()), 3, 40, [](Index, Index k) { return k < 30; }, "not_padding");
+      key_padding_mask(padding.view()), 3, 40, [](Index, Index k) { return k < 30; }, "key_padding_mask");
 }
 
 TEST(Masks, SegmentsHaveTheShapeOfTheTokens) {

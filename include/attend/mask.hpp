@@ -254,9 +254,9 @@ template <TensorLike X>
 requires(X::rank <= 4) masks::Additive<typename X::Scalar> additive(const X& numbers) {
   return detail::aligned_from_last<masks::Additive<typename X::Scalar>>(numbers);
 }
-/// Keys that a padding mask doesn't name: [B, Tk], true = ignore this key (PyTorch's key_padding_mask).
+/// PyTorch's key_padding_mask: [B, Tk], true = ignore this key.
 template <TensorLike X>
-requires(X::rank == 2) masks::NotPadding<typename X::Scalar> not_padding(const X& padding) {
+requires(X::rank == 2) masks::KeyPadding<typename X::Scalar> key_padding_mask(const X& padding) {
   return {{}, const_view(padding)};
 }
 // Not of a temporary, whose elements would be gone before the call.
@@ -272,7 +272,13 @@ void boolean(X&&) = delete;
 template <detail::TemporaryTensor X>
 void additive(X&&) = delete;
 template <detail::TemporaryTensor X>
-void not_padding(X&&) = delete;
+void key_padding_mask(X&&) = delete;
+
+template <class X>
+ATTEND_DEPRECATED("its name is key_padding_mask, as in PyTorch")
+auto not_padding(X&& padding) {
+  return key_padding_mask(std::forward<X>(padding));
+}
 
 /// A callable (batch, head, query, key) -> bool as a mask that composes.
 template <class F>
