@@ -344,4 +344,16 @@ TEST(Positions, RotationByTablesKnowsTheirPositions) {
   }
 }
 
+TEST(Masks, HaveAPicture) {
+  EXPECT_EQ(to_string(causal(), {.queries = 3, .keys = 5}), "#....\n##...\n###..\n");
+  EXPECT_EQ(
+      to_string(causal(Corner::bottom_right) & lengths({5, 4}), {.batch = 2, .queries = 2, .keys = 5}, 1),
+      "####.\n####.\n");
+  const auto second = [](Index, Index head, Index query, Index key) { return head == 1 && key == query; };
+  EXPECT_EQ(to_string(Mask(second), {.heads = 2, .queries = 2, .keys = 2}, 0, 1), "#.\n.#\n");
+  EXPECT_EQ(to_string(Mask(), {.queries = 1, .keys = 3}), "###\n");
+  EXPECT_EQ(attend_test::error_of([] { to_string(causal(), {.queries = 1, .keys = 1}, 1); }),
+            "mask: batch 1 and head 0 of 1 and 1");
+}
+
 }  // namespace

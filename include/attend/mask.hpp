@@ -287,4 +287,16 @@ requires std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index> masks
   return masks::Predicate<F>(std::move(f));
 }
 
+/// A picture of one head of one batch: a line for each query, '#' for each key that it sees and '.' for the
+/// others. Errors: those of a call of these sizes; a batch or head that is not there.
+inline std::string to_string(Mask mask, const AttentionSizes& sizes, AnyIndex batch = 0, AnyIndex head = 0) {
+  if (batch < 0 || batch >= sizes.batch || head < 0 || head >= sizes.heads)
+    throw_error("mask: batch ", batch, " and head ", head, " of ", sizes.batch, " and ", sizes.heads);
+  mask.bind(sizes);
+  std::string picture;
+  for (Index q = 0; q < sizes.query_count(batch); ++q, picture += '\n')
+    for (Index k = 0; k < sizes.key_count(batch); ++k) picture += mask(batch, head, q, k) ? '#' : '.';
+  return picture;
+}
+
 }  // namespace attend::inline ATTEND_ABI
