@@ -54,8 +54,8 @@ class CausalLM {
   explicit CausalLM(const CausalLMOptions& options);
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
-  /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const Location& folder, bool base_only = false);
+  /// there is one; or from a GGUF file, whose types in blocks become Scalar. With `base_only` the weights need no head: it is then that of tied embeddings.
+  static CausalLM open(const Location& place, bool base_only = false);
 
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.
