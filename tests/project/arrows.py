@@ -39,7 +39,7 @@ ARROWS = {
     "umbrella": {"core", "layers"},
 }
 AS_TEXT = {("reference", "kernel/math.inl")}
-JSON, UNICODE, REGEX, PIECES = "nlohmann/json", "utf8proc", "PCRE2", "sentencepiece"
+JSON, UNICODE, REGEX = "nlohmann/json", "utf8proc", "PCRE2"
 LIBRARIES = {
     "core": {"Eigen"},
     "kernel": set(),
@@ -48,7 +48,7 @@ LIBRARIES = {
     "json": {JSON},
     "gguf": set(),
     "io": {"Eigen"},
-    "text": {UNICODE, REGEX, PIECES},
+    "text": {UNICODE, REGEX},
     "model": {"Eigen"},
     "reference": {"Eigen"},
     "umbrella": set(),
@@ -58,7 +58,6 @@ LIBRARY_OF = [
     (re.compile(r"^nlohmann/"), JSON),
     (re.compile(r"^utf8proc"), UNICODE),
     (re.compile(r"^pcre2"), REGEX),
-    (re.compile(r"^sentencepiece"), PIECES),
 ]
 ASKED_FOR = {"PCRE2_CODE_UNIT_WIDTH"}  # pcre2.h wants it before its #include
 INCLUDE = re.compile(r"^\s*#\s*include\b\s*(.*?)\s*$")

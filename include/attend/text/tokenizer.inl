@@ -40,7 +40,10 @@ struct Tokenizer::Parts {
       if (extension == ".txt") return from_old(detail::describe_wordpiece(path, FileMap()), path.string());
       return from_json(*share_json(path), path.string());
     }
-    if ((path / "tokenizer.json").exists()) return open(path / "tokenizer.json");
+    if (const Location file = path / "tokenizer.json"; file.exists()) {
+      const detail::FolderConfig config(path);
+      return from_json(*share_json(file), file.string(), &config);
+    }
     if ((path / "vocab.txt").exists())
       return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
     if ((path / "merges.txt").exists())
@@ -48,13 +51,20 @@ struct Tokenizer::Parts {
     return from_sentencepiece_folder(path);
   }
 
-  static Parts from_json(const Json& json, const std::string& where) {
+  /// `beside`: what the folder says of it.
+  static Parts from_json(const Json& json, const std::string& where,
+                         const detail::FolderConfig* beside = nullptr) {
     const Part root(json, where);
     root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "model",
                 "post_processor", "decoder"});
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
     Parts out{detail::read_subword_model(root.object("model"))};
-    out.read_parts(root, [&] { return AddedTokens(root, out.model.vocabulary(), out.normalizer); });
+    const Json anew = beside ? detail::parts_of_class(*beside, json) : Json();
+    const Part parts = anew.is_null() ? root : Part(anew, where);
+    out.read_parts(parts, [&] {
+      return AddedTokens(parts, out.model.vocabulary(), out.normalizer,
+                         beside ? beside->beside_tokenizer_json() : std::vector<AddedToken>());
+    });
     return out;
   }
 
