@@ -23,7 +23,8 @@ inline std::string other_formats(const Location& folder) {
   if (gguf != found.end()) return "; " + *gguf + " is there: open that file in place of the folder";
   return "; " + found[0] +
          " is there, which attend does not read: save the model as safetensors, by transformers' "
-         "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), with the AutoModel class of its task";
+         "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), with the AutoModel class of its "
+         "task";
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

@@ -24,7 +24,8 @@ class MappedFile;
 
 /// The tensors of a safetensors file, of a set of shards or of a GGUF file, memory-mapped. Copies share the
 /// mapping; it lives as long as the last copy, and views and entries live as long as it. Any number of
-/// threads may read.
+/// threads may read. A tensor of U8 of which a safetensors file's metadata says "encoding.NAME":
+/// "int8 [64, 384]" (or int4) is one of that shape in rows of Q8_0 (Q4_0), as `save` writes them.
 class SafeTensors {
  public:
   struct Entry {
@@ -34,18 +35,14 @@ class SafeTensors {
     const MappedFile* file;
     const std::byte* data;  // no alignment is promised
     std::size_t size;       // bytes
-    /// Of a tensor of U8 that keeps rows of int8 or int4: what they are, the shape being theirs. The file's
-    /// metadata says so: "encoding.NAME": "int8 [64, 384]".
-    WeightType encoding = WeightType::float32;
 
-    /// What its rows are an encoding of; float32 where they are none.
+    /// What its rows are an encoding of; float32 where they are none of ours.
     WeightType type() const {
-      return encoding != WeightType::float32 ? encoding
-             : dtype == DType::BF16          ? WeightType::bfloat16
-             : dtype == DType::F16           ? WeightType::float16
-             : dtype == DType::Q8_0          ? WeightType::int8
-             : dtype == DType::Q4_0          ? WeightType::int4
-                                             : WeightType::float32;
+      return dtype == DType::BF16   ? WeightType::bfloat16
+             : dtype == DType::F16  ? WeightType::float16
+             : dtype == DType::Q8_0 ? WeightType::int8
+             : dtype == DType::Q4_0 ? WeightType::int4
+                                    : WeightType::float32;
     }
     Index numel() const { return detail::checked_numel(shape); }
     /// Rows as in Parameter: slices at one first index. A scalar is one row of one element.
@@ -96,7 +93,7 @@ class SafeTensors {
   /// Copies `count` elements in row-major order, from element `first` on, converted to Scalar.
   template <class Scalar>
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
-    if (entry.encoding != WeightType::float32) {
+    if (detail::is_in_blocks(entry.dtype) && entry.row_size() % detail::elements_of(entry.dtype) != 0) {
       const std::vector<float> values = decode(entry, first, count);
       for (const float value : values) *out++ = static_cast<Scalar>(value);
       return;
@@ -139,7 +136,7 @@ class SafeTensors {
  private:
   struct State;
 
-  /// Elements of encoded rows.
+  /// Elements of rows whose last block is not full.
   static std::vector<float> decode(const Entry& entry, Index first, Index count);
   [[noreturn]] static void fail_entry(const Entry& entry, const std::string& message);
   static std::ptrdiff_t offset(const Entry& entry);  // in its file

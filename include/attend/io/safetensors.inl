@@ -44,22 +44,6 @@ struct SafeTensors::State {
                   file.path());
   }
 
-  void add_gguf(const Location& path) {
-    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
-    const GgufFile header(file);
-    const std::string_view architecture = header.string("general.architecture").value_or("");
-    entries.reserve(header.tensors());
-    header.for_each_tensor([&](const GgufFile::Tensor& tensor) {
-      entries.push_back(
-          {detail::hugging_face_name(architecture, tensor.name),
-           *dtype_from_string(tensor.type),
-           {tensor.shape.begin(), tensor.shape.begin() + static_cast<std::ptrdiff_t>(tensor.rank)},
-           &file,
-           file.bytes().data() + tensor.begin,
-           tensor.size});
-    });
-  }
-
   /// "encoding.NAME": "int8 [64, 384]" of one of the entries from `first` on.
   void find_encoding(const std::string& name, const std::string& value, std::size_t first) {
     const auto found = std::find_if(entries.begin() + static_cast<std::ptrdiff_t>(first), entries.end(),
@@ -76,18 +60,33 @@ struct SafeTensors::State {
       shape.push_back(size);
       at = static_cast<std::size_t>(end - value.data());
     }
-    found->encoding = type == "int8"   ? WeightType::int8
-                      : type == "int4" ? WeightType::int4
-                                       : WeightType::float32;
-    const bool known = found->encoding != WeightType::float32 && found->dtype == DType::U8 &&
-                       !shape.empty() && value == type + " " + to_string(shape);
-    if (!known) fail_entry(*found, "an encoding that is not known: " + detail::in_quotes(value));
+    const bool int8 = type == "int8";
+    if ((!int8 && type != "int4") || found->dtype != DType::U8 || shape.empty() ||
+        value != type + " " + to_string(shape))
+      fail_entry(*found, "an encoding that is not known: " + detail::in_quotes(value));
+    found->dtype = int8 ? DType::Q8_0 : DType::Q4_0;
     const Index rows = shape[0], row_size = detail::checked_numel(std::span(shape).subspan(1));
-    const std::size_t row = detail::kernels_of(found->encoding).row_bytes(found->encoding, row_size);
+    const std::size_t row = detail::kernels_of(found->type()).row_bytes(found->type(), row_size);
     if (found->shape != std::vector<Index>{rows, static_cast<Index>(row)})
       fail_entry(*found, value + " takes shape " + to_string(Shape<2>{rows, static_cast<Index>(row)}) +
                              ", got " + to_string(found->shape));
     found->shape = shape;
+  }
+
+  void add_gguf(const Location& path) {
+    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    const GgufFile header(file);
+    const std::string_view architecture = header.string("general.architecture").value_or("");
+    entries.reserve(header.tensors());
+    header.for_each_tensor([&](const GgufFile::Tensor& tensor) {
+      entries.push_back(
+          {detail::hugging_face_name(architecture, tensor.name),
+           *dtype_from_string(tensor.type),
+           {tensor.shape.begin(), tensor.shape.begin() + static_cast<std::ptrdiff_t>(tensor.rank)},
+           &file,
+           file.bytes().data() + tensor.begin,
+           tensor.size});
+    });
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
@@ -167,8 +166,8 @@ ATTEND_INLINE std::vector<float> SafeTensors::decode(const Entry& entry, Index f
   const std::size_t row = entry.size / static_cast<std::size_t>(rows);
   values.resize(static_cast<std::size_t>((end - begin) * row_size));
   for (Index i = begin; i < end; ++i)
-    detail::kernels_of(entry.encoding)
-        .decode(entry.encoding, entry.data + static_cast<std::size_t>(i) * row, row_size,
+    detail::kernels_of(entry.type())
+        .decode(entry.type(), entry.data + static_cast<std::size_t>(i) * row, row_size,
                 values.data() + (i - begin) * row_size);
   values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(first - begin * row_size));
   values.resize(static_cast<std::size_t>(count));
