@@ -9,7 +9,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -228,10 +227,11 @@ Writer blocks_of(std::uint32_t type, std::uint64_t bytes) {
 }
 
 TEST(Gguf, BlocksOfQ8AndQ4AreKeptAsTheyAre) {
-  for (const auto& [ggml, bytes, type] : {std::tuple(8u, std::uint64_t{34}, WeightType::int8),
-                                          std::tuple(2u, std::uint64_t{18}, WeightType::int4)}) {
+  for (const bool eight : {true, false}) {
+    const std::size_t bytes = eight ? 34 : 18;
+    const WeightType type = eight ? WeightType::int8 : WeightType::int4;
     const Folder folder;
-    const fs::path path = folder.write("a.gguf", blocks_of(ggml, bytes).bytes());
+    const fs::path path = folder.write("a.gguf", blocks_of(eight ? 8 : 2, bytes).bytes());
     const CausalLM<float> model = CausalLM<float>::open(path, {.weights = {}});
     const SafeTensors file(path);
     const auto encoded = [&](const std::string& name, const Parameter<const float>& parameter) {
