@@ -93,8 +93,10 @@ class CausalLM {
     return logits(default_context(), ids);
   }
   /// Of one text: ids [T] -> [T, V].
-  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids) const;
-  Tensor<Scalar, 2> logits(std::span<const std::int32_t> ids) const { return logits(default_context(), ids); }
+  Tensor<Scalar, 2> logits(Context& context, const std::vector<std::int32_t>& ids) const;
+  Tensor<Scalar, 2> logits(const std::vector<std::int32_t>& ids) const {
+    return logits(default_context(), ids);
+  }
 
   /// What the head takes, the last layer's states behind the norm, of texts without a past. Text b is tokens
   /// [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, state_dim()].
