@@ -19,9 +19,12 @@ namespace attend::inline ATTEND_ABI::text::jinja {
 /// Whole numbers and others, of texts too; nothing where the filter is none of them.
 inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const std::string& name,
                                                        const Value& value, Arguments& given) {
-  const auto read = [](std::string_view text, auto& out) {
-    text = strip(text, true, true, is_space);
-    if (text.starts_with('+')) text.remove_prefix(1);
+  const auto read = [](std::string_view given_text, auto& out) {
+    std::string text(strip(given_text, true, true, is_space));
+    const auto is_digit = [&](std::size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+    for (std::size_t i = 1; i < text.size(); ++i)  // 1_000
+      if (text[i] == '_' && is_digit(i - 1) && is_digit(i + 1)) text.erase(i, 1);
+    if (text.starts_with('+')) text.erase(0, 1);
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
     return error == std::errc() && end == text.data() + text.size();
   };

@@ -192,7 +192,11 @@ class OwnNames {
       if (node.kind == Node::output) read(&node);
       if (node.kind == Node::loop) read(node.children[1].get());
       if (node.kind == Node::set) read(node.children[1].get());
-      if (node.kind == Node::set || node.kind == Node::set_block) set(*node.children[0], in_branch);
+      if (node.kind == Node::set_block) read(node.children[2].get());
+      for (std::size_t i = 1; node.kind == Node::with && i < node.children.size(); i += 2)
+        read(node.children[i].get());
+      if ((node.kind == Node::set || node.kind == Node::set_block) && node.children[0])
+        set(*node.children[0], in_branch);
       if (node.kind == Node::macro) set(node.text, in_branch);
       for (std::size_t i = 0; node.kind == Node::branch && i < node.children.size(); ++i)
         i % 2 == 0 && i + 1 < node.children.size() ? read(node.children[i].get())

@@ -100,9 +100,7 @@ struct Tokenizer::Parts {
 
   static Parts from_sentencepiece_folder(const Location& folder) {
     const detail::SentencePieceFolder found = detail::find_sentencepiece(folder);
-    std::optional<Vocabulary> vocabulary;
-    if (found.vocabulary) vocabulary = Vocabulary::from_json(*found.vocabulary);
-    SentencePiece file = read_sentencepiece(found.model, std::move(vocabulary), found.decode_with);
+    SentencePiece file = read_sentencepiece(found.model, found.vocabulary, found.decode_with);
     AddedTokens added = detail::sentencepiece_added_tokens(folder, found, file);
     Parts out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
     out.added_tokens = std::move(added);
@@ -110,7 +108,13 @@ struct Tokenizer::Parts {
       const std::int32_t id = out.added_tokens.id(found.language);
       if (id < 0) throw_error(folder.string(), ": no token ", found.language);
       for (auto* items : {&out.surround.single, &out.surround.pair})
-        items->insert(items->begin(), {-1, id, 0});
+        items->insert(found.language_last ? items->end() : items->begin(), {-1, id, 0});
+    }
+    if (found.two_between) {  // <s> A </s> </s> B </s>, of one type
+      out.surround.pair = out.surround.single;
+      const Template::Item end = out.surround.single.back();
+      for (const Template::Item& item : {end, Template::Item{1, 0, 0}, end})
+        out.surround.pair.push_back(item);
     }
     return out;
   }
