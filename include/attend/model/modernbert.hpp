@@ -31,6 +31,11 @@ struct ModernBertOptions {
   bool head_bias = false;
   bool mean_pooling = false;  // of a sequence classifier: all tokens of a text count, else its first
   bool tied_output = true, decoder_bias = true;  // of a masked language model: as of BertModel
+
+  WeightType weights = WeightType::float32;
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
+
+  void set_weights(WeightType type, ActivationType input) { weights = type, activations = input; }
 };
 
 ModernBertOptions read_modernbert_options(const Config& config);
@@ -47,7 +52,7 @@ class ModernBertModel {
 
   /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without
   /// its head.
-  static ModernBertModel open(const Location& folder, bool base_only = false);
+  static ModernBertModel open(const Location& folder, const OpenOptions& open = {});
 
   const ModernBertOptions& options() const { return options_; }
   /// Tokens that a text can have.

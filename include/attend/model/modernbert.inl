@@ -29,14 +29,18 @@ template <class Scalar>
 ModernBertModel<Scalar>::ModernBertModel(const ModernBertOptions& options) : options_(checked(options)) {
   const ModernBertOptions& o = options_;
   const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
-  if (!tied()) embeddings_ = Embedding<Scalar>({o.vocab_size, o.hidden_size});
+  if (!tied()) embeddings_ = Embedding<Scalar>({o.vocab_size, o.hidden_size, o.weights});
   embedding_norm_ = Norm<Scalar>(norm);
-  BlockOptions block{
-      .self_attn = {.embed_dim = o.hidden_size, .num_heads = o.num_attention_heads, .bias = o.attention_bias},
-      .feed_forward = {o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias},
-      .norm = norm,
-      .residual = Residual::pre,
-      .first_norm = false};  // the embeddings were normalised
+  BlockOptions block{.self_attn = {.embed_dim = o.hidden_size,
+                                   .num_heads = o.num_attention_heads,
+                                   .bias = o.attention_bias,
+                                   .weights = o.weights,
+                                   .activations = o.activations},
+                     .feed_forward = {o.hidden_size, o.intermediate_size, o.hidden_activation, true,
+                                      o.mlp_bias, o.weights, o.activations},
+                     .norm = norm,
+                     .residual = Residual::pre,
+                     .first_norm = false};  // the embeddings were normalised
   StackOptions stack{o.hidden_size, {}, norm};
   for (bool is_local : o.local) {
     block.self_attn.attention.window = is_local ? o.local_attention / 2 + 1 : 0;
@@ -52,11 +56,14 @@ ModernBertModel<Scalar>::ModernBertModel(const ModernBertOptions& options) : opt
   const bool words = o.head == BertHead::masked_lm;
   dense_ = Linear<Scalar>({o.hidden_size, o.hidden_size, o.head_bias});
   head_norm_ = Norm<Scalar>(norm);
-  output_ = Linear<Scalar>({o.hidden_size, words ? o.vocab_size : o.num_labels, !words || o.decoder_bias});
+  if (words)
+    output_ = Linear<Scalar>({o.hidden_size, o.vocab_size, o.decoder_bias, o.weights, o.activations});
+  else
+    output_ = Linear<Scalar>({o.hidden_size, o.num_labels});
 }
 
 template <class Scalar>
-ModernBertModel<Scalar> ModernBertModel<Scalar>::open(const Location& folder, bool base_only) {
+ModernBertModel<Scalar> ModernBertModel<Scalar>::open(const Location& folder, const OpenOptions& open) {
   const Config config(folder / "config.json");
   ModelFamily<ModernBertOptions> family{read_modernbert_options(config),
                                         {{"layers.*.self_attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
@@ -73,7 +80,7 @@ ModernBertModel<Scalar> ModernBertModel<Scalar>::open(const Location& folder, bo
                                         {"head.*.*", "decoder.*", "classifier.*"}};
   config.finish();
   ModernBertOptions& o = family.options;
-  if (base_only) o.head = BertHead::none;
+  if (open.base_only) o.head = BertHead::none;
   if (o.head == BertHead::masked_lm && o.tied_output &&
       detail::stored_apart(SafeTensors::open_folder(folder), family.names, "embeddings.tok_embeddings.weight",
                            "decoder.weight"))
@@ -85,7 +92,8 @@ ModernBertModel<Scalar> ModernBertModel<Scalar>::open(const Location& folder, bo
                                               {layers * E, E},
                                               {layers, o.intermediate_size},
                                               {layers * o.intermediate_size, E},
-                                              {classes ? o.num_labels : 0, E}});
+                                              {classes ? o.num_labels : 0, E}},
+                                             open);
 }
 
 template <class Scalar>

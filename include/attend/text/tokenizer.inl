@@ -9,6 +9,7 @@
 #include <attend/text/aligned_text.hpp>
 #include <attend/text/decoder.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/gguf_tokenizer.hpp>
 #include <attend/text/normalizer.hpp>
 #include <attend/text/post_processor.hpp>
 #include <attend/text/pre_tokenizer.hpp>
@@ -30,6 +31,8 @@ struct Tokenizer::Parts {
   std::vector<std::int32_t> control = {};  // sorted; SentencePiece's special tokens
 
   static Parts open(const Location& path) {
+    if (path.stands_for() != nullptr || (path.extension() == ".gguf" && !path.is_folder()))
+      return from_gguf(path.stands_for() != nullptr ? *path.stands_for() : path);
     if (!path.is_folder()) {
       const std::string extension = path.extension();
       if (extension == ".model" || extension == ".spm")
@@ -71,6 +74,17 @@ struct Tokenizer::Parts {
     return out;
   }
 
+  static Parts from_gguf(const Location& path) {
+    const MappedFile mapped(path);
+    const GgufFile file(mapped);
+    const detail::GgufTokenizer described(file);
+    Parts out{described.model()};
+    out.read_parts(Part(*share_json(described.parts(), path.string()), path.string()),
+                   [&] { return described.added_tokens(out.normalizer, out.model.vocabulary()); });
+    out.surround_by(described.bos(), described.eos());
+    return out;
+  }
+
   template <class ReadAdded>
   void read_parts(const Part& root, ReadAdded&& read_added) {
     if (root.has("normalizer")) normalizer = detail::read_normalizer(root.object("normalizer"));
@@ -91,11 +105,16 @@ struct Tokenizer::Parts {
     for (const auto* end : {&file.bos, &file.eos})
       if (*end) out.control.push_back(**end);
     std::sort(out.control.begin(), out.control.end());
-    for (auto* items : {&out.surround.single, &out.surround.pair}) {
-      if (add_bos && file.bos) items->insert(items->begin(), {-1, *file.bos, 0});
-      if (add_eos && file.eos) items->push_back({-1, *file.eos, 0});
-    }
+    out.surround_by(add_bos ? file.bos : std::nullopt, add_eos ? file.eos : std::nullopt);
     return out;
+  }
+
+  /// A token before all texts, and one behind them.
+  void surround_by(std::optional<std::int32_t> bos, std::optional<std::int32_t> eos) {
+    for (auto* items : {&surround.single, &surround.pair}) {
+      if (bos) items->insert(items->begin(), {-1, *bos, 0});
+      if (eos) items->push_back({-1, *eos, 0});
+    }
   }
 
   static Parts from_sentencepiece_folder(const Location& folder) {
