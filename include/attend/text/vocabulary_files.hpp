@@ -167,7 +167,7 @@ inline OldTokenizer describe_wordpiece(const Location& path, const Location& fol
 }
 
 /// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
-/// vocabulary with <s>, </s> and <mask> is RoBERTa's.
+/// vocabulary with `<s>`, `</s>` and `<mask>` is RoBERTa's.
 inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& merges_path,
                                  const Location& folder) {
   const FolderConfig config(folder);
@@ -226,7 +226,7 @@ struct SentencePieceFolder {
   Location model;
   std::optional<Location> decode_with = {}, vocabulary = {};
   bool add_bos = false, add_eos = false;
-  std::uint64_t extra_ids = 0;  // T5's <extra_id_0>, … behind the pieces, the first one last
+  std::uint64_t extra_ids = 0;  // T5's `<extra_id_0>`, … behind the pieces, the first one last
   std::string language = {};    // M2M100's token in front of a text
 };
 
