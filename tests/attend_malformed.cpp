@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/json/json.hpp>
@@ -161,6 +162,12 @@ void load(const fs::path& file) {
     for (const auto& entry : tensors.entries())
       for (std::size_t i = 0; i < entry.size; ++i) sum += static_cast<unsigned>(entry.data[i]);
     if (sum == 0xFFFFFFFFu) std::puts("");  // so that the bytes are read
+  } else if (extension == ".gguf") {
+    // Weights, tokens, and what the metadata say: a file that is broken in one of these need not have the
+    // others.
+    const SafeTensors tensors(file);
+    if (name.starts_with("tokens")) use(text::Tokenizer::open(file));
+    if (name.starts_with("model")) detail::open_causal_family(detail::model_folder(file));
   } else if (extension == ".spm" || extension == ".model") {
     use(text::Tokenizer::open(file));
   } else if (file.parent_path().filename() == "tokenizer_inputs") {
@@ -237,9 +244,9 @@ std::string check(const fs::path& file, const std::string& verdict) {
   if (error && !loaded && error->find(file.filename().string()) == std::string::npos &&
       error->find("attend_malformed_") == std::string::npos)
     return "an error that names no file: " + *error;
-  // A text's ids and pieces are no part of loading, and SentencePiece's own library takes what it takes.
-  const bool own = !text_input && file.extension() != ".spm" && file.extension() != ".model";
-  if (own && used > bound) return std::to_string(used) + " bytes of memory, at most " + std::to_string(bound);
+  // A text's ids and pieces are no part of loading.
+  if (!text_input && used > bound)
+    return std::to_string(used) + " bytes of memory, at most " + std::to_string(bound);
   if (size < 1'000'000 && seconds > 1) return std::to_string(seconds) + " seconds";
   return {};
 }

@@ -3,10 +3,11 @@
 
 The folders, and what each may include besides itself:
 
-    model      -> text, io, json, layers, detail    (layers: the headers directly in include/attend)
+    model      -> text, io, json, gguf, layers, detail  (layers: the headers directly in include/attend)
     layers     -> kernel, detail
     detail     -> kernel, layers        (the layers' inner room: what is not API)
-    io, text   -> json
+    io, text   -> json, gguf
+    gguf       -> json
     reference  -> kernel/math.inl, as text: the one copy of each formula
     json, kernel -> nothing but core
 
@@ -30,22 +31,24 @@ ARROWS = {
     "layers": {"core", "kernel", "detail"},
     "detail": {"core", "kernel", "layers"},
     "json": {"core"},
-    "io": {"core", "json"},
-    "text": {"core", "json"},
-    "model": {"core", "text", "io", "json", "layers", "detail"},
+    "gguf": {"core", "json"},
+    "io": {"core", "json", "gguf"},
+    "text": {"core", "json", "gguf"},
+    "model": {"core", "text", "io", "json", "gguf", "layers", "detail"},
     "reference": {"core"},
     "umbrella": {"core", "layers"},
 }
 AS_TEXT = {("reference", "kernel/math.inl")}
-JSON, UNICODE, REGEX, PIECES = "nlohmann/json", "utf8proc", "PCRE2", "sentencepiece"
+JSON, UNICODE, REGEX = "nlohmann/json", "utf8proc", "PCRE2"
 LIBRARIES = {
     "core": {"Eigen"},
     "kernel": set(),
     "layers": {"Eigen"},
     "detail": {"Eigen"},
     "json": {JSON},
+    "gguf": set(),
     "io": {"Eigen"},
-    "text": {UNICODE, REGEX, PIECES},
+    "text": {UNICODE, REGEX},
     "model": {"Eigen"},
     "reference": {"Eigen"},
     "umbrella": set(),
@@ -55,7 +58,6 @@ LIBRARY_OF = [
     (re.compile(r"^nlohmann/"), JSON),
     (re.compile(r"^utf8proc"), UNICODE),
     (re.compile(r"^pcre2"), REGEX),
-    (re.compile(r"^sentencepiece"), PIECES),
 ]
 ASKED_FOR = {"PCRE2_CODE_UNIT_WIDTH"}  # pcre2.h wants it before its #include
 INCLUDE = re.compile(r"^\s*#\s*include\b\s*(.*?)\s*$")

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 #include <utility>
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
+#include <attend/gguf/folder.hpp>
+#include <attend/gguf/gguf.hpp>
 #include <attend/io/other_formats.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_header.hpp>
@@ -25,6 +28,7 @@ struct SafeTensors::State {
     const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
     detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
     if (wanted == nullptr) entries.reserve(header.tensors.size());
+    const std::size_t first = entries.size();
     for (; !header.tensors.empty(); header.tensors.pop_front()) {
       auto& tensor = header.tensors.front();
       if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
@@ -32,10 +36,57 @@ struct SafeTensors::State {
                          file.bytes().data() + header.data_start + tensor.begin,
                          std::size_t{tensor.end - tensor.begin}});
     }
+    for (const auto& [key, value] : header.metadata)
+      if (key.starts_with("encoding.")) find_encoding(key.substr(9), value, first);
     metadata.merge(header.metadata);
     if (wanted != nullptr && !wanted->empty())
       throw_error(opened, ": tensor ", detail::in_quotes(*wanted->begin()), " is not in its shard ",
                   file.path());
+  }
+
+  /// "encoding.NAME": "int8 [64, 384]" of one of the entries from `first` on.
+  void find_encoding(const std::string& name, const std::string& value, std::size_t first) {
+    const auto found = std::find_if(entries.begin() + static_cast<std::ptrdiff_t>(first), entries.end(),
+                                    [&](const Entry& entry) { return entry.name == name; });
+    if (found == entries.end()) return;  // of a tensor that is not wanted
+    const std::size_t space = value.find(" [");
+    const std::string type = value.substr(0, space);
+    std::vector<Index> shape;
+    for (std::size_t at = space; at < value.size() && value[at] != ']';) {
+      const char* begin = value.data() + at + 2;  // behind " [" or ", "
+      Index size = -1;
+      const auto [end, error] = std::from_chars(begin, value.data() + value.size(), size);
+      if (error != std::errc() || size < 0) break;
+      shape.push_back(size);
+      at = static_cast<std::size_t>(end - value.data());
+    }
+    const bool int8 = type == "int8";
+    if ((!int8 && type != "int4") || found->dtype != DType::U8 || shape.empty() ||
+        value != type + " " + to_string(shape))
+      fail_entry(*found, "an encoding that is not known: " + detail::in_quotes(value));
+    found->dtype = int8 ? DType::Q8_0 : DType::Q4_0;
+    const Index rows = shape[0], row_size = detail::checked_numel(std::span(shape).subspan(1));
+    const std::size_t row = detail::kernels_of(found->type()).row_bytes(found->type(), row_size);
+    if (found->shape != std::vector<Index>{rows, static_cast<Index>(row)})
+      fail_entry(*found, value + " takes shape " + to_string(Shape<2>{rows, static_cast<Index>(row)}) +
+                             ", got " + to_string(found->shape));
+    found->shape = shape;
+  }
+
+  void add_gguf(const Location& path) {
+    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    const GgufFile header(file);
+    const std::string_view architecture = header.string("general.architecture").value_or("");
+    entries.reserve(header.tensors());
+    header.for_each_tensor([&](const GgufFile::Tensor& tensor) {
+      entries.push_back(
+          {detail::hugging_face_name(architecture, tensor.name),
+           *dtype_from_string(tensor.type),
+           {tensor.shape.begin(), tensor.shape.begin() + static_cast<std::ptrdiff_t>(tensor.rank)},
+           &file,
+           file.bytes().data() + tensor.begin,
+           tensor.size});
+    });
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
@@ -61,13 +112,19 @@ ATTEND_INLINE SafeTensors::SafeTensors(const Location& path) : state_(std::make_
   state_->opened = path.string();
   if (path.extension() == ".json")
     state_->open_shards(path);
+  else if (path.extension() == ".gguf")
+    state_->add_gguf(path);
   else
     state_->add_file(path, nullptr);
   std::sort(state_->entries.begin(), state_->entries.end(),
             [](const Entry& a, const Entry& b) { return a.name < b.name; });
+  for (std::size_t i = 1; i < state_->entries.size(); ++i)
+    if (state_->entries[i - 1].name == state_->entries[i].name)
+      fail_entry(state_->entries[i], "there are two of this name");
 }
 
 ATTEND_INLINE SafeTensors SafeTensors::open_folder(const Location& folder) {
+  if (const Location* file = folder.stands_for()) return SafeTensors(*file);
   check_folder(folder);
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
     if ((folder / name).exists()) return SafeTensors(folder / name);
@@ -96,6 +153,25 @@ ATTEND_INLINE const SafeTensors::Entry& SafeTensors::at(std::string_view name) c
   const Entry* entry = find(name);
   if (entry == nullptr) throw_error(path(), ": has no tensor ", detail::in_quotes(name));
   return *entry;
+}
+
+ATTEND_INLINE std::vector<float> SafeTensors::decode(const Entry& entry, Index first, Index count) {
+  const Index rows = entry.rows(), row_size = entry.row_size();
+  if (first < 0 || count < 0 || first > rows * row_size || count > rows * row_size - first)
+    fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " +
+                          std::to_string(rows * row_size));
+  std::vector<float> values;
+  if (count == 0) return values;
+  const Index begin = first / row_size, end = (first + count - 1) / row_size + 1;
+  const std::size_t row = entry.size / static_cast<std::size_t>(rows);
+  values.resize(static_cast<std::size_t>((end - begin) * row_size));
+  for (Index i = begin; i < end; ++i)
+    detail::kernels_of(entry.type())
+        .decode(entry.type(), entry.data + static_cast<std::size_t>(i) * row, row_size,
+                values.data() + (i - begin) * row_size);
+  values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(first - begin * row_size));
+  values.resize(static_cast<std::size_t>(count));
+  return values;
 }
 
 ATTEND_INLINE void SafeTensors::release(const Entry& entry) const {

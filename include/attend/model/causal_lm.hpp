@@ -55,7 +55,7 @@ class CausalLM {
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
   /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const Location& folder, bool base_only = false);
+  static CausalLM open(const Location& folder, const OpenOptions& open = {});
 
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.
@@ -89,6 +89,12 @@ class CausalLM {
 
   /// Logits of the token that follows each, of sequences without a past. ids [B, T] -> [B, T, V].
   Tensor<Scalar, 3> logits(Context& context, TensorView<const std::int32_t, 2> ids) const;
+  Tensor<Scalar, 3> logits(TensorView<const std::int32_t, 2> ids) const {
+    return logits(default_context(), ids);
+  }
+  /// Of one text: ids [T] -> [T, V].
+  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids) const;
+  Tensor<Scalar, 2> logits(std::span<const std::int32_t> ids) const { return logits(default_context(), ids); }
 
   /// What the head takes, the last layer's states behind the norm, of texts without a past. Text b is tokens
   /// [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, state_dim()].
