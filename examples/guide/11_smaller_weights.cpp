@@ -48,6 +48,7 @@ int main() {
                 relative < 0.001  ? "less than 0.1 %"
                 : relative < 0.01 ? "less than 1 %"
                 : relative < 0.1  ? "less than 10 %"
+                : relative < 0.2  ? "less than 20 %"
                                   : "more");
   }
 }
