@@ -126,7 +126,7 @@ Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& 
 
 /// The vectors of an index that was made of the same; nothing where it is another, broken or no index at all.
 std::optional<Tensor<float, 2>> read_index(const std::string& file, const attend::Shape<2>& shape,
-                                           const std::string& print, bool quiet) {
+                                           const std::string& print) {
   try {
     const attend::SafeTensors index(file);
     const auto made_of = index.metadata().find("documents");
@@ -140,7 +140,7 @@ std::optional<Tensor<float, 2>> read_index(const std::string& file, const attend
 
 Tensor<float, 2> open_or_make_index(const std::string& file, const attend::SentenceEncoder& encoder,
                                     attend::Context& context, const std::vector<std::string>& lines,
-                                    const std::string& print) {
+                                    const std::string& print, bool quiet) {
   if (auto vectors = read_index(file, {static_cast<Index>(lines.size()), encoder.embedding_dim()}, print))
     return std::move(*vectors);
   Tensor<float, 2> vectors = embed(encoder, context, lines, quiet);
