@@ -79,3 +79,13 @@ int main() {
   // attend::compiled, some attend::attend.
 }
 // Prints:
+// Linear: expected [..., 8], got [4, 6]
+// Linear: parameter weight was never assigned
+// Linear (output): expected [1, 4, 8], got [1, 2, 8]
+// MultiHeadAttention: out overlaps x
+// Linear: in a view of shape [4, 8] the last axis must be contiguous, but the matrix is column-major: copy it, by Tensor(matrix), or pass matrix.transpose() where its columns are the rows that are meant
+// MultiHeadAttention: embed_dim 8 is not divisible by num_heads 3
+// MultiHeadAttention (with a cache): expected [2, 4, 8], got [1, 4, 8]
+// lengths: expected [1], got [2]
+// 03_your_pytorch_model.safetensors: unexpected 'encoder.norm.bias' [16], 'encoder.norm.weight' [16]
+// Embedding: id 7 is not in [0, 5)
