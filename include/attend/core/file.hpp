@@ -228,7 +228,7 @@ class MappedFile {
     data_ = memory_.data();
     size_ = memory_.size();
   }
-  std::vector<std::byte, detail::AlignedAllocator<std::byte>> memory_;
+  std::vector<std::byte, detail::Allocator<std::byte>> memory_;
 #endif
   void swap(MappedFile& other) noexcept {
     std::swap(path_, other.path_);

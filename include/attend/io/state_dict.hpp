@@ -97,7 +97,7 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
     const Index whole = source.part * rows + i;
     return source.row ? source.row(whole) : whole;
   };
-  std::vector<Scalar> values(static_cast<std::size_t>(block * row_size));
+  std::vector<Scalar, Allocator<Scalar>> values(static_cast<std::size_t>(block * row_size));
   for (Index begin = 0; begin < rows; begin += block) {
     const Index end = (std::min)(rows, begin + block);
     for (Index i = begin; i < end;) {
