@@ -162,21 +162,20 @@ TEST(GenerationBatch, ComputesACommonPrefixOnce) {
   const GenerationOptions options{.max_new_tokens = 3, .eos_token_ids = Ids{}};
   Context context;
   GenerationBatch batch(model, {.kept_prompts = 1});
-  std::vector<Index> reused;
+  std::map<GenerationBatch::Ticket, Index> reused;
   const auto run = [&] {
     while (!batch.idle())
-      for (const auto& ended : batch.step(context)) reused.push_back(ended.generation.reused);
+      for (const auto& ended : batch.step(context)) reused[ended.ticket] = ended.generation.reused;
   };
-  batch.join(with(1), options);
-  batch.step(context);  // the first has a piece of its prompt
-  batch.join(with(2), options);
+  const auto first = batch.join(with(1), options);
+  batch.step(context);  // it has a piece of its prompt
+  const auto second = batch.join(with(2), options);
   run();
-  ASSERT_EQ(reused.size(), 2u);
-  EXPECT_EQ(reused[0], 0);
-  EXPECT_GE(reused[1], 128);
-  batch.join(with(1), options);  // of one that has ended
+  EXPECT_EQ(reused.at(first), 0);
+  EXPECT_GE(reused.at(second), 128);
+  const auto third = batch.join(with(1), options);  // as one that has ended
   run();
-  EXPECT_EQ(reused[2], 500);
+  EXPECT_EQ(reused.at(third), 500);
 }
 
 TEST(GenerationBatch, AShortPromptIsNotHeldUpByALongOne) {

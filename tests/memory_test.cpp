@@ -68,7 +68,8 @@ KVCacheOptions options_of(const MultiHeadAttention<float>& attention, Budget& me
 TEST(Memory, NothingOfAContextOrACacheGoesRoundTheCallers) {
   const auto attention = some_attention();
   const auto x = random_tensor<float, 3>({1, 250, 32});
-  Tensor<float, 3> y(x.shape()), two({2, 1, 32});
+  const Tensor<float, 3> two({2, 1, 32}, 0.5f);
+  Tensor<float, 3> y(x.shape()), next(two.shape());
   for (int threads : {1, 2}) {
     Budget memory;
     const KVCacheOptions cache_options = options_of(attention, memory);
@@ -85,7 +86,7 @@ TEST(Memory, NothingOfAContextOrACacheGoesRoundTheCallers) {
       cache.reserve(100);
       attention.forward(context, x.slice(1, 0, 50), cache, {}, y.slice(1, 0, 50));
       cache.fork(0);
-      attention.forward(context, two, cache, {}, two);
+      attention.forward(context, two, cache, {}, next.view());
       KVCache<float> copy = cache, moved = std::move(cache);
       const std::array<Index, 3> parents{1, 0, 1};
       copy.reorder(parents);

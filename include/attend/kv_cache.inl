@@ -209,7 +209,7 @@ void KVCache<Scalar>::write(Context& context, Index first, const TensorView<cons
   check_room(tokens, key.size(0));
   Index missing = -spare_pages();
   for (Index b = first; b < end; ++b) missing += pages_needed(b, tokens);
-  if (missing > 0) make_pages(missing);
+  if (missing > 0 || pool_ == nullptr) make_pages(missing);  // eviction may give what is taken
   for (Index b = first; b < end; ++b) make_room(b, (lengths_[at(b)] + tokens - 1) / kKeyTile + 1);
 
   struct Undo {  // where the context is stopped
