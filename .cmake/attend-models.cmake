@@ -1,9 +1,9 @@
 # Defines attend::models on top of attend::attend. Included by attend's own CMakeLists.txt and, once installed, by
 # attend-config.cmake: so an installed attend does not remember which of the libraries the packager had.
 #
-# Sets attend_models_missing to what is missing ("" where the target is defined), and attend_models_libraries and
-# _definitions to what files that use them link to, which attend::models_compiled does itself. Arguments go to add_library:
-# GLOBAL in attend's own tree, so that a parent of add_subdirectory(attend) sees the target.
+# Sets attend_models_missing to what is missing ("" where the target is defined), and attend_models_libraries to what files
+# that use them link to, which attend::models_compiled does itself. Arguments go to add_library: GLOBAL in attend's own
+# tree, so that a parent of add_subdirectory(attend) sees the target.
 
 macro(attend_add_models)
   set(attend_models_missing "")
@@ -17,7 +17,6 @@ macro(attend_add_models)
   if(PkgConfig_FOUND)
     pkg_check_modules(ATTEND_UTF8PROC QUIET IMPORTED_TARGET ${ARGN} libutf8proc)
     pkg_check_modules(ATTEND_PCRE2 QUIET IMPORTED_TARGET ${ARGN} libpcre2-8)
-    pkg_check_modules(ATTEND_SENTENCEPIECE QUIET IMPORTED_TARGET ${ARGN} sentencepiece)
   else()
     list(APPEND attend_models_missing "pkg-config (pkg-config)")
   endif()
@@ -30,14 +29,8 @@ macro(attend_add_models)
   list(JOIN attend_models_missing ", " attend_models_missing)
 
   set(attend_models_libraries PkgConfig::ATTEND_UTF8PROC PkgConfig::ATTEND_PCRE2)
-  set(attend_models_definitions "")
-  if(TARGET PkgConfig::ATTEND_SENTENCEPIECE)
-    list(APPEND attend_models_libraries PkgConfig::ATTEND_SENTENCEPIECE)
-    set(attend_models_definitions ATTEND_WITH_SENTENCEPIECE)
-  endif()
   if(NOT attend_models_missing AND NOT TARGET attend::models)
     add_library(attend::models INTERFACE IMPORTED ${ARGN})
     target_link_libraries(attend::models INTERFACE attend::attend nlohmann_json::nlohmann_json ${attend_models_libraries})
-    target_compile_definitions(attend::models INTERFACE ${attend_models_definitions})
   endif()
 endmacro()

@@ -2,3 +2,4 @@
 // ATTEND_COMPILED.
 #define ATTEND_IMPLEMENTATION
 #include <attend/attend.hpp>
+#include <attend/quant.hpp>

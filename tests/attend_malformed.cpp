@@ -237,9 +237,9 @@ std::string check(const fs::path& file, const std::string& verdict) {
   if (error && !loaded && error->find(file.filename().string()) == std::string::npos &&
       error->find("attend_malformed_") == std::string::npos)
     return "an error that names no file: " + *error;
-  // A text's ids and pieces are no part of loading, and SentencePiece's own library takes what it takes.
-  const bool own = !text_input && file.extension() != ".spm" && file.extension() != ".model";
-  if (own && used > bound) return std::to_string(used) + " bytes of memory, at most " + std::to_string(bound);
+  // A text's ids and pieces are no part of loading.
+  if (!text_input && used > bound)
+    return std::to_string(used) + " bytes of memory, at most " + std::to_string(bound);
   if (size < 1'000'000 && seconds > 1) return std::to_string(seconds) + " seconds";
   return {};
 }

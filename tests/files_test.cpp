@@ -29,7 +29,6 @@ using attend::Json;
 using attend::text::Tokenizer;
 using attend::text::Vocabulary;
 using attend_test::error_of;
-using testing::AnyOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using Ids = std::vector<std::int32_t>;
@@ -104,12 +103,8 @@ TEST(Files, ThatArePipesOrDevicesAreErrorsAndNotWaitedFor) {
   const fs::path pipe = folder.path() / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   for (const auto& [name, read] : readers()) {
-    EXPECT_THAT(error_of([&, &read = read] { read(pipe); }),
-                AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library")))
-        << name;
-    EXPECT_THAT(error_of([&, &read = read] { read("/dev/zero"); }),
-                AnyOf(HasSubstr("not a regular file"), HasSubstr("SentencePiece library")))
-        << name;
+    EXPECT_THAT(error_of([&, &read = read] { read(pipe); }), HasSubstr("not a regular file")) << name;
+    EXPECT_THAT(error_of([&, &read = read] { read("/dev/zero"); }), HasSubstr("not a regular file")) << name;
   }
 }
 #endif
@@ -299,7 +294,7 @@ TEST(Tokenizer, TextsOfAnyBytesEncodeAndIdsOfNoTokenAreErrors) {
     EXPECT_THAT(error_of([&] { tokenizer.decode(Ids{0, id}); }), HasSubstr(std::to_string(id)));
 }
 
-TEST(SentencePiece, WhatItsLibraryTakesOnTrustIsChecked) {
+TEST(SentencePiece, FilesThatAreNoneAreErrors) {
   const Folder folder;
   const auto error = [&](const std::string& bytes) {
     folder.write("x.spm", bytes);
@@ -318,8 +313,7 @@ TEST(SentencePiece, WhatItsLibraryTakesOnTrustIsChecked) {
                                    std::string("\x1a\x04\x12\x02"
                                                "ab"),
                                    "\x1a\x0c\x12\x0a" + map, std::string("\0", 1), std::string()})
-    EXPECT_THAT(error(bytes),
-                AnyOf(HasSubstr("not a SentencePiece model"), HasSubstr("SentencePiece library")));
+    EXPECT_THAT(error(bytes), HasSubstr("not a SentencePiece model"));
 }
 
 TEST(SafeTensors, FieldsAreEachThereOnce) {

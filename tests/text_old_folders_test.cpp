@@ -49,7 +49,6 @@ Json special(const std::string& content, std::uint64_t id) {
   return {{"id", id}, {"content", content}, {"special", true}, {"normalized", false}};
 }
 
-#ifdef ATTEND_WITH_SENTENCEPIECE
 // A SentencePiece file is a protocol buffer (sentencepiece_model.proto): fields of a number and a type, 0 a
 // varint, 2 bytes after their length, 5 a float.
 std::string varint(std::uint64_t n) {
@@ -146,7 +145,6 @@ std::map<std::string, std::uint64_t> numbered(const std::vector<Piece>& pieces) 
 }
 const std::vector<std::string> kPlain = {
     "once upon a time there was a cat", "the cat, the  cat and the é", " a ", "", "thé!", "zebra 東京 x"};
-#endif
 
 }  // namespace
 
@@ -276,7 +274,6 @@ TEST(OldFolder, OfRobertaGivesTheIdsOfItsTokenizerJson) {
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("merges.txt"));
 }
 
-#ifdef ATTEND_WITH_SENTENCEPIECE
 TEST(OldFolder, OfLlamaGivesTheIdsOfItsTokenizerJson) {
   const std::filesystem::path folder = model_folder("tokenizers/byte_fallback_bpe");
   const Json json = Json::parse(read_text(folder / "tokenizer.json"));
@@ -410,10 +407,3 @@ TEST(OldFolder, OfM2M100HasItsLanguagesBehindThePieces) {
   std::filesystem::remove(old.path / "vocab.json");
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("vocab.json"));
 }
-#else
-TEST(OldFolder, OfSentencePieceSaysWhatToInstall) {
-  const Folder old;
-  old.write("spiece.model", "x");
-  EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("install"));
-}
-#endif

@@ -455,13 +455,7 @@ TEST(TokenizerFolder, WithoutAnyVocabularyIsAnError) {
   EXPECT_THAT(error_of([&] { Tokenizer::open(empty.path); }), HasSubstr("no tokenizer.json"));
   EXPECT_THAT(error_of([&] { Tokenizer::open(empty.path / "absent.json"); }), HasSubstr("absent.json"));
   empty.write("tokenizer.model", "not a model");
-#ifdef ATTEND_WITH_SENTENCEPIECE
   EXPECT_THAT(error_of([&] { Tokenizer::open(empty.path); }), HasSubstr("not a SentencePiece model"));
-#else
-  {
-    EXPECT_THAT(error_of([&] { Tokenizer::open(empty.path); }), HasSubstr("install"));
-  }
-#endif
 }
 
 TEST(TokenizerJson, ThatIsDamagedIsRefusedOrWorks) {

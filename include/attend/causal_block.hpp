@@ -29,6 +29,8 @@ struct CausalBlockOptions {
   bool alibi = false;                // scores fall with the distance
   bool is_causal = true;             // else tokens see those that follow them, too, of the same call
   bool rotary = true;                // takes part where a model has rotary positions
+  WeightType weights = WeightType::float32;
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 
   operator BlockOptions() const {
     detail::check_count("CausalBlock", "sliding_window", sliding_window);
@@ -41,8 +43,10 @@ struct CausalBlockOptions {
                           .qk_norm = qk_norm ? std::optional(norm_eps) : std::nullopt,
                           .qk_norm_over_heads = qk_norm_over_heads,
                           .attention = {scale, softcap, is_causal, sliding_window},
-                          .alibi = alibi},
-            .feed_forward = {embed_dim, dim_feedforward, activation, gated, mlp_bias},
+                          .alibi = alibi,
+                          .weights = weights,
+                          .activations = activations},
+            .feed_forward = {embed_dim, dim_feedforward, activation, gated, mlp_bias, weights, activations},
             .norm = {embed_dim, norm_eps, norm, norm_weight},
             .residual = residual,
             .residual_scale = residual_scale};

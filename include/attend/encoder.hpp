@@ -17,6 +17,8 @@ struct EncoderBlockOptions {
   NormKind norm = NormKind::layer;
   double layer_norm_eps = 1e-5;
   bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
+  WeightType weights = WeightType::float32;
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 
   operator BlockOptions() const { return detail::block_options(*this); }
 };

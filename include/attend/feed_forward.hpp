@@ -13,6 +13,8 @@ struct FeedForwardOptions {
   Activation activation = Activation::relu;
   bool gated = false;  // activation(x Wgᵀ) ⊙ (x W1ᵀ) instead of activation(x W1ᵀ): SwiGLU, GeGLU, …
   bool bias = true;
+  WeightType weights = WeightType::float32;
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 };
 
 /// y = activation(x W1ᵀ + b1) W2ᵀ + b2. Parameters: linear1.*, linear2.* as PyTorch's TransformerEncoderLayer
@@ -55,8 +57,9 @@ template <class Scalar>
 FeedForward<Scalar>::FeedForward(const FeedForwardOptions& o) : options_(o) {
   detail::check_size("FeedForward", "embed_dim", o.embed_dim);
   detail::check_size("FeedForward", "dim_feedforward", o.dim_feedforward);
-  weight1_ = Weight<Scalar>(std::vector<Index>(o.gated ? 2 : 1, o.dim_feedforward), o.embed_dim);
-  weight2_ = Weight<Scalar>({o.embed_dim}, o.dim_feedforward);
+  const detail::WeightFormat format{o.weights, o.activations};
+  weight1_ = Weight<Scalar>(std::vector<Index>(o.gated ? 2 : 1, o.dim_feedforward), o.embed_dim, format);
+  weight2_ = Weight<Scalar>({o.embed_dim}, o.dim_feedforward, format);
   if (o.bias) bias1_ = Bias<Scalar>(weight1_), bias2_ = Bias<Scalar>(weight2_);
 }
 template <class Scalar>

@@ -8,6 +8,7 @@
 #include <attend/activation.hpp>
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
+#include <attend/core/weight_type.hpp>
 #include <attend/detail/backend.hpp>
 #include <attend/rows.hpp>
 #include <attend/tensor.hpp>
@@ -15,48 +16,66 @@
 namespace attend::inline ATTEND_ABI {
 
 /// A weight matrix [N, K] of one or more sections stacked along N, as the products take it: for float in
-/// panels of 16 rows, each section starting a panel of its own; for other scalars in rows. There is no second
-/// copy. `offset(s)` and `width()` are columns of the product's output, padding of sections included.
+/// panels of 16 rows, each section starting a panel of its own; for other scalars in rows; in fewer bits in
+/// panels of 32 (float alone). There is no second copy. `offset(s)` and `width()` are columns of the
+/// product's output, padding of sections included.
 template <class Scalar>
 class Weight {
   static_assert(detail::check_scalar<Scalar>());
-  static constexpr Index kPanel = detail::Backend<Scalar>::kPanel;
 
  public:
+  using Format = detail::WeightFormat;
   Weight() = default;
-  Weight(std::vector<Index> sections, Index in_features);
+  Weight(std::vector<Index> sections, Index in_features, Format format = {});
 
   Index in_features() const { return in_; }
+  Format format() const { return format_; }
   Index rows() const;
   Index width() const { return offsets_.empty() ? 0 : offsets_.back(); }
   Index offset(std::size_t section) const { return offsets_[section]; }
+  /// Panels of float; of another format `packed`.
   const Scalar* data() const { return data_.data(); }
+  const std::byte* packed() const { return reinterpret_cast<const std::byte*>(data_.data()); }
 
   /// Row i of the state dict is column slot(i) of the output.
   Index slot(Index row) const;
-  /// Rows [begin, end) of [N, K], row-major.
+  /// Rows [begin, end) of [N, K], row-major. Error where the format cannot hold a value.
   void assign(Index begin, Index end, const Scalar* rows);
   void copy_to(Index begin, Index end, Scalar* rows) const;
+  /// The same rows as files keep them, in the weight's own format.
+  void assign_encoded(Index begin, Index end, const std::byte* rows);
+  void copy_encoded(Index begin, Index end, std::byte* rows) const;
   Parameter<Scalar> parameter();
   bool assigned() const { return assigned_.all(); }
 
  private:
-  Index first(Index slot) const { return slot / kPanel * kPanel * in_ + slot % kPanel; }
+  bool plain() const { return format_.weights == WeightType::float32; }
+  Index panel() const { return plain() ? detail::Backend<Scalar>::kPanel : detail::WeightKernels::kSlots; }
+  Index first(Index slot) const { return slot / panel() * panel() * in_ + slot % panel(); }
+  std::byte* packed() { return reinterpret_cast<std::byte*>(data_.data()); }
 
   std::vector<Index> sections_;
   std::vector<Index> offsets_;
   Index in_ = 0;
+  Format format_;
   Tensor<Scalar, 1> data_;
   detail::Assigned assigned_;
 };
 
 template <class Scalar>
-Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features)
-    : sections_(std::move(sections)), in_(in_features) {
+Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features, Format format)
+    : sections_(std::move(sections)), in_(in_features), format_(format) {
   offsets_.push_back(0);
   for (Index rows : sections_) detail::checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
-  for (Index rows : sections_) offsets_.push_back(offsets_.back() + (rows + kPanel - 1) / kPanel * kPanel);
-  data_ = Tensor<Scalar, 1>({detail::checked_numel(Shape<2>{width(), in_}, sizeof(Scalar))});
+  for (Index rows : sections_) offsets_.push_back(offsets_.back() + (rows + panel() - 1) / panel() * panel());
+  Index size = detail::checked_numel(Shape<2>{width(), in_}, sizeof(Scalar));
+  if (!plain()) {
+    if (!std::is_same_v<Scalar, float>)
+      throw_error("Weight: ", to_string(format.weights), " is for layers of float");
+    size = static_cast<Index>(detail::kernels_of(format.weights).packed_bytes(format.weights, width(), in_) /
+                              sizeof(Scalar));
+  }
+  data_ = Tensor<Scalar, 1>({size});
   assigned_ = detail::Assigned(data_.empty() ? 0 : this->rows());
 }
 template <class Scalar>
@@ -73,21 +92,54 @@ Index Weight<Scalar>::slot(Index row) const {
 }
 template <class Scalar>
 void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (!plain()) {
+      const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
+      std::vector<std::byte> row(kernels.row_bytes(format_.weights, in_));
+      for (Index i = begin; i < end; ++i, rows += in_) {
+        if (!kernels.encode(format_.weights, rows, in_, row.data()))
+          throw_error("Weight: row ", i, " of ", Shape<2>{this->rows(), in_}, " has a value that ",
+                      to_string(format_.weights), " cannot hold");
+        assign_encoded(i, i + 1, row.data());
+      }
+      return;
+    }
+  }
   for (Index i = begin; i < end; ++i, rows += in_) {
     Scalar* to = data_.data() + first(slot(i));
-    for (Index k = 0; k < in_; ++k) to[k * kPanel] = rows[k];
+    for (Index k = 0; k < in_; ++k) to[k * panel()] = rows[k];
   }
 }
 template <class Scalar>
 void Weight<Scalar>::copy_to(Index begin, Index end, Scalar* rows) const {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (!plain()) {
+      const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
+      for (Index i = begin; i < end; ++i, rows += in_)
+        kernels.row(format_.weights, packed(), slot(i), in_, rows);
+      return;
+    }
+  }
   for (Index i = begin; i < end; ++i, rows += in_) {
     const Scalar* from = data_.data() + first(slot(i));
-    for (Index k = 0; k < in_; ++k) rows[k] = from[k * kPanel];
+    for (Index k = 0; k < in_; ++k) rows[k] = from[k * panel()];
   }
 }
 template <class Scalar>
+void Weight<Scalar>::assign_encoded(Index begin, Index end, const std::byte* rows) {
+  const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
+  for (Index i = begin; i < end; ++i, rows += kernels.row_bytes(format_.weights, in_))
+    kernels.pack(format_.weights, rows, in_, packed(), slot(i));
+}
+template <class Scalar>
+void Weight<Scalar>::copy_encoded(Index begin, Index end, std::byte* rows) const {
+  const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
+  for (Index i = begin; i < end; ++i, rows += kernels.row_bytes(format_.weights, in_))
+    kernels.unpack(format_.weights, packed(), slot(i), in_, rows);
+}
+template <class Scalar>
 Parameter<Scalar> Weight<Scalar>::parameter() {
-  return Parameter<Scalar>(
+  Parameter<Scalar> parameter(
       {rows(), in_}, this,
       [](void* weight, Index begin, Index end, const Scalar* rows) {
         static_cast<Weight*>(weight)->assign(begin, end, rows);
@@ -96,6 +148,15 @@ Parameter<Scalar> Weight<Scalar>::parameter() {
         static_cast<const Weight*>(weight)->copy_to(begin, end, rows);
       },
       &assigned_);
+  if (!plain())
+    parameter.set_encoded({format_.weights,
+                           [](void* weight, Index begin, Index end, const std::byte* rows) {
+                             static_cast<Weight*>(weight)->assign_encoded(begin, end, rows);
+                           },
+                           [](const void* weight, Index begin, Index end, std::byte* rows) {
+                             static_cast<const Weight*>(weight)->copy_encoded(begin, end, rows);
+                           }});
+  return parameter;
 }
 ATTEND_COMPILED_LAYER(class Weight<float>);
 
@@ -159,12 +220,16 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
   if (out.empty()) return;
   const LayerTimer timer(context, "product", x.shape(), out.shape(),
                          2.0 * static_cast<double>(out.numel()) * static_cast<double>(x.size(1)));
-  Backend<Scalar>::product(context, {.x = x,
-                                     .weight = weight.data() + begin * weight.in_features(),
-                                     .bias = bias.empty() ? nullptr : bias.data() + bias_at + begin,
-                                     .residual = epilogue.residual.view(),
-                                     .activation = epilogue.activation,
-                                     .out = out});
+  ProductCall<Scalar> call{.x = x,
+                           .bias = bias.empty() ? nullptr : bias.data() + bias_at + begin,
+                           .residual = epilogue.residual.view(),
+                           .activation = epilogue.activation,
+                           .out = out};
+  if constexpr (std::is_same_v<Scalar, float>)
+    if (const WeightFormat format = weight.format(); format.weights != WeightType::float32)
+      return kernels_of(format.weights).product(context, format, weight.packed(), begin, call);
+  call.weight = weight.data() + begin * weight.in_features();
+  Backend<Scalar>::product(context, call);
 }
 
 /// Error where the residual is not of the output's shape, or the output overlaps it or x.
@@ -184,6 +249,8 @@ struct LinearOptions {
   Index in_features = 0;
   Index out_features = 0;
   bool bias = true;
+  WeightType weights = WeightType::float32;
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 };
 
 /// y = x Wᵀ + b. Parameters: weight [out_features, in_features], bias [out_features].
@@ -223,7 +290,8 @@ template <class Scalar>
 Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
   detail::check_size("Linear", "in_features", options.in_features);
   detail::check_size("Linear", "out_features", options.out_features);
-  weight_ = Weight<Scalar>({options.out_features}, options.in_features);
+  weight_ =
+      Weight<Scalar>({options.out_features}, options.in_features, {options.weights, options.activations});
   if (options.bias) bias_ = Bias<Scalar>(weight_);
 }
 template <class Scalar>

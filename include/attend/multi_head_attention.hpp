@@ -31,9 +31,11 @@ struct MultiHeadAttentionOptions {
   std::optional<double> qk_norm =
       {};                           // eps of an RMSNorm over each head of Q and K (Qwen3), where there is one
   bool qk_norm_over_heads = false;  // that norm is one over all heads together (OLMo 2)
-  ScaledDotProductAttentionOptions attention = {};  // of every call
-  bool alibi = false;                               // scores fall with the distance: see Alibi
-  DisentangledAttentionOptions disentangled = {};   // of self-attention, of which each call has .relative
+  ScaledDotProductAttentionOptions attention = {};    // of every call
+  bool alibi = false;                                 // scores fall with the distance: see Alibi
+  DisentangledAttentionOptions disentangled = {};     // of self-attention, of which each call has .relative
+  WeightType weights = WeightType::float32;           // of all projections
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 };
 
 /// Parameters, as torch.nn.MultiheadAttention names them: in_proj_weight [(H + 2 H_kv) D, E] and

@@ -15,16 +15,17 @@ MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& 
       detail::checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
   const Index keys =
       detail::checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
+  const detail::WeightFormat format{options_.weights, options_.activations};
   if (fused()) {
-    in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim);
+    in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim, format);
     if (options_.bias) in_bias_ = Bias<Scalar>(in_proj_);
   } else {
-    q_proj_ = Weight<Scalar>({queries}, options_.embed_dim);
-    k_proj_ = Weight<Scalar>({keys}, options_.kdim);
-    v_proj_ = Weight<Scalar>({keys}, options_.vdim);
-    if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0));
+    q_proj_ = Weight<Scalar>({queries}, options_.embed_dim, format);
+    k_proj_ = Weight<Scalar>({keys}, options_.kdim, format);
+    v_proj_ = Weight<Scalar>({keys}, options_.vdim, format);
+    if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0, format));
   }
-  out_proj_ = Weight<Scalar>({options_.embed_dim}, queries);
+  out_proj_ = Weight<Scalar>({options_.embed_dim}, queries, format);
   options_.out_bias = options_.out_bias.value_or(options_.bias);
   if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
   if (options_.bias_kv)
@@ -41,9 +42,11 @@ MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& 
         "alibi "
         "is not supported");
   if (relative.own_projections && relative.content_to_position)
-    pos_key_proj_ = Linear<Scalar>({options_.embed_dim, keys, options_.bias});
+    pos_key_proj_ =
+        Linear<Scalar>({options_.embed_dim, keys, options_.bias, options_.weights, options_.activations});
   if (relative.own_projections && relative.position_to_content)
-    pos_query_proj_ = Linear<Scalar>({options_.embed_dim, queries, options_.bias});
+    pos_query_proj_ =
+        Linear<Scalar>({options_.embed_dim, queries, options_.bias, options_.weights, options_.activations});
 }
 
 template <class Scalar>

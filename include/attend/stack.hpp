@@ -195,8 +195,11 @@ BlockOptions block_options(const Options& o) {
                         .num_heads = o.num_heads,
                         .num_kv_heads = o.num_kv_heads,
                         .head_dim = o.head_dim,
-                        .bias = o.bias},
-          .feed_forward = {o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias},
+                        .bias = o.bias,
+                        .weights = o.weights,
+                        .activations = o.activations},
+          .feed_forward = {o.embed_dim, o.dim_feedforward, o.activation, o.gated, o.bias, o.weights,
+                           o.activations},
           .norm = block_norm(o.embed_dim, o.layer_norm_eps, o.norm, o.bias),
           .residual = o.norm_first ? Residual::pre : Residual::post};
 }

@@ -247,9 +247,7 @@ const Target targets[] = {{"safetensors", safetensors},
                           {"tokenizer", tokenizer},
                           {"vocab_and_merges", vocab_and_merges},
                           {"vocab_txt", vocab_txt},
-#if defined(ATTEND_WITH_SENTENCEPIECE)
                           {"pieces", pieces},
-#endif
                           {"texts", texts},
                           {"template", chat_template}};
 

@@ -37,7 +37,7 @@ ARROWS = {
     "umbrella": {"core", "layers"},
 }
 AS_TEXT = {("reference", "kernel/math.inl")}
-JSON, UNICODE, REGEX, PIECES = "nlohmann/json", "utf8proc", "PCRE2", "sentencepiece"
+JSON, UNICODE, REGEX = "nlohmann/json", "utf8proc", "PCRE2"
 LIBRARIES = {
     "core": {"Eigen"},
     "kernel": set(),
@@ -45,7 +45,7 @@ LIBRARIES = {
     "detail": {"Eigen"},
     "json": {JSON},
     "io": {"Eigen"},
-    "text": {UNICODE, REGEX, PIECES},
+    "text": {UNICODE, REGEX},
     "model": {"Eigen"},
     "reference": {"Eigen"},
     "umbrella": set(),
@@ -55,7 +55,6 @@ LIBRARY_OF = [
     (re.compile(r"^nlohmann/"), JSON),
     (re.compile(r"^utf8proc"), UNICODE),
     (re.compile(r"^pcre2"), REGEX),
-    (re.compile(r"^sentencepiece"), PIECES),
 ]
 ASKED_FOR = {"PCRE2_CODE_UNIT_WIDTH"}  # pcre2.h wants it before its #include
 INCLUDE = re.compile(r"^\s*#\s*include\b\s*(.*?)\s*$")

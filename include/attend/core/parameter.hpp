@@ -1,6 +1,7 @@
 // How a layer hands out its parameters: by name, as rows that can be written and read in pieces.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include <attend/core/function_ref.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/core/weight_type.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -53,6 +55,13 @@ class Assigned {
   Index rows_ = 0, missing_ = 1;
   std::vector<bool> given_;  // of each row, while some are
 };
+
+/// Rows in and out of a parameter that is kept in another type than float, as files keep them.
+struct EncodedRows {
+  WeightType type = WeightType::float32;
+  void (*write)(void* object, Index begin, Index end, const std::byte* rows) = nullptr;
+  void (*read)(const void* object, Index begin, Index end, std::byte* rows) = nullptr;
+};
 }  // namespace detail
 
 /// One parameter of a layer, wherever and however the layer keeps it (a weight may be packed for the
@@ -78,7 +87,10 @@ class Parameter {
         object_(other.object_),
         write_(other.write_),
         read_(other.read_),
+        encoded_(other.encoded_),
         given_(other.given_) {}
+  void set_encoded(const detail::EncodedRows& encoded) { encoded_ = encoded; }
+  WeightType type() const { return encoded_.type; }
 
   const std::vector<Index>& shape() const { return shape_; }
   Index numel() const { return detail::checked_numel(shape_); }
@@ -117,6 +129,17 @@ class Parameter {
     for (Index i = 0; i < (end - begin) * row_size(); ++i) values[i] = data[i];
   }
 
+  /// Rows [begin, end) in the encoding of `type()`, which is not float32: GGUF's blocks, or 16-bit floats.
+  void assign_encoded(Index begin, Index end, const std::byte* rows) requires(!std::is_const_v<T>) {
+    check_range(begin, end);
+    encoded_.write(object_, begin, end, rows);
+    if (given_ != nullptr) given_->mark(begin, end);
+  }
+  void copy_encoded(Index begin, Index end, std::byte* rows) const {
+    check_range(begin, end);
+    encoded_.read(object_, begin, end, rows);
+  }
+
  private:
   friend Parameter<const Scalar>;
 
@@ -129,6 +152,7 @@ class Parameter {
   void* object_;
   Write write_ = nullptr;
   Read read_ = nullptr;
+  detail::EncodedRows encoded_;
   detail::Assigned* given_ = nullptr;
 };
 

@@ -12,6 +12,7 @@
 
 #include <attend/core/location.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/core/weight_type.hpp>
 #include <attend/io/dtype.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/tensor.hpp>
@@ -31,7 +32,17 @@ class SafeTensors {
     const MappedFile* file;
     const std::byte* data;  // no alignment is promised
     std::size_t size;       // bytes
+    /// Of a tensor of U8 that keeps rows of int8 or int4: what they are, the shape being theirs. The file's
+    /// metadata says so: "encoding.NAME": "int8 [64, 384]".
+    WeightType encoding = WeightType::float32;
 
+    /// What its rows are an encoding of; float32 where they are none.
+    WeightType type() const {
+      return encoding != WeightType::float32 ? encoding
+             : dtype == DType::BF16          ? WeightType::bfloat16
+             : dtype == DType::F16           ? WeightType::float16
+                                             : WeightType::float32;
+    }
     Index numel() const { return detail::checked_numel(shape); }
     /// Rows as in Parameter: slices at one first index. A scalar is one row of one element.
     Index rows() const { return shape.empty() ? 1 : shape[0]; }
@@ -79,6 +90,11 @@ class SafeTensors {
   /// Copies `count` elements in row-major order, from element `first` on, converted to Scalar.
   template <class Scalar>
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
+    if (entry.encoding != WeightType::float32) {
+      const std::vector<float> values = decode(entry, first, count);
+      for (const float value : values) *out++ = static_cast<Scalar>(value);
+      return;
+    }
     if (!detail::is_readable(entry.dtype))
       fail_entry(entry, std::string(to_string(entry.dtype)) + " is not supported");
     const Index element_size = detail::bits_of(entry.dtype) / 8;
@@ -115,6 +131,8 @@ class SafeTensors {
  private:
   struct State;
 
+  /// Elements of encoded rows.
+  static std::vector<float> decode(const Entry& entry, Index first, Index count);
   [[noreturn]] static void fail_entry(const Entry& entry, const std::string& message);
   static std::ptrdiff_t offset(const Entry& entry);  // in its file
   template <int Rank>

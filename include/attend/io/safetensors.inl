@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 #include <utility>
 
@@ -25,6 +26,7 @@ struct SafeTensors::State {
     const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
     detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
     if (wanted == nullptr) entries.reserve(header.tensors.size());
+    const std::size_t first = entries.size();
     for (; !header.tensors.empty(); header.tensors.pop_front()) {
       auto& tensor = header.tensors.front();
       if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
@@ -32,10 +34,42 @@ struct SafeTensors::State {
                          file.bytes().data() + header.data_start + tensor.begin,
                          std::size_t{tensor.end - tensor.begin}});
     }
+    for (const auto& [key, value] : header.metadata)
+      if (key.starts_with("encoding.")) find_encoding(key.substr(9), value, first);
     metadata.merge(header.metadata);
     if (wanted != nullptr && !wanted->empty())
       throw_error(opened, ": tensor ", detail::in_quotes(*wanted->begin()), " is not in its shard ",
                   file.path());
+  }
+
+  /// "encoding.NAME": "int8 [64, 384]" of one of the entries from `first` on.
+  void find_encoding(const std::string& name, const std::string& value, std::size_t first) {
+    const auto found = std::find_if(entries.begin() + static_cast<std::ptrdiff_t>(first), entries.end(),
+                                    [&](const Entry& entry) { return entry.name == name; });
+    if (found == entries.end()) return;  // of a tensor that is not wanted
+    const std::size_t space = value.find(" [");
+    const std::string type = value.substr(0, space);
+    std::vector<Index> shape;
+    for (std::size_t at = space; at < value.size() && value[at] != ']';) {
+      const char* begin = value.data() + at + 2;  // behind " [" or ", "
+      Index size = -1;
+      const auto [end, error] = std::from_chars(begin, value.data() + value.size(), size);
+      if (error != std::errc() || size < 0) break;
+      shape.push_back(size);
+      at = static_cast<std::size_t>(end - value.data());
+    }
+    found->encoding = type == "int8"   ? WeightType::int8
+                      : type == "int4" ? WeightType::int4
+                                       : WeightType::float32;
+    const bool known = found->encoding != WeightType::float32 && found->dtype == DType::U8 &&
+                       !shape.empty() && value == type + " " + to_string(shape);
+    if (!known) fail_entry(*found, "an encoding that is not known: " + detail::in_quotes(value));
+    const Index rows = shape[0], row_size = detail::checked_numel(std::span(shape).subspan(1));
+    const std::size_t row = detail::kernels_of(found->encoding).row_bytes(found->encoding, row_size);
+    if (found->shape != std::vector<Index>{rows, static_cast<Index>(row)})
+      fail_entry(*found, value + " takes shape " + to_string(Shape<2>{rows, static_cast<Index>(row)}) +
+                             ", got " + to_string(found->shape));
+    found->shape = shape;
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
@@ -96,6 +130,25 @@ ATTEND_INLINE const SafeTensors::Entry& SafeTensors::at(std::string_view name) c
   const Entry* entry = find(name);
   if (entry == nullptr) throw_error(path(), ": has no tensor ", detail::in_quotes(name));
   return *entry;
+}
+
+ATTEND_INLINE std::vector<float> SafeTensors::decode(const Entry& entry, Index first, Index count) {
+  const Index rows = entry.rows(), row_size = entry.row_size();
+  if (first < 0 || count < 0 || first > rows * row_size || count > rows * row_size - first)
+    fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " +
+                          std::to_string(rows * row_size));
+  std::vector<float> values;
+  if (count == 0) return values;
+  const Index begin = first / row_size, end = (first + count - 1) / row_size + 1;
+  const std::size_t row = entry.size / static_cast<std::size_t>(rows);
+  values.resize(static_cast<std::size_t>((end - begin) * row_size));
+  for (Index i = begin; i < end; ++i)
+    detail::kernels_of(entry.encoding)
+        .decode(entry.encoding, entry.data + static_cast<std::size_t>(i) * row, row_size,
+                values.data() + (i - begin) * row_size);
+  values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(first - begin * row_size));
+  values.resize(static_cast<std::size_t>(count));
+  return values;
 }
 
 ATTEND_INLINE void SafeTensors::release(const Entry& entry) const {

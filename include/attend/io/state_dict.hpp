@@ -97,7 +97,15 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
     const Index whole = source.part * rows + i;
     return source.row ? source.row(whole) : whole;
   };
-  std::vector<Scalar, Allocator<Scalar>> values(static_cast<std::size_t>(block * row_size));
+  // Rows that are encoded as the parameter keeps them go in as they are.
+  const bool as_is = parameter.type() != WeightType::float32 && !source.transpose && source.add == 0 &&
+                     std::ranges::all_of(plan.entries, [&](const SafeTensors::Entry* entry) {
+                       return entry->type() == parameter.type();
+                     });
+  const std::size_t row_bytes =
+      as_is ? kernels_of(parameter.type()).row_bytes(parameter.type(), row_size) : 0;
+  std::vector<std::byte, Allocator<std::byte>> encoded(static_cast<std::size_t>(block) * row_bytes);
+  std::vector<Scalar, Allocator<Scalar>> values(static_cast<std::size_t>(as_is ? 0 : block * row_size));
   for (Index begin = 0; begin < rows; begin += block) {
     const Index end = (std::min)(rows, begin + block);
     for (Index i = begin; i < end;) {
@@ -109,18 +117,43 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
       const Index limit = (std::min)(end - i, plan.rows_of(*plan.entries[e]) - first);
       Index count = 1;
       while (count < limit && source_row(i + count) == row + count) ++count;
-      read_source_rows(file, *plan.entries[e], source.transpose, first, first + count,
-                       values.data() + (i - begin) * row_size);
+      if (as_is)
+        std::copy_n(plan.entries[e]->data + static_cast<std::size_t>(first) * row_bytes,
+                    static_cast<std::size_t>(count) * row_bytes,
+                    encoded.data() + static_cast<std::size_t>(i - begin) * row_bytes);
+      else
+        read_source_rows(file, *plan.entries[e], source.transpose, first, first + count,
+                         values.data() + (i - begin) * row_size);
       // As each block is read, so that a large table is never there twice.
       if (!source.transpose) file.release_rows(*plan.entries[e], first, first + count);
       i += count;
     }
     if (source.add != 0)
       for (Scalar& value : values) value += static_cast<Scalar>(source.add);
-    parameter.assign(begin, end, values.data());
+    if (as_is)
+      parameter.assign_encoded(begin, end, encoded.data());
+    else
+      parameter.assign(begin, end, values.data());
   }
   for (const SafeTensors::Entry* entry : plan.entries) file.release(*entry);
 }
+
+/// f(), whose errors name the file and the parameter.
+template <class F>
+void naming([[maybe_unused]] const SafeTensors& file, [[maybe_unused]] const std::string& name, F&& f) {
+#if defined(__cpp_exceptions)
+  try {
+    return f();
+  } catch (const Error& error) {
+    throw_error(file.path(), ": ", in_quotes(name), ": ", error.what());
+  }
+#else
+  f();
+#endif
+}
+
+/// The type of a file of 16-bit floats.
+inline DType dtype_of(WeightType type) { return type == WeightType::bfloat16 ? DType::BF16 : DType::F16; }
 
 }  // namespace detail
 
@@ -139,28 +172,47 @@ void load(Layer& layer, const SafeTensors& file, const std::string& prefix = "",
   layer.parameters(plan);
   planner.finish();
   std::size_t next = 0;
-  auto assign = [&](const std::string&, auto parameter) {
-    detail::assign_planned(file, plans[next++], std::move(parameter));
+  auto assign = [&](const std::string& name, auto parameter) {
+    detail::naming(file, name, [&] { detail::assign_planned(file, plans[next++], std::move(parameter)); });
   };
   layer.parameters(assign);
 }
 
-/// Saves every parameter under its own name, in the layer's scalar. The file replaces an older one when it is
-/// complete.
+/// Saves every parameter under its own name, in the layer's scalar, or as it is kept: bfloat16 and float16 as
+/// BF16 and F16; int8 and int4 as rows of U8 [N, bytes], each GGUF's blocks of Q8_0 and Q4_0 (the last one
+/// filled with codes of 0), of which the metadata says "encoding.NAME": "int8 [N, K]". The file replaces an
+/// older one when it is complete.
 template <class Layer>
-void save(const Layer& layer, const std::filesystem::path& path, const Metadata& metadata = {}) {
+void save(const Layer& layer, const std::filesystem::path& path, Metadata metadata = {}) {
   std::vector<SafeTensorsWriter::Info> infos;
   layer.parameters([&]<class Scalar>(const std::string& name, const Parameter<const Scalar>& parameter) {
-    infos.push_back({name, dtype_of<Scalar>(), parameter.shape()});
+    const WeightType type = parameter.type();
+    if (type != WeightType::int8 && type != WeightType::int4) {
+      infos.push_back({name, type == WeightType::float32 ? dtype_of<Scalar>() : detail::dtype_of(type),
+                       parameter.shape()});
+      return;
+    }
+    const std::size_t row = detail::kernels_of(type).row_bytes(type, parameter.row_size());
+    infos.push_back({name, DType::U8, {parameter.rows(), static_cast<Index>(row)}});
+    metadata["encoding." + name] = std::string(to_string(type)) + " " + to_string(parameter.shape());
   });
   SafeTensorsWriter writer(path, infos, metadata);
   layer.parameters([&]<class Scalar>(const std::string&, const Parameter<const Scalar>& parameter) {
     if (parameter.numel() == 0) return;
     const Index rows = parameter.rows(), row_size = parameter.row_size();
     const Index block = detail::block_rows(rows, row_size, sizeof(Scalar));
-    std::vector<Scalar> values(static_cast<std::size_t>(block * row_size));
+    const WeightType type = parameter.type();
+    const std::size_t row_bytes =
+        type == WeightType::float32 ? 0 : detail::kernels_of(type).row_bytes(type, row_size);
+    std::vector<std::byte> encoded(static_cast<std::size_t>(block) * row_bytes);
+    std::vector<Scalar> values(static_cast<std::size_t>(row_bytes > 0 ? 0 : block * row_size));
     for (Index begin = 0; begin < rows; begin += block) {
       const Index end = (std::min)(rows, begin + block);
+      if (row_bytes > 0) {
+        parameter.copy_encoded(begin, end, encoded.data());
+        writer.write(std::span(encoded).first(static_cast<std::size_t>(end - begin) * row_bytes));
+        continue;
+      }
       parameter.copy_to(begin, end, values.data());
       writer.write(
           std::as_bytes(std::span(values).first(static_cast<std::size_t>((end - begin) * row_size))));

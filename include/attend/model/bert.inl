@@ -36,7 +36,9 @@ StackOptions BertModel<Scalar>::stack_options(const BertOptions& o) {
                                            .num_heads = o.num_attention_heads,
                                            .dim_feedforward = o.intermediate_size,
                                            .activation = o.hidden_act,
-                                           .layer_norm_eps = o.layer_norm_eps};
+                                           .layer_norm_eps = o.layer_norm_eps,
+                                           .weights = o.weights,
+                                           .activations = o.activations};
   block.self_attn.attention.scale = o.attention_scale;
   block.self_attn.disentangled = o.disentangled;
   std::vector<BlockOptions> blocks(static_cast<std::size_t>(o.num_hidden_layers), block);
@@ -56,12 +58,13 @@ BertModel<Scalar>::BertModel(const BertOptions& options)
   if (o.type_vocab_size > 0) token_type_ = Embedding<Scalar>({o.type_vocab_size, W});
   norm_ = layer_norm(o.projection == EmbeddingProjection::before_norm ? E : W);
   if (o.projection != EmbeddingProjection::none)
-    projection_ = Linear<Scalar>({W, E, o.projection == EmbeddingProjection::after_norm});
+    projection_ =
+        Linear<Scalar>({W, E, o.projection == EmbeddingProjection::after_norm, o.weights, o.activations});
   if (o.relative_bias) relative_bias_ = RelativeBias<Scalar>(*o.relative_bias);
   if (o.relative_embedding) relative_embedding_ = RelativeEmbedding<Scalar>(*o.relative_embedding);
-  if (!tied()) word_ = Embedding<Scalar>({o.vocab_size, W});
+  if (!tied()) word_ = Embedding<Scalar>({o.vocab_size, W, o.weights});
   if (o.head == BertHead::masked_lm) {
-    decoder_ = Linear<Scalar>({.in_features = W, .out_features = o.vocab_size});
+    decoder_ = Linear<Scalar>({W, o.vocab_size, true, o.weights, o.activations});
     head_norm_ = layer_norm(W);
   }
   if (has_dense())
@@ -70,11 +73,11 @@ BertModel<Scalar>::BertModel(const BertOptions& options)
 }
 
 template <class Scalar>
-BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, bool base_only) {
+BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, const OpenOptions& open) {
   const Config config(folder / "config.json");
   BertFamily family = read_bert_family(config);
   config.finish();
-  if (base_only) {
+  if (open.base_only) {
     family.options.head = BertHead::none;
     family.leftovers.insert(family.leftovers.end(), {"classifier.*", "classifier.*.*", "pre_classifier.*"});
   }
@@ -99,7 +102,8 @@ BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, bool base_only
                                         {o.num_hidden_layers * o.intermediate_size, E},
                                         {o.convolution ? o.convolution->kernel_size : 0, E},
                                         {o.convolution ? E * o.convolution->kernel_size : 0, E},
-                                        {classes ? o.num_labels : 0, E}});
+                                        {classes ? o.num_labels : 0, E}},
+                                       open);
 }
 
 template <class Scalar>

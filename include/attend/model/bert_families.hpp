@@ -47,6 +47,10 @@ struct BertOptions {
   Activation pooler_act = Activation::tanh;  // between the two layers of a sequence classifier
   Activation head_act = Activation::gelu;    // of a masked language model
   bool tied_output = true;                   // of a masked language model: its weight is the table of words
+  WeightType weights = WeightType::float32;  // of the layers and the table of words
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
+
+  void set_weights(WeightType type, ActivationType input) { weights = type, activations = input; }
 };
 
 using BertFamily = ModelFamily<BertOptions>;

@@ -57,7 +57,7 @@ class CausalLM {
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
   /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const Location& folder, bool base_only = false);
+  static CausalLM open(const Location& folder, const OpenOptions& open = {});
 
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.

@@ -40,16 +40,15 @@ Index CausalCache<Scalar>::rewind(Index b, Index length) {
 
 template <class Scalar>
 CausalLM<Scalar>::CausalLM(const CausalLMOptions& o)
-    : options_(checked(o)),
-      lm_head_({.in_features = state_dim(), .out_features = o.vocab_size, .bias = false}) {
+    : options_(checked(o)), lm_head_({state_dim(), o.vocab_size, false, o.weights, o.activations}) {
   const CausalBlockOptions& block = o.blocks[0];
-  if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, state_dim()});
+  if (!o.tie_word_embeddings) embed_tokens_ = Embedding<Scalar>({o.vocab_size, state_dim(), o.weights});
   if (o.learned_positions)
     embed_positions_ = Embedding<Scalar>(
         {detail::saturating_add(o.max_position_embeddings, o.position_offset), o.embed_dim});
   if (projects()) {
-    project_in_ = Linear<Scalar>({.in_features = state_dim(), .out_features = o.embed_dim, .bias = false});
-    project_out_ = Linear<Scalar>({.in_features = o.embed_dim, .out_features = state_dim(), .bias = false});
+    project_in_ = Linear<Scalar>({state_dim(), o.embed_dim, false, o.weights, o.activations});
+    project_out_ = Linear<Scalar>({o.embed_dim, state_dim(), false, o.weights, o.activations});
   }
   layers_ = Stack<Scalar>({o.embed_dim, {o.blocks.begin(), o.blocks.end()}}, "CausalLM", "CausalBlock");
   const NormOptions norm{o.embed_dim, block.norm_eps, block.norm, block.norm_weight};
@@ -97,9 +96,9 @@ void CausalLM<Scalar>::set_rotary() {
 }
 
 template <class Scalar>
-CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, bool base_only) {
+CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, const OpenOptions& open) {
   CausalFamily family = detail::open_causal_family(folder);
-  if (base_only) {
+  if (open.base_only) {
     family.options.tie_word_embeddings = true;
     family.leftovers.insert(family.leftovers.end(), {"lm_head.weight", "embed_out.weight"});
   }
@@ -117,7 +116,8 @@ CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, bool base_only) 
                                        {b.num_heads * b.head_dim, E},
                                        {layers, b.dim_feedforward},
                                        {layers * b.dim_feedforward, E},
-                                       {o.learned_positions ? o.max_position_embeddings : 0, E}});
+                                       {o.learned_positions ? o.max_position_embeddings : 0, E}},
+                                      open);
 }
 
 template <class Scalar>

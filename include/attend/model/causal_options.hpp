@@ -30,6 +30,14 @@ struct CausalLMOptions {
   bool tie_word_embeddings = false;
   std::optional<std::int32_t> bos_token_id = {};
   std::vector<std::int32_t> eos_token_ids = {};
+  WeightType weights = WeightType::float32;           // of the token table and the output layer
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
+
+  /// Of all, the blocks included.
+  void set_weights(WeightType type, ActivationType input) {
+    weights = type, activations = input;
+    for (CausalBlockOptions& block : blocks) block.weights = type, block.activations = input;
+  }
 };
 
 using CausalFamily = ModelFamily<CausalLMOptions>;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <attend/core/location.hpp>
 #include <attend/io/name_map.hpp>
 #include <attend/io/state_dict.hpp>
+#include <attend/quant.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -21,7 +23,17 @@ struct ModelFamily {
   std::vector<std::string> leftovers = {};  // tensors that files carry and nothing uses
 };
 
+/// How `open` keeps the weights of the layers, the token tables and the output layer; all else stays float.
+struct OpenOptions {
+  std::optional<WeightType> weights = WeightType::float32;  // none: as the file keeps most of them
+  ActivationType activations = ActivationType::int8;        // of products with int8 and int4 weights
+  bool base_only = false;                                   // without the model's head
+};
+
 namespace detail {
+
+/// The type of most of a file's weights; float32 where it is none of ours.
+WeightType weights_of(const SafeTensors& file);
 
 /// Rows and columns of tables that the weights must at least hold, each of them.
 using Tables = std::vector<std::pair<Index, Index>>;
@@ -52,9 +64,11 @@ Model make_as_config_says([[maybe_unused]] const Location& config, const Options
 /// The model of a family, with its parameters from the folder's weights. `tables` is checked before memory is
 /// taken for what config.json says.
 template <class Model, class Options>
-Model load_model(const Location& folder, const ModelFamily<Options>& family, const Tables& tables) {
+Model load_model(const Location& folder, ModelFamily<Options> family, const Tables& tables,
+                 const OpenOptions& open = {}) {
   const SafeTensors file = SafeTensors::open_folder(folder);
   check_sizes(folder / "config.json", file, tables);
+  family.options.set_weights(open.weights ? *open.weights : weights_of(file), open.activations);
   Model model = make_as_config_says<Model>(folder / "config.json", family.options);
   load(model, file, "", {.ignore = family.leftovers, .names = family.names});
   return model;

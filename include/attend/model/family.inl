@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include <attend/model/family.hpp>
 
@@ -10,7 +11,8 @@ namespace attend::inline ATTEND_ABI::detail {
 
 ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables) {
   Index stored = 0;
-  for (const SafeTensors::Entry& entry : file.entries()) stored += static_cast<Index>(entry.size);
+  for (const SafeTensors::Entry& entry : file.entries())
+    stored += (std::max)(static_cast<Index>(entry.size), entry.numel());
   for (const auto& [rows, columns] : tables)
     if (rows > stored / std::max<Index>(columns, 1))
       throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
@@ -25,7 +27,16 @@ ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, c
   };
   const SafeTensors::Entry *a = find(one), *b = find(other);
   if (a == nullptr || b == nullptr || a == b || a->shape != b->shape) return false;
-  return a->dtype != b->dtype || std::memcmp(a->data, b->data, a->size) != 0;
+  return a->dtype != b->dtype || a->size != b->size || std::memcmp(a->data, b->data, a->size) != 0;
+}
+
+ATTEND_INLINE WeightType weights_of(const SafeTensors& file) {
+  std::map<WeightType, Index> elements;
+  for (const SafeTensors::Entry& entry : file.entries()) elements[entry.type()] += entry.numel();
+  WeightType most = WeightType::float32;
+  for (const auto& [type, count] : elements)
+    if (count > elements[most]) most = type;
+  return most;
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

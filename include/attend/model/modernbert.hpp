@@ -22,6 +22,10 @@ struct ModernBertOptions {
   std::vector<bool> local = {};  // of each layer: sees its window alone
   Index local_attention = 128;   // width of that window
   RotaryOptions global_rotary = {}, local_rotary = {};
+  WeightType weights = WeightType::float32;
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
+
+  void set_weights(WeightType type, ActivationType input) { weights = type, activations = input; }
 };
 
 ModernBertOptions read_modernbert_options(const Config& config);
@@ -33,18 +37,20 @@ class ModernBertModel {
  public:
   ModernBertModel() = default;
   explicit ModernBertModel(const ModernBertOptions& options)
-      : options_(checked(options)), embeddings_({options.vocab_size, options.hidden_size}) {
+      : options_(checked(options)), embeddings_({options.vocab_size, options.hidden_size, options.weights}) {
     const ModernBertOptions& o = options_;
     const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
     embedding_norm_ = Norm<Scalar>(norm);
-    BlockOptions block{
-        .self_attn = {.embed_dim = o.hidden_size,
-                      .num_heads = o.num_attention_heads,
-                      .bias = o.attention_bias},
-        .feed_forward = {o.hidden_size, o.intermediate_size, o.hidden_activation, true, o.mlp_bias},
-        .norm = norm,
-        .residual = Residual::pre,
-        .first_norm = false};  // the embeddings were normalised
+    BlockOptions block{.self_attn = {.embed_dim = o.hidden_size,
+                                     .num_heads = o.num_attention_heads,
+                                     .bias = o.attention_bias,
+                                     .weights = o.weights,
+                                     .activations = o.activations},
+                       .feed_forward = {o.hidden_size, o.intermediate_size, o.hidden_activation, true,
+                                        o.mlp_bias, o.weights, o.activations},
+                       .norm = norm,
+                       .residual = Residual::pre,
+                       .first_norm = false};  // the embeddings were normalised
     StackOptions stack{o.hidden_size, {}, norm};
     for (bool is_local : o.local) {
       block.self_attn.attention.window = is_local ? o.local_attention / 2 + 1 : 0;
@@ -58,7 +64,7 @@ class ModernBertModel {
       layers_.layers()[i].set_rotary(o.local[i] ? local : global);
   }
 
-  static ModernBertModel open(const Location& folder) {
+  static ModernBertModel open(const Location& folder, const OpenOptions& open = {}) {
     const Config config(folder / "config.json");
     const ModelFamily<ModernBertOptions> family{
         read_modernbert_options(config),
@@ -78,7 +84,8 @@ class ModernBertModel {
                                                {{o.vocab_size, E},
                                                 {layers * E, E},
                                                 {layers, o.intermediate_size},
-                                                {layers * o.intermediate_size, E}});
+                                                {layers * o.intermediate_size, E}},
+                                               open);
   }
 
   const ModernBertOptions& options() const { return options_; }

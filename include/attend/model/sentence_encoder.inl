@@ -48,8 +48,8 @@ inline SentenceModel open_sentence_model(const Location& folder) {
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
   if (type == "modernbert") return ModernBertModel<float>::open(folder);
-  if (is_causal_family(type)) return CausalLM<float>::open(folder, true);
-  return BertModel<float>::open(folder, true);
+  if (is_causal_family(type)) return CausalLM<float>::open(folder, {.base_only = true});
+  return BertModel<float>::open(folder, {.base_only = true});
 }
 
 /// What sentence-transformers does with a folder that is not its own.

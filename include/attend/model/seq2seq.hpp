@@ -42,6 +42,14 @@ struct Seq2SeqOptions {
 
   std::int32_t decoder_start_token_id = 0;
   std::vector<std::int32_t> eos_token_ids = {};
+  WeightType weights = WeightType::float32;           // of the token tables and the output layer
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
+
+  /// Of all, the blocks included.
+  void set_weights(WeightType type, ActivationType input) {
+    weights = encoder.block.weights = decoder.block.weights = type;
+    activations = encoder.block.activations = decoder.block.activations = input;
+  }
 };
 
 /// Parameters: source_embedding.weight and target_embedding.weight (the second alone where shared),
@@ -58,10 +66,12 @@ class Seq2Seq {
         decoder_(o.decoder),
         output_({.in_features = o.decoder.block.embed_dim,
                  .out_features = o.target_vocab_size,
-                 .bias = o.output_bias}) {
+                 .bias = o.output_bias,
+                 .weights = o.weights,
+                 .activations = o.activations}) {
     const Index E = o.encoder.block.embed_dim;
-    if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E});
-    if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E});
+    if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E, o.weights});
+    if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E, o.weights});
     if (o.logits_bias) logits_bias_ = Tensor<Scalar, 2>({1, o.target_vocab_size});
     for (Side* side : {&source_, &target_}) {
       if (o.positions == PositionKind::learned)

@@ -22,7 +22,7 @@ Seq2SeqFamily read_native(const Config& config, Index source_vocab_size, Index t
 
 /// The model that a family's options describe, with its parameters from the folder's weights.
 template <class Scalar>
-Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family) {
+Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family, const OpenOptions& open = {}) {
   Seq2SeqOptions& o = family.options;
   if (o.tied_output && detail::stored_apart(SafeTensors::open_folder(folder), family.names,
                                             "target_embedding.weight", "output.weight"))
@@ -46,13 +46,13 @@ Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family) {
              o.encoder.block.dim_feedforward);
   add_layers(o.decoder.num_layers, o.decoder.block.num_heads, o.decoder.block.head_dim,
              o.decoder.block.dim_feedforward);
-  return detail::load_model<Seq2Seq<Scalar>>(folder, family, tables);
+  return detail::load_model<Seq2Seq<Scalar>>(folder, family, tables, open);
 }
 
 /// A Hugging Face folder: config.json and model.safetensors (or its shards).
 template <class Scalar>
-Seq2Seq<Scalar> open_seq2seq(const Location& folder) {
-  return load_seq2seq<Scalar>(folder, read_seq2seq_family(Config(folder / "config.json")));
+Seq2Seq<Scalar> open_seq2seq(const Location& folder, const OpenOptions& open = {}) {
+  return load_seq2seq<Scalar>(folder, read_seq2seq_family(Config(folder / "config.json")), open);
 }
 
 }  // namespace attend::inline ATTEND_ABI

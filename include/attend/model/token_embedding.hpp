@@ -50,7 +50,7 @@ void embed_tokens(Context& context, const TokenTables<Scalar>& tables, TensorVie
       for (Index e = 0; e < E; ++e) row[e] = row[e] + more[e];
     };
     if (own > 0)
-      std::copy_n(tables.words.weight().data() + id * E, E, row);
+      tables.words.copy_row(id, row);
     else
       tables.tied.weight().copy_to(id, id + 1, row);
     if (tables.scale != 1)

@@ -181,7 +181,19 @@ class CharacterMap {
     text_.erase(0, 4 + size);
   }
 
-  /// Whole grapheme clusters (of less than 6 bytes) are looked up first, then single characters.
+  /// What stands for the longest key that a text begins with, and the size of that key: SentencePiece's own
+  /// way.
+  std::optional<std::pair<std::string_view, std::size_t>> longest(std::string_view text) const {
+    std::optional<std::pair<std::string_view, std::size_t>> out;
+    for_each_key(text, [&](std::size_t size, std::string_view replacement) {
+      out.emplace(replacement, size);
+      return true;
+    });
+    return out;
+  }
+
+  /// tokenizers' way: whole grapheme clusters (of less than 6 bytes) are looked up first, then single
+  /// characters.
   std::string operator()(std::string text, std::size_t limit = std::string::npos) const {
     AlignedText out(std::move(text));
     (*this)(out, limit);
@@ -243,24 +255,32 @@ class CharacterMap {
 
   // The replacement of the shortest key that `key` begins with, which is how tokenizers reads the map.
   std::optional<std::string_view> find(std::string_view key) const {
+    std::optional<std::string_view> out;
+    for_each_key(key, [&](std::size_t, std::string_view replacement) { return out = replacement, false; });
+    return out;
+  }
+
+  // Calls f(length, replacement) for each key that the text begins with, shortest first, until it says no.
+  template <class F>
+  void for_each_key(std::string_view text, F&& f) const {
     const auto offset = [](std::uint32_t unit) -> std::size_t {
       return (unit >> 10) << ((unit & 0x200) >> 6);
     };
-    if (units_.empty()) return std::nullopt;
+    if (units_.empty()) return;
+    text = text.substr(0, 256);  // longer than any key is, should the trie of a hostile file be a circle
     std::size_t node = offset(units_[0]);
-    for (char c : key) {
-      const std::uint32_t byte = static_cast<unsigned char>(c);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const std::uint32_t byte = static_cast<unsigned char>(text[i]);
       node ^= byte;
-      if (byte == 0 || node >= units_.size() || (units_[node] & 0x800000FFu) != byte) return std::nullopt;
+      if (byte == 0 || node >= units_.size() || (units_[node] & 0x800000FFu) != byte) return;
       const bool leaf = units_[node] >> 8 & 1;
       node ^= offset(units_[node]);
       if (!leaf) continue;
       const std::size_t at = node < units_.size() ? units_[node] & 0x7FFFFFFFu : text_.size();
-      if (at >= text_.size()) return std::nullopt;
+      if (at >= text_.size()) return;
       const std::size_t end = (std::min)(text_.find('\0', at), text_.size());
-      return std::string_view(text_).substr(at, end - at);
+      if (!f(i + 1, std::string_view(text_).substr(at, end - at))) return;
     }
-    return std::nullopt;
   }
 
   std::vector<std::uint32_t> units_;

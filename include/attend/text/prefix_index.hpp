@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -14,13 +15,66 @@
 
 namespace attend::inline ATTEND_ABI::text {
 
-/// A sorted list of strings that answers like a trie: each byte of the text narrows the range of entries that
-/// still agree with it, by binary search. Little memory besides the strings.
+/// Sorted strings that answer like a trie: each byte of the text narrows the range of those that still agree
+/// with it, by binary search. The strings are kept elsewhere: key(entry) says where.
+template <class Entry>
+class SortedStrings {
+ public:
+  void reserve(std::size_t entries) { entries_.reserve(entries); }
+  /// Before the first question, of strings that are not empty; finish(key) ends it.
+  void add(Entry entry) { entries_.push_back(entry); }
+  /// Of equal strings the least entry counts.
+  template <class Key>
+  void finish(Key&& key) {
+    std::sort(entries_.begin(), entries_.end(), [&](const Entry& a, const Entry& b) {
+      const int order = key(a).compare(key(b));
+      return order != 0 ? order < 0 : a < b;
+    });
+    const auto same = [&](const Entry& a, const Entry& b) { return key(a) == key(b); };
+    entries_.erase(std::unique(entries_.begin(), entries_.end(), same), entries_.end());
+    for (std::size_t c = 0; c <= 256; ++c)
+      starts_[c] =
+          static_cast<std::size_t>(std::partition_point(entries_.begin(), entries_.end(),
+                                                        [&](const Entry& e) { return byte(key(e), 0) < c; }) -
+                                   entries_.begin());
+  }
+
+  bool empty() const { return entries_.empty(); }
+
+  /// Calls f(length, entry) for each that the text begins with, shortest first.
+  template <class Key, class F>
+  void for_each_prefix(std::string_view text, Key&& key, F&& f) const {
+    if (text.empty() || entries_.empty()) return;
+    auto low = entries_.begin() + static_cast<std::ptrdiff_t>(starts_[byte(text, 0)]);
+    auto high = entries_.begin() + static_cast<std::ptrdiff_t>(starts_[byte(text, 0) + 1u]);
+    for (std::size_t depth = 1; low != high; ++depth) {
+      if (key(*low).size() == depth) {
+        f(depth, *low);
+        ++low;
+      }
+      if (high - low == 1 && text.starts_with(key(*low))) f(key(*low).size(), *low);
+      if (high - low <= 1 || depth == text.size()) return;
+      const auto c = byte(text, depth);
+      low = std::partition_point(low, high, [&](const Entry& e) { return byte(key(e), depth) < c; });
+      high = std::partition_point(low, high, [&](const Entry& e) { return byte(key(e), depth) == c; });
+    }
+  }
+
+ private:
+  static unsigned char byte(std::string_view text, std::size_t i) {
+    return static_cast<unsigned char>(text[i]);
+  }
+
+  std::vector<Entry> entries_;
+  std::array<std::size_t, 257> starts_{};
+};
+
+/// The same with strings of its own, and a value of each.
 class PrefixIndex {
  public:
   PrefixIndex() = default;
   PrefixIndex(std::size_t entries, std::size_t bytes) {
-    entries_.reserve(entries);
+    strings_.reserve(entries);
     bytes_.reserve(bytes);
   }
 
@@ -29,60 +83,33 @@ class PrefixIndex {
     if (key.empty()) return;  // it would match everywhere
     if (key.size() > (std::numeric_limits<std::uint32_t>::max)() - bytes_.size())
       throw_error("PrefixIndex: more than 4 GB of strings");
-    entries_.push_back(
-        {static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(key.size()), value});
+    strings_.add({static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(key.size()), value});
     bytes_.append(key);
   }
   /// Of equal strings the first counts.
-  void finish() {
-    std::sort(entries_.begin(), entries_.end(), [&](const Entry& a, const Entry& b) {
-      const int order = key(a).compare(key(b));
-      return order != 0 ? order < 0 : a.begin < b.begin;
-    });
-    const auto same = [&](const Entry& a, const Entry& b) { return key(a) == key(b); };
-    entries_.erase(std::unique(entries_.begin(), entries_.end(), same), entries_.end());
-    for (std::size_t c = 0; c <= 256; ++c)
-      starts_[c] =
-          static_cast<std::size_t>(std::partition_point(entries_.begin(), entries_.end(),
-                                                        [&](const Entry& e) { return byte(e, 0) < c; }) -
-                                   entries_.begin());
-  }
+  void finish() { strings_.finish(Key{bytes_}); }
 
-  bool empty() const { return entries_.empty(); }
+  bool empty() const { return strings_.empty(); }
 
   /// Calls f(length, value) for each entry that the text begins with, shortest first.
   template <class F>
   void for_each_prefix(std::string_view text, F&& f) const {
-    if (text.empty() || entries_.empty()) return;
-    const auto first = static_cast<unsigned char>(text[0]);
-    auto low = entries_.begin() + static_cast<std::ptrdiff_t>(starts_[first]);
-    auto high = entries_.begin() + static_cast<std::ptrdiff_t>(starts_[first + 1u]);
-    for (std::size_t depth = 1; low != high; ++depth) {
-      if (low->size == depth) {
-        f(depth, low->value);
-        ++low;
-      }
-      if (high - low == 1 && text.starts_with(key(*low))) f(low->size, low->value);
-      if (high - low <= 1 || depth == text.size()) return;
-      const auto c = static_cast<unsigned char>(text[depth]);
-      low = std::partition_point(low, high, [&](const Entry& e) { return byte(e, depth) < c; });
-      high = std::partition_point(low, high, [&](const Entry& e) { return byte(e, depth) == c; });
-    }
+    strings_.for_each_prefix(text, Key{bytes_}, [&](std::size_t n, const Entry& e) { f(n, e.value); });
   }
 
  private:
   struct Entry {
-    std::uint32_t begin, size;  // of the key in bytes_
+    std::uint32_t begin, size;  // of the string in bytes_
     std::int32_t value;
+    auto operator<=>(const Entry&) const = default;
   };
-  std::string_view key(const Entry& e) const { return std::string_view(bytes_).substr(e.begin, e.size); }
-  unsigned char byte(const Entry& e, std::size_t i) const {
-    return static_cast<unsigned char>(bytes_[e.begin + i]);
-  }
+  struct Key {
+    std::string_view bytes;
+    std::string_view operator()(const Entry& e) const { return {bytes.data() + e.begin, e.size}; }
+  };
 
   std::string bytes_;
-  std::vector<Entry> entries_;
-  std::array<std::size_t, 257> starts_{};
+  SortedStrings<Entry> strings_;
 };
 
 }  // namespace attend::inline ATTEND_ABI::text

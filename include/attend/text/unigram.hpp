@@ -21,6 +21,45 @@
 
 namespace attend::inline ATTEND_ABI::text {
 
+namespace detail {
+
+/// The most probable way to cut a text: from the last part to the first, where each begins and its id, which
+/// is -1 for a character that is no token. each_prefix(text, f) calls f(length, id, cost) for the tokens that
+/// a text begins with, where the cost is what each adds to the sum, which is rounded to Sum at each step.
+/// Time is at most the length of the text times that of the longest token.
+template <class Sum, class EachPrefix>
+std::vector<std::pair<std::size_t, std::int32_t>> best_cut(std::string_view text, Sum unknown_cost,
+                                                           EachPrefix&& each_prefix) {
+  struct Node {
+    Sum sum = 0;
+    std::size_t begin = std::string_view::npos;
+    std::int32_t id = -1;
+  };
+  std::vector<Node> best(text.size() + 1);  // best[e]: the best cut of the first e bytes, by its last part
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t size = decode_utf8(text, at).size;
+    const Sum before = best[at].sum;
+    bool covered = false;
+    const auto offer = [&](std::size_t length, std::int32_t id, auto cost) {
+      const auto sum = cost + before;
+      Node& node = best[at + length];
+      if (node.begin == std::string_view::npos || sum > node.sum) node = {static_cast<Sum>(sum), at, id};
+    };
+    each_prefix(text.substr(at), [&](std::size_t length, std::int32_t id, auto cost) {
+      offer(length, id, cost);
+      covered = covered || length == size;
+    });
+    if (!covered) offer(size, -1, unknown_cost);
+    at += size;
+  }
+  std::vector<std::pair<std::size_t, std::int32_t>> cuts;
+  for (std::size_t end = text.size(); end > 0; end = cuts.back().first)
+    cuts.emplace_back(best[end].begin, best[end].id);
+  return cuts;
+}
+
+}  // namespace detail
+
 class UnigramModel {
  public:
   /// scores[id] is the log probability of the token. A character that no token covers costs 10 more than the
@@ -52,37 +91,17 @@ class UnigramModel {
   /// text times that of the longest token.
   void tokenize(std::string_view text, std::vector<std::int32_t>& ids,
                 std::vector<ByteRange>* ranges = nullptr) const {
-    struct Node {
-      double score = -std::numeric_limits<double>::infinity();
-      std::size_t begin = 0;
-      std::int32_t id = unknown;
-    };
-    std::vector<Node> best(text.size() + 1);  // best[e]: the best cut of the first e bytes, by its last token
-    best[0].score = 0;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t size = decode_utf8(text, at).size;
-      const double score = best[at].score;
-      bool covered = false;
-      const auto offer = [&](std::size_t length, std::int32_t id, double cost) {
-        Node& node = best[at + length];
-        if (score + cost > node.score) node = {score + cost, at, id};
-      };
-      index_.for_each_prefix(text.substr(at), [&](std::size_t length, std::int32_t id) {
+    const auto each_prefix = [&](std::string_view rest, auto&& offer) {
+      index_.for_each_prefix(rest, [&](std::size_t length, std::int32_t id) {
         offer(length, id, scores_[static_cast<std::size_t>(id)]);
-        covered = covered || length == size;
       });
-      if (!covered) offer(size, unknown, unk_score_);
-      at += size;
-    }
-    std::vector<std::pair<std::size_t, std::int32_t>> cuts;  // (begin, id) from the end
-    for (std::size_t end = text.size(); end > 0;) {
-      const Node& node = best[end];
-      const bool fuse = is_unknown(node.id) && !cuts.empty() && is_unknown(cuts.back().second);
-      if (fuse)
-        cuts.back().first = node.begin;
+    };
+    std::vector<std::pair<std::size_t, std::int32_t>> cuts;  // a run of what is unknown as one
+    for (const auto& cut : detail::best_cut<double>(text, unk_score_, each_prefix)) {
+      if (!cuts.empty() && is_unknown(cut.second) && is_unknown(cuts.back().second))
+        cuts.back().first = cut.first;
       else
-        cuts.emplace_back(node.begin, node.id);
-      end = node.begin;
+        cuts.push_back(cut);
     }
     for (std::size_t i = cuts.size(); i-- > 0;) {
       const auto [begin, id] = cuts[i];

@@ -75,6 +75,13 @@ class Vocabulary {
 
   static Vocabulary from_json(const Location& path) { return from_json(*share_json(path), path.string()); }
 
+  /// Room for so many tokens of so many bytes in all.
+  void reserve(std::size_t tokens, std::size_t bytes) {
+    begins_.reserve(tokens);
+    tokens_.reserve(1 + bytes + tokens + bytes / 64);
+    table_.assign(tokens + tokens / 2 + 16, none);
+  }
+
   /// Fails if the token or the id is taken. Memory grows with the id: the caller bounds it.
   void add(std::string_view token, std::int32_t id, const std::string& where) {
     if (id < 0) throw_error(where, ": token \"", token, "\" has the id ", id);

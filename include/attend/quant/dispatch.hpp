@@ -1,0 +1,27 @@
+// The choice among the kernels of reduced weights.
+#pragma once
+
+#include <attend/quant/regions.hpp>
+#include <attend/quant/tier.hpp>
+
+#if ATTEND_HAS_KERNELS
+namespace attend::inline ATTEND_ABI::quant {
+
+inline namespace ATTEND_FLAGS {
+/// The best that the machine runs, no better than the ISA that the other kernels run on.
+inline Tier tier() {
+  if (forced_tier()) return *forced_tier();
+  const int most = isa() == Isa::baseline ? 0 : isa() == Isa::avx2 ? 2 : 4;
+  int best = most;
+  while (best > 0 && (defined_tables[best] == nullptr || !runs(static_cast<Tier>(best)))) --best;
+  if (defined_tables[best] == nullptr)
+    throw_error(
+        "attend: the program was compiled for one ISA, whose products of reduced weights this processor "
+        "does not run");
+  return static_cast<Tier>(best);
+}
+inline const Table& kernels() { return *defined_tables[static_cast<int>(tier())]; }
+}  // namespace ATTEND_FLAGS
+
+}  // namespace attend::inline ATTEND_ABI::quant
+#endif  // ATTEND_HAS_KERNELS

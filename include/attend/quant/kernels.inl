@@ -1,0 +1,363 @@
+// Products of reduced weights, and the quantising of their inputs: the functions of one tier. regions.hpp
+// includes this once per tier, behind kernel/simd.inl, with ATTEND_SIMD and ATTEND_VNNI = 0 or 1.
+//
+// An element is y = fma(float(sum), s d, y) over the groups in ascending order: sum, the exact integer of 32
+// products of codes, does not depend on how it is added up; s and d are the scales of input and weight.
+
+// --- The vocabulary ---
+
+ATTEND_INLINED vi load_bytes(const std::byte* p) {
+  vi v;
+  ATTEND_UNROLL for (int i = 0; i < kRegs; ++i) v.r[i] = *(const ireg_unaligned*)(p + i * kWidth * 4);
+  return v;
+}
+ATTEND_INLINED vi broadcast_int(const std::byte* p) {
+  int x;
+  __builtin_memcpy(&x, p, 4);
+  return set1i(x);
+}
+ATTEND_INLINED vf broadcast_float(const std::byte* p) {
+  float x;
+  __builtin_memcpy(&x, p, 4);
+  return set1(x);
+}
+
+/// sum + a.lo * b.lo + a.hi * b.hi of the signed 16-bit halves of each lane.
+ATTEND_INLINED ireg dot_pairs(ireg sum, ireg a, ireg b) {
+#if ATTEND_SIMD == 512 && ATTEND_VNNI
+  return (ireg)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif ATTEND_SIMD == 512
+  return sum + (ireg)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif ATTEND_SIMD == 256 && ATTEND_VNNI
+  return (ireg)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)a, (__m256i)b);
+#elif ATTEND_SIMD == 256
+  return sum + (ireg)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return sum + (ireg)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  return sum + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+#if ATTEND_VNNI
+/// sum + the four products of unsigned bytes of w and signed ones of a.
+ATTEND_INLINED ireg dot_quads(ireg sum, ireg w, ireg a) {
+#if ATTEND_SIMD == 512
+  return (ireg)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)a);
+#else
+  return (ireg)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)a);
+#endif
+}
+#endif
+
+ATTEND_INLINED vf int_to_float(vi a) {  // to nearest, exact here below 2^24
+  vf v;
+  ATTEND_UNROLL for (int i = 0; i < kRegs; ++i) {
+#if ATTEND_SIMD == 512
+    v.r[i] = (freg)_mm512_maskz_cvtepi32_ps((__mmask16)0xffff, (__m512i)a.r[i]);
+#elif ATTEND_SIMD == 256
+    v.r[i] = (freg)_mm256_cvtepi32_ps((__m256i)a.r[i]);
+#elif defined(__SSE2__)
+    v.r[i] = (freg)_mm_cvtepi32_ps((__m128i)a.r[i]);
+#else
+    v.r[i] = __builtin_convertvector(a.r[i], freg);
+#endif
+  }
+  return v;
+}
+
+/// 16 values of IEEE binary16, exact; NaN stays NaN.
+ATTEND_INLINED vf load_halves(const std::byte* p) {
+  vf v;
+#if ATTEND_SIMD == 512
+  v.r[0] = (freg)_mm512_maskz_cvtph_ps((__mmask16)0xffff, _mm256_loadu_si256((const __m256i*)p));
+#elif ATTEND_SIMD == 256
+  ATTEND_UNROLL for (int i = 0; i < kRegs; ++i) v.r[i] =
+      (freg)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 16 * i)));
+#else
+  // As a float of exponent e - 15 + 15, times 2^112; a subnormal half is a subnormal float until then.
+  const vf scale = set1(0x1p112f);
+  vi bits;
+  for (int i = 0; i < 16; ++i) {
+    std::uint16_t h;
+    __builtin_memcpy(&h, p + 2 * i, 2);
+    bits.r[i / kWidth][i % kWidth] = h;
+  }
+  const vi magnitude = andi(bits, set1i(0x7fff)), sign = shl<16>(andi(bits, set1i(0x8000)));
+  const vf finite = mul(as_float(shl<13>(magnitude)), scale);
+  const vf special = as_float(ori(shl<13>(magnitude), set1i(0x7f800000)));
+  v = select(gti(magnitude, set1i(0x7bff)), special, finite);
+  v = as_float(ori(as_int(v), sign));
+#endif
+  return v;
+}
+/// 32 values of bfloat16, of which each lane has two.
+ATTEND_INLINED void load_bfloats(const std::byte* p, vf& low, vf& high) {
+  const vi both = load_bytes(p);
+  low = as_float(shl<16>(both));
+  high = as_float(andi(both, set1i(-65536)));
+}
+template <bool BFloat>
+ATTEND_INLINED void load_wide(const std::byte* p, vf& low, vf& high) {
+  if constexpr (BFloat) {
+    load_bfloats(p, low, high);
+  } else {
+    low = load_halves(p);
+    high = load_halves(p + 32);
+  }
+}
+
+// --- Inputs ---
+
+ATTEND_INLINED int sum_of(vi a, vi b) {
+  int lanes[16], sum = 0;
+  ATTEND_UNROLL for (int i = 0; i < kRegs; ++i) {
+    const ireg both = a.r[i] + b.r[i];
+    __builtin_memcpy(lanes + i * kWidth, &both, sizeof both);
+  }
+  for (int lane : lanes) sum += lane;
+  return sum;
+}
+
+/// 16 codes to 16 bits each, every four in the order 0, 2, 1, 3.
+ATTEND_INLINED void store_pairs(std::byte* p, vi codes) {
+#if ATTEND_SIMD == 512
+  const __m256i words = _mm512_maskz_cvtepi32_epi16((__mmask16)0xffff, (__m512i)codes.r[0]);
+  _mm256_storeu_si256((__m256i*)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8));
+#elif ATTEND_SIMD == 256
+  __m256i words = _mm256_packs_epi32((__m256i)codes.r[0], (__m256i)codes.r[1]);
+  words = _mm256_permute4x64_epi64(words, 0xd8);
+  _mm256_storeu_si256((__m256i*)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(words, 0xd8), 0xd8));
+#else
+  for (int i = 0; i < 16; ++i) {
+    const std::int16_t code = static_cast<std::int16_t>(codes.r[i / kWidth][i % kWidth]);
+    const int to = i % 4 == 1 ? i + 1 : i % 4 == 2 ? i - 1 : i;
+    __builtin_memcpy(p + 2 * to, &code, 2);
+  }
+#endif
+}
+ATTEND_INLINED void store_bytes(std::byte* p, vi codes) {
+#if ATTEND_SIMD == 512
+  _mm_storeu_si128((__m128i*)p, _mm512_maskz_cvtepi32_epi8((__mmask16)0xffff, (__m512i)codes.r[0]));
+#else
+  for (int i = 0; i < 16; ++i)
+    p[i] = static_cast<std::byte>(static_cast<std::uint8_t>(codes.r[i / kWidth][i % kWidth]));
+#endif
+}
+
+/// s = max|x| / limit, codes = rne(x limit / max|x|): |code| <= limit without a clamp, since limit / max|x|
+/// and the product are each off by at most one part in 2^24.
+ATTEND_NOINLINE void quantize(const float* x, Index k, bool bytes, int limit, std::int32_t offset,
+                              std::byte* groups) {
+  const vf magic =
+      set1(12582912.0f);  // 3 · 2^22: what is added to it is rounded to an integer, in its low bits
+  const float top = (float)limit;
+  const Index size = InputGroup{bytes}.size();
+  for (; k > 0; k -= kGroup, x += kGroup, groups += size) {
+    vf v[2];
+    for (int h = 0; h < 2; ++h) {
+      const Index left = k - 16 * h;
+      v[h] = load_n(x + 16 * h * (left > 0), left >= 16 ? 16 : left > 0 ? (int)left : 0);
+    }
+    // Of non-negative floats the order is that of their bits, NaN and infinity the greatest.
+    const vi a = as_int(abs(v[0])), b = as_int(abs(v[1]));
+    const bool finite = !any(gti(a, set1i(0x7f7fffff))) && !any(gti(b, set1i(0x7f7fffff)));
+    const float most = reduce_max(max_of(as_float(a), as_float(b)));
+    float scale = 0;
+    vi codes[2] = {set1i(0), set1i(0)};
+    if (!finite) {
+      const std::uint32_t nan = 0x7fc00000u;
+      __builtin_memcpy(&scale, &nan, 4);
+    } else if (most >= 0x1p-100f) {
+      vf one = set1(most), per = set1(top);
+      scale = reduce_max(div(one, per));
+      const vf inverse = div(per, one);
+      for (int h = 0; h < 2; ++h)
+        codes[h] = subi(as_int(add(opaque(mul(v[h], inverse)), magic)), as_int(magic));
+    }
+    const std::int32_t start = -offset * sum_of(codes[0], codes[1]);
+    __builtin_memcpy(groups, &scale, 4);
+    __builtin_memcpy(groups + 4, &start, 4);
+    for (int h = 0; h < 2; ++h) {
+      if (bytes)
+        store_bytes(groups + 8 + 16 * h, codes[h]);
+      else
+        store_pairs(groups + 8 + 32 * h, codes[h]);
+    }
+  }
+}
+
+// --- Products of codes ---
+
+/// Halves of a panel that are summed at once, and most rows of a block: as registers hold.
+constexpr int kHalves = ATTEND_SIMD == 512 ? 2 : 1;
+constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 ? 4 : 2;
+
+template <int MR>
+struct GroupSums {
+  vi at[MR][kHalves];
+};
+
+/// sums += the products of four of k, whose codes of the weights `w` are in the low `Bits` of each byte.
+template <int MR, bool Bytes, int Bits>
+ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* const* a, Index row, Index k,
+                             const vi (&w)[kHalves]) {
+  vi even[kHalves], odd[kHalves];
+  ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+    const vi mask = set1i(Bits == 8 ? 0x00ff00ff : 0x000f000f);
+    even[h] = Bytes ? (Bits == 8 ? w[h] : andi(w[h], set1i(0x0f0f0f0f))) : andi(w[h], mask);
+    odd[h] = Bytes ? w[h] : andi(srl<8>(w[h]), mask);
+  }
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+    const std::byte* x = a[i / 4] + i % 4 * row + k * (Bytes ? 1 : 2);
+    const vi first = broadcast_int(x);
+#if ATTEND_VNNI
+    if constexpr (Bytes) {
+      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+        ATTEND_UNROLL for (int r = 0; r < kRegs; ++r) sums.at[i][h].r[r] =
+            dot_quads(sums.at[i][h].r[r], even[h].r[r], first.r[0]);
+      }
+      continue;
+    }
+#endif
+    const vi second = broadcast_int(x + 4);
+    ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+      ATTEND_UNROLL for (int r = 0; r < kRegs; ++r) {
+        sums.at[i][h].r[r] = dot_pairs(sums.at[i][h].r[r], first.r[0], even[h].r[r]);
+        sums.at[i][h].r[r] = dot_pairs(sums.at[i][h].r[r], second.r[0], odd[h].r[r]);
+      }
+    }
+  }
+}
+
+/// Columns [n, n + 16) of one row, with what follows the sums.
+ATTEND_INLINED void finish_columns(vf y, float* c, const float* bias, const float* residual, Index columns) {
+  const int count = columns < 16 ? (int)columns : 16;
+  if (bias != nullptr) y = add(y, load(bias));
+  if (residual != nullptr) y = add(y, load_n(residual, count));
+  store_n(c, y, count);
+}
+
+/// Rows [m, m + MR) of panel p.
+template <int MR, bool Bytes, int Bits>
+ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
+  constexpr Codes kCodes{Bits};
+  constexpr InputGroup kInput{Bytes};
+  for (int half = 0; half < 2; half += kHalves) {
+    if (p * kColumns + half * 16 >= t.n) break;
+    vf y[MR][kHalves];
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) y[i][h] = set1(0.0f);
+    }
+    const std::byte* a[(MR + 3) / 4];
+    ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] = t.a + (m + 4 * i) * t.row;
+    const std::byte* w = t.w + p * t.groups * kCodes.group();
+    for (Index g = 0; g < t.groups; ++g, w += kCodes.group()) {
+      GroupSums<MR> sums;
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) sums.at[i][h] =
+            broadcast_int(a[i / 4] + i % 4 * t.row + 4);
+      }
+      const std::byte* codes = w + half * kCodes.half();
+      for (int j = 0; j < Bits; ++j, codes += 64) {
+        vi four[kHalves];
+        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = load_bytes(codes + h * kCodes.half());
+        const std::byte* x[(MR + 3) / 4];
+        ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) x[i] = a[i] + 8;
+        add_four<MR, Bytes, Bits>(sums, x, t.row, 4 * j, four);
+        if constexpr (Bits == 4) {
+          ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = srl<4>(four[h]);
+          add_four<MR, Bytes, Bits>(sums, x, t.row, 4 * (j + 4), four);
+        }
+      }
+      const std::byte* scales = w + 2 * kCodes.half() + half * 32;
+      vf d[kHalves];
+      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) d[h] = load_halves(scales + 32 * h);
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        const vf s = broadcast_float(a[i / 4] + i % 4 * t.row);
+        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) y[i][h] =
+            fma(int_to_float(sums.at[i][h]), mul(s, d[h]), y[i][h]);
+      }
+      ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] += kInput.size();
+    }
+    for (int h = 0; h < kHalves; ++h) {
+      const Index n = p * kColumns + (half + h) * 16;
+      if (n >= t.n) break;
+      for (int i = 0; i < MR; ++i)
+        finish_columns(y[i][h], t.c + (m + i) * t.ldc + n, t.bias == nullptr ? nullptr : t.bias + n,
+                       t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
+    }
+  }
+}
+
+template <bool Bytes, int Bits>
+ATTEND_INLINED void sweep(const Product& t, Index m0, Index m1, Index p0, Index p1) {
+  for (Index p = p0; p < p1; ++p) {
+    Index m = m0;
+    // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of a product
+    for (; m + kMostRows <= m1 && !(kMostRows == 6 && m1 - m == 8); m += kMostRows)
+      run<kMostRows, Bytes, Bits>(t, m, p);
+    if constexpr (kMostRows > 4)
+      for (; m + 4 <= m1; m += 4) run<4, Bytes, Bits>(t, m, p);
+    if constexpr (kMostRows > 2)
+      if (m + 2 <= m1) run<2, Bytes, Bits>(t, m, p), m += 2;
+    for (; m < m1; ++m) run<1, Bytes, Bits>(t, m, p);
+  }
+}
+ATTEND_NOINLINE void product(const Product& t, Index bits, [[maybe_unused]] bool bytes, Index m0, Index m1,
+                             Index p0, Index p1) {
+#if ATTEND_VNNI
+  if (bytes) return bits == 8 ? sweep<true, 8>(t, m0, m1, p0, p1) : sweep<true, 4>(t, m0, m1, p0, p1);
+#endif
+  bits == 8 ? sweep<false, 8>(t, m0, m1, p0, p1) : sweep<false, 4>(t, m0, m1, p0, p1);
+}
+
+// --- Products of 16-bit weights: chains of FMAs over k, as those of kernel/gemm.inl ---
+
+template <int MR, bool BFloat>
+ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
+  vf y[MR][2];
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) y[i][0] = y[i][1] = set1(0.0f);
+  const float* a = t.a + m * t.lda;
+  const std::byte* w = t.w + p * t.k * kColumns * 2;
+  for (Index k = 0; k < t.k; ++k, w += 64) {
+    vf low, high;
+    load_wide<BFloat>(w, low, high);
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      const vf x = set1(a[i * t.lda + k]);
+      y[i][0] = fma(x, low, y[i][0]);
+      y[i][1] = fma(x, high, y[i][1]);
+    }
+  }
+  for (int h = 0; h < 2; ++h) {
+    const Index n = p * kColumns + h * 16;
+    if (n >= t.n) break;
+    for (int i = 0; i < MR; ++i)
+      finish_columns(y[i][h], t.c + (m + i) * t.ldc + n, t.bias == nullptr ? nullptr : t.bias + n,
+                     t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
+  }
+}
+template <bool BFloat>
+ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p0, Index p1) {
+  for (Index p = p0; p < p1; ++p) {
+    Index m = m0;
+    for (; m + 4 <= m1; m += 4) run_half<4, BFloat>(t, m, p);
+    if (m + 2 <= m1) run_half<2, BFloat>(t, m, p), m += 2;
+    if (m < m1) run_half<1, BFloat>(t, m, p);
+  }
+}
+ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, Index m1, Index p0, Index p1) {
+  bfloat ? sweep_half<true>(t, m0, m1, p0, p1) : sweep_half<false>(t, m0, m1, p0, p1);
+}
+ATTEND_NOINLINE void widen(const std::byte* panel, Index k, bool bfloat, float* out) {
+  for (Index i = 0; i < k; ++i, panel += 64, out += 16) {
+    vf low, high;
+    if (bfloat)
+      load_wide<true>(panel, low, high);
+    else
+      load_wide<false>(panel, low, high);
+    store(out, low);
+    store(out + k * 16, high);
+  }
+}
+
+inline constexpr Table table = {ATTEND_VNNI != 0, quantize, product, half_product, widen};

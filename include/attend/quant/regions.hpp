@@ -1,0 +1,189 @@
+// The kernels of reduced weights, compiled once per tier whatever the program's flags are: regions as those
+// of kernel/regions.hpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <attend/core/config.hpp>
+#include <attend/core/flags.hpp>
+#include <attend/core/weight_type.hpp>
+#include <attend/quant/calls.hpp>
+
+#include <attend/kernel/regions_begin.inl>
+
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#else
+#pragma GCC push_options
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS {
+#include <attend/quant/codec.inl>
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS
+#if defined(__clang__)
+#pragma float_control(pop)
+#else
+#pragma GCC pop_options
+#endif
+
+#if ATTEND_HAS_KERNELS
+
+#if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#else
+#pragma GCC push_options
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline {
+#define ATTEND_SIMD 128
+#define ATTEND_VNNI 0
+#include <attend/kernel/simd.inl>
+#include <attend/quant/kernels.inl>
+#undef ATTEND_SIMD
+#undef ATTEND_VNNI
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline
+#if defined(__clang__)
+#pragma float_control(pop)
+#else
+#pragma GCC pop_options
+#endif
+#endif  // baseline
+
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2 {
+#define ATTEND_SIMD 256
+#define ATTEND_VNNI 0
+#include <attend/kernel/simd.inl>
+#include <attend/quant/kernels.inl>
+#undef ATTEND_SIMD
+#undef ATTEND_VNNI
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma float_control(pop)
+#else
+#pragma GCC pop_options
+#endif
+#endif  // avx2
+
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avxvnni")
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni {
+#define ATTEND_SIMD 256
+#define ATTEND_VNNI 1
+#include <attend/kernel/simd.inl>
+#include <attend/quant/kernels.inl>
+#undef ATTEND_SIMD
+#undef ATTEND_VNNI
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma float_control(pop)
+#else
+#pragma GCC pop_options
+#endif
+#endif  // avx_vnni
+
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC diagnostic push  // as in kernel/regions.hpp
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC target("avx512f,avx512bw,avx2,fma,f16c")
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw {
+#define ATTEND_SIMD 512
+#define ATTEND_VNNI 0
+#include <attend/kernel/simd.inl>
+#include <attend/quant/kernels.inl>
+#undef ATTEND_SIMD
+#undef ATTEND_VNNI
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma float_control(pop)
+#else
+#pragma GCC diagnostic pop
+#pragma GCC pop_options
+#endif
+#endif  // avx512bw
+
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma,f16c"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC diagnostic push  // as in kernel/regions.hpp
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC target("avx512f,avx512bw,avx512vnni,avx2,fma,f16c")
+#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
+#endif
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni {
+#define ATTEND_SIMD 512
+#define ATTEND_VNNI 1
+#include <attend/kernel/simd.inl>
+#include <attend/quant/kernels.inl>
+#undef ATTEND_SIMD
+#undef ATTEND_VNNI
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma float_control(pop)
+#else
+#pragma GCC diagnostic pop
+#pragma GCC pop_options
+#endif
+#endif  // avx512_vnni
+
+#endif  // ATTEND_HAS_KERNELS
+#include <attend/kernel/regions_end.inl>
+
+#if ATTEND_HAS_KERNELS
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS {
+
+/// The kernels of a tier, or null where the program was compiled without them.
+inline constexpr const Table* defined_tables[kTiers] = {
+#if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
+    &baseline::table,
+#else
+    nullptr,
+#endif
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
+    &avx2::table, &avx_vnni::table,
+#else
+    nullptr, nullptr,
+#endif
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
+    &avx512bw::table, &avx512_vnni::table
+#else
+    nullptr, nullptr
+#endif
+};
+
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS
+#endif  // ATTEND_HAS_KERNELS

@@ -1,0 +1,67 @@
+// The instructions that products of reduced weights take.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+
+#include <attend/kernel/dispatch.hpp>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace attend::inline ATTEND_ABI::quant {
+
+/// All give the same bits.
+enum class Tier { baseline, avx2, avx_vnni, avx512bw, avx512_vnni };
+inline constexpr int kTiers = 5;
+constexpr const char* to_string(Tier tier) {
+  constexpr const char* names[] = {"baseline", "avx2", "avx_vnni", "avx512bw", "avx512_vnni"};
+  return names[static_cast<int>(tier)];
+}
+
+#if ATTEND_HAS_KERNELS
+inline bool machine_runs(Tier tier) {
+#if defined(__x86_64__)
+  // Asked of cpuid itself, of which compilers of today do not know all.
+  const auto bit = [](unsigned leaf, unsigned subleaf, int reg, int number) {
+    unsigned r[4] = {};
+    return __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]) != 0 && (r[reg] >> number & 1) != 0;
+  };
+  const bool avx2 = kernel::runs(Isa::avx2) && bit(1, 0, 2, 29);  // F16C
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512bw");
+  switch (tier) {
+    case Tier::avx2:
+      return avx2;
+    case Tier::avx_vnni:
+      return avx2 && bit(7, 1, 0, 4);
+    case Tier::avx512bw:
+      return avx512;
+    case Tier::avx512_vnni:
+      return avx512 && bit(7, 0, 2, 11);
+    default:
+      return true;
+  }
+#else
+  return tier == Tier::baseline;
+#endif
+}
+/// Whether this machine (and its operating system) runs a tier.
+inline bool runs(Tier tier) {
+  static const auto known = [] {
+    std::array<bool, kTiers> all{};
+    for (int t = 0; t < kTiers; ++t) all[static_cast<std::size_t>(t)] = machine_runs(static_cast<Tier>(t));
+    return all;
+  }();
+  return known[static_cast<std::size_t>(tier)];
+}
+
+/// Another than the best, for tests and benchmarks, while nothing else runs.
+inline std::optional<Tier>& forced_tier() {
+  static std::optional<Tier> tier;
+  return tier;
+}
+#endif
+
+}  // namespace attend::inline ATTEND_ABI::quant

@@ -1,0 +1,216 @@
+// The table of reduced weights that layers see: rows in and out of packed weights, and their products.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include <attend/core/context.hpp>
+#include <attend/core/flags.hpp>
+#include <attend/core/weight_type.hpp>
+#include <attend/detail/backend.hpp>
+#include <attend/quant/calls.hpp>
+#include <attend/quant/dispatch.hpp>
+#if !ATTEND_HAS_KERNELS
+#include <attend/reference/weights.hpp>
+#endif
+
+namespace attend::inline ATTEND_ABI::quant {
+inline namespace ATTEND_FLAGS {
+
+constexpr bool is_half(WeightType type) {
+  return type == WeightType::bfloat16 || type == WeightType::float16;
+}
+constexpr Codes codes_of(WeightType type) { return {type == WeightType::int8 ? 8 : 4}; }
+constexpr Index groups_of(Index in) { return (in + kGroup - 1) / kGroup; }
+
+/// Of an encoded row; a group is its half and its codes.
+inline std::size_t row_bytes(WeightType type, Index in) {
+  return static_cast<std::size_t>(is_half(type) ? 2 * in : groups_of(in) * (2 + 4 * codes_of(type).bits));
+}
+inline std::size_t packed_bytes(WeightType type, Index slots, Index in) {
+  if (is_half(type)) return static_cast<std::size_t>(slots * in * 2);
+  return static_cast<std::size_t>(slots / kColumns * groups_of(in) * codes_of(type).group());
+}
+
+/// Calls f(encoded, packed, bytes) for each piece of a slot's row: where it lies in the one and the other.
+template <class F>
+void each_piece(WeightType type, Index in, Index slot, F&& f) {
+  const Index panel = slot / kColumns, half = slot % kColumns / 16, column = slot % 16;
+  if (is_half(type)) {
+    const Index at = type == WeightType::bfloat16 ? column * 4 + half * 2 : slot % kColumns * 2;
+    for (Index k = 0; k < in; ++k) f(k * 2, (panel * in + k) * 2 * kColumns + at, 2);
+    return;
+  }
+  const Codes codes = codes_of(type);
+  for (Index g = 0; g < groups_of(in); ++g) {
+    const Index encoded = g * (2 + 4 * codes.bits), packed = (panel * groups_of(in) + g) * codes.group();
+    f(encoded, packed + 2 * codes.half() + slot % kColumns * 2, 2);
+    for (Index j = 0; j < codes.bits; ++j)
+      f(encoded + 2 + 4 * j, packed + half * codes.half() + (j * 16 + column) * 4, 4);
+  }
+}
+/// Codes of 8 bits are signed in files, and plus 128 where they are packed.
+inline void copy_piece(WeightType type, const std::byte* from, std::byte* to, Index bytes) {
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+  if (type == WeightType::int8 && bytes == 4)
+    for (int i = 0; i < 4; ++i) to[i] ^= std::byte{0x80};
+}
+inline void pack(WeightType type, const std::byte* encoded, Index in, std::byte* packed, Index slot) {
+  each_piece(type, in, slot,
+             [&](Index e, Index p, Index bytes) { copy_piece(type, encoded + e, packed + p, bytes); });
+}
+inline void unpack(WeightType type, const std::byte* packed, Index slot, Index in, std::byte* encoded) {
+  each_piece(type, in, slot,
+             [&](Index e, Index p, Index bytes) { copy_piece(type, packed + p, encoded + e, bytes); });
+}
+
+/// A block of 32 at a time.
+inline void decode_slot(WeightType type, const std::byte* packed, Index slot, Index in, float* row) {
+  std::byte block[2 * kGroup];
+  Index piece = 0;
+  each_piece(type, in, slot, [&](Index e, Index p, Index bytes) {
+    const Index each = is_half(type) ? 2 * kGroup : 2 + 4 * codes_of(type).bits;
+    copy_piece(type, packed + p, block + e % each, bytes);
+    if ((e + bytes) % each != 0 && !(is_half(type) && e + bytes == 2 * in)) return;
+    decode(type, block, (std::min)(kGroup, in - piece * kGroup), row + piece * kGroup);
+    ++piece;
+  });
+}
+
+#if ATTEND_HAS_KERNELS
+/// Calls f(m0, m1, p0, p1, worker) for blocks of at most 96 rows, whose inputs stay in the L2 cache, times
+/// `most` panels, whose outputs do.
+template <class F>
+void each_block(Context& context, Index rows, Index panels, Index most, double operations, F&& f) {
+  const int workers = context.workers(panels, operations);
+  const Index row_blocks = (rows + 95) / 96, block = ((rows + row_blocks - 1) / row_blocks + 5) / 6 * 6;
+  const Index share = (std::min)(most, workers == 1 ? panels : std::max<Index>(1, panels / (workers * 4)));
+  const Index shares = (panels + share - 1) / share;
+  context.parallel(row_blocks * shares, workers, [&](Index item, int worker) {
+    const Index m = item / shares * block, p = item % shares * share;
+    if (m < rows) f(m, (std::min)(rows, m + block), p, (std::min)(panels, p + share), worker);
+  });
+}
+
+/// One panel at a time is widened for the products of float, but where there are few rows.
+inline void half_product(Context& context, WeightType type, const std::byte* weight,
+                         const detail::ProductCall<float>& call) {
+  const Table& table = kernels();
+  const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), panels = (N + 31) / 32;
+  const bool bfloat = type == WeightType::bfloat16, few = M <= kFewRows;
+  const HalfProduct h{call.x.data(),        call.x.stride(0),       K, weight,
+                      call.out.data(),      call.out.stride(0),     N, call.bias,
+                      call.residual.data(), call.residual.stride(0)};
+  const double operations = 2.0 * static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
+  Frame frame(context.workspace());
+  float* wide = few ? nullptr : frame.take<float>(context.workers(panels, operations) * K * kColumns);
+  each_block(context, M, panels, 8, operations, [&](Index m0, Index m1, Index p0, Index p1, int worker) {
+    if (few) {
+      table.half_product(h, bfloat, m0, m1, p0, p1);
+    } else {
+      float* w = wide + worker * K * kColumns;
+      for (Index p = p0; p < p1; ++p) {
+        const Index n = p * kColumns;
+        table.widen(weight + n * K * 2, K, bfloat, w);
+        const kernel::Product t{.a = h.a,
+                                .lda = h.lda,
+                                .w = w,
+                                .k = K,
+                                .c = h.c + n,
+                                .ldc = h.ldc,
+                                .n = N - n < kColumns ? N - n : kColumns,
+                                .bias = h.bias == nullptr ? nullptr : h.bias + n,
+                                .residual = h.residual == nullptr ? nullptr : h.residual + n,
+                                .ldr = h.ldr};
+        kernel::kernels().product(t, m0, m1, 0, (t.n + 15) / 16);
+      }
+    }
+    if (call.activation != Activation::identity)
+      for (Index m = m0; m < m1; ++m) {
+        float* row = &call.out(m, p0 * kColumns);
+        kernel::kernels().activate(call.activation, row, row, (std::min)(N, p1 * kColumns) - p0 * kColumns);
+      }
+  });
+}
+
+inline void code_product(Context& context, detail::WeightFormat format, const std::byte* weight,
+                         const detail::ProductCall<float>& call) {
+  const Table& table = kernels();
+  const Codes codes = codes_of(format.weights);
+  const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), panels = (N + 31) / 32;
+  const bool eight = format.activations == ActivationType::int8, bytes = eight && table.bytes;
+  const int limit = eight ? 127 : 16256;
+  const Index row = groups_of(K) * InputGroup{bytes}.size();
+  Frame frame(context.workspace());
+  std::byte* inputs = frame.take<std::byte>(M * row);
+  context.parallel(M, context.workers(M, 4.0 * static_cast<double>(M * K)), [&](Index m, int) {
+    table.quantize(&call.x(m, 0), K, bytes, limit, codes.offset(), inputs + m * row);
+  });
+  const Product t{.a = inputs,
+                  .row = row,
+                  .groups = groups_of(K),
+                  .w = weight,
+                  .c = call.out.data(),
+                  .ldc = call.out.stride(0),
+                  .n = N,
+                  .bias = call.bias,
+                  .residual = call.residual.data(),
+                  .ldr = call.residual.stride(0)};
+  const double operations = static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
+  each_block(context, M, panels, 8, operations, [&](Index m0, Index m1, Index p0, Index p1, int) {
+    table.product(t, codes.bits, bytes, m0, m1, p0, p1);
+    if (call.activation != Activation::identity)
+      for (Index m = m0; m < m1; ++m) {
+        float* out = &call.out(m, p0 * kColumns);
+        kernel::kernels().activate(call.activation, out, out, (std::min)(N, p1 * kColumns) - p0 * kColumns);
+      }
+  });
+}
+#else
+/// By the loops of reference/.
+inline void plain_product(Context& context, detail::WeightFormat format, const std::byte* weight, Index begin,
+                          const detail::ProductCall<float>& call) {
+  const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
+  context.parallel(M, context.workers(M, 1e9), [&](Index m, int) {
+    const std::vector<float> x(&call.x(m, 0), &call.x(m, 0) + K);
+    std::vector<std::byte> encoded(row_bytes(format.weights, K));
+    std::vector<float> row(static_cast<std::size_t>(K));
+    for (Index n = 0; n < N; ++n) {
+      unpack(format.weights, weight, begin + n, K, encoded.data());
+      float y = 0;
+      if (is_half(format.weights)) {
+        decode(format.weights, encoded.data(), K, row.data());
+        for (std::size_t k = 0; k < row.size(); ++k) y = std::fma(x[k], row[k], y);
+      } else {
+        y = reference::product(reference::quantize_input(format.activations, x),
+                               reference::weight_row(format.weights, encoded));
+      }
+      if (call.bias != nullptr) y = y + call.bias[n];
+      if (call.residual.data() != nullptr) y = y + call.residual(m, n);
+      call.out(m, n) = activate(call.activation, y);
+    }
+  });
+}
+#endif  // ATTEND_HAS_KERNELS
+
+inline void product(Context& context, detail::WeightFormat format, const std::byte* packed, Index begin,
+                    const detail::ProductCall<float>& call) {
+#if ATTEND_HAS_KERNELS
+  const std::byte* weight = packed + packed_bytes(format.weights, begin, call.x.size(1));
+  if (is_half(format.weights))
+    half_product(context, format.weights, weight, call);
+  else
+    code_product(context, format, weight, call);
+#else
+  plain_product(context, format, packed, begin, call);
+#endif
+}
+
+inline constexpr detail::WeightKernels weight_kernels = {row_bytes, encode, decode,      packed_bytes,
+                                                         pack,      unpack, decode_slot, product};
+
+}  // namespace ATTEND_FLAGS
+}  // namespace attend::inline ATTEND_ABI::quant
