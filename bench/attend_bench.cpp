@@ -26,6 +26,7 @@
 #include "machine.hpp"
 #include "models.hpp"
 #include "problems.hpp"
+#include "profile.hpp"
 #include "serve.hpp"
 
 namespace bench {
@@ -339,8 +340,10 @@ int main(int argc, char** argv) {
     argv[2] = argv[0];
     argv += 2, argc -= 2;
   }
-  bench::add_problems();
   try {
+    if (argc > 1 && argv[1] == std::string_view("--profile"))  // [THREADS]: a table of a model's layers
+      return bench::profile(bench::model_problems(model), argc > 2 ? std::stoi(argv[2]) : 1), 0;
+    bench::add_problems();
     bench::add_models(model);
   } catch (const attend::Error& error) {
     std::cerr << "attend_bench: " << error.what() << '\n';

@@ -219,8 +219,8 @@ void KVCache<Scalar>::write(Context& context, Index first, const TensorView<cons
       for (; first < end; ++first) cache.take_back(first, tokens);
     }
   } undo{*this, first, end, tokens};
+  for (Index b = first; b < end; ++b) evict(b);  // what one gives back another may take
   for (Index b = first; b < end; ++b) {
-    evict(b);
     for (Index i = lengths_[at(b)] / kKeyTile; i * kKeyTile < lengths_[at(b)] + tokens; ++i)
       writable_page(b, i);
     lengths_[at(b)] += tokens;

