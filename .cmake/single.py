@@ -40,7 +40,7 @@ def expand(folder, name, lines, done, depth):
 def main():
     folder, out = map(pathlib.Path, sys.argv[1:])
     license_text = (folder.parent / "LICENSE").read_text().rstrip().split("\n")
-    version = re.search(r'"(\d+\.\d+\.\d+)"', (folder / "attend/core/version.hpp").read_text())[1]
+    version = ".".join(re.findall(r"define ATTEND_VERSION_[A-Z]+ (\d+)\n", (folder / "attend/core/version.hpp").read_text()))
     lines = ["#pragma once", ""]
     expand(folder, "attend/attend.hpp", lines, set(), 0)
     text = HEAD.format(version=version) + "\n".join(f"// {line}".rstrip() for line in license_text) + "\n" + "\n".join(lines)

@@ -55,6 +55,8 @@ struct Server {
   long max_tokens = 2048;
   std::chrono::seconds deadline{600};
   std::atomic<std::uint64_t> requests{0}, number{0};
+  std::atomic<bool> ending{false};
+  std::atomic<int> streams{0};  // whose ends are still to be written
   std::mutex mutex;
   std::map<std::pair<std::string, int>, std::uint64_t> answers;  // by path and status
   double seconds_to_first_token = 0;
@@ -102,8 +104,15 @@ struct Server {
     };
   }
 
+  struct Answering {
+    std::atomic<int>& count;
+    explicit Answering(std::atomic<int>& c) : count(c) { ++count; }
+    ~Answering() { --count; }
+  };
+
   void complete(const httplib::Request& request, httplib::Response& response, bool chat) {
     const auto begin = Clock::now();
+    const auto answering = std::make_shared<Answering>(streams);
     const auto asked = std::make_shared<openai::Completion>(
         openai::read_completion(text->generator(), request.body, chat, max_tokens));
     asked->request.deadline = begin + deadline;
@@ -121,17 +130,20 @@ struct Server {
       return response.set_content(writer->whole(), "application/json");
     }
     response.set_chunked_content_provider(
-        "text/event-stream", [asked, writer, stream, piece](std::size_t, httplib::DataSink& sink) mutable {
+        "text/event-stream",
+        [answering, asked, writer, stream, piece](std::size_t, httplib::DataSink& sink) mutable {
           std::string event;
+          bool last = true;
           try {
-            if (piece) event = writer->event(*piece);
-            piece = piece && !piece->reason ? stream->next() : std::nullopt;
+            if (!piece) piece = stream->next();
+            event = writer->event(*piece);
+            last = piece->reason.has_value();
+            piece.reset();
           } catch (const std::exception& error) {
             event = "data: " + openai::write_error(error.what(), "server_error") + "\n\n";
-            piece.reset();
           }
           if (!event.empty() && !sink.write(event.data(), event.size())) return false;  // the client has gone
-          if (!piece) sink.done();
+          if (last) sink.done();
           return true;
         });
   }
@@ -222,6 +234,11 @@ void run(int argc, char** argv) {
     return new httplib::ThreadPool(waiting + 16 + std::thread::hardware_concurrency());
   };
   http.set_pre_routing_handler([&](const httplib::Request& request, httplib::Response& response) {
+    if (server.ending && request.method == "POST") {
+      response.status = 503;
+      json(response, openai::write_error("the server is ending", "server_error"));
+      return httplib::Server::HandlerResponse::Handled;
+    }
     const std::string given = request.get_header_value("Authorization");
     bool known = server.keys.empty() || request.path == "/health";
     for (const std::string& key : server.keys) {  // in the same time, whatever is given
@@ -284,10 +301,12 @@ void run(int argc, char** argv) {
   std::thread([&] {
     int signal = 0;
     sigwait(&signals, &signal);
-    http.stop();  // takes no more; listen returns when all that run have their answers
+    server.ending = true;  // takes no more
+    if (server.text != nullptr) server.text->close();
+    while (server.streams > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    http.stop();  // listen returns when all that run have their answers
   }).detach();
   http.listen_after_bind();
-  if (server.text != nullptr) server.text->close();
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/json/json.hpp>
@@ -161,6 +162,12 @@ void load(const fs::path& file) {
     for (const auto& entry : tensors.entries())
       for (std::size_t i = 0; i < entry.size; ++i) sum += static_cast<unsigned>(entry.data[i]);
     if (sum == 0xFFFFFFFFu) std::puts("");  // so that the bytes are read
+  } else if (extension == ".gguf") {
+    // Weights, tokens, and what the metadata say: a file that is broken in one of these need not have the
+    // others.
+    const SafeTensors tensors(file);
+    if (name.starts_with("tokens")) use(text::Tokenizer::open(file));
+    if (name.starts_with("model")) detail::open_causal_family(detail::model_folder(file));
   } else if (extension == ".spm" || extension == ".model") {
     use(text::Tokenizer::open(file));
   } else if (file.parent_path().filename() == "tokenizer_inputs") {

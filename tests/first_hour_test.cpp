@@ -22,6 +22,14 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+TEST(FirstHour, TheVersionIsTextAndANumberThatGrows) {
+  EXPECT_EQ(ATTEND_VERSION, std::to_string(ATTEND_VERSION_MAJOR) + "." +
+                                std::to_string(ATTEND_VERSION_MINOR) + "." +
+                                std::to_string(ATTEND_VERSION_PATCH));
+  static_assert(ATTEND_VERSION_NUMBER ==
+                ATTEND_VERSION_MAJOR * 10000 + ATTEND_VERSION_MINOR * 100 + ATTEND_VERSION_PATCH);
+}
+
 TEST(FirstHour, TensorsAreMadeOfListsSpansAndViews) {
   const Tensor<float, 2> a({2, 2}, {1, 2, 3, 4});
   EXPECT_EQ(a, (Tensor<float, 2>::of({{1, 2}, {3, 4}})));
@@ -217,7 +225,7 @@ TEST(FirstHour, MasksAreMadeOfTensorsAndNumbers) {
   EXPECT_EQ(attend_by(additive(numbers)), expected);
   EXPECT_EQ(attend_by(blocks(lower, 1u)), expected);
   const Tensor<std::uint8_t, 2> padding({2, 4}, {0, 0, 0, 1, 0, 0, 1, 1}), pairs({2, 2}, {1, 0, 1, 1});
-  const Tensor<double, 4> shorter = attend_by(not_padding(padding));
+  const Tensor<double, 4> shorter = attend_by(key_padding_mask(padding));
   EXPECT_EQ(attend_by(lengths({3, 2})), shorter);
   EXPECT_EQ(attend_by(causal() & blocks(pairs, 2)), expected);
   const Tensor<std::int32_t, 2> documents({1, 4}, {0, 0, 1, 1});

@@ -124,8 +124,9 @@ TEST(Location, OtherFormatsAreNamedWithTheWayToConvertThem) {
               AllOf(HasSubstr("neither model.safetensors nor"), HasSubstr("pytorch_model.bin is there"),
                     HasSubstr("save_pretrained")));
   EXPECT_THAT(error({{"config.json", config}, {"model.onnx", "x"}}), HasSubstr("model.onnx is there"));
-  EXPECT_THAT(error({{"README.md", ""}, {"tiny.Q8_0.gguf", "x"}}),
-              AllOf(HasSubstr("config.json: is missing"), HasSubstr("gguf_file=\"tiny.Q8_0.gguf\"")));
+  EXPECT_THAT(
+      error({{"README.md", ""}, {"tiny.Q8_0.gguf", "x"}}),
+      AllOf(HasSubstr("config.json: is missing"), HasSubstr("tiny.Q8_0.gguf is there: open that file")));
   EXPECT_THAT(error({{"README.md", ""}}), testing::EndsWith("config.json: is missing"));
 }
 

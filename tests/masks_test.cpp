@@ -188,8 +188,8 @@ TEST(Masks, LengthsAreThoseOfTheBatchAndItsKeys) {
 TEST(Masks, PaddingHasTheShapeOfTheKeys) {
   for (const Shape<2>& shape : {Shape<2>{2, 4}, {2, 6}, {1, 5}, {3, 5}, {0, 0}, {5, 2}}) {
     const Tensor<bool, 2> padding(shape);
-    EXPECT_EQ(refusal(Mask(not_padding(padding.view()))),
-              "not_padding: expected [2, 5], got " + to_string(shape));
+    EXPECT_EQ(refusal(Mask(key_padding_mask(padding.view()))),
+              "key_padding_mask: expected [2, 5], got " + to_string(shape));
   }
 }
 
@@ -197,7 +197,7 @@ TEST(Masks, PaddingHidesWhatItNames) {
   Tensor<std::uint8_t, 2> padding({1, 40});
   for (Index k = 30; k < 40; ++k) padding(0, k) = 1;
   expect_sees(
-      not_padding(padding.view()), 3, 40, [](Index, Index k) { return k < 30; }, "not_padding");
+      key_padding_mask(padding.view()), 3, 40, [](Index, Index k) { return k < 30; }, "key_padding_mask");
 }
 
 TEST(Masks, SegmentsHaveTheShapeOfTheTokens) {
@@ -342,6 +342,18 @@ TEST(Positions, RotationByTablesKnowsTheirPositions) {
         "rotate: position " + std::to_string(odd) + " is not in [0, 3)");
     for (float v : x.span()) EXPECT_EQ(v, 1.0f);
   }
+}
+
+TEST(Masks, HaveAPicture) {
+  EXPECT_EQ(to_string(causal(), {.queries = 3, .keys = 5}), "#....\n##...\n###..\n");
+  EXPECT_EQ(
+      to_string(causal(Corner::bottom_right) & lengths({5, 4}), {.batch = 2, .queries = 2, .keys = 5}, 1),
+      "####.\n####.\n");
+  const auto second = [](Index, Index head, Index query, Index key) { return head == 1 && key == query; };
+  EXPECT_EQ(to_string(Mask(second), {.heads = 2, .queries = 2, .keys = 2}, 0, 1), "#.\n.#\n");
+  EXPECT_EQ(to_string(Mask(), {.queries = 1, .keys = 3}), "###\n");
+  EXPECT_EQ(attend_test::error_of([] { to_string(causal(), {.queries = 1, .keys = 1}, 1); }),
+            "mask: batch 1 and head 0 of 1 and 1");
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace attend::inline ATTEND_ABI {
 
 /// Sizes of an attention call.
 struct AttentionSizes {
-  Index batch = 0, heads = 0, queries = 0, keys = 0;
+  Index batch = 1, heads = 1, queries = 0, keys = 0;
   const Index* query_offsets = nullptr;  // [B + 1] of a ragged batch, or null
   const Index* key_offsets = nullptr;
   const Index* key_counts = nullptr;         // [B], or null: all `keys`

@@ -254,9 +254,9 @@ template <TensorLike X>
 requires(X::rank <= 4) masks::Additive<typename X::Scalar> additive(const X& numbers) {
   return detail::aligned_from_last<masks::Additive<typename X::Scalar>>(numbers);
 }
-/// Keys that a padding mask doesn't name: [B, Tk], true = ignore this key (PyTorch's key_padding_mask).
+/// PyTorch's key_padding_mask: [B, Tk], true = ignore this key.
 template <TensorLike X>
-requires(X::rank == 2) masks::NotPadding<typename X::Scalar> not_padding(const X& padding) {
+requires(X::rank == 2) masks::KeyPadding<typename X::Scalar> key_padding_mask(const X& padding) {
   return {{}, const_view(padding)};
 }
 // Not of a temporary, whose elements would be gone before the call.
@@ -272,13 +272,31 @@ void boolean(X&&) = delete;
 template <detail::TemporaryTensor X>
 void additive(X&&) = delete;
 template <detail::TemporaryTensor X>
-void not_padding(X&&) = delete;
+void key_padding_mask(X&&) = delete;
+
+template <class X>
+ATTEND_DEPRECATED("its name is key_padding_mask, as in PyTorch")
+auto not_padding(X&& padding) {
+  return key_padding_mask(std::forward<X>(padding));
+}
 
 /// A callable (batch, head, query, key) -> bool as a mask that composes.
 template <class F>
 requires std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index> masks::Predicate<F> visible_if(
     F f) {
   return masks::Predicate<F>(std::move(f));
+}
+
+/// A picture of one head of one batch: a line for each query, '#' for each key that it sees and '.' for the
+/// others. Errors: those of a call of these sizes; a batch or head that is not there.
+inline std::string to_string(Mask mask, const AttentionSizes& sizes, AnyIndex batch = 0, AnyIndex head = 0) {
+  if (batch < 0 || batch >= sizes.batch || head < 0 || head >= sizes.heads)
+    throw_error("mask: batch ", batch, " and head ", head, " of ", sizes.batch, " and ", sizes.heads);
+  mask.bind(sizes);
+  std::string picture;
+  for (Index q = 0; q < sizes.query_count(batch); ++q, picture += '\n')
+    for (Index k = 0; k < sizes.key_count(batch); ++k) picture += mask(batch, head, q, k) ? '#' : '.';
+  return picture;
 }
 
 }  // namespace attend::inline ATTEND_ABI

@@ -154,11 +154,11 @@ struct Segments : Expression {
 
 /// Keys that are not padding.
 template <class T>
-struct NotPadding : Expression {
+struct KeyPadding : Expression {
   TensorView<const T, 2> padding;  // [B, Tk]
 
   void bind(const AttentionSizes& s) {
-    detail::check_shape("not_padding", Shape<2>{s.batch, s.keys}, padding.shape());
+    detail::check_shape("key_padding_mask", Shape<2>{s.batch, s.keys}, padding.shape());
   }
   bool operator()(Index b, Index, Index, Index k) const { return !padding(b, k); }
 };

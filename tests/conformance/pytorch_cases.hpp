@@ -83,7 +83,7 @@ struct Masks {
       return attend::visible_if(
           [mask = forbidden->template view<2>()](Index, Index, Index q, Index k) { return mask(q, k) == 0; });
     };
-    const auto not_padding = [&] { return attend::not_padding(padding->template view<2>()); };
+    const auto not_padding = [&] { return attend::key_padding_mask(padding->template view<2>()); };
     if (padding && forbidden)
       options.mask = not_padding() & allowed();
     else if (padding)

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/json/json.hpp>
@@ -87,9 +89,7 @@ void use(const Tokenizer& tokenizer) {
   }
 }
 
-void safetensors(std::string_view bytes) {
-  const MemoryFile file(bytes);
-  const SafeTensors tensors(file.path());
+void read_every(const SafeTensors& tensors) {
   for (const auto& entry : tensors.entries()) {
     unsigned sum = 0;
     for (std::size_t i = 0; i < entry.size; ++i) sum += static_cast<unsigned>(entry.data[i]);
@@ -99,6 +99,28 @@ void safetensors(std::string_view bytes) {
     std::vector<float> values(static_cast<std::size_t>(entry.numel()));
     tensors.read_elements(entry, 0, entry.numel(), values.data());
   }
+}
+
+void safetensors(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  read_every(SafeTensors(file.path()));
+}
+
+/// A file under a name, from its header to the tokens and what its metadata say of the model.
+void gguf(std::string_view bytes) {
+  const std::map<std::string, std::string_view> files{{"a.gguf", bytes}};
+  const Location place = Location(files) / "a.gguf";
+  const auto attempt = [](auto&& read) {
+    try {
+      read();
+    } catch (const Error&) {
+    }
+  };
+  attempt([&] { read_every(SafeTensors(place)); });
+  attempt([&] { use(Tokenizer::open(place)); });
+  attempt([&] { text::ChatTemplate::open(place); });
+  attempt([&] { detail::open_causal_family(detail::model_folder(place)); });
+  attempt([&] { read_bert_family(Config(detail::model_folder(place) / "config.json")); });
 }
 
 void config(std::string_view bytes) {
@@ -243,6 +265,7 @@ struct Target {
   void (*run)(std::string_view bytes);
 };
 const Target targets[] = {{"safetensors", safetensors},
+                          {"gguf", gguf},
                           {"config", config},
                           {"tokenizer", tokenizer},
                           {"vocab_and_merges", vocab_and_merges},

@@ -3,10 +3,11 @@
 
 The folders, and what each may include besides itself:
 
-    model      -> text, io, json, layers, detail    (layers: the headers directly in include/attend)
+    model      -> text, io, json, gguf, layers, detail  (layers: the headers directly in include/attend)
     layers     -> kernel, detail
     detail     -> kernel, layers        (the layers' inner room: what is not API)
-    io, text   -> json
+    io, text   -> json, gguf
+    gguf       -> json
     reference  -> kernel/math.inl, as text: the one copy of each formula
     json, kernel -> nothing but core
 
@@ -30,9 +31,10 @@ ARROWS = {
     "layers": {"core", "kernel", "detail"},
     "detail": {"core", "kernel", "layers"},
     "json": {"core"},
-    "io": {"core", "json"},
-    "text": {"core", "json"},
-    "model": {"core", "text", "io", "json", "layers", "detail"},
+    "gguf": {"core", "json"},
+    "io": {"core", "json", "gguf"},
+    "text": {"core", "json", "gguf"},
+    "model": {"core", "text", "io", "json", "gguf", "layers", "detail"},
     "reference": {"core"},
     "umbrella": {"core", "layers"},
 }
@@ -44,6 +46,7 @@ LIBRARIES = {
     "layers": {"Eigen"},
     "detail": {"Eigen"},
     "json": {JSON},
+    "gguf": set(),
     "io": {"Eigen"},
     "text": {UNICODE, REGEX},
     "model": {"Eigen"},

@@ -162,7 +162,7 @@ def main():
     arguments = [options.cxx, "-std=c++20", "-w", "-I" + options.include, "-isystem", options.eigen]
     with tempfile.TemporaryDirectory() as folder:
         headers = sorted(p.relative_to(options.include).as_posix() for p in pathlib.Path(options.include, "attend").rglob("*.hpp"))
-        layers = [h for h in headers if not re.match(r"attend/(io|text|model|json)/", h)]
+        layers = [h for h in headers if not re.match(r"attend/(io|text|model|json|gguf)/", h)]
         units = {"every": "".join(f"#include <{h}>\n" for h in layers),
                  "plain": PLAIN_UNIT, "eigen": EIGEN_UNIT}
         for name, text in units.items():

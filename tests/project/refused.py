@@ -46,6 +46,7 @@ template <int Rank, class T = float> Tensor<T, Rank> make();
 Tensor<float, 2> a, b;
 Tensor<float, 3> c;
 Tensor<std::int32_t, 2> ids;
+const Tensor<bool, 2> padding;
 Linear<float> linear;
 const user::Wide wide{};
 """
@@ -95,7 +96,7 @@ REFUSED = [
     ("boolean(make<2, bool>());", DELETED),
     ("additive(make<2>());", DELETED),
     ("blocks(make<2, bool>(), 2);", DELETED),
-    ("not_padding(make<2, bool>());", DELETED),
+    ("key_padding_mask(make<2, bool>());", DELETED),
     ("segments(make<2, std::int32_t>());", DELETED),
     ("segments(ids, make<2, std::int32_t>());", DELETED),
     ("segments(make<2, std::int32_t>(), ids);", DELETED),
@@ -106,6 +107,8 @@ REFUSED = [
     ("a[0] = b[0];", DELETED),
     ("a.view() = b;", DELETED),
     ("a.slice(0, 0, 1) = b.view();", DELETED),
+    # What goes away says what takes its place.
+    ("not_padding(padding);", "its name is key_padding_mask"),
     # What a function asks of its arguments is named, at the line of the call.
     ("c.matrix();", "IndicesOfMatrix"),
     ("c.view().matrix();", "IndicesOfMatrix"),
@@ -132,7 +135,8 @@ def main():
             source.write_text("\n".join(lines))
             first = source.read_text().splitlines().index("int main() {") + 2
             limit = "-ferror-limit=0" if "clang" in options.cxx else "-fmax-errors=0"
-            run = subprocess.run([options.cxx, "-std=c++20", "-DATTEND_ONLY_BASELINE", "-fsyntax-only", limit, f"-I{options.include}",
+            run = subprocess.run([options.cxx, "-std=c++20", "-DATTEND_ONLY_BASELINE", "-fsyntax-only",
+                                  "-Werror=deprecated-declarations", limit, f"-I{options.include}",
                                   *options.eigen, source], capture_output=True, text=True)
         return run.returncode, run.stderr, first
 

@@ -87,6 +87,10 @@
 #define ATTEND_COMPILED_MODEL(...) extern template __VA_ARGS__
 #endif
 
+/// Before a name that goes away, with the text that says what takes its place. It stays for one minor
+/// version.
+#define ATTEND_DEPRECATED(text) [[deprecated("attend: " text)]]
+
 /// Of functions that run when something is wrong: never inlined, and away from the code that runs.
 #if defined(__GNUC__)
 #define ATTEND_COLD __attribute__((cold, noinline))

@@ -54,11 +54,31 @@ class Location {
     files_ = std::make_shared<const FileMap>(std::move(map));
   }
 
+  /// A folder of files that were made of the one file that has all of it, and live as long as the location.
+  static Location made_of(const Location& file, std::map<std::string, std::string> texts) {
+    struct Made {
+      std::map<std::string, std::string> texts;
+      FileMap map;
+    };
+    const auto made = std::make_shared<Made>(Made{std::move(texts), {}});
+    for (const auto& [name, text] : made->texts) made->map.emplace(name, std::as_bytes(std::span(text)));
+    Location out = file;
+    out.path_.clear();
+    out.files_ = std::shared_ptr<const FileMap>(made, &made->map);
+    out.stands_for_ = std::make_shared<const Location>(file);
+    return out;
+  }
+  /// The file that the folder is made of, or null.
+  const Location* stands_for() const { return stands_for_.get(); }
+
   bool in_memory() const { return files_ != nullptr; }
   /// On disk its path, in memory the name below the folder.
   const std::filesystem::path& path() const { return path_; }
   /// How errors name it.
-  std::string string() const { return in_memory() && path_.empty() ? "files in memory" : path_.string(); }
+  std::string string() const {
+    if (stands_for_) return stands_for_->string() + (path_.empty() ? "" : " as " + path_.string());
+    return in_memory() && path_.empty() ? "files in memory" : path_.string();
+  }
   std::string name() const { return path_.filename().string(); }
   std::string extension() const { return path_.extension().string(); }
 
@@ -115,6 +135,7 @@ class Location {
 
   std::filesystem::path path_;
   std::shared_ptr<const FileMap> files_;  // null on disk
+  std::shared_ptr<const Location> stands_for_;
 };
 
 }  // namespace attend::inline ATTEND_ABI

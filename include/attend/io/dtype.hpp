@@ -1,4 +1,4 @@
-// Element types of safetensors files, and their conversion to a scalar of the caller's choice.
+// Element types of safetensors and GGUF files, and their conversion to a scalar of the caller's choice.
 #pragma once
 
 #include <array>
@@ -23,7 +23,8 @@ namespace attend::inline ATTEND_ABI {
 static_assert(std::endian::native == std::endian::little,
               "safetensors files are read on little-endian machines only");
 
-/// Every element type of the safetensors format, under the format's own names.
+/// Every element type of the safetensors format, and those of GGUF that are read, under the formats' own
+/// names.
 enum class DType : std::uint8_t {
   BOOL,
   U8,
@@ -48,28 +49,42 @@ enum class DType : std::uint8_t {
   F6_E3M2,
   F4,
   C64,
+  // Of GGUF files: blocks of several values, see gguf_blocks.hpp.
+  Q4_0,
+  Q4_1,
+  Q5_0,
+  Q5_1,
+  Q8_0,
+  Q4_K,
+  Q5_K,
+  Q6_K,
 };
 
 namespace detail {
 struct DTypeInfo {
   std::string_view name;
-  int bits;  // of one element
+  int bits;          // of a block
+  int elements = 1;  // of a block
 };
 /// In the order of DType.
-inline constexpr std::array<DTypeInfo, 22> kDTypes{{
-    {"BOOL", 8},    {"U8", 8},      {"I8", 8},      {"U16", 16},    {"I16", 16},        {"U32", 32},
-    {"I32", 32},    {"U64", 64},    {"I64", 64},    {"F16", 16},    {"BF16", 16},       {"F32", 32},
-    {"F64", 64},    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E4M3FNUZ", 8},
-    {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},      {"C64", 64},
+inline constexpr std::array<DTypeInfo, 30> kDTypes{{
+    {"BOOL", 8},       {"U8", 8},          {"I8", 8},           {"U16", 16},         {"I16", 16},
+    {"U32", 32},       {"I32", 32},        {"U64", 64},         {"I64", 64},         {"F16", 16},
+    {"BF16", 16},      {"F32", 32},        {"F64", 64},         {"F8_E5M2", 8},      {"F8_E4M3", 8},
+    {"F8_E8M0", 8},    {"F8_E5M2FNUZ", 8}, {"F8_E4M3FNUZ", 8},  {"F6_E2M3", 6},      {"F6_E3M2", 6},
+    {"F4", 4},         {"C64", 64},        {"Q4_0", 144, 32},   {"Q4_1", 160, 32},   {"Q5_0", 176, 32},
+    {"Q5_1", 192, 32}, {"Q8_0", 272, 32},  {"Q4_K", 1152, 256}, {"Q5_K", 1408, 256}, {"Q6_K", 1680, 256},
 }};
 }  // namespace detail
 
 inline std::string_view to_string(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].name; }
 namespace detail {
 inline int bits_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].bits; }
+inline int elements_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].elements; }
+inline bool is_in_blocks(DType type) { return type >= DType::Q4_0; }
 
 /// Whether elements of this type can be read at all.
-inline bool is_readable(DType type) { return type <= DType::F64; }
+inline bool is_readable(DType type) { return type <= DType::F64 || is_in_blocks(type); }
 
 inline bool is_integer(DType type) { return type <= DType::I64; }
 }  // namespace detail

@@ -20,12 +20,11 @@ inline std::string other_formats(const Location& folder) {
   std::sort(found.begin(), found.end());
   const auto is_gguf = [](const std::string& file) { return file.ends_with(".gguf"); };
   const auto gguf = std::find_if(found.begin(), found.end(), is_gguf);
-  const std::string& name = gguf == found.end() ? found[0] : *gguf;
-  return "; " + name +
+  if (gguf != found.end()) return "; " + *gguf + " is there: open that file in place of the folder";
+  return "; " + found[0] +
          " is there, which attend does not read: save the model as safetensors, by transformers' "
-         "AutoModel.from_pretrained(FOLDER" +
-         (gguf == found.end() ? "" : ", gguf_file=\"" + name + "\"") +
-         ").save_pretrained(NEW_FOLDER), with the AutoModel class of its task";
+         "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), with the AutoModel class of its "
+         "task";
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

@@ -1,4 +1,4 @@
-// Reads safetensors files, one or several shards, without copying them.
+// Reads safetensors files, one or several shards, and GGUF files, without copying them.
 // Format: https://github.com/huggingface/safetensors#format
 #pragma once
 
@@ -14,6 +14,7 @@
 #include <attend/core/shape.hpp>
 #include <attend/core/weight_type.hpp>
 #include <attend/io/dtype.hpp>
+#include <attend/io/gguf_blocks.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/tensor.hpp>
 
@@ -21,8 +22,10 @@ namespace attend::inline ATTEND_ABI {
 
 class MappedFile;
 
-/// The tensors of a safetensors file or of a set of shards, memory-mapped. Copies share the mapping; it lives
-/// as long as the last copy, and views and entries live as long as it. Any number of threads may read.
+/// The tensors of a safetensors file, of a set of shards or of a GGUF file, memory-mapped. Copies share the
+/// mapping; it lives as long as the last copy, and views and entries live as long as it. Any number of
+/// threads may read. A tensor of U8 of which a safetensors file's metadata says "encoding.NAME":
+/// "int8 [64, 384]" (or int4) is one of that shape in rows of Q8_0 (Q4_0), as `save` writes them.
 class SafeTensors {
  public:
   struct Entry {
@@ -32,16 +35,14 @@ class SafeTensors {
     const MappedFile* file;
     const std::byte* data;  // no alignment is promised
     std::size_t size;       // bytes
-    /// Of a tensor of U8 that keeps rows of int8 or int4: what they are, the shape being theirs. The file's
-    /// metadata says so: "encoding.NAME": "int8 [64, 384]".
-    WeightType encoding = WeightType::float32;
 
-    /// What its rows are an encoding of; float32 where they are none.
+    /// What its rows are an encoding of; float32 where they are none of ours.
     WeightType type() const {
-      return encoding != WeightType::float32 ? encoding
-             : dtype == DType::BF16          ? WeightType::bfloat16
-             : dtype == DType::F16           ? WeightType::float16
-                                             : WeightType::float32;
+      return dtype == DType::BF16   ? WeightType::bfloat16
+             : dtype == DType::F16  ? WeightType::float16
+             : dtype == DType::Q8_0 ? WeightType::int8
+             : dtype == DType::Q4_0 ? WeightType::int4
+                                    : WeightType::float32;
     }
     Index numel() const { return detail::checked_numel(shape); }
     /// Rows as in Parameter: slices at one first index. A scalar is one row of one element.
@@ -52,10 +53,12 @@ class SafeTensors {
   SafeTensors(const SafeTensors&) = default;  // without moves, so that none is ever empty
   SafeTensors& operator=(const SafeTensors&) = default;
 
-  /// Opens a .safetensors file, or a .safetensors.index.json with the shards beside it.
+  /// Opens a .safetensors file, a .safetensors.index.json with the shards beside it, or a .gguf file, whose
+  /// tensors get the names that they have in Hugging Face's checkpoints of that architecture.
   explicit SafeTensors(const Location& path);
 
-  /// Opens model.safetensors in a folder, or the shards that model.safetensors.index.json names.
+  /// Opens model.safetensors in a folder, or the shards that model.safetensors.index.json names, or the GGUF
+  /// file that stands for the folder.
   static SafeTensors open_folder(const Location& folder);
 
   /// The file or index that was opened.
@@ -90,19 +93,21 @@ class SafeTensors {
   /// Copies `count` elements in row-major order, from element `first` on, converted to Scalar.
   template <class Scalar>
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
-    if (entry.encoding != WeightType::float32) {
+    if (detail::is_in_blocks(entry.dtype) && entry.row_size() % detail::elements_of(entry.dtype) != 0) {
       const std::vector<float> values = decode(entry, first, count);
       for (const float value : values) *out++ = static_cast<Scalar>(value);
       return;
     }
     if (!detail::is_readable(entry.dtype))
       fail_entry(entry, std::string(to_string(entry.dtype)) + " is not supported");
-    const Index element_size = detail::bits_of(entry.dtype) / 8;
-    const Index total = static_cast<Index>(entry.size) / element_size;
+    const Index block_size = detail::bits_of(entry.dtype) / 8;
+    const Index total = static_cast<Index>(entry.size) / block_size * detail::elements_of(entry.dtype);
     if (first < 0 || count < 0 || first > total || count > total - first)
       fail_entry(entry, "elements " + to_string(Shape<2>{first, count}) + " (first, count) of " +
                             std::to_string(total));
-    if (!convert(entry.dtype, entry.data + first * element_size, count, out))
+    if (detail::is_in_blocks(entry.dtype)
+            ? !detail::convert_blocks(entry.dtype, entry.data, first, count, out)
+            : !convert(entry.dtype, entry.data + first * block_size, count, out))
       fail_entry(entry, "values of type " + std::string(to_string(entry.dtype)) +
                             " do not fit the integer asked for");
   }
@@ -131,7 +136,7 @@ class SafeTensors {
  private:
   struct State;
 
-  /// Elements of encoded rows.
+  /// Elements of rows whose last block is not full.
   static std::vector<float> decode(const Entry& entry, Index first, Index count);
   [[noreturn]] static void fail_entry(const Entry& entry, const std::string& message);
   static std::ptrdiff_t offset(const Entry& entry);  // in its file

@@ -8,6 +8,8 @@
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
+#include <attend/gguf/folder.hpp>
+#include <attend/gguf/gguf.hpp>
 #include <attend/io/other_formats.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_header.hpp>
@@ -58,18 +60,33 @@ struct SafeTensors::State {
       shape.push_back(size);
       at = static_cast<std::size_t>(end - value.data());
     }
-    found->encoding = type == "int8"   ? WeightType::int8
-                      : type == "int4" ? WeightType::int4
-                                       : WeightType::float32;
-    const bool known = found->encoding != WeightType::float32 && found->dtype == DType::U8 &&
-                       !shape.empty() && value == type + " " + to_string(shape);
-    if (!known) fail_entry(*found, "an encoding that is not known: " + detail::in_quotes(value));
+    const bool int8 = type == "int8";
+    if ((!int8 && type != "int4") || found->dtype != DType::U8 || shape.empty() ||
+        value != type + " " + to_string(shape))
+      fail_entry(*found, "an encoding that is not known: " + detail::in_quotes(value));
+    found->dtype = int8 ? DType::Q8_0 : DType::Q4_0;
     const Index rows = shape[0], row_size = detail::checked_numel(std::span(shape).subspan(1));
-    const std::size_t row = detail::kernels_of(found->encoding).row_bytes(found->encoding, row_size);
+    const std::size_t row = detail::kernels_of(found->type()).row_bytes(found->type(), row_size);
     if (found->shape != std::vector<Index>{rows, static_cast<Index>(row)})
       fail_entry(*found, value + " takes shape " + to_string(Shape<2>{rows, static_cast<Index>(row)}) +
                              ", got " + to_string(found->shape));
     found->shape = shape;
+  }
+
+  void add_gguf(const Location& path) {
+    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    const GgufFile header(file);
+    const std::string_view architecture = header.string("general.architecture").value_or("");
+    entries.reserve(header.tensors());
+    header.for_each_tensor([&](const GgufFile::Tensor& tensor) {
+      entries.push_back(
+          {detail::hugging_face_name(architecture, tensor.name),
+           *dtype_from_string(tensor.type),
+           {tensor.shape.begin(), tensor.shape.begin() + static_cast<std::ptrdiff_t>(tensor.rank)},
+           &file,
+           file.bytes().data() + tensor.begin,
+           tensor.size});
+    });
   }
 
   /// The index decides which tensor is read from which shard; shards lie beside it.
@@ -95,13 +112,19 @@ ATTEND_INLINE SafeTensors::SafeTensors(const Location& path) : state_(std::make_
   state_->opened = path.string();
   if (path.extension() == ".json")
     state_->open_shards(path);
+  else if (path.extension() == ".gguf")
+    state_->add_gguf(path);
   else
     state_->add_file(path, nullptr);
   std::sort(state_->entries.begin(), state_->entries.end(),
             [](const Entry& a, const Entry& b) { return a.name < b.name; });
+  for (std::size_t i = 1; i < state_->entries.size(); ++i)
+    if (state_->entries[i - 1].name == state_->entries[i].name)
+      fail_entry(state_->entries[i], "there are two of this name");
 }
 
 ATTEND_INLINE SafeTensors SafeTensors::open_folder(const Location& folder) {
+  if (const Location* file = folder.stands_for()) return SafeTensors(*file);
   check_folder(folder);
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
     if ((folder / name).exists()) return SafeTensors(folder / name);
@@ -143,8 +166,8 @@ ATTEND_INLINE std::vector<float> SafeTensors::decode(const Entry& entry, Index f
   const std::size_t row = entry.size / static_cast<std::size_t>(rows);
   values.resize(static_cast<std::size_t>((end - begin) * row_size));
   for (Index i = begin; i < end; ++i)
-    detail::kernels_of(entry.encoding)
-        .decode(entry.encoding, entry.data + static_cast<std::size_t>(i) * row, row_size,
+    detail::kernels_of(entry.type())
+        .decode(entry.type(), entry.data + static_cast<std::size_t>(i) * row, row_size,
                 values.data() + (i - begin) * row_size);
   values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(first - begin * row_size));
   values.resize(static_cast<std::size_t>(count));

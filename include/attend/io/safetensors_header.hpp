@@ -94,7 +94,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
       header_.metadata.emplace(std::move(key_), std::move(value));
     } else if (in_tensor() && field_ == Field::dtype) {
       const std::optional<DType> type = dtype_from_string(value);
-      if (!type)
+      if (!type || is_in_blocks(*type))
         fail_here("tensor " + detail::in_quotes(tensor_.name) + ": unknown dtype " +
                   detail::in_quotes(value));
       tensor_.dtype = *type;

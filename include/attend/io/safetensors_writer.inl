@@ -86,7 +86,7 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
   for (const Info& tensor : tensors) {
     if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
       throw_error(path_.string(), ": the name ", detail::in_quotes(tensor.name), " is taken");
-    if (detail::bits_of(tensor.dtype) % 8 != 0)
+    if (detail::bits_of(tensor.dtype) % 8 != 0 || detail::is_in_blocks(tensor.dtype))
       throw_error(path_.string(), ": ", to_string(tensor.dtype), " is not supported");
     const auto element_size = static_cast<std::size_t>(detail::bits_of(tensor.dtype) / 8);
     const std::uint64_t size =

@@ -124,8 +124,8 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
       else
         read_source_rows(file, *plan.entries[e], source.transpose, first, first + count,
                          values.data() + (i - begin) * row_size);
-      // As each block is read, so that a large table is never there twice.
-      if (!source.transpose) file.release_rows(*plan.entries[e], first, first + count);
+      // As each block is read, so that a large table is never there twice; but not row by row.
+      if (!source.transpose && !source.row) file.release_rows(*plan.entries[e], first, first + count);
       i += count;
     }
     if (source.add != 0)

@@ -44,11 +44,16 @@ class BertModel {
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids,
                std::span<const Index> offsets, TensorView<Scalar, 2> out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
+  /// The same as a new tensor; without offsets the ids are one text.
+  Tensor<Scalar, 2> operator()(std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids = {},
+                               std::span<const Index> offsets = {}) const;
 
   /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token
   /// classifier, [tokens, vocab_size] of a masked language model.
   Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids,
                            std::span<const std::int32_t> type_ids, std::span<const Index> offsets) const;
+  Tensor<Scalar, 2> logits(std::span<const std::int32_t> ids, std::span<const std::int32_t> type_ids = {},
+                           std::span<const Index> offsets = {}) const;
 
  private:
   static BertOptions checked(BertOptions o);

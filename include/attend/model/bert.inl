@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/bert.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -73,7 +74,8 @@ BertModel<Scalar>::BertModel(const BertOptions& options)
 }
 
 template <class Scalar>
-BertModel<Scalar> BertModel<Scalar>::open(const Location& folder, const OpenOptions& open) {
+BertModel<Scalar> BertModel<Scalar>::open(const Location& place, const OpenOptions& open) {
+  const Location folder = detail::model_folder(place);
   const Config config(folder / "config.json");
   BertFamily family = read_bert_family(config);
   config.finish();
@@ -203,6 +205,24 @@ void BertModel<Scalar>::forward(Context& context, std::span<const std::int32_t> 
     if (options_.disentangled.any()) in.self.relative = &relative;
   }
   encoder_.forward(context, x, in, x, outputs);
+}
+
+template <class Scalar>
+Tensor<Scalar, 2> BertModel<Scalar>::operator()(std::span<const std::int32_t> ids,
+                                                std::span<const std::int32_t> type_ids,
+                                                std::span<const Index> offsets) const {
+  const Index whole[] = {0, static_cast<Index>(ids.size())};
+  Tensor<Scalar, 2> out({whole[1], options_.hidden_size});
+  forward(default_context(), ids, type_ids, offsets.empty() ? whole : offsets, out);
+  return out;
+}
+
+template <class Scalar>
+Tensor<Scalar, 2> BertModel<Scalar>::logits(std::span<const std::int32_t> ids,
+                                            std::span<const std::int32_t> type_ids,
+                                            std::span<const Index> offsets) const {
+  const Index whole[] = {0, static_cast<Index>(ids.size())};
+  return logits(default_context(), ids, type_ids, offsets.empty() ? whole : offsets);
 }
 
 template <class Scalar>

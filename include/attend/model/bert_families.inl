@@ -95,6 +95,11 @@ inline BertHead read_bert_head(const Config& config) {
   return BertHead::none;  // the base model, whatever else the file has
 }
 
+inline Index read_num_labels(const Config& config) {
+  const Index named = config.has("id2label") ? static_cast<Index>(config.size("id2label")) : 2;
+  return positive_size(config, config.get<Index>("num_labels", named), "num_labels");
+}
+
 /// MPNet (arXiv:2004.09297): T5's relative bias, always in 32 buckets, and RoBERTa's positions.
 inline void read_mpnet(const Config& config, BertOptions& o) {
   const Index buckets = get_size(config, {"relative_attention_num_buckets"}, 32);
@@ -194,8 +199,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   if (type != "bert" && !roberta && !distil && !mpnet && !electra && !albert && !deberta)
     throw_error(config.file(), ": model_type '", type, "' is not a BERT that is supported");
   o.head = detail::read_bert_head(config);
-  if (config.has("id2label")) o.num_labels = static_cast<Index>(config.size("id2label"));
-  o.num_labels = positive_size(config, config.get<Index>("num_labels", o.num_labels), "num_labels");
+  o.num_labels = detail::read_num_labels(config);
   o.vocab_size = get_size(config, {"vocab_size"});
   o.hidden_size = get_size(config, {"hidden_size", "dim"});
   o.num_hidden_layers = get_size(config, {"num_hidden_layers", "n_layers"});

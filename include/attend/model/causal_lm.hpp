@@ -90,6 +90,18 @@ class CausalLM {
 
   /// Logits of the token that follows each, of sequences without a past. ids [B, T] -> [B, T, V].
   Tensor<Scalar, 3> logits(Context& context, TensorView<const std::int32_t, 2> ids) const;
+  Tensor<Scalar, 3> logits(TensorView<const std::int32_t, 2> ids) const {
+    return logits(default_context(), ids);
+  }
+  /// Of one text: ids [T] -> [T, V].
+  template <class Ids>
+  requires(!TensorLike<Ids> && std::is_convertible_v<const Ids&, std::span<const std::int32_t>>)
+      Tensor<Scalar, 2> logits(Context& context, const Ids& ids)
+  const { return sequence_logits(context, ids); }
+  template <class Ids>
+  requires(!TensorLike<Ids> && std::is_convertible_v<const Ids&, std::span<const std::int32_t>>)
+      Tensor<Scalar, 2> logits(const Ids& ids)
+  const { return sequence_logits(default_context(), ids); }
 
   /// What the head takes, the last layer's states behind the norm, of texts without a past. Text b is tokens
   /// [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, state_dim()].
@@ -99,6 +111,7 @@ class CausalLM {
  private:
   using Position = detail::FunctionRef<Index(Index b, Index t)>;
 
+  Tensor<Scalar, 2> sequence_logits(Context& context, std::span<const std::int32_t> ids) const;
   static const CausalLMOptions& checked(const CausalLMOptions& o);
   bool projects() const { return state_dim() != options_.embed_dim; }
   void set_rotary();

@@ -1,6 +1,7 @@
 // Bodies of causal_lm.hpp, of any scalar.
 #pragma once
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/causal_lm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -96,7 +97,8 @@ void CausalLM<Scalar>::set_rotary() {
 }
 
 template <class Scalar>
-CausalLM<Scalar> CausalLM<Scalar>::open(const Location& folder, const OpenOptions& open) {
+CausalLM<Scalar> CausalLM<Scalar>::open(const Location& place, const OpenOptions& open) {
+  const Location folder = detail::model_folder(place);
   CausalFamily family = detail::open_causal_family(folder);
   if (open.base_only) {
     family.options.tie_word_embeddings = true;
@@ -196,6 +198,16 @@ Tensor<Scalar, 3> CausalLM<Scalar>::logits(Context& context, TensorView<const st
   Tensor<Scalar, 3> out({ids.size(0), ids.size(1), options_.vocab_size});
   CausalCache<Scalar> cache = make_cache(ids.size(0));
   if (!out.empty()) forward(context, ids, cache, out.view());
+  return out;
+}
+
+template <class Scalar>
+Tensor<Scalar, 2> CausalLM<Scalar>::sequence_logits(Context& context,
+                                                    std::span<const std::int32_t> ids) const {
+  const Index T = static_cast<Index>(ids.size());
+  CausalCache<Scalar> cache = make_cache(1);
+  Tensor<Scalar, 2> out({T, options_.vocab_size});
+  if (T > 0) forward(context, {ids.data(), {1, T}}, cache, out.view().reshape(1, T, options_.vocab_size));
   return out;
 }
 

@@ -2,6 +2,7 @@
 // transformers give them.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <span>
@@ -10,7 +11,7 @@
 #include <vector>
 
 #include <attend/core/location.hpp>
-#include <attend/model/bert.hpp>
+#include <attend/model/classifier_model.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -50,10 +51,10 @@ class TextClassifier {
   /// Softmax, or as problem_type says: sigmoid for several labels at once, and for a single label; the number
   /// as it is for a regression.
   static TextClassifier open(const Location& folder, const ClassifierOptions& options = {});
-  TextClassifier(text::Tokenizer tokenizer, BertModel<float> model, Labels labels,
-                 ClassifierFunction function, const ClassifierOptions& options = {});
+  TextClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels, ClassifierFunction function,
+                 const ClassifierOptions& options = {});
 
-  Index num_labels() const { return model_.options().num_labels; }
+  Index num_labels() const { return detail::sizes_of(model_).num_labels; }
   const Labels& labels() const { return labels_; }
   ClassifierFunction function() const { return function_; }
 
@@ -62,13 +63,20 @@ class TextClassifier {
   Tensor<float, 2> classify(std::span<const std::string> texts) const {
     return classify(default_context(), texts);
   }
+  /// {"one text", "another"}, or {text}
+  Tensor<float, 2> classify(Context& context, std::initializer_list<std::string_view> texts) const {
+    return classify(context, std::vector<std::string>(texts.begin(), texts.end()));
+  }
+  Tensor<float, 2> classify(std::initializer_list<std::string_view> texts) const {
+    return classify(default_context(), texts);
+  }
   /// Of one text: [num_labels].
   Tensor<float, 1> classify(Context& context, std::string_view text) const;
   Tensor<float, 1> classify(std::string_view text) const { return classify(default_context(), text); }
 
  private:
   text::Tokenizer tokenizer_;
-  BertModel<float> model_;
+  ClassifierModel model_;
   Labels labels_;
   ClassifierFunction function_;
   ClassifierOptions options_;
@@ -96,7 +104,7 @@ struct TextEntity {
 class TokenClassifier {
  public:
   static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {});
-  TokenClassifier(text::Tokenizer tokenizer, BertModel<float> model, Labels labels,
+  TokenClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels,
                   const ClassifierOptions& options = {});
 
   const Labels& labels() const { return labels_; }
@@ -106,10 +114,26 @@ class TokenClassifier {
   std::vector<TextEntity> classify(std::string_view text, const TokenClassifyOptions& options = {}) const {
     return classify(default_context(), text, options);
   }
+  /// Of each of several texts.
+  std::vector<std::vector<TextEntity>> classify(Context& context, std::span<const std::string> texts,
+                                                const TokenClassifyOptions& options = {}) const;
+  std::vector<std::vector<TextEntity>> classify(std::span<const std::string> texts,
+                                                const TokenClassifyOptions& options = {}) const {
+    return classify(default_context(), texts, options);
+  }
+  std::vector<std::vector<TextEntity>> classify(Context& context,
+                                                std::initializer_list<std::string_view> texts,
+                                                const TokenClassifyOptions& options = {}) const {
+    return classify(context, std::vector<std::string>(texts.begin(), texts.end()), options);
+  }
+  std::vector<std::vector<TextEntity>> classify(std::initializer_list<std::string_view> texts,
+                                                const TokenClassifyOptions& options = {}) const {
+    return classify(default_context(), texts, options);
+  }
 
  private:
   text::Tokenizer tokenizer_;
-  BertModel<float> model_;
+  ClassifierModel model_;
   Labels labels_;
   ClassifierOptions options_;
 };

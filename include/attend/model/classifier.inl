@@ -44,21 +44,15 @@ ATTEND_INLINE const std::string& Labels::operator[](Index i) const {
 
 namespace detail {
 
-inline BertModel<float> open_classifier(const Location& folder, BertHead head, const char* kind) {
-  BertModel<float> model = BertModel<float>::open(folder);
-  if (model.options().head != head)
-    throw_error((folder / "config.json").string(), ": no ", kind, " ('architectures')");
-  return model;
-}
-inline void check_classifier(const char* who, const BertModel<float>& model, BertHead head,
+inline void check_classifier(const char* who, const ClassifierModel& model, BertHead head,
                              const ClassifierOptions& options) {
-  if (model.options().head != head) throw_error(who, ": the model has another head");
+  if (sizes_of(model).head != head) throw_error(who, ": the model has another head");
   if (options.max_length) check_size(who, "max_length", *options.max_length);
 }
-inline text::EncodeOptions encode_options(const BertModel<float>& model, const ClassifierOptions& options) {
+inline text::EncodeOptions encode_options(const ClassifierModel& model, const ClassifierOptions& options) {
   text::EncodeOptions out;
   if (options.max_length)
-    out.max_length = static_cast<std::size_t>((std::min)(*options.max_length, model.max_length()));
+    out.max_length = static_cast<std::size_t>((std::min)(*options.max_length, sizes_of(model).max_length));
   return out;
 }
 inline void check_length(const char* who, std::size_t tokens, Index longest) {
@@ -71,7 +65,7 @@ inline void check_length(const char* who, std::size_t tokens, Index longest) {
 
 // ---- Of texts
 
-ATTEND_INLINE TextClassifier::TextClassifier(text::Tokenizer tokenizer, BertModel<float> model, Labels labels,
+ATTEND_INLINE TextClassifier::TextClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels,
                                              ClassifierFunction function, const ClassifierOptions& options)
     : tokenizer_(std::move(tokenizer)),
       model_(std::move(model)),
@@ -82,18 +76,18 @@ ATTEND_INLINE TextClassifier::TextClassifier(text::Tokenizer tokenizer, BertMode
 }
 
 ATTEND_INLINE TextClassifier TextClassifier::open(const Location& folder, const ClassifierOptions& options) {
-  BertModel<float> model =
-      detail::open_classifier(folder, BertHead::sequence_classification, "sequence classifier");
+  ClassifierModel model = detail::open_classifier(folder, BertHead::sequence_classification);
+  const Index num_labels = detail::sizes_of(model).num_labels;
   const Config config(folder / "config.json");
   config.allow("problem_type", nullptr, "regression", "single_label_classification",
                "multi_label_classification");
   const std::string problem = config.get<std::string>("problem_type", std::string());
-  const bool one = model.options().num_labels == 1;
+  const bool one = num_labels == 1;
   const ClassifierFunction function = problem == "regression" ? ClassifierFunction::none
                                       : one || problem == "multi_label_classification"
                                           ? ClassifierFunction::sigmoid
                                           : ClassifierFunction::softmax;
-  Labels labels = Labels::open(folder, model.options().num_labels);
+  Labels labels = Labels::open(folder, num_labels);
   return {text::Tokenizer::open(folder), std::move(model), std::move(labels), function, options};
 }
 
@@ -104,7 +98,7 @@ ATTEND_INLINE Tensor<float, 2> TextClassifier::classify(Context& context,
   std::vector<Index> offsets{0};
   Index done = 0;
   const auto run = [&](Index end) {
-    const Tensor<float, 2> logits = model_.logits(context, ids, {}, offsets);
+    const Tensor<float, 2> logits = detail::logits_of(context, model_, ids, {}, offsets);
     const auto rows = out.view().slice(0, done, end);
     if (function_ == ClassifierFunction::softmax)
       copy(softmax(logits, -1), rows);
@@ -117,7 +111,7 @@ ATTEND_INLINE Tensor<float, 2> TextClassifier::classify(Context& context,
   };
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const auto more = tokenizer_.encode(texts[i], detail::encode_options(model_, options_));
-    detail::check_length("TextClassifier", more.size(), model_.max_length());
+    detail::check_length("TextClassifier", more.size(), detail::sizes_of(model_).max_length);
     if (!ids.empty() && ids.size() + more.size() > kGroup) run(static_cast<Index>(i));
     ids.insert(ids.end(), more.begin(), more.end());
     offsets.push_back(static_cast<Index>(ids.size()));
@@ -133,7 +127,7 @@ ATTEND_INLINE Tensor<float, 1> TextClassifier::classify(Context& context, std::s
 
 // ---- Of words
 
-ATTEND_INLINE TokenClassifier::TokenClassifier(text::Tokenizer tokenizer, BertModel<float> model,
+ATTEND_INLINE TokenClassifier::TokenClassifier(text::Tokenizer tokenizer, ClassifierModel model,
                                                Labels labels, const ClassifierOptions& options)
     : tokenizer_(std::move(tokenizer)),
       model_(std::move(model)),
@@ -144,9 +138,8 @@ ATTEND_INLINE TokenClassifier::TokenClassifier(text::Tokenizer tokenizer, BertMo
 
 ATTEND_INLINE TokenClassifier TokenClassifier::open(const Location& folder,
                                                     const ClassifierOptions& options) {
-  BertModel<float> model =
-      detail::open_classifier(folder, BertHead::token_classification, "token classifier");
-  Labels labels = Labels::open(folder, model.options().num_labels);
+  ClassifierModel model = detail::open_classifier(folder, BertHead::token_classification);
+  Labels labels = Labels::open(folder, detail::sizes_of(model).num_labels);
   ClassifierOptions all = options;
   if (const Location file = folder / "tokenizer_config.json"; !all.max_length && file.exists()) {
     // Some files have 1e30, as a number of 31 digits, for no limit.
@@ -210,9 +203,9 @@ ATTEND_INLINE std::vector<TextEntity> TokenClassifier::classify(Context& context
   encode.offsets = true;
   const text::Encoding encoding = tokenizer_.encode_single(text, encode);
   if (encoding.ids.empty()) return {};
-  detail::check_length("TokenClassifier", encoding.ids.size(), model_.max_length());
+  detail::check_length("TokenClassifier", encoding.ids.size(), detail::sizes_of(model_).max_length);
   const std::vector<Index> offsets{0, static_cast<Index>(encoding.ids.size())};
-  const Tensor<float, 2> scores = softmax(model_.logits(context, encoding.ids, {}, offsets), -1);
+  const Tensor<float, 2> scores = softmax(detail::logits_of(context, model_, encoding.ids, {}, offsets), -1);
 
   std::vector<detail::LabelledToken> tokens;
   for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
@@ -262,6 +255,13 @@ ATTEND_INLINE std::vector<TextEntity> TokenClassifier::classify(Context& context
       out.push_back(std::move(entity));
     i = end;
   }
+  return out;
+}
+
+ATTEND_INLINE std::vector<std::vector<TextEntity>> TokenClassifier::classify(
+    Context& context, std::span<const std::string> texts, const TokenClassifyOptions& options) const {
+  std::vector<std::vector<TextEntity>> out;
+  for (const std::string& text : texts) out.push_back(classify(context, std::string_view(text), options));
   return out;
 }
 

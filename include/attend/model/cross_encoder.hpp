@@ -1,13 +1,14 @@
 // CrossEncoder: how well texts answer a query, by a classifier that reads both together.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <attend/model/bert.hpp>
+#include <attend/model/classifier_model.hpp>
 #include <attend/model/sentence_modules.hpp>
 #include <attend/text/tokenizer.hpp>
 
@@ -25,11 +26,11 @@ class CrossEncoder {
   static CrossEncoder open(const Location& folder, std::optional<Index> max_length = {});
 
   /// From parts; the model has the head of a sequence classifier.
-  CrossEncoder(text::Tokenizer tokenizer, BertModel<float> model, Activation activation,
+  CrossEncoder(text::Tokenizer tokenizer, ClassifierModel model, Activation activation,
                SentenceTextOptions options = {});
 
   /// Numbers that a pair gets.
-  Index num_labels() const { return model_.options().num_labels; }
+  Index num_labels() const { return detail::sizes_of(model_).num_labels; }
   Activation activation() const { return activation_; }
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
 
@@ -38,6 +39,16 @@ class CrossEncoder {
   Tensor<float, 2> score(Context& context, std::string_view query, std::span<const std::string> texts,
                          const SentencePrompt& prompt = {}) const;
   Tensor<float, 2> score(std::string_view query, std::span<const std::string> texts,
+                         const SentencePrompt& prompt = {}) const {
+    return score(default_context(), query, texts, prompt);
+  }
+  /// {"one text", "another"}, or {text}
+  Tensor<float, 2> score(Context& context, std::string_view query,
+                         std::initializer_list<std::string_view> texts,
+                         const SentencePrompt& prompt = {}) const {
+    return score(context, query, std::vector<std::string>(texts.begin(), texts.end()), prompt);
+  }
+  Tensor<float, 2> score(std::string_view query, std::initializer_list<std::string_view> texts,
                          const SentencePrompt& prompt = {}) const {
     return score(default_context(), query, texts, prompt);
   }
@@ -51,7 +62,7 @@ class CrossEncoder {
 
  private:
   text::Tokenizer tokenizer_;
-  BertModel<float> model_;
+  ClassifierModel model_;
   Activation activation_;
   SentenceTextOptions options_;
 };

@@ -12,16 +12,16 @@
 
 namespace attend::inline ATTEND_ABI {
 
-ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, BertModel<float> model,
+ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, ClassifierModel model,
                                          Activation activation, SentenceTextOptions options)
     : tokenizer_(std::move(tokenizer)),
       model_(std::move(model)),
       activation_(activation),
       options_(std::move(options)) {
-  if (model_.options().head != BertHead::sequence_classification)
+  if (detail::sizes_of(model_).head != BertHead::sequence_classification)
     throw_error("CrossEncoder: the model is no sequence classifier");
   detail::check_size("CrossEncoder", "max_seq_length", options_.max_seq_length);
-  options_.max_seq_length = (std::min)(options_.max_seq_length, model_.max_length());
+  options_.max_seq_length = (std::min)(options_.max_seq_length, detail::sizes_of(model_).max_length);
 }
 
 ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optional<Index> max_length) {
@@ -36,12 +36,11 @@ ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optio
     activation = config.object("sentence_transformers").get<std::string>("activation_fn", std::string());
   if (activation.empty())
     activation = config.get<std::string>("sbert_ce_default_activation_function", std::string());
-  BertModel<float> model = BertModel<float>::open(found.transformer);
-  if (model.options().head != BertHead::sequence_classification)
-    throw_error(config.file(), ": no sequence classifier ('architectures')");
-  const bool one = model.options().num_labels == 1;
+  ClassifierModel model = detail::open_classifier(found.transformer, BertHead::sequence_classification);
+  const detail::ClassifierSizes sizes = detail::sizes_of(model);
+  const bool one = sizes.num_labels == 1;
   text::Tokenizer tokenizer = found.open_tokenizer();
-  SentenceTextOptions options = found.text_options(model.max_length(), max_length);
+  SentenceTextOptions options = found.text_options(sizes.max_length, max_length);
   return {std::move(tokenizer), std::move(model),
           !activation.empty() ? detail::activation_of_class(config.file(), activation)
           : one               ? Activation::sigmoid
@@ -61,8 +60,8 @@ ATTEND_INLINE Tensor<float, 2> CrossEncoder::score(Context& context, std::string
   Index done = 0;
   const auto run = [&](Index end) {
     // A model of one type has been trained with all 0, whatever the tokenizer says.
-    if (model_.options().type_vocab_size < 2 || !options_.pair_types) types.clear();
-    const Tensor<float, 2> logits = model_.logits(context, ids, types, offsets);
+    if (detail::sizes_of(model_).type_vocab_size < 2 || !options_.pair_types) types.clear();
+    const Tensor<float, 2> logits = detail::logits_of(context, model_, ids, types, offsets);
     activate(context, activation_, logits, out.view().slice(0, done, end));
     ids.clear(), types.clear();
     offsets.assign(1, 0);

@@ -12,7 +12,7 @@ namespace attend::inline ATTEND_ABI::detail {
 ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables) {
   Index stored = 0;
   for (const SafeTensors::Entry& entry : file.entries())
-    stored += (std::max)(static_cast<Index>(entry.size), entry.numel());
+    stored += (std::max)(static_cast<Index>(entry.size), entry.numel());  // with less than a byte for a value
   for (const auto& [rows, columns] : tables)
     if (rows > stored / std::max<Index>(columns, 1))
       throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");

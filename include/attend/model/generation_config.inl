@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/gguf/folder.hpp>
 #include <attend/model/generation_config.hpp>
 #include <attend/model/hugging_face.hpp>
 
@@ -126,8 +127,9 @@ ATTEND_INLINE GenerationOptions read_generation_options(const Config& config, Ge
   return o;
 }
 
-ATTEND_INLINE GenerationOptions open_generation_options(const Location& folder,
+ATTEND_INLINE GenerationOptions open_generation_options(const Location& place,
                                                         const GenerationOptions& otherwise) {
+  const Location folder = detail::model_folder(place);
   const Location file = folder / "generation_config.json";
   if (file.exists()) return read_generation_options(Config(file), otherwise);
   const Config config(folder / "config.json");

@@ -152,8 +152,9 @@ inline double get_epsilon(const Config& config, const char* key, double otherwis
 
 /// The name of an activation; error that names the key where it is none.
 inline Activation get_activation(const Config& config, const char* key, const char* otherwise) {
-  config.allow(key, nullptr, "relu", "gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_tanh",
-               "gelu_pytorch_tanh", "silu", "swish", "sigmoid", "tanh", "linear");
+  config.allow(key, nullptr, "relu", "gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_accurate",
+               "gelu_tanh", "gelu_python_tanh", "gelu_pytorch_tanh", "silu", "swish", "sigmoid", "tanh",
+               "linear");
   return activation_from_string(config.get<std::string>(key, otherwise));
 }
 

@@ -57,6 +57,7 @@ struct LlamaDefaults {
   const char* activation_key = "hidden_act";
   const char* activation = "silu";
   bool tie_word_embeddings = false;
+  bool rope_interleaved = false;  // whether the config may say so
 };
 
 /// What all have in common but for the layers, which are then to be added.
@@ -80,7 +81,7 @@ inline CausalBlockOptions read_llama_block(const Config& config, CausalLMOptions
   b.activation = get_activation(config, defaults.activation_key, defaults.activation);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", false);
   b.mlp_bias = config.get<bool>("mlp_bias", false);
-  config.allow("rope_interleaved", false);
+  if (!defaults.rope_interleaved) config.allow("rope_interleaved", false);
   config.allow("use_mrope", false);
   config.ignore({"pretraining_tp", "is_decoder", "is_llama_config", "sliding_window_size"});
   return b;
@@ -109,15 +110,26 @@ inline void set_whole_rotary(const Config& config, CausalLMOptions& o, double th
                                                     .max_position_embeddings = o.max_position_embeddings})));
 }
 
+/// Row of a checkpoint with rope_interleaved, whose pairs are neighbours, for each row of in_proj, whose
+/// pairs are as far apart as half a head: so are GGUF's queries and keys of Llama.
+inline std::function<Index(Index)> rows_of_pairs(const CausalBlockOptions& o) {
+  return [turned = (o.num_heads + o.num_kv_heads) * o.head_dim, dim = o.head_dim](Index row) {
+    const Index i = row % dim, half = dim / 2;
+    return row >= turned ? row : row - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+  };
+}
+
 /// With the names of their checkpoints, of which `names` are other ones.
-inline CausalFamily llama_family(CausalLMOptions o, NameMap names = {}) {
+inline CausalFamily llama_family(const Config& config, CausalLMOptions o, NameMap names = {}) {
   const std::string layer = "(model.|)layers.*.";
+  Source in_proj{
+      .names = {layer + "self_attn.q_proj.*", layer + "self_attn.k_proj.*", layer + "self_attn.v_proj.*"}};
+  if (config.get<bool>("rope_interleaved", false)) in_proj.row = rows_of_pairs(o.blocks[0]);
   for (const NameMap::Rule& rule : std::initializer_list<NameMap::Rule>{
            {"embed_tokens.weight", o.tie_word_embeddings ? "(model.embed_tokens|embed_tokens|lm_head).weight"
                                                          : "(model.|)embed_tokens.weight"},
            {"norm.weight", "(model.|)norm.weight"},
-           {"layers.*.self_attn.in_proj_*",
-            {layer + "self_attn.q_proj.*", layer + "self_attn.k_proj.*", layer + "self_attn.v_proj.*"}},
+           {"layers.*.self_attn.in_proj_*", in_proj},
            {"layers.*.self_attn.out_proj.*", layer + "self_attn.o_proj.*"},
            {"layers.*.self_attn.*.weight", layer + "self_attn.*.weight"},
            {"layers.*.linear1.*", {layer + "mlp.gate_proj.*", layer + "mlp.up_proj.*"}},
@@ -125,7 +137,10 @@ inline CausalFamily llama_family(CausalLMOptions o, NameMap names = {}) {
            {"layers.*.norm1.weight", layer + "input_layernorm.weight"},
            {"layers.*.norm2.weight", layer + "post_attention_layernorm.weight"}})
     names.add(rule);
-  return {std::move(o), std::move(names), {"self_attn.rotary_emb.inv_freq"}};
+  return {std::move(o),
+          std::move(names),
+          {"self_attn.rotary_emb.inv_freq", "rope_freqs.weight", "rope_factors_long.weight",
+           "rope_factors_short.weight"}};
 }
 
 // ---- Llama (arXiv:2302.13971), Mistral (arXiv:2310.06825), Qwen2 and Qwen3 (arXiv:2407.10671, 2505.09388)
@@ -133,17 +148,17 @@ inline CausalFamily llama_family(CausalLMOptions o, NameMap names = {}) {
 
 inline CausalFamily read_llama(const Config& config) {
   CausalLMOptions o;
-  add_layers(config, o, read_llama_block(config, o));
+  add_layers(config, o, read_llama_block(config, o, {.rope_interleaved = true}));
   set_whole_rotary(config, o);
-  return llama_family(std::move(o));
+  return llama_family(config, std::move(o));
 }
 
 inline CausalFamily read_mistral(const Config& config) {
   CausalLMOptions o;
-  add_layers(config, o, read_llama_block(config, o));
+  add_layers(config, o, read_llama_block(config, o, {.rope_interleaved = true}));
   set_windows(config, o, read_window(config, 4096), [](Index) { return true; });
   set_whole_rotary(config, o);
-  return llama_family(std::move(o));
+  return llama_family(config, std::move(o));
 }
 
 inline CausalFamily read_qwen(const Config& config, bool third) {
@@ -157,7 +172,7 @@ inline CausalFamily read_qwen(const Config& config, bool third) {
   set_windows(config, o, config.get<bool>("use_sliding_window", false) ? window : 0,
               [&](Index i) { return i >= first; });
   set_whole_rotary(config, o);
-  return llama_family(std::move(o));
+  return llama_family(config, std::move(o));
 }
 inline CausalFamily read_qwen2(const Config& config) { return read_qwen(config, false); }
 inline CausalFamily read_qwen3(const Config& config) { return read_qwen(config, true); }
@@ -181,17 +196,19 @@ inline CausalBlockOptions read_gemma_block(const Config& config, CausalLMOptions
   config.ignore({"hidden_act"});  // of old files; hidden_activation counts
   return b;
 }
-inline CausalFamily gemma_family(CausalLMOptions o) {
-  const auto less_one = [](const std::string& name) { return Source{.names = {name}, .add = 1}; };
+inline CausalFamily gemma_family(const Config& config, CausalLMOptions o) {
+  const double add = config.get<bool>("norms_less_one", true) ? 1 : 0;  // GGUF has them whole
+  const auto less_one = [&](const std::string& name) { return Source{.names = {name}, .add = add}; };
   const std::string layer = "(model.|)layers.*.";
   return llama_family(
-      std::move(o), {{"norm.weight", less_one("(model.|)norm.weight")},
-                     {"layers.*.self_attn.q_norm.weight", less_one(layer + "self_attn.q_norm.weight")},
-                     {"layers.*.self_attn.k_norm.weight", less_one(layer + "self_attn.k_norm.weight")},
-                     {"layers.*.norm1.weight", less_one(layer + "input_layernorm.weight")},
-                     {"layers.*.norm2.weight", less_one(layer + "pre_feedforward_layernorm.weight")},
-                     {"layers.*.post_norm1.weight", less_one(layer + "post_attention_layernorm.weight")},
-                     {"layers.*.post_norm2.weight", less_one(layer + "post_feedforward_layernorm.weight")}});
+      config, std::move(o),
+      {{"norm.weight", less_one("(model.|)norm.weight")},
+       {"layers.*.self_attn.q_norm.weight", less_one(layer + "self_attn.q_norm.weight")},
+       {"layers.*.self_attn.k_norm.weight", less_one(layer + "self_attn.k_norm.weight")},
+       {"layers.*.norm1.weight", less_one(layer + "input_layernorm.weight")},
+       {"layers.*.norm2.weight", less_one(layer + "pre_feedforward_layernorm.weight")},
+       {"layers.*.post_norm1.weight", less_one(layer + "post_attention_layernorm.weight")},
+       {"layers.*.post_norm2.weight", less_one(layer + "post_feedforward_layernorm.weight")}});
 }
 
 inline CausalFamily read_gemma2(const Config& config) {
@@ -203,7 +220,7 @@ inline CausalFamily read_gemma2(const Config& config) {
   add_layers(config, o, b);
   set_windows(config, o, read_window(config, 4096), [](Index i) { return i % 2 == 0; });
   set_whole_rotary(config, o);
-  return gemma_family(std::move(o));
+  return gemma_family(config, std::move(o));
 }
 
 inline CausalFamily read_gemma3(const Config& config) {
@@ -228,7 +245,7 @@ inline CausalFamily read_gemma3(const Config& config) {
   };
   set_rotary(o, rotary(false, "full_attention", "rope_theta", 1000000));
   o.local_rotary = rotary(true, "sliding_attention", "rope_local_base_freq", 10000);
-  return gemma_family(std::move(o));
+  return gemma_family(config, std::move(o));
 }
 
 // ---- Phi-3 and Phi-4-mini (arXiv:2404.14219, 2503.01743)
@@ -250,7 +267,7 @@ inline CausalFamily read_phi3(const Config& config) {
   config.allow("lm_head_bias", false);
   config.ignore({"full_attn_mod", "interpolate_factor"});  // of other programs
   const std::string layer = "(model.|)layers.*.";
-  return llama_family(std::move(o),
+  return llama_family(config, std::move(o),
                       {{"layers.*.self_attn.in_proj_weight", layer + "self_attn.qkv_proj.weight"},
                        {"layers.*.linear1.weight", layer + "mlp.gate_up_proj.weight"}});
 }
@@ -278,7 +295,7 @@ inline CausalFamily read_smollm3(const Config& config) {
               [&](Index i) { return slides && !o.blocks[static_cast<std::size_t>(i)].rotary; });
   set_whole_rotary(config, o, 2000000);
   config.ignore({"max_window_layers"});
-  return llama_family(std::move(o));
+  return llama_family(config, std::move(o));
 }
 
 // ---- OLMo 2 (arXiv:2501.00656)
@@ -292,8 +309,9 @@ inline CausalFamily read_olmo2(const Config& config) {
   add_layers(config, o, b);
   set_whole_rotary(config, o);
   const std::string layer = "(model.|)layers.*.";
-  return llama_family(std::move(o), {{"layers.*.norm1.weight", layer + "post_attention_layernorm.weight"},
-                                     {"layers.*.norm2.weight", layer + "post_feedforward_layernorm.weight"}});
+  return llama_family(config, std::move(o),
+                      {{"layers.*.norm1.weight", layer + "post_attention_layernorm.weight"},
+                       {"layers.*.norm2.weight", layer + "post_feedforward_layernorm.weight"}});
 }
 
 // ---- Granite 3
@@ -308,7 +326,7 @@ inline CausalFamily read_granite(const Config& config) {
   o.logit_scale = 1 / config.get<double>("logits_scaling", 1);
   add_layers(config, o, b);
   set_whole_rotary(config, o);
-  return llama_family(std::move(o));
+  return llama_family(config, std::move(o));
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

@@ -1,15 +1,17 @@
-// ModernBERT (arXiv:2412.13663): rotary positions, local and global layers, gated feed-forward.
+// ModernBERT (arXiv:2412.13663): rotary positions, local and global layers, gated feed-forward; base model
+// and heads.
 #pragma once
 
-#include <algorithm>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include <attend/embedding.hpp>
 #include <attend/io/config.hpp>
+#include <attend/linear.hpp>
+#include <attend/model/bert_families.hpp>
 #include <attend/model/family.hpp>
+#include <attend/norm.hpp>
 #include <attend/stack.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -22,6 +24,14 @@ struct ModernBertOptions {
   std::vector<bool> local = {};  // of each layer: sees its window alone
   Index local_attention = 128;   // width of that window
   RotaryOptions global_rotary = {}, local_rotary = {};
+
+  BertHead head = BertHead::none;
+  Index num_labels = 2;
+  Activation head_act = Activation::gelu;
+  bool head_bias = false;
+  bool mean_pooling = false;  // of a sequence classifier: all tokens of a text count, else its first
+  bool tied_output = true, decoder_bias = true;  // of a masked language model: as of BertModel
+
   WeightType weights = WeightType::float32;
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 
@@ -30,115 +40,57 @@ struct ModernBertOptions {
 
 ModernBertOptions read_modernbert_options(const Config& config);
 
-/// Parameters: embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.* as in Block (layer 0 has no
-/// norm1), norm.*.
+/// Tokens of several texts lie one after the other, without padding. Parameters:
+/// embeddings.tok_embeddings.weight, embeddings.norm.*, layers.N.* as in Block (layer 0 has no norm1),
+/// norm.*; of a model with a head head.dense.*, head.norm.*, then classifier.*, or of a masked language model
+/// decoder.bias (and decoder.weight, where that is not the table of words).
 template <class Scalar>
 class ModernBertModel {
  public:
   ModernBertModel() = default;
-  explicit ModernBertModel(const ModernBertOptions& options)
-      : options_(checked(options)), embeddings_({options.vocab_size, options.hidden_size, options.weights}) {
-    const ModernBertOptions& o = options_;
-    const NormOptions norm{o.hidden_size, o.norm_eps, NormKind::layer, true, o.norm_bias};
-    embedding_norm_ = Norm<Scalar>(norm);
-    BlockOptions block{.self_attn = {.embed_dim = o.hidden_size,
-                                     .num_heads = o.num_attention_heads,
-                                     .bias = o.attention_bias,
-                                     .weights = o.weights,
-                                     .activations = o.activations},
-                       .feed_forward = {o.hidden_size, o.intermediate_size, o.hidden_activation, true,
-                                        o.mlp_bias, o.weights, o.activations},
-                       .norm = norm,
-                       .residual = Residual::pre,
-                       .first_norm = false};  // the embeddings were normalised
-    StackOptions stack{o.hidden_size, {}, norm};
-    for (bool is_local : o.local) {
-      block.self_attn.attention.window = is_local ? o.local_attention / 2 + 1 : 0;
-      stack.blocks.push_back(block);
-      block.first_norm = true;
-    }
-    layers_ = Stack<Scalar>(stack, "ModernBertModel");
-    const auto global = std::make_shared<const Rotary<Scalar>>(o.global_rotary),
-               local = std::make_shared<const Rotary<Scalar>>(o.local_rotary);
-    for (std::size_t i = 0; i < o.local.size(); ++i)
-      layers_.layers()[i].set_rotary(o.local[i] ? local : global);
-  }
+  explicit ModernBertModel(const ModernBertOptions& options);
 
-  static ModernBertModel open(const Location& folder, const OpenOptions& open = {}) {
-    const Config config(folder / "config.json");
-    const ModelFamily<ModernBertOptions> family{
-        read_modernbert_options(config),
-        {{"layers.*.self_attn.in_proj_*", "(model.|)layers.*.attn.Wqkv.*"},
-         {"layers.*.self_attn.out_proj.*", "(model.|)layers.*.attn.Wo.*"},
-         {"layers.*.linear1.*", "(model.|)layers.*.mlp.Wi.*"},
-         {"layers.*.linear2.*", "(model.|)layers.*.mlp.Wo.*"},
-         {"layers.*.norm1.*", "(model.|)layers.*.attn_norm.*"},
-         {"layers.*.norm2.*", "(model.|)layers.*.mlp_norm.*"},
-         {"embeddings.*.*", "(model.|)embeddings.*.*"},
-         {"norm.*", "(model.|)final_norm.*"}},
-        {"head.*.*", "decoder.*", "classifier.*"}};
-    config.finish();
-    const ModernBertOptions& o = family.options;
-    const Index layers = static_cast<Index>(o.local.size()), E = o.hidden_size;
-    return detail::load_model<ModernBertModel>(folder, family,
-                                               {{o.vocab_size, E},
-                                                {layers * E, E},
-                                                {layers, o.intermediate_size},
-                                                {layers * o.intermediate_size, E}},
-                                               open);
-  }
+  /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without
+  /// its head.
+  static ModernBertModel open(const Location& folder, const OpenOptions& open = {});
 
   const ModernBertOptions& options() const { return options_; }
+  /// Tokens that a text can have.
+  Index max_length() const { return options_.global_rotary.max_position_embeddings; }
 
-  void parameters(ParameterVisitor<Scalar> visit) {
-    embeddings_.parameters(prefixed("embeddings.tok_embeddings", visit));
-    embedding_norm_.parameters(prefixed("embeddings.norm", visit));
-    layers_.parameters(visit);
-  }
+  void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
-  bool assigned() const { return embeddings_.assigned() && layers_.assigned(); }
+  bool assigned() const;
 
   /// Text b is tokens [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, E]. `outputs` has one of
   /// each layer, or none.
   void forward(Context& context, std::span<const std::int32_t> ids, std::span<const Index> offsets,
-               TensorView<Scalar, 2> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
-    const Index tokens = static_cast<Index>(ids.size()), E = options_.hidden_size;
-    detail::check_assigned(context, "ModernBertModel", *this);
-    Rows<Scalar>(out).check_output("ModernBertModel", Shape<1>{tokens}, E);
-    detail::longest_sequence("ModernBertModel (offsets)", offsets, tokens);
-    embeddings_.forward(context, TensorView<const std::int32_t, 1>(ids.data(), {tokens}), out);
-    if (out.empty()) return;
-    const TensorView<Scalar, 3> x(out.data(), {1, tokens, E}, {0, out.stride(0), 1});
-    embedding_norm_.forward(context, x, x);
-    layers_.forward(context, x, {.self = {.query_offsets = offsets, .key_offsets = offsets}}, x, outputs);
-  }
+               TensorView<Scalar, 2> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const;
+  /// The same as a new tensor; without offsets the ids are one text.
+  Tensor<Scalar, 2> operator()(std::span<const std::int32_t> ids, std::span<const Index> offsets = {}) const;
+
+  /// Of a model with a head: logits [texts, labels] of a sequence classifier, [tokens, labels] of a token
+  /// classifier, [tokens, vocab_size] of a masked language model.
+  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids,
+                           std::span<const Index> offsets) const;
+  Tensor<Scalar, 2> logits(std::span<const std::int32_t> ids, std::span<const Index> offsets = {}) const;
 
  private:
-  /// Positions without a head_dim have that of the heads.
-  static ModernBertOptions checked(ModernBertOptions o) {
-    const char* who = "ModernBertModel";
-    detail::check_size(who, "vocab_size", o.vocab_size);
-    detail::check_size(who, "hidden_size", o.hidden_size);
-    detail::check_size(who, "num_attention_heads", o.num_attention_heads);
-    detail::check_size(who, "intermediate_size", o.intermediate_size);
-    detail::check_count(who, "local_attention", o.local_attention);
-    for (RotaryOptions* rotary : {&o.global_rotary, &o.local_rotary})
-      if (rotary->head_dim == 0) rotary->head_dim = std::max<Index>(1, o.hidden_size / o.num_attention_heads);
-    return o;
-  }
+  static ModernBertOptions checked(ModernBertOptions o);
+  bool tied() const { return options_.head == BertHead::masked_lm && options_.tied_output; }
 
   ModernBertOptions options_;
   Embedding<Scalar> embeddings_;
-  Norm<Scalar> embedding_norm_;
+  Norm<Scalar> embedding_norm_, head_norm_;
   Stack<Scalar> layers_;
+  Linear<Scalar> dense_, output_;  // of the head: output_ gives the logits
 };
-
-ATTEND_COMPILED_MODEL(class ModernBertModel<float>);
 
 }  // namespace attend::inline ATTEND_ABI
 
-#if ATTEND_HAS_MODEL_BODIES
 #include <attend/model/modernbert.inl>
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/modernbert_config.inl>
 #endif

@@ -1,6 +1,7 @@
 // SentenceEncoder: texts to vectors, by a model and the modules that sentence-transformers puts behind it.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -64,6 +65,15 @@ class SentenceEncoder {
   Tensor<float, 2> encode(Context& context, std::span<const std::string> texts,
                           const SentenceEncodeOptions& options = {}) const;
   Tensor<float, 2> encode(std::span<const std::string> texts,
+                          const SentenceEncodeOptions& options = {}) const {
+    return encode(default_context(), texts, options);
+  }
+  /// {"one text", "another"}, or {text}
+  Tensor<float, 2> encode(Context& context, std::initializer_list<std::string_view> texts,
+                          const SentenceEncodeOptions& options = {}) const {
+    return encode(context, std::vector<std::string>(texts.begin(), texts.end()), options);
+  }
+  Tensor<float, 2> encode(std::initializer_list<std::string_view> texts,
                           const SentenceEncodeOptions& options = {}) const {
     return encode(default_context(), texts, options);
   }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/rows.hpp>
@@ -24,7 +25,7 @@ inline StateSizes state_sizes(const BertModel<float>& model) {
 }
 inline StateSizes state_sizes(const ModernBertModel<float>& model) {
   const ModernBertOptions& o = model.options();
-  return {o.hidden_size, o.vocab_size, o.global_rotary.max_position_embeddings};
+  return {o.hidden_size, o.vocab_size, model.max_length()};
 }
 inline StateSizes state_sizes(const CausalLM<float>& model) {
   const Index longest = model.max_length();
@@ -47,7 +48,7 @@ inline void token_states(Context& context, const SentenceModel& model, std::span
 inline SentenceModel open_sentence_model(const Location& folder) {
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
-  if (type == "modernbert") return ModernBertModel<float>::open(folder);
+  if (type == "modernbert") return ModernBertModel<float>::open(folder, {.base_only = true});
   if (is_causal_family(type)) return CausalLM<float>::open(folder, {.base_only = true});
   return BertModel<float>::open(folder, {.base_only = true});
 }
@@ -93,7 +94,8 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
 
 ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const Location& folder, std::optional<Index> max_length) {
   if (max_length) detail::check_size("SentenceEncoder", "max_length", *max_length);
-  const detail::SentenceFolder found(folder, "SentenceTransformer", "feature-extraction");
+  const detail::SentenceFolder found(detail::model_folder(folder), "SentenceTransformer",
+                                     "feature-extraction");
   SentenceModel model = detail::open_sentence_model(found.transformer);
   const detail::StateSizes sizes = detail::state_sizes(model);
   Index width = sizes.width;

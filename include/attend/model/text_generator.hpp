@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -107,6 +108,28 @@ class TextGenerator {
   }
   std::vector<TextGeneration> generate(Context& context, std::span<const std::string> prompts,
                                        const GenerationOptions& options, const TextCallback& callback = {});
+  std::vector<TextGeneration> generate(std::span<const std::string> prompts,
+                                       const GenerationOptions& options) {
+    return generate(default_context(), prompts, options);
+  }
+  std::vector<TextGeneration> generate(std::span<const std::string> prompts) {
+    return generate(prompts, generation_options_);
+  }
+  /// {"one prompt", "another"}, or {prompt}
+  std::vector<TextGeneration> generate(Context& context, std::initializer_list<std::string_view> prompts,
+                                       const GenerationOptions& options, const TextCallback& callback = {}) {
+    return generate(context, std::vector<std::string>(prompts.begin(), prompts.end()), options, callback);
+  }
+  std::vector<TextGeneration> generate(Context& context, std::initializer_list<std::string_view> prompts) {
+    return generate(context, prompts, generation_options_);
+  }
+  std::vector<TextGeneration> generate(std::initializer_list<std::string_view> prompts,
+                                       const GenerationOptions& options) {
+    return generate(default_context(), prompts, options);
+  }
+  std::vector<TextGeneration> generate(std::initializer_list<std::string_view> prompts) {
+    return generate(default_context(), prompts, generation_options_);
+  }
 
   /// The folder's, or one that is empty().
   const text::ChatTemplate& chat_template() const { return chat_template_; }

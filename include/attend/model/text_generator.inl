@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <attend/gguf/folder.hpp>
 #include <attend/model/generation_config.hpp>
 #include <attend/model/text_generator.hpp>
 
@@ -57,7 +58,8 @@ ATTEND_INLINE std::string TextStream::finish() {
   return last + stop_.finish();
 }
 
-ATTEND_INLINE TextGenerator TextGenerator::open(const Location& folder, const GenerationOptions& otherwise) {
+ATTEND_INLINE TextGenerator TextGenerator::open(const Location& place, const GenerationOptions& otherwise) {
+  const Location folder = detail::model_folder(place);
   CausalLM<float> model = CausalLM<float>::open(folder);
   text::Tokenizer tokenizer = text::Tokenizer::open(folder);
   return TextGenerator(std::move(tokenizer), Generator(std::move(model)),

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,6 +65,36 @@ class Translator {
   }
   Translation translate(std::string_view line, const TranslateOptions& more = {}) const {
     return translate(line, generation_options_, more);
+  }
+  /// Of each of several texts: {"one", "another"}, or {text}.
+  std::vector<Translation> translate(Context& context, std::span<const std::string> lines,
+                                     const GenerationOptions& options,
+                                     const TranslateOptions& more = {}) const;
+  std::vector<Translation> translate(Context& context, std::span<const std::string> lines,
+                                     const TranslateOptions& more = {}) const {
+    return translate(context, lines, generation_options_, more);
+  }
+  std::vector<Translation> translate(std::span<const std::string> lines,
+                                     const TranslateOptions& more = {}) const {
+    return translate(default_context(), lines, generation_options_, more);
+  }
+  std::vector<Translation> translate(Context& context, std::initializer_list<std::string_view> lines,
+                                     const GenerationOptions& options,
+                                     const TranslateOptions& more = {}) const {
+    return translate(context, std::vector<std::string>(lines.begin(), lines.end()), options, more);
+  }
+  std::vector<Translation> translate(Context& context, std::initializer_list<std::string_view> lines,
+                                     const TranslateOptions& more = {}) const {
+    return translate(context, lines, generation_options_, more);
+  }
+  std::vector<Translation> translate(std::initializer_list<std::string_view> lines,
+                                     const GenerationOptions& options,
+                                     const TranslateOptions& more = {}) const {
+    return translate(default_context(), lines, options, more);
+  }
+  std::vector<Translation> translate(std::initializer_list<std::string_view> lines,
+                                     const TranslateOptions& more = {}) const {
+    return translate(default_context(), lines, generation_options_, more);
   }
 
  private:

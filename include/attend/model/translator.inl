@@ -239,4 +239,14 @@ ATTEND_INLINE Translation Translator::translate(Context& context, std::string_vi
   return result;
 }
 
+ATTEND_INLINE std::vector<Translation> Translator::translate(Context& context,
+                                                             std::span<const std::string> lines,
+                                                             const GenerationOptions& options,
+                                                             const TranslateOptions& more) const {
+  std::vector<Translation> out;
+  for (const std::string& line : lines)
+    out.push_back(translate(context, std::string_view(line), options, more));
+  return out;
+}
+
 }  // namespace attend::inline ATTEND_ABI

@@ -40,14 +40,23 @@ class AddedTokens {
 
   AddedTokens() = default;
 
-  /// Reads the array "added_tokens".
-  AddedTokens(const Part& root, const Vocabulary& model, const Normalizer& normalizer) {
+  /// Reads the array "added_tokens". Of `more` those that are not in it have the model's id, or the next one
+  /// that is free.
+  AddedTokens(const Part& root, const Vocabulary& model, const Normalizer& normalizer,
+              const std::vector<AddedToken>& more = {}) {
     const std::size_t count = root.has("added_tokens") ? root.array("added_tokens").size() : 0;
     for (std::size_t i = 0; i < count; ++i) {
       const Part part = root.element("added_tokens", i);
       part.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
       add(read(part), part.integer("id"), id_limit(model.size() + count), model, normalizer,
           [&] { return part.where(); });
+    }
+    for (const AddedToken& token : more) {
+      if (token.content.empty() || ids_.contains(token.content)) continue;
+      const auto id = model.id(token.content);
+      add(token, id ? *id : static_cast<std::int32_t>((std::max)(model.size(), size())),
+          id_limit(model.size() + count + more.size()), model, normalizer,
+          [&] { return "the special token \"" + token.content + '"'; });
     }
     finish();
   }

@@ -63,6 +63,23 @@ class BpeModel {
     });
   }
 
+  /// Merges by scores: any two neighbours whose union is a token may become one, those of the highest score
+  /// first. Of a token that is never made of others it is -infinity. In place of a list of merges.
+  void set_scores(const std::vector<float>& scores) {
+    std::vector<std::int32_t> ids;
+    for (std::size_t id = 0; id < scores.size(); ++id)
+      if (scores[id] > -std::numeric_limits<float>::infinity()) ids.push_back(static_cast<std::int32_t>(id));
+    std::stable_sort(ids.begin(), ids.end(), [&](std::int32_t a, std::int32_t b) {
+      return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
+    });
+    ranks_.assign(scores.size(), no_rank);
+    merges_.reserve(ids.size());
+    for (std::int32_t id : ids) {
+      ranks_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(merges_.size());
+      merges_.push_back({no_rank, no_rank, id});
+    }
+  }
+
   /// The next merge. Of a pair that was there before, this rank counts. Fails if a part or the result is no
   /// token.
   void add_merge(std::string_view left, std::string_view right, const std::string& where) {
@@ -231,6 +248,10 @@ class BpeModel {
     return find_slot(left, right);
   }
   std::int32_t rank(std::int32_t left, std::int32_t right) const {
+    if (!ranks_.empty()) {
+      const auto id = vocabulary_.id(std::string(vocabulary_.token(left)).append(vocabulary_.token(right)));
+      return id ? ranks_[static_cast<std::size_t>(*id)] : no_rank;
+    }
     return table_.empty() ? no_rank : table_[find_slot(left, right)];
   }
 
@@ -272,6 +293,7 @@ class BpeModel {
   std::uint64_t seed_ = detail::draw_seed();
   std::vector<Merge> merges_;        // by rank
   std::vector<std::int32_t> table_;  // ranks by their pair's hash; at least a quarter is no_rank
+  std::vector<std::int32_t> ranks_;  // where merges have scores: of each id
   std::size_t distinct_ = 0;
   std::optional<std::int32_t> unknown_;
   std::vector<std::optional<std::int32_t>> bytes_;  // 256 with byte fallback, else empty

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/gguf/folder.hpp>
 #include <attend/text/chat_template.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/jinja_filters.inl>
@@ -41,7 +42,8 @@ ATTEND_INLINE ChatTemplate::ChatTemplate(std::string source, std::string where) 
   sources_.emplace("default", std::move(source));
 }
 
-ATTEND_INLINE ChatTemplate ChatTemplate::open(const Location& folder) {
+ATTEND_INLINE ChatTemplate ChatTemplate::open(const Location& place) {
+  const Location folder = attend::detail::model_folder(place);
   ChatTemplate out;
   const Location config = folder / "tokenizer_config.json", file = folder / "chat_template.jinja",
                  more = folder / "additional_chat_templates";

@@ -9,6 +9,7 @@
 #include <attend/text/aligned_text.hpp>
 #include <attend/text/decoder.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/gguf_tokenizer.hpp>
 #include <attend/text/normalizer.hpp>
 #include <attend/text/post_processor.hpp>
 #include <attend/text/pre_tokenizer.hpp>
@@ -30,6 +31,8 @@ struct Tokenizer::Parts {
   std::vector<std::int32_t> control = {};  // sorted; SentencePiece's special tokens
 
   static Parts open(const Location& path) {
+    if (path.stands_for() != nullptr || (path.extension() == ".gguf" && !path.is_folder()))
+      return from_gguf(path.stands_for() != nullptr ? *path.stands_for() : path);
     if (!path.is_folder()) {
       const std::string extension = path.extension();
       if (extension == ".model" || extension == ".spm")
@@ -37,7 +40,10 @@ struct Tokenizer::Parts {
       if (extension == ".txt") return from_old(detail::describe_wordpiece(path, FileMap()), path.string());
       return from_json(*share_json(path), path.string());
     }
-    if ((path / "tokenizer.json").exists()) return open(path / "tokenizer.json");
+    if (const Location file = path / "tokenizer.json"; file.exists()) {
+      const detail::FolderConfig config(path);
+      return from_json(*share_json(file), file.string(), &config);
+    }
     if ((path / "vocab.txt").exists())
       return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
     if ((path / "merges.txt").exists())
@@ -45,19 +51,37 @@ struct Tokenizer::Parts {
     return from_sentencepiece_folder(path);
   }
 
-  static Parts from_json(const Json& json, const std::string& where) {
+  /// `beside`: what the folder says of it.
+  static Parts from_json(const Json& json, const std::string& where,
+                         const detail::FolderConfig* beside = nullptr) {
     const Part root(json, where);
     root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "model",
                 "post_processor", "decoder"});
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
     Parts out{detail::read_subword_model(root.object("model"))};
-    out.read_parts(root, [&] { return AddedTokens(root, out.model.vocabulary(), out.normalizer); });
+    const Json anew = beside ? detail::parts_of_class(*beside, json) : Json();
+    const Part parts = anew.is_null() ? root : Part(anew, where);
+    out.read_parts(parts, [&] {
+      return AddedTokens(parts, out.model.vocabulary(), out.normalizer,
+                         beside ? beside->beside_tokenizer_json() : std::vector<AddedToken>());
+    });
     return out;
   }
 
   static Parts from_old(const detail::OldTokenizer& old, const std::string& where) {
     Parts out{old.model};
     out.read_parts(Part(*old.parts, where), [&] { return old.added_tokens(out.normalizer); });
+    return out;
+  }
+
+  static Parts from_gguf(const Location& path) {
+    const MappedFile mapped(path);
+    const GgufFile file(mapped);
+    const detail::GgufTokenizer described(file);
+    Parts out{described.model()};
+    out.read_parts(Part(*share_json(described.parts(), path.string()), path.string()),
+                   [&] { return described.added_tokens(out.normalizer, out.model.vocabulary()); });
+    out.surround_by(described.bos(), described.eos());
     return out;
   }
 
@@ -81,11 +105,16 @@ struct Tokenizer::Parts {
     for (const auto* end : {&file.bos, &file.eos})
       if (*end) out.control.push_back(**end);
     std::sort(out.control.begin(), out.control.end());
-    for (auto* items : {&out.surround.single, &out.surround.pair}) {
-      if (add_bos && file.bos) items->insert(items->begin(), {-1, *file.bos, 0});
-      if (add_eos && file.eos) items->push_back({-1, *file.eos, 0});
-    }
+    out.surround_by(add_bos ? file.bos : std::nullopt, add_eos ? file.eos : std::nullopt);
     return out;
+  }
+
+  /// A token before all texts, and one behind them.
+  void surround_by(std::optional<std::int32_t> bos, std::optional<std::int32_t> eos) {
+    for (auto* items : {&surround.single, &surround.pair}) {
+      if (bos) items->insert(items->begin(), {-1, *bos, 0});
+      if (eos) items->push_back({-1, *eos, 0});
+    }
   }
 
   static Parts from_sentencepiece_folder(const Location& folder) {

@@ -15,6 +15,7 @@
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/folder_config.hpp>
 #include <attend/text/normalizer.hpp>
 #include <attend/text/sentencepiece.hpp>
 #include <attend/text/subword_model.hpp>
@@ -22,98 +23,6 @@
 #include <attend/text/wordpiece.hpp>
 
 namespace attend::inline ATTEND_ABI::text::detail {
-
-/// tokenizer_config.json and its companions, as far as a folder has them.
-class FolderConfig {
- public:
-  explicit FolderConfig(const Location& folder)
-      : config_(read(folder, "tokenizer_config.json")),
-        specials_(read(folder, "special_tokens_map.json")),
-        added_(read(folder, "added_tokens.json")),
-        model_(read(folder, "config.json")),
-        where_((folder / "tokenizer_config.json").string()) {}
-
-  Part part() const { return Part(*config_, where_); }
-
-  /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type
-  /// of config.json, class) that fits, or nothing.
-  std::string tokenizer_class(
-      std::initializer_list<std::pair<std::string_view, std::string_view>> of_models) const {
-    std::string name = part().string("tokenizer_class", model_part().string("tokenizer_class", ""));
-    if (name.ends_with("Fast")) name.resize(name.size() - 4);
-    if (!name.empty() && name != "PreTrainedTokenizer") return name;
-    const std::string type = model_part().string("model_type", "");
-    for (const auto& [model, tokenizer] : of_models)
-      if (type == model) return std::string(tokenizer);
-    return {};
-  }
-  /// The number of tokens that config.json gives the model; 0: it does not say.
-  std::size_t model_vocab_size() const {
-    return model_part().has("vocab_size") ? static_cast<std::size_t>(model_part().integer("vocab_size")) : 0;
-  }
-
-  /// The text of a special token such as "cls_token".
-  std::string token(std::string_view name, std::string otherwise) const {
-    for (const auto* source : {&config_, &specials_}) {
-      const Part found(**source, where_);
-      if (!found.has(name)) continue;
-      return found.at(name).is_object() ? found.object(name).string("content") : found.string(name);
-    }
-    return otherwise;
-  }
-
-  /// Special tokens by their content; true where such a token takes the blanks before it along.
-  using Specials = std::vector<std::pair<std::string, bool>>;
-
-  /// What the files list, and those of `specials` that exist: in the model, or in `more` with an id.
-  AddedTokens added_tokens(const Vocabulary& model, const Normalizer& normalizer, const Specials& specials,
-                           const std::vector<std::pair<std::string, std::int32_t>>& more = {}) const {
-    AddedTokens out;
-    const Json none = Json::object();
-    const Part listed =
-        part().has("added_tokens_decoder") ? part().object("added_tokens_decoder") : Part(none, where_);
-    const Part plain(*added_, where_ + "'s added_tokens.json");
-    const std::size_t limit =
-        AddedTokens::id_limit(model.size() + listed.json().size() + added_->size() + more.size());
-    for (const auto& [key, value] : listed.json().get_ref<const Json::object_t&>()) {
-      if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
-        listed.error("\"" + key + "\" is not an id");
-      std::int32_t id = 0;
-      for (char digit : key) id = 10 * id + (digit - '0');
-      const Part token = listed.object(key);
-      token.allow({"id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"});
-      out.add(AddedTokens::read(token), id, limit, model, normalizer, [&] { return token.where(); });
-    }
-    const auto add = [&](const std::string& content, std::int32_t id, bool special, bool lstrip) {
-      if (out.id(content) >= 0) return;
-      out.add({.content = content, .special = special, .lstrip = lstrip, .normalized = !special}, id, limit,
-              model, normalizer, [&] { return where_; });
-    };
-    for (const auto& [content, lstrip] : specials) {
-      if (const auto id = model.id(content)) add(content, *id, true, lstrip);
-      if (plain.has(content)) add(content, plain.integer(content), true, lstrip);
-    }
-    for (const auto& [content, id] : more) add(content, id, true, false);
-    for (const auto& [content, value] : added_->get_ref<const Json::object_t&>())
-      add(content, plain.integer(content), false, false);
-    out.finish();
-    return out;
-  }
-
- private:
-  static std::shared_ptr<const Json> read(const Location& folder, const char* name) {
-    const Location path = folder / name;
-    if (!path.exists()) return share_json("{}", path.string());
-    std::shared_ptr<const Json> out = share_json(path);
-    if (!out->is_object()) attend::detail::fail_json_type(path.string() + ":", "an object", *out);
-    return out;
-  }
-
-  Part model_part() const { return Part(*model_, where_ + "'s config.json"); }
-
-  std::shared_ptr<const Json> config_, specials_, added_, model_;
-  std::string where_;
-};
 
 /// What stands for a tokenizer.json: the model itself, the other parts as a tokenizer.json would have them,
 /// and the added tokens, which need both.
