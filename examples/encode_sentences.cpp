@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
+#include "sentence_map.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -22,6 +24,7 @@ Reads one sentence per line and prints the pairs that are most alike.
                     modules.json and what it names
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
+  --map FILE.html   write a page instead: the sentences as points, with their nearest neighbours
   --json            print [{"text", "ids", "embedding"}, ...] instead
   --threads N       threads to compute with (default: 1)
   --help            show this
@@ -71,7 +74,8 @@ void print_pairs(const std::vector<std::string>& texts, const attend::SentenceEn
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--prompt", "--dimensions", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json"},
+                              {"--model", "--prompt", "--dimensions", "--map", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -85,10 +89,15 @@ void run(int argc, char** argv) {
   for (std::string line; lines.next(line);) texts.push_back(line);
   const attend::Tensor<float, 2> embeddings =
       encoder.encode(context, texts, {.prompt_name = prompt, .dimensions = dimensions});
-  if (arguments.has("--json"))
+  if (arguments.has("--map")) {
+    std::ofstream page(arguments.text("--map"), std::ios::binary);
+    sentence_map::write(page, texts, embeddings);
+    if (!page.flush()) attend::throw_error(arguments.text("--map"), ": cannot be written");
+  } else if (arguments.has("--json")) {
     print_json(texts, encoder, prompt, embeddings);
-  else
+  } else {
     print_pairs(texts, encoder, embeddings);
+  }
 }
 
 }  // namespace
