@@ -19,6 +19,7 @@
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
+#include "serve_page.hpp"
 
 #include <httplib.h>  // last: a macro that it brings is a name in Eigen's
 
@@ -29,7 +30,7 @@ namespace openai = attend::openai;
 constexpr const char* kHelp = R"(usage: serve --model DIR [--model DIR ...] [options]
 
 Answers POST /v1/completions and /v1/chat/completions (language models), /v1/embeddings (sentence encoders) and
-/v1/rerank (cross-encoders), in the fields that OpenAI's clients send and read, and GET /v1/models, /health, /metrics.
+/v1/rerank (cross-encoders), in the fields that OpenAI's clients send and read, and GET /v1/models, /health, /metrics, and a page at /.
 Requests that wait together run as one batch; each gets the text that it gets alone. SIGTERM ends what runs, then all.
 
   --model DIR        Hugging Face folder; of several, one of each kind
@@ -240,7 +241,7 @@ void run(int argc, char** argv) {
       return httplib::Server::HandlerResponse::Handled;
     }
     const std::string given = request.get_header_value("Authorization");
-    bool known = server.keys.empty() || request.path == "/health";
+    bool known = server.keys.empty() || request.path == "/health" || request.path == "/";
     for (const std::string& key : server.keys) {  // in the same time, whatever is given
       unsigned char differs = key.size() != given.size();
       for (std::size_t i = 0; i < key.size(); ++i)
@@ -254,6 +255,9 @@ void run(int argc, char** argv) {
   });
   http.Get("/health", [&](const httplib::Request&, httplib::Response& response) {
     json(response, R"({"status":"ok"})");
+  });
+  http.Get("/", [&](const httplib::Request&, httplib::Response& response) {
+    response.set_content(kServePage, "text/html; charset=utf-8");
   });
   http.Get("/v1/models", [&](const httplib::Request&, httplib::Response& response) {
     json(response, openai::write_models(server.names));
