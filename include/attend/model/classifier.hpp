@@ -50,7 +50,11 @@ class TextClassifier {
 
   /// Softmax, or as problem_type says: sigmoid for several labels at once, and for a single label; the number
   /// as it is for a regression.
-  static TextClassifier open(const Location& folder, const ClassifierOptions& options = {});
+  static TextClassifier open(const Location& folder, const ClassifierOptions& options = {},
+                             const OpenOptions& weights = {});
+  static TextClassifier open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, ClassifierOptions(), weights);
+  }
   TextClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels, ClassifierFunction function,
                  const ClassifierOptions& options = {});
 
@@ -103,7 +107,11 @@ struct TextEntity {
 /// A folder of a token classifier.
 class TokenClassifier {
  public:
-  static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {});
+  static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {},
+                              const OpenOptions& weights = {});
+  static TokenClassifier open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, ClassifierOptions(), weights);
+  }
   TokenClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels,
                   const ClassifierOptions& options = {});
 

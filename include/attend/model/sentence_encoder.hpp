@@ -47,7 +47,11 @@ class SentenceEncoder {
 
   /// Texts are cut at max_length tokens, special ones included, or where the folder says. A module or setting
   /// that is not supported is an error.
-  static SentenceEncoder open(const Location& folder, std::optional<Index> max_length = {});
+  static SentenceEncoder open(const Location& folder, std::optional<Index> max_length = {},
+                              const OpenOptions& weights = {});
+  static SentenceEncoder open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, std::nullopt, weights);
+  }
 
   /// From parts. The first of the modules is a Pooling.
   SentenceEncoder(text::Tokenizer tokenizer, SentenceModel model, std::vector<SentenceModule> modules,
