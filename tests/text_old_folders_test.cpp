@@ -9,6 +9,7 @@
 
 #include <attend/json/json.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/normalizer.hpp>
 #include <attend/text/tokenizer.hpp>
 
 #include "support.hpp"
@@ -451,4 +452,23 @@ TEST(OldFolder, OfM2M100HasItsLanguagesBehindThePieces) {
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("language_codes"));
   std::filesystem::remove(old.path / "vocab.json");
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("vocab.json"));
+}
+
+// Of each kind, with all that changes what a text is cut into; tests/golden/make_pieces.py has the library
+// say it.
+TEST(SentencePiece, GivesTheIdsAndTextsOfItsLibrary) {
+  for (const Json& golden :
+       attend::read_json(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests/golden/pieces.json")) {
+    SCOPED_TRACE(golden["name"]);
+    const std::map<std::string, std::string> files = {
+        {"x.model", attend::text::detail::decode_base64(golden["model"].get<std::string>(), "model")}};
+    const Tokenizer tokenizer = Tokenizer::open(attend::Location(files) / "x.model");
+    for (const Json& example : golden["cases"]) {
+      const Ids ids = example["ids"].get<Ids>();
+      if (example.contains("text"))
+        EXPECT_EQ(tokenizer.encode(example["text"].get<std::string>()), ids) << example["text"];
+      EXPECT_EQ(tokenizer.decode(ids, {.skip_special_tokens = false}), example["decoded"].get<std::string>())
+          << example["ids"];
+    }
+  }
 }

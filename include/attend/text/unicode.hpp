@@ -54,7 +54,7 @@ inline bool is_mark(char32_t c) {
          detail::is_in(detail::kMarksSince9, c);
 }
 
-/// What regular expressions call \w: Alphabetic, M, Nd, Pc and the joiners. Alphabetic are the letters, the
+/// What regular expressions call `\w`: Alphabetic, M, Nd, Pc and the joiners. Alphabetic are the letters, the
 /// letter numbers, and letters in circles and squares, which utf8proc counts as symbols.
 inline bool is_word(char32_t c) {
   const auto kind = category(c);

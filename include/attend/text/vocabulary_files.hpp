@@ -77,7 +77,7 @@ inline OldTokenizer describe_wordpiece(const Location& path, const Location& fol
 }
 
 /// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
-/// vocabulary with <s>, </s> and <mask> is RoBERTa's.
+/// vocabulary with `<s>`, `</s>` and `<mask>` is RoBERTa's.
 inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& merges_path,
                                  const Location& folder) {
   const FolderConfig config(folder);
