@@ -352,12 +352,14 @@ TEST(OwnProgram, ModernBertsHeadsAreADenseLayerANormAndAnOutput) {
           for (Index e = 0; e < 16; ++e) {
             const Index begin = offsets[static_cast<std::size_t>(b)],
                         end = mean ? offsets[static_cast<std::size_t>(b) + 1] : begin + 1;
-            for (Index t = begin; t < end; ++t) pooled(b, e) += states(t, e) / static_cast<float>(end - begin);
+            for (Index t = begin; t < end; ++t)
+              pooled(b, e) += states(t, e) / static_cast<float>(end - begin);
           }
         states = pooled;
       }
       const bool words = head == BertHead::masked_lm;
-      const Tensor<float, 2> want = by_parts(model, states, words ? "decoder." : "classifier.", words ? 50 : 3),
+      const Tensor<float, 2> want =
+                                 by_parts(model, states, words ? "decoder." : "classifier.", words ? 50 : 3),
                              got = model.logits(ids, offsets);
       ASSERT_EQ(got.shape(), want.shape());
       for (std::size_t i = 0; i < got.span().size(); ++i) EXPECT_NEAR(got.span()[i], want.span()[i], 1e-4);
