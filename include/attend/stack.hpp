@@ -120,7 +120,8 @@ void Stack<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 bool Stack<Scalar>::assigned() const {
-  return std::ranges::all_of(layers_, [](const Block<Scalar>& layer) { return layer.assigned(); });
+  return std::all_of(layers_.begin(), layers_.end(),
+                     [](const Block<Scalar>& layer) { return layer.assigned(); });
 }
 
 template <class Scalar>
@@ -146,6 +147,7 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   for (std::size_t i = 0; i < steps(); ++i) {
     if (inputs.caches) each.cache = &(*inputs.caches)[i];
     if (inputs.memory_caches) each.memory_cache = &(*inputs.memory_caches)[i];
+    const LayerTimer timer(context, "Block", states.shape(), out.shape(), 0, static_cast<Index>(i));
     step(i).forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
     states = out;
   }

@@ -250,6 +250,26 @@ for i, content in enumerate([b"", b"\0", b"\x0a", b"\x0a\xff\xff\xff\xff\xff\xff
                              b"\x0a\x05\x0a\x01a\x18\x02" * 10, b"\x12\x05\x08\x01\x10\x00\x00"]):
     add(f"pieces/{i}.spm", "reject", "not a model", content)
 
+
+def piece(text, kind=1):
+    size = len(text) + (2 if kind == 1 else 4)
+    return b"\x0a" + bytes([size, 0x0a, len(text)]) + text + (b"" if kind == 1 else bytes([0x18, kind]))
+
+
+short = [bytes([65 + i % 60, 65 + i // 60 % 60, 65 + i // 3600]) for i in range(200_000)]
+unknown = piece(b"<unk>", 2)
+bpe = b"\x12\x02\x18\x02"
+for kind, name in (1, "normal"), (3, "control"), (4, "user_defined"), (5, "unused"):
+    add(f"pieces/many_{name}.spm", "accept", "many short pieces", unknown + b"".join(piece(text, kind) for text in short))
+    add(f"pieces/many_{name}_bpe.spm", "accept", "many short pieces", unknown + bpe + b"".join(piece(text, kind) for text in short))
+add("pieces/many_twice.spm", "reject", "many pieces, one twice", unknown + b"".join(piece(text) for text in short) + piece(short[0]))
+add("pieces/many_empty.spm", "either", "empty fields", unknown + b"\x22\x00" * 400_000)
+add("pieces/nested.spm", "either", "a normalizer given again and again", unknown + b"\x1a\x06\x12\x04\0\0\0\0" * 100_000)
+trie = b"\x01\x06\x00\x00" * 200_000  # each unit a child of the first, under one letter or another
+charsmap = len(trie).to_bytes(4, "little") + trie + b"x" * 100_000 + b"\0"
+add("pieces/map.spm", "either", "a large map", unknown + b"\x1a" + bytes([0x80 | (len(charsmap) + 4) & 127, 0x80 | (len(charsmap) + 4) >> 7 & 127, (len(charsmap) + 4) >> 14]) +
+    b"\x12" + bytes([0x80 | len(charsmap) & 127, 0x80 | len(charsmap) >> 7 & 127, len(charsmap) >> 14]) + charsmap)
+
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 with tempfile.TemporaryDirectory() as name:
