@@ -23,7 +23,7 @@ constexpr const char* kHelp = R"(usage: encode_sentences --model DIR [options] <
 Reads one sentence per line and prints the pairs that are most alike.
 
   --model DIR       folder of sentence-transformers: config.json, model.safetensors, vocab.txt or tokenizer.json,
-                    modules.json and what it names
+                    modules.json and what it names; or a GGUF file of a BERT
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
   --json            print [{"text", "ids", "embedding"}, ...] instead

@@ -33,7 +33,7 @@ constexpr const char* kHelp = R"(usage: semantic_search --model DIR --documents 
 
 Embeds every line of FILE once, keeps the vectors in an index beside it, and answers each query with the nearest lines.
 
-  --model DIR         sentence encoder: config.json, model.safetensors, vocab.txt or tokenizer.json
+  --model DIR         sentence encoder: config.json, model.safetensors, vocab.txt or tokenizer.json; or a GGUF file
   --documents FILE    one document per line, UTF-8
   --index FILE        where the vectors are kept (default: FILE.index.safetensors); made anew when the documents or
                       the model change
@@ -83,7 +83,10 @@ std::string fingerprint(const std::vector<std::string>& lines, const std::filesy
     }
   };
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(model)) {
+  const bool is_folder = std::filesystem::is_directory(model);
+  if (!is_folder) files.push_back(model);
+  for (const auto& entry : is_folder ? std::filesystem::recursive_directory_iterator(model)
+                                     : std::filesystem::recursive_directory_iterator()) {
     const std::string kind = entry.path().extension().string();
     std::error_code absent;
     if (!entry.is_regular_file() || std::filesystem::equivalent(entry.path(), index, absent)) continue;

@@ -22,6 +22,7 @@ template <class Scalar>
 class Appending;
 }  // namespace detail
 
+/// Of a KVCache; layers make theirs by make_cache.
 struct KVCacheOptions {
   Index batch = 1;  // sequences
   Index num_kv_heads = 1;

@@ -16,6 +16,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of a Context: how many threads, and whose.
 struct ContextOptions {
   /// Threads that a call may use, the calling one included.
   int threads = 1;

@@ -54,8 +54,9 @@ class CausalLM {
   explicit CausalLM(const CausalLMOptions& options);
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
-  /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const Location& folder, const OpenOptions& open = {});
+  /// there is one; or from a GGUF file. With `base_only` the weights need no head: it is then that of tied
+  /// embeddings.
+  static CausalLM open(const Location& place, const OpenOptions& open = {});
 
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.
@@ -93,8 +94,14 @@ class CausalLM {
     return logits(default_context(), ids);
   }
   /// Of one text: ids [T] -> [T, V].
-  Tensor<Scalar, 2> logits(Context& context, std::span<const std::int32_t> ids) const;
-  Tensor<Scalar, 2> logits(std::span<const std::int32_t> ids) const { return logits(default_context(), ids); }
+  template <class Ids>
+  requires(!TensorLike<Ids> && std::is_convertible_v<const Ids&, std::span<const std::int32_t>>)
+      Tensor<Scalar, 2> logits(Context& context, const Ids& ids)
+  const { return sequence_logits(context, ids); }
+  template <class Ids>
+  requires(!TensorLike<Ids> && std::is_convertible_v<const Ids&, std::span<const std::int32_t>>)
+      Tensor<Scalar, 2> logits(const Ids& ids)
+  const { return sequence_logits(default_context(), ids); }
 
   /// What the head takes, the last layer's states behind the norm, of texts without a past. Text b is tokens
   /// [offsets[b], offsets[b + 1]). ids [tokens] -> out [tokens, state_dim()].
@@ -104,6 +111,7 @@ class CausalLM {
  private:
   using Position = detail::FunctionRef<Index(Index b, Index t)>;
 
+  Tensor<Scalar, 2> sequence_logits(Context& context, std::span<const std::int32_t> ids) const;
   static const CausalLMOptions& checked(const CausalLMOptions& o);
   bool projects() const { return state_dim() != options_.embed_dim; }
   void set_rotary();

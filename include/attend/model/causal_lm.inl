@@ -196,7 +196,8 @@ Tensor<Scalar, 3> CausalLM<Scalar>::logits(Context& context, TensorView<const st
 }
 
 template <class Scalar>
-Tensor<Scalar, 2> CausalLM<Scalar>::logits(Context& context, std::span<const std::int32_t> ids) const {
+Tensor<Scalar, 2> CausalLM<Scalar>::sequence_logits(Context& context,
+                                                    std::span<const std::int32_t> ids) const {
   const Index T = static_cast<Index>(ids.size());
   CausalCache<Scalar> cache = make_cache(1);
   Tensor<Scalar, 2> out({T, options_.vocab_size});

@@ -23,6 +23,7 @@ using SentenceModel = std::variant<BertModel<float>, ModernBertModel<float>, Cau
 /// As PyTorch's names say: of euclidean and manhattan the negative distance, so that more is more alike.
 enum class SimilarityFunction { cosine, dot, euclidean, manhattan };
 
+/// What a folder says of how texts become vectors.
 struct SentenceEncoderOptions {
   SentenceTextOptions text = {};
   SimilarityFunction similarity = SimilarityFunction::cosine;
@@ -38,7 +39,8 @@ struct SentenceEncodeOptions {
 
 /// A folder as sentence-transformers writes it (all-MiniLM-L6-v2, BGE, E5, GTE and their kind): modules.json
 /// and what it names, config.json, model.safetensors, a tokenizer, config_sentence_transformers.json. Without
-/// modules.json the vector is the mean over the tokens, of a decoder the last one.
+/// modules.json the vector is the mean over the tokens, of a decoder the last one. A GGUF file is opened as
+/// well: its pooling_type says which vector, of unit length.
 class SentenceEncoder {
  public:
   /// Tokens that run together; the products are as fast with more.

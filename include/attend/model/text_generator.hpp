@@ -34,6 +34,7 @@ class StopFilter {
   bool stopped_ = false;
 };
 
+/// What a TextGenerator made of one prompt.
 struct TextGeneration {
   std::string text;  // what follows the prompt, without stop text and special tokens
   std::vector<std::int32_t> prompt_ids, ids;
@@ -53,7 +54,8 @@ struct TextScore {
 /// Called with each piece of text of prompt number `prompt` as soon as it is certain; false ends that text.
 using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 
-/// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files.
+/// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files; or a GGUF
+/// file.
 class TextGenerator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.

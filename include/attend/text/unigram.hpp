@@ -60,6 +60,7 @@ std::vector<std::pair<std::size_t, std::int32_t>> best_cut(std::string_view text
 
 }  // namespace detail
 
+/// Words as the likeliest sequence of pieces that each have a score.
 class UnigramModel {
  public:
   /// scores[id] is the log probability of the token. A character that no token covers costs 10 more than the
@@ -120,6 +121,7 @@ class UnigramModel {
   bool is_unknown(std::int32_t id) const { return id == unknown || (unk_id_ && id == *unk_id_); }
 
   void append_unknown(std::string_view run, std::vector<std::int32_t>& ids) const {
+    if (const auto id = vocabulary_.id(run)) return ids.push_back(*id);  // as "<unk>" in a text
     if (byte_fallback_) {
       const std::size_t before = ids.size();
       for (char c : run)
