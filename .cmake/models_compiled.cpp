@@ -3,7 +3,9 @@
 #define ATTEND_MODELS_IMPLEMENTATION
 #include <attend/model/classifier.hpp>
 #include <attend/model/cross_encoder.hpp>
+#include <attend/model/generation_batch.hpp>
 #include <attend/model/modernbert.hpp>
+#include <attend/model/openai.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/translator.hpp>

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <ctime>
 #include <fstream>
 #include <functional>
@@ -26,6 +27,7 @@
 #include "machine.hpp"
 #include "models.hpp"
 #include "problems.hpp"
+#include "profile.hpp"
 #include "serve.hpp"
 
 namespace bench {
@@ -329,6 +331,47 @@ void add_context() {
   benchmark::AddCustomContext("flags_of_eigen_native", ATTEND_BENCH_NATIVE_FLAGS);
 }
 
+/// --table: what a person reads. A heading for each kind, and beside attend's time how many times as long
+/// Eigen takes.
+class Table : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      std::string name = run.benchmark_name();
+      if (run.error_occurred) {
+        std::printf("%-58s %s\n", name.c_str(), run.error_message.c_str());
+        continue;
+      }
+      bool other = false;
+      for (const std::string prefix : {"eigen_native_", "eigen_"})
+        if (name.rfind(prefix, 0) == 0) {
+          name = name.substr(prefix.size());
+          other = true;
+        }
+      const double us = run.GetAdjustedRealTime() * 1e6 / benchmark::GetTimeUnitMultiplier(run.time_unit);
+      if (other && name == name_) {
+        std::printf("    %-54s %11.2f us %8.2f times as long\n", run.benchmark_name().c_str(), us, us / us_);
+        continue;
+      }
+      if (const std::string kind = name.substr(0, name.find('/')); kind != kind_)
+        std::printf("\n%s\n", (kind_ = kind).c_str());
+      std::printf("  %-56s %11.2f us", name.c_str(), us);
+      for (const auto& [counter, unit] : {std::pair{"GFLOPS", "GFLOP/s"}, std::pair{"GBps", "GB/s"},
+                                          std::pair{"tokens_per_second", "tokens/s"}})
+        if (const auto found = run.counters.find(counter); found != run.counters.end())
+          std::printf(" %9.1f %s", static_cast<double>(found->second), unit);
+      std::printf("\n");
+      name_ = name, us_ = us;
+    }
+    std::fflush(stdout);
+  }
+
+ private:
+  std::string kind_, name_;
+  double us_ = 0;
+};
+
 }  // namespace
 }  // namespace bench
 
@@ -339,8 +382,10 @@ int main(int argc, char** argv) {
     argv[2] = argv[0];
     argv += 2, argc -= 2;
   }
-  bench::add_problems();
   try {
+    if (argc > 1 && argv[1] == std::string_view("--profile"))  // [THREADS]: a table of a model's layers
+      return bench::profile(bench::model_problems(model), argc > 2 ? std::stoi(argv[2]) : 1), 0;
+    bench::add_problems();
     bench::add_models(model);
   } catch (const attend::Error& error) {
     std::cerr << "attend_bench: " << error.what() << '\n';
@@ -350,9 +395,15 @@ int main(int argc, char** argv) {
   bench::add_machine();
   if (argc == 2 && argv[1] == std::string_view("--serve")) return bench::serve(), 0;
   bench::add_context();
+  const bool table = argc > 1 && argv[1] == std::string_view("--table");
+  if (table) {
+    argv[1] = argv[0];
+    ++argv, --argc;
+  }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
+  bench::Table reporter;
+  table ? benchmark::RunSpecifiedBenchmarks(&reporter) : benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return bench::differs ? 1 : 0;
 }

@@ -81,7 +81,8 @@ void add_encoders(const std::string& folder, std::vector<ModelProblem>& problems
                         .num_attention_heads = 12,
                         .intermediate_size = 1536};
   const auto model = std::make_shared<Lazy<BertModel<float>>>([=] {
-    return folder.empty() ? randomised(BertModel<float>(o)) : BertModel<float>::open(folder, true);
+    return folder.empty() ? randomised(BertModel<float>(o))
+                          : BertModel<float>::open(folder, {.base_only = true});
   });
   if (!folder.empty()) o = model->get().options();
   const Index sizes[][2] = {{1, 8}, {1, 16}, {1, 32}, {1, 128}, {1, 512}, {8, 32}, {32, 16}, {32, 128}};
@@ -90,13 +91,14 @@ void add_encoders(const std::string& folder, std::vector<ModelProblem>& problems
     const double tokens = static_cast<double>(B * T), E = static_cast<double>(o.hidden_size),
                  F = static_cast<double>(o.intermediate_size);
     const double layer = 2 * tokens * (4 * E * E + 2 * E * F) + 4 * E * tokens * static_cast<double>(T);
-    problems.push_back({with_size(with_size("model/minilm", "B", B), "T", T),
-                        {static_cast<double>(o.num_hidden_layers) * layer, 0},
-                        tokens,
-                        [model, B = B, T = T](int threads) {
-                          const auto run = std::make_shared<EncoderRun>(model, B, T, threads);
-                          return Job{[=] { run->run(); }, [=] { return std::as_const(run->out).span(); }};
-                        }});
+    problems.push_back(
+        {with_size(with_size("model/minilm", "B", B), "T", T),
+         {static_cast<double>(o.num_hidden_layers) * layer, 0},
+         tokens,
+         [model, B = B, T = T](int threads) {
+           const auto run = std::make_shared<EncoderRun>(model, B, T, threads);
+           return Job{[=] { run->run(); }, [=] { return std::as_const(run->out).span(); }, &run->context};
+         }});
   }
 }
 
@@ -175,10 +177,11 @@ void add_decoders(const std::string& folder, std::vector<ModelProblem>& problems
   if (!folder.empty()) o = model->get().options();
   const auto add = [&](const std::string& name, Index past, Index T) {
     if (o.max_position_embeddings > 0 && past + T > o.max_position_embeddings) return;
-    problems.push_back({name, cost_of(o, past, T), static_cast<double>(T), [=](int threads) {
-                          const auto run = std::make_shared<DecoderRun>(model, past, T, threads);
-                          return Job{[=] { run->run(); }, [=] { return std::as_const(run->logits).span(); }};
-                        }});
+    problems.push_back(
+        {name, cost_of(o, past, T), static_cast<double>(T), [=](int threads) {
+           const auto run = std::make_shared<DecoderRun>(model, past, T, threads);
+           return Job{[=] { run->run(); }, [=] { return std::as_const(run->logits).span(); }, &run->context};
+         }});
   };
   for (Index T : {16, 128, 512}) add(with_size("generate/prompt", "T", T), 0, T);
   for (Index S : {16, 128, 512}) add(with_size("generate/token", "S", S), S, 1);

@@ -6,12 +6,15 @@
 #include <span>
 #include <string>
 
+#include <attend/core/context.hpp>
+
 namespace bench {
 
 /// A problem that is ready to run again and again. `out` is what run() wrote last.
 struct Job {
   std::function<void()> run;
   std::function<std::span<const float>()> out;
+  attend::Context* context = nullptr;  // that it runs on, of whole models
 };
 
 /// Makes a benchmark known to serve() under its name; `make` is called when it is first asked for.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <iostream>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "command_line.hpp"
 #include "progress.hpp"
+#include "sentence_map.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -26,6 +28,7 @@ Reads one sentence per line and prints the pairs that are most alike.
                     modules.json and what it names; or a GGUF file of a BERT
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
+  --map FILE.html   write a page instead: the sentences as points, with their nearest neighbours
   --json            print [{"text", "ids", "embedding"}, ...] instead
   --threads N       threads to compute with (default: 1)
   --quiet           no progress and no remarks on standard error
@@ -81,7 +84,8 @@ void print_pairs(const std::vector<std::string>& texts, const attend::SentenceEn
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--prompt", "--dimensions", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json"},
+                              {"--model", "--prompt", "--dimensions", "--map", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -106,10 +110,15 @@ void run(int argc, char** argv) {
     copy(some, embeddings.slice(0, first, first + static_cast<attend::Index>(count)));
     progress(begin + count, all.size());
   }
-  if (arguments.has("--json"))
+  if (arguments.has("--map")) {
+    std::ofstream page(arguments.text("--map"), std::ios::binary);
+    sentence_map::write(page, texts, embeddings);
+    if (!page.flush()) attend::throw_error(arguments.text("--map"), ": cannot be written");
+  } else if (arguments.has("--json")) {
     print_json(texts, encoder, prompt, embeddings);
-  else
+  } else {
     print_pairs(texts, encoder, embeddings);
+  }
 }
 
 }  // namespace

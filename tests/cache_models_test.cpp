@@ -153,7 +153,6 @@ TEST(CausalLM, AFailedCallKeepsThePiecesThatWereDone) {
     const std::vector<float> expected = fresh(*model, ids),
                              shorter = fresh(*model, Ids(ids.begin(), ids.begin() + 40));
     int failures = 0;
-    std::vector<Index> lengths;
     for (bool failed = true; failed; ++failures) {
       CausalCache<float> cache = model->make_cache();
       Context context;
@@ -164,13 +163,12 @@ TEST(CausalLM, AFailedCallKeepsThePiecesThatWereDone) {
       const Index kept = cache.length(0);
       for (const KVCache<float>& layer : cache.layers()) ASSERT_EQ(layer.length(0), kept);
       if (failed) {
-        ASSERT_TRUE(kept == 40 || kept == 40 + 384 || kept == 40 + 768) << kept;
-        if (lengths.empty() || lengths.back() != kept) lengths.push_back(kept);
+        ASSERT_EQ(kept, 40);  // whatever piece it was
         logits = run(context, *model, ids, static_cast<std::size_t>(kept), 900, cache);
       }
       ASSERT_EQ(logits, expected) << failures;
     }
-    EXPECT_EQ(lengths, (std::vector<Index>{40, 424, 808}));
+    EXPECT_GT(failures, 3 * 2 * 3);  // pieces, layers, and more than one region of each
   }
 }
 

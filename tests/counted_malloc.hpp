@@ -15,10 +15,11 @@
 
 namespace attend_test {
 inline std::atomic<long> allocations{0};
+inline std::atomic<std::size_t> allocated_bytes{0};
 
 /// Before each allocation; one for which it answers false fails.
 inline bool (*may_allocate)() = [] { return true; };
-inline bool counts() { return ++allocations, may_allocate(); }
+inline bool counts(std::size_t bytes) { return ++allocations, allocated_bytes += bytes, may_allocate(); }
 }  // namespace attend_test
 
 #if ATTEND_TEST_COUNTS
@@ -27,13 +28,13 @@ void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);
 void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
-void* malloc(std::size_t n) { return attend_test::counts() ? __libc_malloc(n) : nullptr; }
+void* malloc(std::size_t n) { return attend_test::counts(n) ? __libc_malloc(n) : nullptr; }
 void* calloc(std::size_t n, std::size_t size) {
-  return attend_test::counts() ? __libc_calloc(n, size) : nullptr;
+  return attend_test::counts(n * size) ? __libc_calloc(n, size) : nullptr;
 }
-void* realloc(void* p, std::size_t n) { return attend_test::counts() ? __libc_realloc(p, n) : nullptr; }
+void* realloc(void* p, std::size_t n) { return attend_test::counts(n) ? __libc_realloc(p, n) : nullptr; }
 void* memalign(std::size_t alignment, std::size_t n) {
-  return attend_test::counts() ? __libc_memalign(alignment, n) : nullptr;
+  return attend_test::counts(n) ? __libc_memalign(alignment, n) : nullptr;
 }
 void* aligned_alloc(std::size_t alignment, std::size_t n) { return memalign(alignment, n); }
 int posix_memalign(void** p, std::size_t alignment, std::size_t n) {

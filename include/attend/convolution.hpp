@@ -81,7 +81,7 @@ void Convolution<Scalar>::forward(Context& context, const Batched<const Scalar, 
                      const std::size_t i = static_cast<std::size_t>(b);
                      const Index begin = offsets.empty() ? b * T : offsets[i],
                                  end = offsets.empty() ? begin + T : offsets[i + 1];
-                     for (Index t = begin; t < end; ++t)
+                     for (Index t = begin; t < end && !context.stopping(); ++t)
                        for (Index j = 0; j < K; ++j) {
                          const Index from = t + j - K / 2;
                          const bool there = from >= begin && from < end;

@@ -96,6 +96,7 @@ class Embedding {
     out.check_output("Embedding", ids.shape(), options_.embedding_dim);
     detail::check_apart(context, "Embedding", {"out", out.view()}, {{"ids", view}, {"the weight", weight()}});
     if (context.measuring()) return;
+    const LayerTimer timer(context, "Embedding", ids.shape(), out.shape());
     view.for_each([&](const Id& id) {
       if (std::cmp_less(id, 0) || std::cmp_greater_equal(id, options_.num_embeddings))
         throw_error("Embedding: id ", id, " is not in [0, ", options_.num_embeddings, ")");

@@ -86,6 +86,7 @@ void FeedForward<Scalar>::forward(Context& context, const Rows<const Scalar>& x,
   x.check_input("FeedForward", options_.embed_dim);
   out.check_output("FeedForward", x.leading(), options_.embed_dim);
   detail::check_operands(context, "FeedForward", x, epilogue.residual, out);
+  const LayerTimer timer(context, "FeedForward", x.shape(), out.shape());
   Frame frame(context.workspace());
   const TensorView<Scalar, 2> hidden = frame.tensor<Scalar>({x.count(), weight1_.width()});
   detail::product<Scalar>(context, x.view(), weight1_, 0, bias1_,

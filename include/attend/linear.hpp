@@ -218,6 +218,8 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
              const Epilogue<Scalar>& epilogue, TensorView<std::type_identity_t<Scalar>, 2> out,
              Index bias_at = 0) {
   if (out.empty()) return;
+  const LayerTimer timer(context, "product", x.shape(), out.shape(),
+                         2.0 * static_cast<double>(out.numel()) * static_cast<double>(x.size(1)));
   ProductCall<Scalar> call{.x = x,
                            .bias = bias.empty() ? nullptr : bias.data() + bias_at + begin,
                            .residual = epilogue.residual.view(),
@@ -309,6 +311,7 @@ void Linear<Scalar>::forward(Context& context, const Rows<const Scalar>& x, cons
   x.check_input("Linear", options_.in_features);
   out.check_output("Linear", x.leading(), options_.out_features);
   detail::check_operands(context, "Linear", x, epilogue.residual, out);
+  const LayerTimer timer(context, "Linear", x.shape(), out.shape());
   detail::product<Scalar>(context, x.view(), weight_, 0, bias_, epilogue, out.view());
 }
 ATTEND_COMPILED_LAYER(class Linear<float>);

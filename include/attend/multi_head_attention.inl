@@ -126,6 +126,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   detail::check_shape("MultiHeadAttention (value)", Shape<3>{B, Tk, options_.vdim}, value.shape());
   check_operands(call, query, key, value);
   if (out.empty() && !outputs.any()) return;
+  const LayerTimer timer(context, "MultiHeadAttention", query.shape(), out.shape());
   const Index H = options_.num_heads, G = options_.num_kv_heads, D = options_.head_dim;
   const bool same_kv = detail::same_places(key, value), self = same_kv && detail::same_places(query, key);
 
@@ -256,6 +257,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
         "MultiHeadAttention: a cache together with kdim, vdim, bias_kv, add_zero_attn or disentangled "
         "attention is not supported");
   if (out.empty() && !outputs.any()) return;
+  const LayerTimer timer(context, "MultiHeadAttention", x.shape(), out.shape());
   Frame frame(context.workspace());
   const Slots at = columns();
   const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
@@ -268,7 +270,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
     rotate(context, key, {}, cache.lengths());
   }
   detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
-  if (!context.measuring()) cache.append(key, head_view(qkv, at.value, B, G, T, D));
+  if (!context.measuring()) cache.append(context, key, head_view(qkv, at.value, B, G, T, D));
   appending.count(T);
   Options joined;
   const Options& all = join(options, &cache, T, joined);
@@ -332,7 +334,7 @@ void MultiHeadAttention<Scalar>::append_memory(Context& context, const Input& me
   }
   const auto key = head_view(kv, 0, B, G, S, D);
   normalize(context, k_norm_, key);
-  if (!context.measuring()) cache.append(key, head_view(kv, at.value - at.key, B, G, S, D));
+  if (!context.measuring()) cache.append(context, key, head_view(kv, at.value - at.key, B, G, S, D));
 }
 
 template <class Scalar>
@@ -347,6 +349,7 @@ void MultiHeadAttention<Scalar>::forward_cross(Context& context, const Input& x,
   check_cache(cache, x, "MultiHeadAttention (with a memory)", options_.embed_dim);
   check_operands(call, x, x, x);
   if (out.empty() && !outputs.any()) return;
+  const LayerTimer timer(context, "MultiHeadAttention (cross)", x.shape(), out.shape());
   Frame frame(context.workspace());
   const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, columns().key});
   project(context, x, fused() ? in_proj_ : q_proj_, 0, q);

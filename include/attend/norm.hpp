@@ -111,6 +111,7 @@ void Norm<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const 
     detail::check_apart(context, who, {"inverse_deviation", inverse_deviation},
                         {{"x", x.view()}, {"out", out.view()}});
   if (x.empty()) return;
+  const LayerTimer timer(context, who, x.shape(), out.shape());
   // an item is 16 rows, so that few rows make few items
   context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                    [&](Index item, int) {

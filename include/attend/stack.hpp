@@ -148,6 +148,7 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   for (std::size_t i = 0; i < steps(); ++i) {
     if (inputs.caches) each.cache = &(*inputs.caches)[i];
     if (inputs.memory_caches) each.memory_cache = &(*inputs.memory_caches)[i];
+    const LayerTimer timer(context, "Block", states.shape(), out.shape(), 0, static_cast<Index>(i));
     step(i).forward(context, states, each, out, outputs.empty() ? Block<Scalar>::none : outputs[i]);
     states = out;
   }

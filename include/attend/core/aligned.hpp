@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
 
-#include <attend/core/config.hpp>
+#include <attend/core/memory.hpp>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -18,41 +19,10 @@
 
 namespace attend::inline ATTEND_ABI::detail {
 
-inline constexpr std::size_t kAlignment = 64;
-
-[[noreturn]] inline void throw_bad_alloc() {
-#if defined(__cpp_exceptions)
-  throw std::bad_alloc();
-#else
-  std::abort();
-#endif
-}
-
-/// A standard allocator whose blocks start on 64-byte borders.
-template <class T>
-struct AlignedAllocator {
-  using value_type = T;
-
-  AlignedAllocator() = default;
-  template <class U>
-  AlignedAllocator(const AlignedAllocator<U>&) noexcept {}
-
-  T* allocate(std::size_t n) {
-    if (n > (std::numeric_limits<std::ptrdiff_t>::max)() / sizeof(T)) throw_bad_alloc();
-    return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(alignment)));
-  }
-  void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, std::align_val_t(alignment)); }
-
-  friend bool operator==(const AlignedAllocator&, const AlignedAllocator&) noexcept { return true; }
-
- private:
-  static constexpr std::size_t alignment = alignof(T) > kAlignment ? alignof(T) : kAlignment;
-};
-
 /// A fixed number of values from a 64-byte border on, value-initialised. (std::vector would do but for bool.)
 /// Numbers come zeroed from the operating system where they are many: memory that is never written is never
 /// there. 2 MB and more start on a border of 2 MB and ask for huge pages, from which what does not fit a
-/// cache is read faster.
+/// cache is read faster. From the memory of the scope in which it is made.
 template <class T>
 class AlignedArray {
   static constexpr bool kNumbers = std::is_arithmetic_v<T>;
@@ -68,7 +38,9 @@ class AlignedArray {
     size_ = other.size_;
   }
   AlignedArray(AlignedArray&& other) noexcept
-      : block_(std::exchange(other.block_, nullptr)),
+      : memory_(other.memory_),
+        block_(std::exchange(other.block_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
         data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)) {}
   // Two, not one that takes a value and is noexcept: the implicit assignment of what holds an array would
@@ -76,14 +48,19 @@ class AlignedArray {
   AlignedArray& operator=(const AlignedArray& other) { return *this = AlignedArray(other); }
   AlignedArray& operator=(AlignedArray&& other) noexcept {
     AlignedArray moved(std::move(other));
+    std::swap(memory_, moved.memory_);
     std::swap(block_, moved.block_);
+    std::swap(bytes_, moved.bytes_);
     std::swap(data_, moved.data_);
     std::swap(size_, moved.size_);
     return *this;
   }
   ~AlignedArray() {
     std::destroy_n(data_, size_);
-    std::free(block_);
+    if (memory_ == nullptr)
+      std::free(block_);
+    else if (block_ != nullptr)
+      memory_->deallocate(block_, bytes_, kBorder);
   }
 
   T* data() { return data_; }
@@ -102,8 +79,15 @@ class AlignedArray {
     if (size == 0) return;
     constexpr std::size_t kHugePage = std::size_t{2} << 20;
     if (size > ((std::numeric_limits<std::ptrdiff_t>::max)() - kHugePage) / sizeof(T)) throw_bad_alloc();
+    if (memory_ != nullptr) {
+      bytes_ = size * sizeof(T);
+      block_ = allocate(memory_, bytes_, kBorder);
+      data_ = static_cast<T*>(block_);
+      if (zeroed) std::memset(block_, 0, bytes_);
+      return;
+    }
     const bool huge = size * sizeof(T) >= kHugePage;
-    const std::size_t alignment = huge ? kHugePage : (std::max)(alignof(T), kAlignment);
+    const std::size_t alignment = huge ? kHugePage : kBorder;
     const std::size_t bytes = size * sizeof(T) + alignment;
     block_ = zeroed ? std::calloc(bytes, 1) : std::malloc(bytes);
     if (block_ == nullptr) throw_bad_alloc();
@@ -116,7 +100,11 @@ class AlignedArray {
 #endif
   }
 
+  static constexpr std::size_t kBorder = (std::max)(alignof(T), kAlignment);
+
+  std::pmr::memory_resource* memory_ = MemoryScope::current();
   void* block_ = nullptr;
+  std::size_t bytes_ = 0;  // of block_, where a resource gave it
   T* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -3,10 +3,17 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,7 +29,20 @@ struct ContextOptions {
   int threads = 1;
   /// The caller's own threads instead of a pool; `threads` says how many of its tasks may run at once.
   Executor executor = {};
+  /// Where the workspace comes from; null: as MemoryScope says. Only the threads of a pool are the system's.
+  std::pmr::memory_resource* memory = nullptr;
 };
+
+/// A layer has run: what a LayerHook gets when it has ended, layers within it first.
+struct LayerTime {
+  std::string_view name;           // "Linear"
+  Index number = -1;               // of a block in its stack
+  int depth = 0;                   // of layers that it runs in
+  std::span<const Index> in, out;  // shapes
+  double operations = 0;  // of its products, a multiplication and an addition each; 0: none of its own
+  std::uint64_t nanoseconds = 0;
+};
+using LayerHook = std::function<void(const LayerTime&)>;
 
 /// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not: a
 /// second thread that comes while a call has workspace or threads of it gets an Error. What callables of a
@@ -33,14 +53,9 @@ class Context {
  public:
   Context() = default;
   /// Errors: a number of threads below 1 or beyond reason; threads that the system does not give.
-  explicit Context(ContextOptions options) : threads_(checked_threads("Context", options.threads)) {
-    if (threads_ == 1) return;
-    next_ = std::vector<Next>(static_cast<std::size_t>(threads_));
-    if (options.executor)
-      executor_ = std::make_unique<ExecutorTasks>(std::move(options.executor), threads_);
-    else
-      pool_ = std::make_unique<ThreadPool>(threads_);
-  }
+  explicit Context(ContextOptions options)
+      : Context(std::move(options),
+                MemoryScope(options.memory != nullptr ? options.memory : MemoryScope::current())) {}
   explicit Context(AnyIndex threads)
       : Context(ContextOptions{.threads = checked_threads("Context", threads.value), .executor = {}}) {}
   /// Leaves a context of one thread behind. Error where one of the two is in use.
@@ -53,6 +68,22 @@ class Context {
 
   int threads() const { return threads_; }
   Workspace& workspace() { return workspace_; }
+
+  /// Once a stop is requested, from whatever thread, a call that runs ends within milliseconds, and the next
+  /// ones at once, by the error Stopped: caches are as before it. (Without exceptions the program ends.)
+  void set_stop_token(std::stop_token token) { stop_ = std::move(token); }
+  const std::stop_token& stop_token() const { return stop_; }
+  /// What long items ask between their parts, to leave early: `parallel` then says so to its caller.
+  bool stopping() const { return stop_.stop_requested(); }
+  /// Error where a stop is requested.
+  void check_stop() const {
+    if (stopping()) detail::throw_message<Stopped>("stopped by the stop token of the context");
+  }
+
+  /// Called on the calling thread at the end of each layer, of one that failed too. May not throw, or use
+  /// this context.
+  void set_layer_hook(LayerHook hook) { hook_ = std::move(hook); }
+
   /// In a run of `measure`: no tensor may be touched.
   bool measuring() const { return workspace_.measuring_; }
 
@@ -72,15 +103,19 @@ class Context {
     if (workspace_.measuring_) return;
     const auto alone = [&] {
       FloatEnvironment environment;
-      for (Index i = 0; i < items; ++i) item(i, 0);
+      for (Index i = 0; i < items && !stopping(); ++i) item(i, 0);
     };
     if (threads_ == 1) {
       workspace_.look();
-      return alone();
+      alone();
+      return check_stop();
     }
     const Workspace::Visit visit(workspace_, true);
     workers = (std::min)(workers, threads_);
-    if (workers <= 1) return alone();
+    if (workers <= 1) {
+      alone();
+      return check_stop();
+    }
     // Each worker has a range of its own, so that from one call to the next it finds its rows in its cache,
     // and then helps the others.
     const Index each = items / workers, longer = items % workers;
@@ -93,7 +128,7 @@ class Context {
       for (Index k = 0; k < workers; ++k) {
         const Index owner = (worker + k) % workers, end = first(owner + 1);
         std::atomic<Index>& next = next_[static_cast<std::size_t>(owner)].item;
-        for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < end;)
+        for (Index i; !stopping() && (i = next.fetch_add(1, std::memory_order_relaxed)) < end;)
           item(i, static_cast<int>(worker));
       }
       rest.done = true;
@@ -102,6 +137,7 @@ class Context {
       pool_->run(workers, body);
     else
       executor_->run(workers, body);
+    check_stop();
   }
 
   /// Bytes of workspace that f(context) takes, found by a run in which no kernel runs and no tensor is
@@ -117,15 +153,17 @@ class Context {
 
  private:
   friend Context& default_context();
+  friend class LayerTimer;
   static constexpr double kWorthAThread =
       3e5;  // 3 µs of one AVX-512 core; no product of a tiny model (E 64, T 8)
 
   struct alignas(64) Next {
     std::atomic<Index> item{0};
   };
+  using Counters = std::vector<Next, detail::Allocator<Next>>;
   /// Where a worker leaves by an exception, no other begins an item any more.
   struct LeaveOut {
-    std::vector<Next>& next;
+    Counters& next;
     bool done = false;
     ~LeaveOut() {
       if (done) return;
@@ -133,12 +171,25 @@ class Context {
     }
   };
 
+  /// In the scope of its memory.
+  Context(ContextOptions&& options, const MemoryScope&)
+      : threads_(checked_threads("Context", options.threads)) {
+    if (threads_ == 1) return;
+    next_ = Counters(static_cast<std::size_t>(threads_));
+    if (options.executor)
+      executor_ = std::allocate_shared<ExecutorTasks>(detail::Allocator<ExecutorTasks>(),
+                                                      std::move(options.executor), threads_);
+    else
+      pool_ = std::allocate_shared<ThreadPool>(detail::Allocator<ThreadPool>(), threads_);
+  }
   void swap(Context& other) {
     workspace_.swap(other.workspace_);
     std::swap(threads_, other.threads_);
     std::swap(next_, other.next_);
     std::swap(executor_, other.executor_);
     std::swap(pool_, other.pool_);
+    std::swap(stop_, other.stop_);
+    std::swap(hook_, other.hook_);
   }
   /// At the end of the thread whose default context this is: threads and memory go, the context stays.
   void retire() {
@@ -148,10 +199,39 @@ class Context {
   }
 
   int threads_ = 1;
-  std::vector<Next> next_;  // of each worker
-  std::unique_ptr<ExecutorTasks> executor_;
-  std::unique_ptr<ThreadPool> pool_;
+  Counters next_;  // of each worker
+  std::shared_ptr<ExecutorTasks> executor_;
+  std::shared_ptr<ThreadPool> pool_;
+  std::stop_token stop_;
+  LayerHook hook_;
+  int depth_ = 0;  // of layers that run, as the hook sees them
   Workspace workspace_;
+};
+
+/// Of a layer's call: tells the hook at its end, where there is one.
+class LayerTimer {
+ public:
+  LayerTimer(Context& context, const char* name, std::span<const Index> in, std::span<const Index> out,
+             double operations = 0, Index number = -1)
+      : context_(context.hook_ && !context.measuring() ? &context : nullptr) {
+    if (context_ == nullptr) return;
+    layer_.emplace(LayerTime{name, number, context_->depth_++, in, out, operations}, Clock::now());
+  }
+  ~LayerTimer() {
+    if (context_ == nullptr) return;
+    auto& [time, begin] = *layer_;
+    time.nanoseconds = static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count());
+    --context_->depth_;
+    context_->hook_(time);
+  }
+  LayerTimer(const LayerTimer&) = delete;
+  LayerTimer& operator=(const LayerTimer&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Context* context_;
+  std::optional<std::pair<LayerTime, Clock::time_point>> layer_;
 };
 
 /// The context of calls that name none: one thread, a workspace per calling thread. Destructors of statics
@@ -160,6 +240,7 @@ inline Context& default_context() {
   alignas(Context) static thread_local std::byte memory[sizeof(Context)];
   static thread_local Context* context = nullptr;  // never destroyed
   if (context != nullptr) return *context;
+  const MemoryScope heap(nullptr);
   context = ::new (static_cast<void*>(memory)) Context();
   struct AtExit {
     ~AtExit() { context->retire(); }

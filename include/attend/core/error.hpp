@@ -23,6 +23,11 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// What a call throws that a stop token has ended: see Context::set_stop_token.
+struct Stopped : Error {
+  using Error::Error;
+};
+
 /// Called with the text before anything is thrown. It may log, abort, or leave by its own exception.
 using ErrorHandler = void (*)(const char* message);
 
@@ -50,12 +55,13 @@ inline std::string in_quotes(std::string_view name) {
   return text + (name.size() > 200 ? "...'" : "'");
 }
 
-[[noreturn]] ATTEND_COLD inline void throw_message(std::string message) {
+template <class Kind = Error>
+[[noreturn]] ATTEND_COLD void throw_message(std::string message) {
   for (char& c : message)  // names and texts of files are part of the line
     if (static_cast<unsigned char>(c) < 0x20) c = '?';
   if (ErrorHandler handler = error_handler()) handler(message.c_str());
 #if defined(__cpp_exceptions)
-  throw Error(message);
+  throw Kind(message);
 #else
   std::fprintf(stderr, "attend: %s\n", message.c_str());
   std::abort();

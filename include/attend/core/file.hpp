@@ -249,7 +249,7 @@ class MappedFile {
   std::size_t size_ = 0;
   bool mapped_ = false;
 #if !ATTEND_HAS_MMAP && !defined(_WIN32)
-  std::vector<std::byte, detail::AlignedAllocator<std::byte>> memory_;
+  std::vector<std::byte, detail::Allocator<std::byte>> memory_;
 #endif
 };
 

@@ -19,6 +19,7 @@
 
 #include <attend/core/flags.hpp>
 #include <attend/core/function_ref.hpp>
+#include <attend/core/memory.hpp>
 #include <attend/core/shape.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -251,7 +252,8 @@ class ExecutorTasks {
 
  private:
   Executor executor_;
-  std::vector<std::atomic<bool>> taken_;  // of each task: by a thread, or by `run` at its end
+  std::vector<std::atomic<bool>, detail::Allocator<std::atomic<bool>>>
+      taken_;  // of each task: by a thread, or by `run` at its end
   std::atomic<Index> finished_{0};
   std::atomic<bool> wrong_{false};
   FirstException first_exception_;

@@ -27,6 +27,7 @@ class TensorView;
 /// an Error.
 class Workspace {
  public:
+  /// Its memory is of the scope in which it is made.
   Workspace() = default;
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
@@ -92,9 +93,9 @@ class Workspace {
   }
 
   struct Free {
-    void operator()(std::byte* p) const noexcept {
-      ::operator delete(p, std::align_val_t(detail::kAlignment));
-    }
+    std::pmr::memory_resource* memory;
+    std::size_t bytes;
+    void operator()(std::byte* p) const noexcept { detail::deallocate(memory, p, bytes, detail::kAlignment); }
   };
   using Memory = std::unique_ptr<std::byte, Free>;
   struct Overflow {
@@ -102,9 +103,9 @@ class Workspace {
     Memory memory;
   };
   /// With arbitrary contents; null where there is none.
-  static Memory allocate(std::size_t bytes) noexcept {
-    return Memory(
-        static_cast<std::byte*>(::operator new(bytes, std::align_val_t(detail::kAlignment), std::nothrow)));
+  Memory allocate(std::size_t bytes) const {
+    return Memory(static_cast<std::byte*>(detail::try_allocate(resource_, bytes, detail::kAlignment)),
+                  Free{resource_, bytes});
   }
 
   void* take(std::size_t bytes) {
@@ -124,7 +125,7 @@ class Workspace {
     overflow_.push_back({begin, allocate(bytes)});
     if (overflow_.back().memory == nullptr) {
       overflow_.pop_back();
-      detail::throw_bad_alloc();
+      detail::throw_used_up(resource_, bytes);
     }
     return overflow_.back().memory.get();
   }
@@ -136,7 +137,7 @@ class Workspace {
     size_ = 0;
     memory_ = {};
     if (passing_) {  // nobody is left to give memory back
-      std::vector<Overflow>().swap(overflow_);
+      decltype(overflow_)().swap(overflow_);
       return;
     }
     memory_ = allocate(peak_);
@@ -146,6 +147,7 @@ class Workspace {
   void swap(Workspace& other) {
     const Visit visit(*this), other_visit(other);
     if (visits_ > 1 || other.visits_ > 1) fail_in_use();
+    std::swap(resource_, other.resource_);
     std::swap(memory_, other.memory_);
     std::swap(size_, other.size_);
     std::swap(overflow_, other.overflow_);
@@ -153,9 +155,10 @@ class Workspace {
     std::swap(measuring_, other.measuring_);
   }
 
+  std::pmr::memory_resource* resource_ = MemoryScope::current();
   Memory memory_;
-  std::size_t size_ = 0;            // of memory_
-  std::vector<Overflow> overflow_;  // in the order of their beginnings
+  std::size_t size_ = 0;                                         // of memory_
+  std::vector<Overflow, detail::Allocator<Overflow>> overflow_;  // in the order of their beginnings
   std::size_t used_ = 0;
   std::size_t peak_ = 0;
   bool measuring_ = false;

@@ -89,6 +89,13 @@ struct AttentionCall {
     mask.bind(sizes);
     folded = scale > 1e-30 && !(options.softcap > 0) && !modifies();
   }
+  /// Of the products, as if every query saw every key; `dims` are those of a key and a value together.
+  double operations(Index dims) const {
+    double pairs = 0;
+    for (Index b = 0; b < sizes.batch; ++b)
+      pairs += static_cast<double>(sizes.query_count(b)) * static_cast<double>(sizes.key_count(b));
+    return 2.0 * pairs * static_cast<double>(sizes.heads * dims);
+  }
   bool modifies() const { return options.modifier || mask.adds(); }
   /// The modifier and the numbers of the mask, on 16 scores: see ScoreModifier.
   void modify(Scalar* scores, Index b, Index h, Index q, Index k0, Index keys) const {

@@ -169,7 +169,8 @@ struct Backend {
     context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
       const Index h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
       const Index begin = item % blocks * each, end = (std::min)(sizes.query_count(b), begin + each);
-      for (Index q = begin; q < end; q += 48) generic.rows(b, h, q, (std::min)(end, q + 48));
+      for (Index q = begin; q < end && !context.stopping(); q += 48)
+        generic.rows(b, h, q, (std::min)(end, q + 48));
     });
   }
 
@@ -213,10 +214,15 @@ struct Backend<float> {
     const int workers =
         context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
     // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several
-    // threads an eighth of a thread's share of them: even, so that no thread waits for long.
-    const Index panels = (N + 15) / 16, row_blocks = (rows + 95) / 96;
+    // threads an eighth of a thread's share of them: even, so that no thread waits for long. It takes a
+    // millisecond or two, since a call is stopped between items: 20 rows or fewer read B at memory speed.
+    const Index panels = (N + 15) / 16, most_rows = std::clamp<Index>(4'000'000 / (K + 1), 8, 96);
+    const Index row_blocks = (rows + most_rows - 1) / most_rows;
     const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
-    const Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
+    const Index most =
+        std::max<Index>(3, 3'000'000 / (K + 1) / std::max<Index>(20, (std::min)(rows, block)) / 12 * 12);
+    const Index share =
+        (std::min)(most, workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3));
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
       const Index m = item / shares * block, q = item % shares * share;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -15,8 +16,9 @@ namespace attend::inline ATTEND_ABI::detail {
 template <class Scalar>
 struct Page {
   Scalar* data = nullptr;
-  std::shared_ptr<Tensor<Scalar, 2>> piece;  // of memory, which lives as long as any page in it
-  Page* next = nullptr;                      // in a pool
+  std::shared_ptr<Tensor<Scalar, 2>> piece;     // of memory, which lives as long as any page in it
+  std::pmr::memory_resource* memory = nullptr;  // where this is from
+  Page* next = nullptr;                         // in a pool
   std::atomic<Index> owners{0};
 
   /// The acquire makes all that former owners, in other threads too, did with the page happen before.
@@ -24,22 +26,21 @@ struct Page {
   void add_owner() { owners.fetch_add(1, std::memory_order_relaxed); }
   /// True for the last one, who then disposes of the page.
   bool drop_owner() { return owners.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  static void dispose(Page* page) noexcept {
+    std::pmr::memory_resource* const memory = page->memory;
+    page->~Page();
+    deallocate(memory, page, sizeof(Page), kAlignment);
+  }
 };
 
-/// Spare pages, of one cache alone.
+/// Spare pages, of one cache or of siblings, in the memory of the scope in which it is made.
 template <class Scalar>
 class PagePool {
  public:
-  PagePool() = default;
+  explicit PagePool(std::pmr::memory_resource* memory = MemoryScope::current()) : memory_(memory) {}
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
   ~PagePool();
-  void swap(PagePool& other) noexcept {
-    std::swap(first_, other.first_);
-    std::swap(spare_, other.spare_);
-    std::swap(made_, other.made_);
-  }
-
   Index spare() const { return spare_; }
   /// Adds so many pages, or more: twice as many as there are, so that much memory is in large pieces, but
   /// then no more than 16 MB at once.
@@ -63,6 +64,7 @@ class PagePool {
     ++spare_;
   }
 
+  std::pmr::memory_resource* memory_;
   Page<Scalar>* first_ = nullptr;
   Index spare_ = 0;
   Index made_ = 0;
@@ -70,22 +72,28 @@ class PagePool {
 
 template <class Scalar>
 PagePool<Scalar>::~PagePool() {
-  while (first_ != nullptr) delete std::exchange(first_, first_->next);
+  while (first_ != nullptr) Page<Scalar>::dispose(std::exchange(first_, first_->next));
 }
 template <class Scalar>
 void PagePool<Scalar>::make(Index count, Index scalars, bool more) {
   const Index most = (Index{16} << 20) / std::max<Index>(1, scalars * static_cast<Index>(sizeof(Scalar)));
   if (more) count = (std::max)(count, (std::min)(made_, most));
-  const auto piece = std::make_shared<Tensor<Scalar, 2>>(Shape<2>{count, scalars});
-  for (Index i = count - 1; i >= 0; --i, ++made_) put(new Page<Scalar>{piece->data() + i * scalars, piece});
+  const MemoryScope scope(memory_);
+  const auto piece =
+      std::allocate_shared<Tensor<Scalar, 2>>(Allocator<Tensor<Scalar, 2>>(), Shape<2>{count, scalars});
+  for (Index i = count - 1; i >= 0; --i, ++made_) {
+    void* const room = allocate(memory_, sizeof(Page<Scalar>), kAlignment);
+    put(::new (room) Page<Scalar>{piece->data() + i * scalars, piece, memory_});
+  }
 }
 ATTEND_COMPILED_LAYER(class PagePool<float>);
 
 /// The pages of one sequence, each of which it owns, alone or together with copies of it.
 template <class Scalar>
 struct CachedSequence {
-  std::vector<Page<Scalar>*> pages;  // null where released
-  std::vector<const Scalar*> data;   // of each page, as attention reads them: null where evicted
+  std::vector<Page<Scalar>*, Allocator<Page<Scalar>*>> pages;  // null where released
+  std::vector<const Scalar*, Allocator<const Scalar*>>
+      data;  // of each page, as attention reads them: null where evicted
   /// Pages [0, evicted) are behind the window, those from `kept` on since the call that appended last. It can
   /// be taken back, and so can a next one that fails: then the pages from `released` on are as they were.
   /// Those before are given back.
@@ -125,14 +133,14 @@ CachedSequence<Scalar>::CachedSequence(const CachedSequence& other)
 template <class Scalar>
 CachedSequence<Scalar>::~CachedSequence() {
   for (Page<Scalar>* page : pages)
-    if (page != nullptr && page->drop_owner()) delete page;
+    if (page != nullptr && page->drop_owner()) Page<Scalar>::dispose(page);
 }
 ATTEND_COMPILED_LAYER(struct CachedSequence<float>);
 
 /// Room for n elements, at least twice as many as before: a row of calls copies each element a few times at
 /// most.
-template <class T>
-void make_room(std::vector<T>& elements, std::size_t n) {
+template <class Vector>
+void make_room(Vector& elements, std::size_t n) {
   if (n > elements.capacity()) elements.reserve((std::max)(n, 2 * elements.capacity()));
 }
 

@@ -105,8 +105,8 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
                   [&](const SafeTensors::Entry* entry) { return entry->type() == parameter.type(); });
   const std::size_t row_bytes =
       as_is ? kernels_of(parameter.type()).row_bytes(parameter.type(), row_size) : 0;
-  std::vector<std::byte> encoded(static_cast<std::size_t>(block) * row_bytes);
-  std::vector<Scalar> values(static_cast<std::size_t>(as_is ? 0 : block * row_size));
+  std::vector<std::byte, Allocator<std::byte>> encoded(static_cast<std::size_t>(block) * row_bytes);
+  std::vector<Scalar, Allocator<Scalar>> values(static_cast<std::size_t>(as_is ? 0 : block * row_size));
   for (Index begin = 0; begin < rows; begin += block) {
     const Index end = (std::min)(rows, begin + block);
     for (Index i = begin; i < end;) {

@@ -94,6 +94,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
     const auto next = AttentionState::at(scratch + worker * scratch_floats + state_floats);
     bool seen = false;
     for (Index span = 0; span < spans; ++span) {
+      if (context.stopping()) return;
       const SpanResult result = kernels.attention_span(t, rows, span, seen ? next : total, memory);
       if (result == SpanResult::finished) return;
       if (result == SpanResult::nothing) continue;

@@ -31,6 +31,8 @@ class CausalCache {
   std::vector<KVCache<Scalar>>& layers() { return layers_; }
   const std::vector<KVCache<Scalar>>& layers() const { return layers_; }
 
+  /// So many sequences of no tokens, and the spare pages of this cache: see KVCache.
+  CausalCache sibling(AnyIndex batch = 0);
   /// Adds sequence b of another cache of the same model, sharing its memory.
   void fork(const CausalCache& other, Index b);
   /// Sequence i becomes what parents[i] was; their number may change.
@@ -81,10 +83,9 @@ class CausalLM {
   /// Continues every sequence of the cache by T tokens. ids [B, T] -> logits [B, T, V] of the token that
   /// follows each, or [B, 1, V] of the one that follows the last. Long inputs run in pieces, to the same
   /// bits, which bounds the workspace. Errors: an id out of the vocabulary, more tokens than max_length():
-  /// all before anything is computed. A call that fails later keeps the pieces that were done:
-  /// cache.length(b) says how many tokens are there, and all layers have as many. `outputs` has one of each
-  /// layer, or none; where there are any, or a sequence is beyond stable_length(), all tokens run as one
-  /// piece.
+  /// all before anything is computed. A call that fails later leaves the cache as it was, too. `outputs` has
+  /// one of each layer, or none; where there are any, or a sequence is beyond stable_length(), all tokens run
+  /// as one piece.
   void forward(Context& context, TensorView<const std::int32_t, 2> ids, CausalCache<Scalar>& cache,
                TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const;
 

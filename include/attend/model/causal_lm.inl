@@ -12,6 +12,12 @@ Index CausalCache<Scalar>::length(Index b) const {
   return layers_[0].length(b);
 }
 template <class Scalar>
+CausalCache<Scalar> CausalCache<Scalar>::sibling(AnyIndex batch) {
+  CausalCache other;
+  for (KVCache<Scalar>& layer : layers_) other.layers_.push_back(layer.sibling(batch));
+  return other;
+}
+template <class Scalar>
 void CausalCache<Scalar>::fork(const CausalCache& other, Index b) {
   if (layers_.size() != other.layers_.size())
     throw_error("CausalCache: fork of a cache of ", other.layers_.size(), " layers, expected ",
@@ -158,7 +164,6 @@ void CausalLM<Scalar>::forward(Context& context, TensorView<const std::int32_t, 
   const bool last_only = logits.size(1) == 1;
   detail::check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size},
                       logits.shape());
-  detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring());
   if (cache.layers().size() != layers_.layers().size() || cache.batch() != B)
     throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
                 " sequences, expected ", layers_.layers().size(), " and ", B);
@@ -171,6 +176,7 @@ void CausalLM<Scalar>::forward(Context& context, TensorView<const std::int32_t, 
   const Index longest = cache.layers()[0].max_length() + T;
   check_tokens(context, ids, longest);
   const Index piece = outputs.empty() && longest <= stable_length_ ? 384 : T;
+  detail::Appending<Scalar> appending("CausalLM", cache.layers(), context.measuring(), T > piece);
   for (Index begin = 0; begin < T; begin += piece) {
     const Index end = (std::min)(T, begin + piece), n = end - begin;
     Frame frame(context.workspace());
@@ -183,8 +189,8 @@ void CausalLM<Scalar>::forward(Context& context, TensorView<const std::int32_t, 
     else if (end == T)
       head(context, {x.data() + (n - 1) * E, {B, E}, {n * E, 1}}, logits.rows());
     appending.count(n);
-    appending.keep();
   }
+  appending.keep();
 }
 
 template <class Scalar>

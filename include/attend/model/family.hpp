@@ -11,6 +11,7 @@
 #include <attend/core/location.hpp>
 #include <attend/io/name_map.hpp>
 #include <attend/io/state_dict.hpp>
+#include <attend/model/golden.hpp>
 #include <attend/quant.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -28,6 +29,7 @@ struct OpenOptions {
   std::optional<WeightType> weights = WeightType::float32;  // none: as the file keeps most of them
   ActivationType activations = ActivationType::int8;        // of products with int8 and int4 weights
   bool base_only = false;                                   // without the model's head
+  bool verify = false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check
 };
 
 namespace detail {
@@ -62,6 +64,17 @@ Model make_as_config_says([[maybe_unused]] const Location& config, const Options
 #endif
 }
 
+/// Error where the folder's golden vectors are not those of the model, or not comparable.
+template <class Model>
+void verify(const Location& folder, const Model& model, WeightType weights, bool base_only) {
+  if constexpr (HasGolden<Model>) {
+    Context context;
+    golden_of(context, model, base_only).check(folder, weights);
+  } else {
+    throw_error(folder.string(), ": golden vectors are of language models and encoders in float");
+  }
+}
+
 /// The model of a family, with its parameters from the folder's weights. `tables` is checked before memory is
 /// taken for what config.json says.
 template <class Model, class Options>
@@ -72,6 +85,7 @@ Model load_model(const Location& folder, ModelFamily<Options> family, const Tabl
   family.options.set_weights(open.weights ? *open.weights : weights_of(file), open.activations);
   Model model = make_as_config_says<Model>(folder / "config.json", family.options);
   load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+  if (open.verify) verify(folder, model, open.weights ? *open.weights : weights_of(file), open.base_only);
   return model;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <attend/model/beam_search.hpp>
+#include <attend/model/cached_prompt.hpp>
 #include <attend/model/causal_lm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -25,6 +26,18 @@ struct Generation {
 /// Called with each new token of prompt number `prompt`, the end token included; false ends that text.
 using TokenCallback = std::function<bool(Index prompt, std::int32_t id)>;
 
+namespace detail {
+/// One more token of each sequence of a cache, of which tokens(i) are all, this one included -> logits [n,
+/// V].
+void advance(Context& context, const CausalLM<float>& model, CausalCache<float>& cache,
+             std::span<const std::int32_t> ids,
+             FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens, float* logits);
+/// Errors of a prompt that a model cannot continue.
+void check_prompt(const CausalLM<float>& model, std::span<const std::int32_t> prompt);
+/// Those of `options`, or the model's.
+const std::vector<std::int32_t>& end_tokens(const CausalLM<float>& model, const GenerationOptions& options);
+}  // namespace detail
+
 /// A conversation with a model, which any number of generators share. What a call's prompt has in common with
 /// the tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the
 /// same to the bit.
@@ -35,8 +48,13 @@ class Generator {
       : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
 
   const CausalLM<float>& model() const { return *model_; }
+  const std::shared_ptr<const CausalLM<float>>& shared_model() const { return model_; }
   /// Tokens whose keys and values are there.
   std::span<const std::int32_t> cached() const { return ids_; }
+
+  /// What cached() are, for CachedPrompt::save; and for the next call, whose prompt may begin with them.
+  CachedPrompt cached_prompt() const { return {ids_, cache_}; }
+  void set_cached_prompt(CachedPrompt prompt);
 
   /// Continues one prompt. Errors: an empty prompt, one longer than the model's context, an unknown id.
   Generation generate(Context& context, std::span<const std::int32_t> prompt,
@@ -65,8 +83,7 @@ class Generator {
     Sampler sampler;
   };
 
-  /// However a call ends, ids_ are the tokens that are cached, of a long prompt that failed those of its
-  /// first pieces.
+  /// However a call ends, ids_ are the tokens that are cached.
   struct AsCached {
     Generator& generator;
     ~AsCached() { generator.ids_.resize(static_cast<std::size_t>(generator.cache_.length(0))); }
@@ -91,18 +108,12 @@ class Generator {
     Running& operator=(const Running&) = delete;
   };
 
-  void check_prompt(std::span<const std::int32_t> prompt) const;
   Index room(std::size_t prompt, const GenerationOptions& options) const;
   std::span<float> row_of_logits(std::size_t i);
 
   /// Brings the own cache to the prompt; logits [V] of what follows it. Returns how many tokens were there
   /// already.
   Index prefill(Context& context, std::span<const std::int32_t> prompt, float* logits);
-  /// One more token of each sequence of a cache, of which tokens(i) are all, this one included; their logits
-  /// go to the first rows.
-  void advance(Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids,
-               detail::FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens);
-
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
                                 const GenerationOptions& options, Index* reused);
   Generation search(Context& context, std::span<const std::int32_t> prompt, const GenerationOptions& options);

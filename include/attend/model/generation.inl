@@ -7,6 +7,53 @@
 
 namespace attend::inline ATTEND_ABI {
 
+namespace detail {
+ATTEND_INLINE void check_prompt(const CausalLM<float>& model, std::span<const std::int32_t> prompt) {
+  if (prompt.empty()) throw_error("generate: the prompt has no tokens");
+  const Index most = model.max_length();
+  if (most > 0 && static_cast<Index>(prompt.size()) > most)
+    throw_error("generate: the prompt has ", prompt.size(), " tokens, the model's context is ", most);
+}
+
+ATTEND_INLINE const std::vector<std::int32_t>& end_tokens(const CausalLM<float>& model,
+                                                          const GenerationOptions& options) {
+  return options.eos_token_ids ? *options.eos_token_ids : model.options().eos_token_ids;
+}
+
+ATTEND_INLINE void advance(Context& context, const CausalLM<float>& model, CausalCache<float>& cache,
+                           std::span<const std::int32_t> ids,
+                           FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens, float* logits) {
+  const Index n = static_cast<Index>(ids.size()), V = model.options().vocab_size;
+  model.forward(context, {ids.data(), {n, 1}}, cache, {logits, {n, 1, V}});
+  const auto is_longer = [&](Index i) {
+    return static_cast<Index>(tokens(static_cast<std::size_t>(i)).size()) == model.stable_length() + 1;
+  };
+  Index longer = 0;
+  for (Index i = 0; model.options().reruns_longer && i < n; ++i) longer += is_longer(i) ? 1 : 0;
+  if (longer == 0) return;
+  struct Undo {  // where it fails
+    CausalCache<float>* cache;
+    ~Undo() {
+      for (Index b = 0; cache != nullptr && b < cache->batch(); ++b) cache->rewind(b, cache->length(b) - 1);
+    }
+  } undo{&cache};
+  CausalCache<float> anew = cache.sibling();
+  for (Index i = 0; i < n; ++i) {
+    if (!is_longer(i)) {
+      anew.fork(cache, i);
+      continue;
+    }
+    const std::vector<std::int32_t>& all = tokens(static_cast<std::size_t>(i));
+    CausalCache<float> own = cache.sibling(1);
+    model.forward(context, {all.data(), {1, static_cast<Index>(all.size())}}, own,
+                  {logits + i * V, {1, 1, V}});
+    anew.fork(own, 0);
+  }
+  undo.cache = nullptr;
+  cache = std::move(anew);
+}
+}  // namespace detail
+
 ATTEND_INLINE Generator::Generator(std::shared_ptr<const CausalLM<float>> model) : model_(std::move(model)) {
   if (model_ == nullptr) throw_error("Generator: no model");
   cache_ = model_->make_cache(1);
@@ -26,7 +73,7 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
   check_model();
   check_options(options);
   for (const auto& prompt : prompts) {
-    check_prompt(prompt);
+    detail::check_prompt(*model_, prompt);
     static_cast<void>(room(prompt.size(), options));
   }
   const Running at_work(running_);
@@ -43,8 +90,7 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
     }
     return results;
   }
-  const std::vector<std::int32_t>& eos =
-      options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids;
+  const std::vector<std::int32_t>& eos = detail::end_tokens(*model_, options);
   std::vector<Sequence> live;
   const Index V = model_->options().vocab_size;
   logits_.resize(static_cast<std::size_t>(
@@ -93,8 +139,9 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
       for (Index i : running) rest.push_back(std::move(live[static_cast<std::size_t>(i)]));
       live = std::move(rest);
     }
-    advance(context, cache, next,
-            [&](std::size_t i) -> const std::vector<std::int32_t>& { return live[i].ids; });
+    detail::advance(
+        context, *model_, cache, next,
+        [&](std::size_t i) -> const std::vector<std::int32_t>& { return live[i].ids; }, logits_.data());
     if (prompts.size() == 1) ids_.push_back(next[0]);
   }
   return results;
@@ -104,20 +151,24 @@ ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::sp
                                                        const GenerationOptions& options) {
   check_model();
   check_options(options);
-  check_prompt(prompt);
+  detail::check_prompt(*model_, prompt);
   const Running at_work(running_);
   return beams(context, prompt, options, nullptr);
 }
 
-ATTEND_INLINE void Generator::check_model() const {
-  if (model_ == nullptr) throw_error("Generator: it was moved from");
+ATTEND_INLINE void Generator::set_cached_prompt(CachedPrompt prompt) {
+  check_model();
+  const Running at_work(running_);
+  if (prompt.cache.batch() != 1 || prompt.cache.layers().size() != cache_.layers().size() ||
+      prompt.cache.length(0) != static_cast<Index>(prompt.ids.size()))
+    throw_error("Generator: a cached prompt of ", prompt.cache.layers().size(), " layers, expected ",
+                cache_.layers().size(), ", and one sequence of its ", prompt.ids.size(), " tokens");
+  cache_ = std::move(prompt.cache);
+  ids_ = std::move(prompt.ids);
 }
 
-ATTEND_INLINE void Generator::check_prompt(std::span<const std::int32_t> prompt) const {
-  if (prompt.empty()) throw_error("generate: the prompt has no tokens");
-  const Index most = model_->max_length();
-  if (most > 0 && static_cast<Index>(prompt.size()) > most)
-    throw_error("generate: the prompt has ", prompt.size(), " tokens, the model's context is ", most);
+ATTEND_INLINE void Generator::check_model() const {
+  if (model_ == nullptr) throw_error("Generator: it was moved from");
 }
 
 ATTEND_INLINE Index Generator::room(std::size_t prompt, const GenerationOptions& options) const {
@@ -143,32 +194,6 @@ ATTEND_INLINE Index Generator::prefill(Context& context, std::span<const std::in
   return kept;
 }
 
-ATTEND_INLINE void Generator::advance(
-    Context& context, CausalCache<float>& cache, std::span<const std::int32_t> ids,
-    detail::FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens) {
-  const Index n = static_cast<Index>(ids.size()), V = model_->options().vocab_size;
-  model_->forward(context, {ids.data(), {n, 1}}, cache, {logits_.data(), {n, 1, V}});
-  const auto is_longer = [&](Index i) {
-    return static_cast<Index>(tokens(static_cast<std::size_t>(i)).size()) == model_->stable_length() + 1;
-  };
-  Index longer = 0;
-  for (Index i = 0; model_->options().reruns_longer && i < n; ++i) longer += is_longer(i) ? 1 : 0;
-  if (longer == 0) return;
-  CausalCache<float> anew = model_->make_cache(0);
-  for (Index i = 0; i < n; ++i) {
-    if (!is_longer(i)) {
-      anew.fork(cache, i);
-      continue;
-    }
-    const std::vector<std::int32_t>& all = tokens(static_cast<std::size_t>(i));
-    CausalCache<float> own = model_->make_cache(1);
-    model_->forward(context, {all.data(), {1, static_cast<Index>(all.size())}}, own,
-                    {row_of_logits(static_cast<std::size_t>(i)).data(), {1, 1, V}});
-    anew.fork(own, 0);
-  }
-  cache = std::move(anew);
-}
-
 ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::span<const std::int32_t> prompt,
                                                        const GenerationOptions& options, Index* reused) {
   GenerationOptions bounded = options;
@@ -189,11 +214,12 @@ ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::sp
       next.back().push_back(ids[i]);
     }
     all = std::move(next);
-    advance(context, cache, ids, [&](std::size_t i) -> const std::vector<std::int32_t>& { return all[i]; });
+    detail::advance(
+        context, *model_, cache, ids,
+        [&](std::size_t i) -> const std::vector<std::int32_t>& { return all[i]; }, logits_.data());
     return TensorView<float, 2>(logits_.data(), {static_cast<Index>(ids.size()), V});
   };
-  return beam_search(context, bounded,
-                     options.eos_token_ids ? *options.eos_token_ids : model_->options().eos_token_ids, prompt,
+  return beam_search(context, bounded, detail::end_tokens(*model_, options), prompt,
                      TensorView<float, 2>(logits_.data(), {1, V}), go_on);
 }
 
@@ -215,7 +241,7 @@ ATTEND_INLINE Generation Generator::search(Context& context, std::span<const std
 ATTEND_INLINE std::vector<TokenLogprob> Generator::score(Context& context, std::span<const std::int32_t> ids,
                                                          Index given, Index top) const {
   check_model();
-  check_prompt(ids);
+  detail::check_prompt(*model_, ids);
   if (given < 1 || top < 0)
     throw_error("score: given ", given, " and top ", top, ", expected 1 and 0 or more");
   const Index T = static_cast<Index>(ids.size()), V = model_->options().vocab_size;

@@ -12,6 +12,7 @@
 
 #include <attend/model/generation.hpp>
 #include <attend/text/chat_template.hpp>
+#include <attend/text/streaming_decoder.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -32,6 +33,25 @@ class StopFilter {
   std::vector<std::string> stops_;
   std::string held_;
   bool stopped_ = false;
+};
+
+/// What follows a prompt as text: tokens go in, pieces that are certain come out.
+class TextStream {
+ public:
+  /// All three outlive it. `eos` end the text and are no part of it.
+  TextStream(const text::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
+             const std::vector<std::string>& stop, const std::vector<std::int32_t>& eos);
+
+  bool stopped() const { return stop_.stopped(); }
+  std::string push(std::int32_t id);
+  /// The rest, when no more comes.
+  std::string finish();
+
+ private:
+  const text::Tokenizer* tokenizer_;
+  const std::vector<std::int32_t>* eos_;
+  text::StreamingDecoder decoder_;
+  StopFilter stop_;
 };
 
 /// What a TextGenerator made of one prompt.

@@ -7,16 +7,8 @@
 #include <attend/gguf/folder.hpp>
 #include <attend/model/generation_config.hpp>
 #include <attend/model/text_generator.hpp>
-#include <attend/text/streaming_decoder.hpp>
 
 namespace attend::inline ATTEND_ABI {
-
-namespace detail {
-struct TextStream {
-  text::StreamingDecoder decoder;
-  StopFilter stop;
-};
-}  // namespace detail
 
 ATTEND_INLINE StopFilter::StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {
   for (const std::string& stop : stops_)
@@ -44,6 +36,26 @@ ATTEND_INLINE std::string StopFilter::push(std::string_view piece) {
   std::string out = held_.substr(0, end);
   held_.erase(0, end);
   return out;
+}
+
+ATTEND_INLINE TextStream::TextStream(const text::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
+                                     const std::vector<std::string>& stop,
+                                     const std::vector<std::int32_t>& eos)
+    : tokenizer_(&tokenizer), eos_(&eos), decoder_(tokenizer), stop_(stop) {
+  for (std::int32_t id : prompt)  // the continuation's first space depends on what is before it
+    if (tokenizer.contains(id)) decoder_.push(id);
+}
+
+ATTEND_INLINE std::string TextStream::push(std::int32_t id) {
+  // Embeddings are often padded to more rows than there are tokens.
+  if (!tokenizer_->contains(id) || std::find(eos_->begin(), eos_->end(), id) != eos_->end()) return {};
+  return stop_.push(decoder_.push(id));
+}
+
+ATTEND_INLINE std::string TextStream::finish() {
+  if (stopped()) return {};
+  const std::string last = stop_.push(decoder_.finish());
+  return last + stop_.finish();
 }
 
 ATTEND_INLINE TextGenerator TextGenerator::open(const Location& place, const GenerationOptions& otherwise) {
@@ -101,36 +113,29 @@ ATTEND_INLINE std::vector<TextGeneration> TextGenerator::continue_ids(
     Context& context, std::vector<std::vector<std::int32_t>> ids, const GenerationOptions& options,
     const TextCallback& callback) {
   std::vector<TextGeneration> results(ids.size());
-  std::vector<detail::TextStream> streams;
+  std::vector<TextStream> streams;
+  const std::vector<std::int32_t>& eos = detail::end_tokens(generator_.model(), options);
   for (std::size_t i = 0; i < ids.size(); ++i) {
     results[i].prompt_ids = ids[i];
-    streams.push_back({text::StreamingDecoder(tokenizer_), StopFilter(options.stop)});
-    for (std::int32_t id : ids[i])  // the continuation's first space depends on what is before it
-      if (tokenizer_.contains(id)) streams.back().decoder.push(id);
+    streams.emplace_back(tokenizer_, ids[i], options.stop, eos);
   }
   const auto give_piece = [&](Index i, const std::string& piece) {
     results[static_cast<std::size_t>(i)].text += piece;
     return piece.empty() || !callback || callback(i, piece);
   };
-  const std::vector<std::int32_t>& eos =
-      options.eos_token_ids ? *options.eos_token_ids : generator_.model().options().eos_token_ids;
   const auto take = [&](Index i, std::int32_t id) {
-    detail::TextStream& stream = streams[static_cast<std::size_t>(i)];
-    // Embeddings are often padded to more rows than there are tokens.
-    if (!tokenizer_.contains(id) || std::find(eos.begin(), eos.end(), id) != eos.end()) return true;
-    const bool more = give_piece(i, stream.stop.push(stream.decoder.push(id)));
-    return more && !stream.stop.stopped();
+    TextStream& stream = streams[static_cast<std::size_t>(i)];
+    const bool more = give_piece(i, stream.push(id));
+    return more && !stream.stopped();
   };
   std::vector<Generation> generations = generator_.generate(context, ids, options, take);
   for (std::size_t i = 0; i < results.size(); ++i) {
-    detail::TextStream& stream = streams[i];
+    TextStream& stream = streams[i];
     // Nothing more is said to a callback that has ended its text.
-    if (!stream.stop.stopped() && generations[i].reason != FinishReason::stopped) {
-      give_piece(static_cast<Index>(i), stream.stop.push(stream.decoder.finish()));
-      give_piece(static_cast<Index>(i), stream.stop.finish());
-    }
+    if (!stream.stopped() && generations[i].reason != FinishReason::stopped)
+      give_piece(static_cast<Index>(i), stream.finish());
     results[i].ids = std::move(generations[i].ids);
-    results[i].reason = stream.stop.stopped() ? FinishReason::stopped : generations[i].reason;
+    results[i].reason = stream.stopped() ? FinishReason::stopped : generations[i].reason;
     results[i].reused = generations[i].reused;
     results[i].logprobs = std::move(generations[i].logprobs);
   }

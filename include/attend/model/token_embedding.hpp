@@ -30,6 +30,7 @@ void embed_tokens(Context& context, const TokenTables<Scalar>& tables, TensorVie
   const Index own = tables.words.options().num_embeddings;
   check_apart(context, "Embedding", {"out", out}, {{"ids", ids}});
   if (context.measuring()) return;
+  const LayerTimer timer(context, "Embedding", ids.shape(), out.shape());
   const auto check_id = [](Index id, Index rows) {
     if (id < 0 || id >= rows) throw_error("Embedding: id ", id, " is not in [0, ", rows, ")");
   };

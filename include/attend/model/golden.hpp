@@ -1,0 +1,101 @@
+// Golden vectors: what a model folder's model gives for a few tokens, to be checked bit by bit where it is
+// opened.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <attend/core/context.hpp>
+#include <attend/core/location.hpp>
+#include <attend/core/weight_type.hpp>
+#include <attend/tensor.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// What attend_golden.safetensors of a folder keeps: ids [T], states [T, E] and of language models logits [T,
+/// V]. Its metadata say the version of the library, the type of the weights, whether products were fused
+/// (FMA), and the fingerprint of the folder, which leaves the file itself out.
+struct Golden {
+  std::vector<std::int32_t> ids = {};
+  Tensor<float, 2> states = {}, logits = {};
+
+  static constexpr const char* kFile = "attend_golden.safetensors";
+
+  /// Error where the two differ in a bit, with the first place of it, and "not comparable" where there are no
+  /// golden vectors, they are of other files or of another type of weights, or one of the two processors has
+  /// no FMA. What is computed is given; logits may be left out.
+  void check(const Location& folder, WeightType weights) const;
+  void save(const std::filesystem::path& folder, WeightType weights) const;
+};
+
+namespace detail {
+
+/// `count` ids at most, spread over a vocabulary.
+std::vector<std::int32_t> golden_ids(Index vocab_size, Index max_length, Index count = 24);
+
+template <class Model>
+Index state_width(const Model& model) {
+  if constexpr (requires { model.state_dim(); })
+    return model.state_dim();
+  else
+    return model.options().hidden_size;
+}
+/// Hidden states of one text, of a language model or an encoder.
+template <class Model>
+void golden_states(Context& context, const Model& model, std::span<const std::int32_t> ids,
+                   std::span<const Index> offsets, TensorView<float, 2> out) requires requires {
+  model.states(context, ids, offsets, out);
+} || requires {
+  model.forward(context, ids, ids, offsets, out);
+} || requires {
+  model.forward(context, ids, offsets, out);
+}
+{
+  if constexpr (requires { model.states(context, ids, offsets, out); })
+    model.states(context, ids, offsets, out);
+  else if constexpr (requires { model.forward(context, ids, ids, offsets, out); })
+    model.forward(context, ids, {}, offsets, out);
+  else
+    model.forward(context, ids, offsets, out);
+}
+template <class Model>
+concept HasGolden = requires(Context& context, const Model& model, std::span<const std::int32_t> ids,
+                             std::span<const Index> offsets, TensorView<float, 2> out) {
+  golden_states(context, model, ids, offsets, out);
+};
+
+template <HasGolden Model>
+Golden golden_of(Context& context, const Model& model, bool base_only) {
+  Index longest = 0;
+  if constexpr (requires { model.max_length(); }) longest = model.max_length();
+  Golden out{.ids = golden_ids(model.options().vocab_size, longest)};
+  const Index tokens = static_cast<Index>(out.ids.size()), offsets[] = {0, tokens};
+  out.states = Tensor<float, 2>({tokens, state_width(model)});
+  golden_states(context, model, out.ids, offsets, out.states.view());
+  if constexpr (requires { model.state_dim(); })
+    if (!base_only) {
+      const Tensor<float, 3> logits = model.logits(context, {out.ids.data(), {1, tokens}});
+      out.logits = logits.view()[0];
+    }
+  return out;
+}
+
+}  // namespace detail
+
+/// Computes the golden vectors of a folder by a model that was opened from it with such weights, and writes
+/// them there.
+template <class Model>
+void write_golden(const Model& model, const std::filesystem::path& folder,
+                  WeightType weights = WeightType::float32) {
+  Context context;
+  detail::golden_of(context, model, false).save(folder, weights);
+}
+
+}  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/golden.inl>
+#endif

@@ -1,0 +1,86 @@
+// The JSON that OpenAI's clients send and read, so that a server is little more than its sockets.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <attend/model/text_service.hpp>
+
+/// Requests are parsed strictly: a field that would change the answer and is not supported is an Error that
+/// names it, and so is one of the wrong type. All texts are JSON in UTF-8.
+namespace attend::inline ATTEND_ABI::openai {
+
+/// POST /v1/completions and /v1/chat/completions.
+struct Completion {
+  TextService::Request request = {};
+  bool chat = false, stream = false, include_usage = false;
+};
+/// Of prompt (a text, or ids) and of messages. What is not said is as the folder says, and `most_tokens` at
+/// most. Taken are max_tokens, max_completion_tokens, temperature, top_p, top_k, min_p, repetition_penalty,
+/// seed, stop, logprobs, top_logprobs, stream, stream_options, and of the chat template tools and
+/// chat_template_kwargs.
+Completion read_completion(const TextGenerator& generator, std::string_view body, bool chat,
+                           Index most_tokens);
+
+/// Answers of one completion: as it is whole, or piece by piece.
+class CompletionWriter {
+ public:
+  /// `generator` and `completion` outlive it.
+  CompletionWriter(const TextGenerator& generator, const Completion& completion, std::string model,
+                   std::string id);
+
+  /// The data of a server-sent event, "data: …\n\n"; of a piece without text none. The last one is followed
+  /// by the usage, where that is asked for, and by [DONE].
+  std::string event(const TextService::Piece& piece);
+  /// Takes a piece of an answer that is given whole.
+  void add(const TextService::Piece& piece);
+  std::string whole() const;
+
+ private:
+  std::string usage() const;
+
+  const TextGenerator* generator_;
+  const Completion* completion_;
+  std::string model_, id_, text_, logprobs_;
+  std::int64_t created_;
+  std::optional<FinishReason> reason_;
+  Index completion_tokens_ = 0, reused_ = 0;
+  bool begun_ = false;
+};
+
+/// POST /v1/embeddings.
+struct Embeddings {
+  std::vector<std::string> texts = {};
+  Index dimensions = 0;  // 0: all
+  bool base64 = false;
+};
+Embeddings read_embeddings(std::string_view body);
+/// Vectors [texts, N] as an answer; `tokens` are all of the texts'.
+std::string write_embeddings(const Embeddings& request, TensorView<const float, 2> vectors, Index tokens,
+                             std::string_view model);
+
+/// POST /v1/rerank, as Jina's and Cohere's clients send it: query, documents, top_n, return_documents.
+struct Rerank {
+  std::string query = {};
+  std::vector<std::string> documents = {};
+  std::size_t top = 0;
+  bool return_documents = false;
+};
+Rerank read_rerank(std::string_view body);
+/// One score of each document, best first.
+std::string write_rerank(const Rerank& request, std::span<const float> scores, std::string_view model);
+
+/// {"error": {"message", "type"}}.
+std::string write_error(std::string_view message, std::string_view type = "invalid_request_error");
+/// {"object": "list", "data": …} of GET /v1/models.
+std::string write_models(std::span<const std::string> names);
+
+}  // namespace attend::inline ATTEND_ABI::openai
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/openai.inl>
+#endif

@@ -1,0 +1,318 @@
+// Bodies of openai.hpp.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include <attend/json/fields.hpp>
+#include <attend/model/openai.hpp>
+
+namespace attend::inline ATTEND_ABI::openai {
+
+namespace detail {
+using attend::detail::json_as;
+
+inline std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+inline std::int64_t now() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+template <class T>
+void take(const JsonObject& body, const char* name, T& value) {
+  if (body.has(name)) value = json_as<T>(body.at(name), body.where(name));
+}
+/// A text, or a list of them.
+inline std::vector<std::string> texts(const JsonObject& body, const char* name) {
+  if (!body.has(name)) return {};
+  if (body.at(name).is_string()) return {body.string(name)};
+  return json_as<std::vector<std::string>>(body.at(name), body.where(name));
+}
+/// Errors of fields that ask for what is not there, but for the value that says "no".
+inline void refuse(const JsonObject& body, std::initializer_list<std::pair<const char*, Json>> fields) {
+  for (const auto& [name, no] : fields)
+    if (body.has(name) && body.at(name) != no)
+      throw_error(body.where(name), " is not supported but for ", dump(no), ", got ",
+                  attend::detail::json_excerpt(body.at(name)));
+}
+inline const char* name_of(FinishReason reason) { return reason == FinishReason::length ? "length" : "stop"; }
+
+inline Json token_json(const text::Tokenizer& tokenizer, std::int32_t id, float logprob) {
+  const std::string text = tokenizer.contains(id) ? tokenizer.decode(std::span(&id, 1)) : std::string();
+  Json bytes = Json::array();
+  for (char c : text) bytes.push_back(static_cast<unsigned char>(c));
+  return {{"token", text}, {"logprob", logprob}, {"bytes", std::move(bytes)}};
+}
+/// Of one token, as the list that a chat's answer has.
+inline Json logprobs_of_chat(const text::Tokenizer& tokenizer, const TokenLogprob& token) {
+  Json one = token_json(tokenizer, token.id, token.logprob);
+  one["top_logprobs"] = Json::array();
+  for (const auto& [id, logprob] : token.top)
+    one["top_logprobs"].push_back(token_json(tokenizer, id, logprob));
+  return one;
+}
+/// The list as the older kind of answer has it.
+inline Json logprobs_of_text(const Json& content) {
+  Json out{{"tokens", Json::array()},
+           {"token_logprobs", Json::array()},
+           {"top_logprobs", Json::array()},
+           {"text_offset", Json::array()}};
+  std::size_t offset = 0;
+  for (const Json& token : content) {
+    out["tokens"].push_back(token["token"]);
+    out["token_logprobs"].push_back(token["logprob"]);
+    Json top = Json::object();
+    for (const Json& other : token["top_logprobs"]) top[other["token"].get<std::string>()] = other["logprob"];
+    out["top_logprobs"].push_back(std::move(top));
+    out["text_offset"].push_back(offset);
+    offset += token["bytes"].size();
+  }
+  return out;
+}
+
+inline std::string base64(std::span<const std::byte> bytes) {
+  constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t bits = 0;
+    for (std::size_t j = 0; j < 3; ++j)
+      bits = bits << 8 | (i + j < bytes.size() ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0);
+    for (std::size_t j = 0; j < 4; ++j)
+      out += i + j > bytes.size() ? '=' : kDigits[bits >> (18 - 6 * j) & 63];
+  }
+  return out;
+}
+}  // namespace detail
+
+ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::string_view text, bool chat,
+                                         Index most_tokens) {
+  const Json json = parse_json(text, "request");
+  const JsonObject body(json, "request");
+  detail::refuse(body, {{"n", 1},
+                        {"best_of", 1},
+                        {"echo", false},
+                        {"suffix", ""},
+                        {"presence_penalty", 0},
+                        {"frequency_penalty", 0},
+                        {"logit_bias", Json::object()},
+                        {"response_format", Json{{"type", "text"}}},
+                        {"tool_choice", "auto"},
+                        {"functions", Json::array()}});
+  Completion out{.chat = chat};
+  GenerationOptions& o = out.request.options;
+  o = generator.generation_options();
+  o.num_beams = 1;
+  detail::take(body, "max_tokens", o.max_new_tokens);
+  detail::take(body, "max_completion_tokens", o.max_new_tokens);
+  o.max_new_tokens = (std::min)(o.max_new_tokens, most_tokens);
+  detail::take(body, "temperature", o.temperature);
+  detail::take(body, "top_p", o.top_p);
+  detail::take(body, "top_k", o.top_k);
+  detail::take(body, "min_p", o.min_p);
+  detail::take(body, "repetition_penalty", o.repetition_penalty);
+  if (body.has("seed"))
+    o.seed = static_cast<std::uint64_t>(detail::json_as<std::int64_t>(body.at("seed"), body.where("seed")));
+  else
+    o.seed = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  if (body.has("stop")) o.stop = detail::texts(body, "stop");
+  if (chat && body.boolean("logprobs", false))
+    o.logprobs = body.has("top_logprobs") ? body.integer("top_logprobs") : 0;
+  if (!chat && body.has("logprobs")) o.logprobs = body.integer("logprobs");
+  out.stream = body.boolean("stream", false);
+  if (body.has("stream_options"))
+    out.include_usage = body.object("stream_options").boolean("include_usage", false);
+  check_options(o, "request");
+  if (chat) {
+    if (generator.chat_template().empty()) throw_error("request: the model has no chat template");
+    ChatOptions options;
+    if (body.has("tools")) options.tools = detail::dump(body.array("tools"));
+    if (body.has("chat_template_kwargs"))
+      options.variables = detail::dump(body.object("chat_template_kwargs").json());
+    Json messages = body.array("messages");
+    for (Json& message : messages) {  // content as a list of parts is their text
+      if (!message.is_object() || !message.contains("content") || !message["content"].is_array()) continue;
+      std::string joined;
+      for (const Json& part : message["content"]) {
+        const JsonObject one(part, "request.messages.content");
+        if (one.string("type") != "text") one.error("only parts of text are supported");
+        joined += one.string("text");
+      }
+      message["content"] = joined;
+    }
+    out.request.ids = generator.tokenizer().encode(
+        generator.chat_template().render(detail::dump(messages), options), {.add_special_tokens = false});
+  } else if (const Json& prompt = body.at("prompt");
+             prompt.is_array() && !prompt.empty() && prompt[0].is_number()) {
+    out.request.ids = detail::json_as<std::vector<std::int32_t>>(prompt, body.where("prompt"));
+  } else {
+    const std::vector<std::string> prompts = detail::texts(body, "prompt");
+    if (prompts.size() != 1) throw_error(body.where("prompt"), ": expected one text, got ", prompts.size());
+    out.request.ids = generator.encode(prompts[0]);
+  }
+  return out;
+}
+
+ATTEND_INLINE CompletionWriter::CompletionWriter(const TextGenerator& generator, const Completion& completion,
+                                                 std::string model, std::string id)
+    : generator_(&generator),
+      completion_(&completion),
+      model_(std::move(model)),
+      id_((completion.chat ? "chatcmpl-" : "cmpl-") + std::move(id)),
+      logprobs_("[]"),
+      created_(detail::now()) {}
+
+ATTEND_INLINE std::string CompletionWriter::usage() const {
+  const Index prompt = static_cast<Index>(completion_->request.ids.size());
+  return detail::dump({{"prompt_tokens", prompt},
+                       {"completion_tokens", completion_tokens_},
+                       {"total_tokens", prompt + completion_tokens_},
+                       {"prompt_tokens_details", {{"cached_tokens", reused_}}}});
+}
+
+ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piece) {
+  const bool chat = completion_->chat;
+  Json chunk{{"id", id_},
+             {"object", chat ? "chat.completion.chunk" : "text_completion"},
+             {"created", created_},
+             {"model", model_}};
+  const auto data = [](const Json& json) { return "data: " + detail::dump(json) + "\n\n"; };
+  Json choice{{"index", 0}, {"finish_reason", nullptr}, {"logprobs", nullptr}};
+  const bool told = completion_->request.options.logprobs && piece.token;
+  if (told) {
+    const Json token = detail::logprobs_of_chat(generator_->tokenizer(), *piece.token);
+    choice["logprobs"] = chat ? Json{{"content", {token}}} : detail::logprobs_of_text(Json::array({token}));
+  }
+  if (piece.reason) {
+    completion_tokens_ = piece.completion_tokens, reused_ = piece.reused;
+  } else if (piece.text.empty() && !told) {
+    return {};
+  }
+  if (chat)
+    choice["delta"] = Json{{"content", piece.text}};
+  else
+    choice["text"] = piece.text;
+  if (chat && !std::exchange(begun_, true)) choice["delta"]["role"] = "assistant";
+  std::string out;
+  if (!piece.reason || !piece.text.empty()) {
+    chunk["choices"] = Json::array({choice});
+    out = data(chunk);
+  }
+  if (!piece.reason) return out;
+  choice["finish_reason"] = detail::name_of(*piece.reason);
+  chat ? choice["delta"] = Json::object() : choice["text"] = "";
+  chunk["choices"] = Json::array({choice});
+  out += data(chunk);
+  if (completion_->include_usage) {
+    chunk["choices"] = Json::array();
+    chunk["usage"] = Json::parse(usage());
+    out += data(chunk);
+  }
+  return out + "data: [DONE]\n\n";
+}
+
+ATTEND_INLINE void CompletionWriter::add(const TextService::Piece& piece) {
+  text_ += piece.text;
+  if (completion_->request.options.logprobs && piece.token) {
+    Json all = Json::parse(logprobs_);
+    all.push_back(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
+    logprobs_ = detail::dump(all);
+  }
+  if (piece.reason)
+    reason_ = piece.reason, completion_tokens_ = piece.completion_tokens, reused_ = piece.reused;
+}
+
+ATTEND_INLINE std::string CompletionWriter::whole() const {
+  const bool chat = completion_->chat;
+  Json choice{{"index", 0},
+              {"finish_reason", detail::name_of(reason_.value_or(FinishReason::length))},
+              {"logprobs", nullptr}};
+  if (completion_->request.options.logprobs) {
+    const Json content = Json::parse(logprobs_);
+    choice["logprobs"] = chat ? Json{{"content", content}} : detail::logprobs_of_text(content);
+  }
+  if (chat)
+    choice["message"] = Json{{"role", "assistant"}, {"content", text_}};
+  else
+    choice["text"] = text_;
+  return detail::dump({{"id", id_},
+                       {"object", chat ? "chat.completion" : "text_completion"},
+                       {"created", created_},
+                       {"model", model_},
+                       {"choices", Json::array({choice})},
+                       {"usage", Json::parse(usage())}});
+}
+
+ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
+  const Json json = parse_json(text, "request");
+  const JsonObject body(json, "request");
+  Embeddings out{.texts = detail::texts(body, "input")};
+  if (out.texts.empty()) throw_error(body.where("input"), ": expected a text or a list of texts");
+  if (body.has("dimensions")) out.dimensions = body.integer("dimensions");
+  const std::string format = body.string("encoding_format", "float");
+  out.base64 = format == "base64";
+  if (!out.base64 && format != "float")
+    throw_error(body.where("encoding_format"), ": expected float or base64");
+  return out;
+}
+
+ATTEND_INLINE std::string write_embeddings(const Embeddings& request, TensorView<const float, 2> vectors,
+                                           Index tokens, std::string_view model) {
+  Json data = Json::array();
+  for (Index i = 0; i < vectors.size(0); ++i) {
+    const std::span<const float> row = vectors[i].span();
+    const Json values = request.base64 ? Json(detail::base64(std::as_bytes(row))) : Json(row);
+    data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", values}});
+  }
+  return detail::dump({{"object", "list"},
+                       {"data", std::move(data)},
+                       {"model", model},
+                       {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
+}
+
+ATTEND_INLINE Rerank read_rerank(std::string_view text) {
+  const Json json = parse_json(text, "request");
+  const JsonObject body(json, "request");
+  Rerank out{.query = body.string("query"), .documents = {}};
+  for (std::size_t i = 0; i < body.array("documents").size(); ++i)  // texts, or objects with a text
+    out.documents.push_back(
+        body.array("documents")[i].is_object()
+            ? body.element("documents", i).string("text")
+            : detail::json_as<std::string>(body.array("documents")[i], body.where("documents")));
+  out.top = body.has("top_n") ? static_cast<std::size_t>(body.integer("top_n")) : out.documents.size();
+  out.return_documents = body.boolean("return_documents", false);
+  return out;
+}
+
+ATTEND_INLINE std::string write_rerank(const Rerank& request, std::span<const float> scores,
+                                       std::string_view model) {
+  std::vector<std::size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+  order.resize((std::min)(order.size(), request.top));
+  Json results = Json::array();
+  for (std::size_t i : order) {
+    Json one{{"index", i}, {"relevance_score", scores[i]}};
+    if (request.return_documents) one["document"] = Json{{"text", request.documents[i]}};
+    results.push_back(std::move(one));
+  }
+  return detail::dump({{"object", "list"}, {"model", model}, {"results", std::move(results)}});
+}
+
+ATTEND_INLINE std::string write_error(std::string_view message, std::string_view type) {
+  return detail::dump(
+      {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}});
+}
+
+ATTEND_INLINE std::string write_models(std::span<const std::string> names) {
+  Json data = Json::array();
+  for (const std::string& name : names)
+    data.push_back({{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "attend"}});
+  return detail::dump({{"object", "list"}, {"data", std::move(data)}});
+}
+
+}  // namespace attend::inline ATTEND_ABI::openai

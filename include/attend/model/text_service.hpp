@@ -1,0 +1,193 @@
+// What a program that serves many clients at once needs: texts that stream to each, and calls that are
+// gathered.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <attend/model/generation_batch.hpp>
+#include <attend/model/text_generator.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// More is asked for than a service has room for.
+struct Busy : Error {
+  using Error::Error;
+};
+/// A request's time is over.
+struct DeadlinePassed : Error {
+  using Error::Error;
+};
+
+struct TextServiceOptions {
+  ContextOptions context = {};
+  GenerationBatchOptions batch = {};
+  Index max_waiting = 64;  // requests beside those that run; more are Busy
+};
+
+/// A language model as any number of threads use it at once: a thread of its own runs their requests as one
+/// GenerationBatch, each with the text that TextGenerator gives it alone.
+class TextService {
+ public:
+  struct Request {
+    std::vector<std::int32_t> ids = {};  // the prompt
+    GenerationOptions options = {};
+    std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  };
+  /// A token, and the text that is certain with it.
+  struct Piece {
+    std::string text = {};
+    std::optional<TokenLogprob> token = {};
+    std::optional<FinishReason> reason = {};  // of the last piece, which has no token
+    Index completion_tokens = 0, reused = 0;  // of the last piece: all tokens, and those not computed again
+  };
+
+  /// A request, for one thread. Whoever lets go of it before the end gives it up.
+  class Stream {
+   public:
+    Stream(Stream&&) noexcept = default;
+    Stream& operator=(Stream&& other) noexcept {
+      std::swap(state_, other.state_);
+      return *this;
+    }
+    ~Stream();
+    /// The next piece, waited for, or nothing behind the last. Errors: DeadlinePassed, and of what was asked
+    /// for.
+    std::optional<Piece> next();
+
+   private:
+    friend class TextService;
+    struct State;
+    explicit Stream(std::shared_ptr<State> state) : state_(std::move(state)) {}
+    std::shared_ptr<State> state_;
+  };
+
+  explicit TextService(TextGenerator generator, TextServiceOptions options = {});
+  /// Gives up what runs.
+  ~TextService();
+
+  const TextGenerator& generator() const { return generator_; }
+  /// Busy where too many wait, or the service is closed.
+  Stream start(Request request);
+  /// Takes no more, and returns when all that run have ended.
+  void close();
+
+  Index waiting() const { return waiting_; }
+  Index running() const { return running_; }
+  std::uint64_t generated_tokens() const { return generated_; }
+
+ private:
+  using Shared = std::shared_ptr<Stream::State>;
+  void work(std::stop_token stop);
+  void begin(const Shared& state);
+
+  TextGenerator generator_;
+  TextServiceOptions options_;
+  GenerationBatch batch_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Shared> arrivals_;
+  std::vector<Shared> live_;  // of the working thread
+  std::atomic<Index> waiting_{0}, running_{0};
+  std::atomic<std::uint64_t> generated_{0};
+  bool closed_ = false;
+  std::jthread worker_;  // last: it uses all the others
+};
+
+/// Calls of many threads as few: what comes while one runs waits, and is then run together. `run` takes all
+/// items of some calls, up to `most` unless one call has more, and gives as many results, in their order.
+template <class In, class Out>
+class Gatherer {
+ public:
+  using Run = std::function<std::vector<Out>(std::vector<In> items)>;
+  explicit Gatherer(Run run, std::size_t most = 64, std::size_t most_waiting = 64)
+      : run_(std::move(run)), most_(most), most_waiting_(most_waiting) {}
+
+  /// Results of its own items. Busy where too many calls wait; what `run` throws, each of its calls throws.
+  std::vector<Out> operator()(std::vector<In> items);
+
+ private:
+  struct Call {
+    std::vector<In> items;
+    std::vector<Out> results = {};
+    std::exception_ptr error = {};
+    bool done = false;
+  };
+  void run_together(std::unique_lock<std::mutex>& lock);
+
+  Run run_;
+  std::size_t most_, most_waiting_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Call*> calls_;
+  bool running_ = false;
+};
+
+template <class In, class Out>
+std::vector<Out> Gatherer<In, Out>::operator()(std::vector<In> items) {
+  Call call{std::move(items)};
+  std::unique_lock lock(mutex_);
+  if (calls_.size() >= most_waiting_) detail::throw_message<Busy>("too many calls wait");
+  calls_.push_back(&call);
+  while (!call.done) {
+    if (running_)
+      changed_.wait(lock);
+    else
+      run_together(lock);  // one of those that wait does it for all
+  }
+  if (call.error != nullptr) std::rethrow_exception(call.error);
+  return std::move(call.results);
+}
+template <class In, class Out>
+void Gatherer<In, Out>::run_together(std::unique_lock<std::mutex>& lock) {
+  std::vector<Call*> together;
+  std::vector<In> all;
+  while (!calls_.empty() && (together.empty() || all.size() + calls_.front()->items.size() <= most_)) {
+    together.push_back(calls_.front());
+    calls_.pop_front();
+    for (In& item : together.back()->items) all.push_back(std::move(item));
+  }
+  running_ = true;
+  lock.unlock();
+  std::exception_ptr error;
+  std::vector<Out> results;
+#if defined(__cpp_exceptions)
+  try {
+    results = run_(std::move(all));
+  } catch (...) {
+    error = std::current_exception();
+  }
+#else
+  results = run_(std::move(all));
+#endif
+  lock.lock();
+  running_ = false;
+  auto next = results.begin();
+  for (Call* call : together) {
+    const auto end = error != nullptr ? next : next + static_cast<std::ptrdiff_t>(call->items.size());
+    call->results.assign(std::make_move_iterator(next), std::make_move_iterator(end));
+    call->error = error;
+    call->done = true;
+    next = end;
+  }
+  changed_.notify_all();
+}
+
+}  // namespace attend::inline ATTEND_ABI
+
+#if ATTEND_HAS_MODEL_BODIES
+#include <attend/model/text_service.inl>
+#endif

@@ -1,0 +1,176 @@
+// Bodies of text_service.hpp.
+#pragma once
+
+#include <algorithm>
+
+#include <attend/model/text_service.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+/// Of a request: what the service's thread and the client's share, and what is the service's alone.
+struct TextService::Stream::State {
+  Request request;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Piece> pieces;
+  std::exception_ptr error;
+  bool ended = false, gone = false;
+
+  GenerationBatch::Ticket ticket = 0;
+  std::optional<TextStream> text;
+
+  void push(Piece piece) {
+    const std::lock_guard lock(mutex);
+    ended = piece.reason.has_value();
+    pieces.push_back(std::move(piece));
+    changed.notify_all();
+  }
+  void fail(std::exception_ptr e) {
+    const std::lock_guard lock(mutex);
+    error = e;
+    ended = true;
+    changed.notify_all();
+  }
+  bool is_gone() {
+    const std::lock_guard lock(mutex);
+    return gone;
+  }
+};
+
+ATTEND_INLINE TextService::Stream::~Stream() {
+  if (state_ == nullptr) return;
+  const std::lock_guard lock(state_->mutex);
+  state_->gone = true;
+}
+
+ATTEND_INLINE std::optional<TextService::Piece> TextService::Stream::next() {
+  std::unique_lock lock(state_->mutex);
+  state_->changed.wait(lock, [&] { return !state_->pieces.empty() || state_->ended; });
+  if (!state_->pieces.empty()) {
+    Piece piece = std::move(state_->pieces.front());
+    state_->pieces.pop_front();
+    return piece;
+  }
+  if (state_->error != nullptr) std::rethrow_exception(std::exchange(state_->error, nullptr));
+  return std::nullopt;
+}
+
+ATTEND_INLINE TextService::TextService(TextGenerator generator, TextServiceOptions options)
+    : generator_(std::move(generator)),
+      options_(std::move(options)),
+      batch_(generator_.generator().shared_model(), options_.batch),
+      worker_([this](std::stop_token stop) { work(std::move(stop)); }) {}
+
+ATTEND_INLINE TextService::~TextService() {
+  worker_.request_stop();
+  worker_.join();
+  for (const Shared& state : live_) arrivals_.push_back(state);
+  for (const Shared& state : arrivals_)
+    state->fail(std::make_exception_ptr(Stopped("the service has ended")));
+}
+
+ATTEND_INLINE TextService::Stream TextService::start(Request request) {
+  auto state = std::make_shared<Stream::State>();
+  state->request = std::move(request);
+  const std::lock_guard lock(mutex_);
+  if (closed_) detail::throw_message<Busy>("the service is closed");
+  if (waiting_ >= options_.max_waiting) detail::throw_message<Busy>("too many requests wait");
+  arrivals_.push_back(state);
+  ++waiting_;
+  changed_.notify_all();
+  return Stream(std::move(state));
+}
+
+ATTEND_INLINE void TextService::close() {
+  std::unique_lock lock(mutex_);
+  closed_ = true;
+  changed_.wait(lock, [&] { return waiting_ == 0 && running_ == 0; });
+}
+
+ATTEND_INLINE void TextService::begin(const Shared& state) {
+  Request& request = state->request;
+  state->text.emplace(generator_.tokenizer(), request.ids, request.options.stop,
+                      detail::end_tokens(batch_.model(), request.options));
+  state->ticket =
+      batch_.join(request.ids, request.options, [this, s = state.get()](const TokenLogprob& token) {
+        ++generated_;
+        s->push({.text = s->text->push(token.id), .token = token});
+        return !s->text->stopped() && !s->is_gone();
+      });
+}
+
+ATTEND_INLINE void TextService::work(std::stop_token stop) {
+  Context context(options_.context);
+  context.set_stop_token(stop);
+  const auto guarded = [](const Shared& state, auto&& f) {
+#if defined(__cpp_exceptions)
+    try {
+      f();
+    } catch (...) {
+      state->fail(std::current_exception());
+      return false;
+    }
+#else
+    static_cast<void>(state);
+    f();
+#endif
+    return true;
+  };
+  while (!stop.stop_requested()) {
+    std::deque<Shared> arrived;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, stop, [&] { return !arrivals_.empty() || !live_.empty() || !batch_.idle(); });
+      arrived.swap(arrivals_);
+    }
+    for (const Shared& state : arrived)
+      if (guarded(state, [&] { begin(state); })) live_.push_back(state);
+    const auto now = std::chrono::steady_clock::now();
+    std::erase_if(live_, [&](const Shared& state) {
+      const bool late = now >= state->request.deadline;
+      if (!late && !state->is_gone()) return false;
+      batch_.leave(state->ticket);
+      state->fail(std::make_exception_ptr(DeadlinePassed("the deadline of the request has passed")));
+      return true;
+    });
+    std::vector<GenerationBatch::Ended> ended;
+    const auto step = [&] { ended = batch_.step(context); };
+#if defined(__cpp_exceptions)
+    try {
+      step();
+    } catch (const Stopped&) {
+      break;
+    } catch (...) {  // memory is used up: those that run last give theirs back
+      if (!live_.empty()) {
+        batch_.leave(live_.back()->ticket);
+        live_.back()->fail(std::current_exception());
+        live_.pop_back();
+      }
+    }
+#else
+    step();
+#endif
+    for (GenerationBatch::Ended& one : ended) {
+      const auto found = std::find_if(live_.begin(), live_.end(),
+                                      [&](const Shared& state) { return state->ticket == one.ticket; });
+      if (found == live_.end()) continue;
+      const Shared state = *found;
+      live_.erase(found);
+      if (one.error != nullptr) {
+        state->fail(one.error);
+        continue;
+      }
+      const bool stopped = state->text->stopped();
+      state->push({.text = state->text->finish(),
+                   .reason = stopped ? FinishReason::stopped : one.generation.reason,
+                   .completion_tokens = static_cast<Index>(one.generation.ids.size()),
+                   .reused = one.generation.reused});
+    }
+    const std::lock_guard lock(mutex_);
+    waiting_ = static_cast<Index>(arrivals_.size()) + batch_.waiting();
+    running_ = batch_.running();
+    changed_.notify_all();
+  }
+}
+
+}  // namespace attend::inline ATTEND_ABI

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Talks to examples/serve as clients do: python's http.client, and the package openai where there is one.
+
+    serve.py --serve PROGRAM --models DIR    (tests/models)
+"""
+
+import argparse
+import array
+import base64
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import pathlib
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+
+failures = []
+
+
+def check(condition, what):
+    if not condition:
+        failures.append(what)
+
+
+@contextlib.contextmanager
+def serving(*options, end=signal.SIGTERM):
+    process = subprocess.Popen([arguments.serve, "--port", "0", *map(str, options)], stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    if not line.startswith("listening on http://127.0.0.1:"):
+        raise SystemExit(f"serve {options}: said {line!r}")
+    try:
+        yield Client(int(line.rsplit(":", 1)[1]), process)
+    finally:
+        if process.poll() is None:
+            process.send_signal(end)
+        check(process.wait(timeout=60) == 0, f"serve {options}: exit code {process.returncode}")
+
+
+class Client:
+    def __init__(self, port, process):
+        self.port, self.process = port, process
+
+    def connection(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(self, path, body=None, **headers):
+        """Status and JSON, or text where it is none."""
+        connection = self.connection()
+        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        try:
+            return answer.status, json.loads(text)
+        except ValueError:
+            return answer.status, text
+
+    def stream(self, path, body):
+        """The data of each event."""
+        connection = self.connection()
+        connection.request("POST", path, json.dumps({**body, "stream": True}))
+        answer = connection.getresponse()
+        check(answer.status == 200 and answer.headers["Content-Type"] == "text/event-stream", f"{path}: stream {answer.status}")
+        for line in answer:
+            if line.strip():
+                check(line.startswith(b"data: "), f"{path}: event {line}")
+                yield line[6:].decode().strip()
+        connection.close()
+
+    def metric(self, name):
+        lines = self.ask("/metrics")[1].splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    def wait_for(self, name, value):
+        for _ in range(600):
+            if self.metric(name) == value:
+                return True
+            time.sleep(0.05)
+        return False
+
+
+def write_slow_model(folder, tokenizer):
+    """A language model of random weights that takes a few milliseconds for a token, and never ends by itself."""
+    folder.mkdir()
+    shutil.copy(tokenizer, folder)
+    E, F, layers, V = 256, 1024, 10, 359
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": E, "intermediate_size": F,
+              "num_hidden_layers": layers, "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": V,
+              "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    shapes = {"model.embed_tokens.weight": [V, E], "model.norm.weight": [E]}
+    for i in range(layers):
+        p = f"model.layers.{i}."
+        shapes |= {p + "input_layernorm.weight": [E], p + "post_attention_layernorm.weight": [E]}
+        shapes |= {p + f"self_attn.{x}_proj.weight": [E, E] for x in "qkvo"}
+        shapes |= {p + "mlp.gate_proj.weight": [F, E], p + "mlp.up_proj.weight": [F, E], p + "mlp.down_proj.weight": [E, F]}
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    draw = random.Random(1)
+    block = array.array("f", (draw.gauss(0, 0.06) for _ in range(65537))).tobytes()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        while offset > 0:
+            file.write(block[:offset])
+            offset -= len(block)
+
+
+def check_texts(stories):
+    with serving("--model", stories, "--threads", "2") as server:
+        check(server.ask("/health") == (200, {"status": "ok"}), "/health")
+        check([m["id"] for m in server.ask("/v1/models")[1]["data"]] == [stories.name], "/v1/models")
+        body = {"model": "any", "prompt": "Once upon a time", "max_tokens": 40, "temperature": 0}
+        status, alone = server.ask("/v1/completions", body)
+        check(status == 200 and alone["object"] == "text_completion" and alone["choices"][0]["text"], f"completion: {alone}")
+        usage = alone["usage"]
+        check(usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"], f"usage: {usage}")
+
+        # In company, in any order, each has what it has alone.
+        prompts = ["Once upon a time", "The cat", "One day", "A"] * 4
+        bodies = [{**body, "prompt": p, "max_tokens": 20 + i, "temperature": i % 2, "seed": i} for i, p in enumerate(prompts)]
+        expected = [server.ask("/v1/completions", b)[1]["choices"] for b in bodies]
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            got = list(pool.map(lambda b: server.ask("/v1/completions", b)[1]["choices"], bodies))
+        check(got == expected, "completions differ in company")
+
+        events = list(server.stream("/v1/completions", {**body, "stream_options": {"include_usage": True}}))
+        check(events[-1] == "[DONE]", f"last event {events[-1]}")
+        chunks = [json.loads(e) for e in events[:-1]]
+        check("".join(c["choices"][0]["text"] for c in chunks if c["choices"]) == alone["choices"][0]["text"], "stream: the text")
+        check(chunks[-1]["usage"]["completion_tokens"] == usage["completion_tokens"], "stream: the usage")
+        check(chunks[-2]["choices"][0]["finish_reason"] == alone["choices"][0]["finish_reason"], "stream: the reason")
+
+        told = server.ask("/v1/completions", {**body, "logprobs": 2})[1]["choices"][0]["logprobs"]
+        check(len(told["tokens"]) == len(told["token_logprobs"]) and all(len(t) <= 2 for t in told["top_logprobs"]), f"logprobs: {told}")
+        cut = alone["choices"][0]["text"][5:9]
+        stopped = server.ask("/v1/completions", {**body, "stop": [cut]})[1]["choices"][0]
+        check(cut not in stopped["text"] and stopped["finish_reason"] == "stop", f"stop: {stopped}")
+
+        messages = [{"role": "user", "content": [{"type": "text", "text": "Who is"}]}, {"role": "user", "content": "there?"}]
+        chat = {"model": "any", "messages": messages, "max_completion_tokens": 15, "temperature": 0}
+        status, answer = server.ask("/v1/chat/completions", {**chat, "logprobs": True, "top_logprobs": 2})
+        check(status == 200 and answer["choices"][0]["message"]["role"] == "assistant", f"chat: {answer}")
+        check(len(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2, f"chat: {answer['choices']}")
+        deltas = [json.loads(e)["choices"][0]["delta"] for e in server.stream("/v1/chat/completions", chat) if e != "[DONE]"]
+        check("".join(d.get("content", "") for d in deltas) == answer["choices"][0]["message"]["content"], "chat: the stream")
+        check(deltas[0]["role"] == "assistant", "chat: the role")
+
+        for wrong, what in [({}, "prompt"), ({"prompt": 1}, "prompt"), ({"prompt": "a", "temperature": -1}, "temperature"),
+                            ({"prompt": "a", "n": 2}, "'n'"), ({"prompt": ["a", "b"]}, "prompt"), ({"prompt": [99999]}, "99999"),
+                            ({"prompt": "a", "max_tokens": "b"}, "max_tokens"), ([], "object"), ({"prompt": "a " * 9000}, "context")]:
+            status, answer = server.ask("/v1/completions", wrong)
+            check(status == 400 and what in answer["error"]["message"], f"{str(wrong)[:60]}: {status} {answer}")
+        check(server.ask("/v1/embeddings", {"input": "a"})[0] == 404, "embeddings without an encoder")
+        check(server.metric("attend_generated_tokens_total") > 100, "/metrics: tokens")
+        check(server.metric('attend_responses_total{path="/v1/completions",status="400"}') == 9, "/metrics: responses")
+        check(server.wait_for("attend_requests_running", 0), "/metrics: running")
+        check_openai(server, chat, body, answer=alone)
+
+
+def check_openai(server, chat, body, answer):
+    try:
+        import openai
+    except ImportError:
+        print("without the package openai")
+        return
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", max_retries=0)
+    check(client.completions.create(**body).choices[0].text == answer["choices"][0]["text"], "openai: completions")
+    whole = client.chat.completions.create(**chat).choices[0].message.content
+    parts = client.chat.completions.create(**chat, stream=True)
+    check("".join(p.choices[0].delta.content or "" for p in parts) == whole, "openai: the stream of a chat")
+    try:
+        client.chat.completions.create(**chat, n=3)
+        check(False, "openai: n of 3")
+    except openai.BadRequestError as error:
+        check("'n'" in error.message, f"openai: {error.message}")
+
+
+def check_vectors(models):
+    folders = [models / "sentence_transformers" / n for n in ("pool_mean", "cross_encoder")]
+    with serving("--model", folders[0], "--model", folders[1]) as server:
+        texts = ["one cat", "two dogs and a bird", ""]
+        status, answer = server.ask("/v1/embeddings", {"input": texts, "model": "any"})
+        check(status == 200 and [d["index"] for d in answer["data"]] == [0, 1, 2], f"embeddings: {answer}")
+        packed = server.ask("/v1/embeddings", {"input": texts, "model": "any", "encoding_format": "base64"})[1]
+        for a, b in zip(answer["data"], packed["data"]):
+            bits = array.array("f", base64.b64decode(b["embedding"]))
+            check(bits == array.array("f", a["embedding"]), "embeddings: base64 is not float")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(lambda i: server.ask("/v1/embeddings", {"input": texts[i % 3]})[1]["data"][0]["embedding"], range(24)))
+        check(all(v == answer["data"][i % 3]["embedding"] for i, v in enumerate(got)), "embeddings differ in company")
+        short = server.ask("/v1/embeddings", {"input": "one cat", "dimensions": 4})[1]
+        check(short["data"][0]["embedding"] == answer["data"][0]["embedding"][:4], "embeddings: dimensions")
+        check(server.ask("/v1/embeddings", {"input": []})[0] == 400, "embeddings of nothing")
+        status, ranks = server.ask("/v1/rerank", {"query": "who?", "documents": ["a cat", {"text": "a dog"}, "you"], "top_n": 2, "return_documents": True})
+        scores = [r["relevance_score"] for r in ranks["results"]]
+        check(status == 200 and len(scores) == 2 and scores == sorted(scores, reverse=True), f"rerank: {ranks}")
+        try:
+            import openai
+            client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none")
+            got = client.embeddings.create(input=texts, model="any").data
+            check(all(list(array.array("f", g.embedding)) == d["embedding"] for g, d in zip(got, answer["data"])), "openai: embeddings")
+        except ImportError:
+            pass
+
+
+def check_limits(slow, scratch):
+    long = {"prompt": "a", "max_tokens": 1500, "temperature": 0}
+    keys = scratch / "keys"
+    keys.write_text("first\nsecond\n")
+    with serving("--model", slow, "--api-key-file", keys, "--max-body", "1000") as server:
+        check(server.ask("/health")[0] == 200, "/health without a key")
+        for key, status in [({}, 401), ({"Authorization": "Bearer third"}, 401), ({"Authorization": "Bearer second"}, 200), ({"Authorization": "Bearer "}, 401)]:
+            check(server.ask("/v1/models", **key)[0] == status, f"{key}: not {status}")
+        check(server.ask("/v1/completions", {"prompt": "a" * 2000}, Authorization="Bearer first")[0] == 413, "a body that is too long")
+    with serving("--model", slow, "--max-running", "1", "--max-waiting", "1", "--deadline", "3") as server:
+        streams = [server.stream("/v1/completions", long) for _ in range(1)]
+        next(streams[0])
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(server.ask, "/v1/completions", long) for _ in range(3)]
+            statuses = sorted(a.result()[0] for a in asked)
+        check(statuses.count(429) >= 1 and statuses.count(504) >= 1, f"queue and deadline: {statuses}")
+        streams[0].close()
+    with serving("--model", slow, "--max-running", "1") as server:
+        stream = server.stream("/v1/completions", long)
+        next(stream)
+        check(server.metric("attend_requests_running") == 1, "a stream runs")
+        stream.close()  # the client goes away
+        check(server.wait_for("attend_requests_running", 0), "the place of a client that has gone is not free")
+        check(server.metric("attend_generated_tokens_total") < 1500, "a client that has gone gets all its tokens")
+        stream = server.stream("/v1/completions", {**long, "max_tokens": 200})
+        first = next(stream)
+        server.process.send_signal(signal.SIGTERM)
+        events = [first, *stream]
+        check(events[-1] == "[DONE]" and json.loads(events[-2])["choices"][0]["finish_reason"] == "length", "SIGTERM ends what runs first")
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--serve", type=pathlib.Path, required=True)
+parser.add_argument("--models", type=pathlib.Path, required=True)
+arguments = parser.parse_args()
+
+if not arguments.serve.exists():
+    print("serve is not built here: cpp-httplib is missing")
+    raise SystemExit(0)
+with tempfile.TemporaryDirectory() as name:
+    scratch = pathlib.Path(name)
+    stories = scratch / "stories"
+    shutil.copytree(arguments.models / "stories", stories)
+    (stories / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }} {% endfor %}")
+    write_slow_model(scratch / "slow", stories / "tokenizer.json")
+    check_texts(stories)
+    check_vectors(arguments.models)
+    check_limits(scratch / "slow", scratch)
+for failure in failures:
+    print(failure)
+raise SystemExit(1 if failures else 0)
