@@ -43,7 +43,7 @@ struct ContextOptions {
   /// The caller's own threads instead of a pool; `threads` says how many of its tasks may run at once.
   Executor executor = {};
   /// Where the workspace comes from; null: as MemoryScope says. Only the threads of a pool are the system's.
-  std::pmr::memory_resource* memory = nullptr;
+  MemoryResource* memory = nullptr;
 };
 
 /// A layer has run: what a LayerHook gets when it has ended, layers within it first.
