@@ -12,10 +12,14 @@
 #include <new>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string_view>
 #include <utility>
 #include <vector>
+#include <version>
+
+#if defined(__cpp_lib_jthread)
+#include <stop_token>
+#endif
 
 #include <attend/core/function_ref.hpp>
 #include <attend/core/threads.hpp>
@@ -23,13 +27,23 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// std::stop_token; where the standard library has none (libc++ before its version 20), one that never stops.
+#if defined(__cpp_lib_jthread)
+using StopToken = std::stop_token;
+#else
+struct StopToken {
+  bool stop_requested() const { return false; }
+};
+#endif
+
+/// Of a Context: how many threads, and whose.
 struct ContextOptions {
   /// Threads that a call may use, the calling one included.
   int threads = 1;
   /// The caller's own threads instead of a pool; `threads` says how many of its tasks may run at once.
   Executor executor = {};
   /// Where the workspace comes from; null: as MemoryScope says. Only the threads of a pool are the system's.
-  std::pmr::memory_resource* memory = nullptr;
+  MemoryResource* memory = nullptr;
 };
 
 /// A layer has run: what a LayerHook gets when it has ended, layers within it first.
@@ -70,8 +84,8 @@ class Context {
 
   /// Once a stop is requested, from whatever thread, a call that runs ends within milliseconds, and the next
   /// ones at once, by the error Stopped: caches are as before it. (Without exceptions the program ends.)
-  void set_stop_token(std::stop_token token) { stop_ = std::move(token); }
-  const std::stop_token& stop_token() const { return stop_; }
+  void set_stop_token(StopToken token) { stop_ = std::move(token); }
+  const StopToken& stop_token() const { return stop_; }
   /// What long items ask between their parts, to leave early: `parallel` then says so to its caller.
   bool stopping() const { return stop_.stop_requested(); }
   /// Error where a stop is requested.
@@ -201,7 +215,7 @@ class Context {
   Counters next_;  // of each worker
   std::shared_ptr<ExecutorTasks> executor_;
   std::shared_ptr<ThreadPool> pool_;
-  std::stop_token stop_;
+  StopToken stop_;
   LayerHook hook_;
   int depth_ = 0;  // of layers that run, as the hook sees them
   Workspace workspace_;

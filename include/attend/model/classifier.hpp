@@ -32,6 +32,7 @@ class Labels {
   std::map<Index, std::string> names_;
 };
 
+/// Of how a classifier is opened.
 struct ClassifierOptions {
   /// Longer texts are cut at so many tokens, special ones included; without it they are an error, but that a
   /// TokenClassifier cuts them where its tokenizer says.
@@ -91,6 +92,7 @@ class TextClassifier {
 /// is surest. `none` joins nothing.
 enum class Aggregation { none, simple, first, average, max };
 
+/// Of one call of a TokenClassifier.
 struct TokenClassifyOptions {
   Aggregation aggregation = Aggregation::simple;
   std::vector<std::string> ignore = {"O"};  ///< labels that are left out

@@ -23,6 +23,7 @@ using SentenceModel = std::variant<BertModel<float>, ModernBertModel<float>, Cau
 /// As PyTorch's names say: of euclidean and manhattan the negative distance, so that more is more alike.
 enum class SimilarityFunction { cosine, dot, euclidean, manhattan };
 
+/// What a folder says of how texts become vectors.
 struct SentenceEncoderOptions {
   SentenceTextOptions text = {};
   SimilarityFunction similarity = SimilarityFunction::cosine;

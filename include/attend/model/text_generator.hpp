@@ -54,6 +54,7 @@ class TextStream {
   StopFilter stop_;
 };
 
+/// What a TextGenerator made of one prompt.
 struct TextGeneration {
   std::string text;  // what follows the prompt, without stop text and special tokens
   std::vector<std::int32_t> prompt_ids, ids;

@@ -31,6 +31,7 @@ struct TranslateOptions {
   std::string_view source_language = {}, target_language = {};  // default: as the folder says
 };
 
+/// What a Translator made of one line.
 struct Translation {
   std::string text;
   std::vector<std::int32_t> ids;  // with the end token if there is one
