@@ -31,7 +31,13 @@ regression.
   --max-length N       cut texts at N tokens
   --json               print {"text", "label", "scores": [{"label", "score"}]} for each line, with --tokens {"text", "entities"}
   --threads N          threads to compute with (default: 1)
+  --quiet              no progress and no remarks on standard error
   --help               show this
+
+Example:
+  classify_text --model distilbert-sst2 < reviews.txt
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 struct Scores {

@@ -1,4 +1,5 @@
-// Arguments of the examples: --name VALUE, --flag, --help; anything else is a one-line error and exit code 1.
+// Arguments of the examples: --name VALUE, --flag, --quiet, --help; anything else is a one-line error and
+// exit code 1.
 #pragma once
 
 #include <cstdio>
@@ -32,7 +33,7 @@ class CommandLine {
       const std::string name = argv[i];
       if (name == "--help" || name == "-h") {
         flags_.insert("--help");
-      } else if (is_in(flags, name)) {
+      } else if (name == "--quiet" || is_in(flags, name)) {
         flags_.insert(name);
       } else if (is_in(values, name)) {
         if (i + 1 == argc) attend::throw_error(name, " needs a value, see --help");

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,23 +12,32 @@
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 #include "sentence_map.hpp"
 #include "text_input.hpp"
 
 namespace {
+
+constexpr std::size_t kAtATime = 256;  // texts
 
 constexpr const char* kHelp = R"(usage: encode_sentences --model DIR [options] < FILE
 
 Reads one sentence per line and prints the pairs that are most alike.
 
   --model DIR       folder of sentence-transformers: config.json, model.safetensors, vocab.txt or tokenizer.json,
-                    modules.json and what it names
+                    modules.json and what it names; or a GGUF file of a BERT
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
   --map FILE.html   write a page instead: the sentences as points, with their nearest neighbours
   --json            print [{"text", "ids", "embedding"}, ...] instead
   --threads N       threads to compute with (default: 1)
+  --quiet           no progress and no remarks on standard error
   --help            show this
+
+Example:
+  printf 'It rains.\nIt is wet outside.\n' | encode_sentences --model all-MiniLM-L6-v2
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 void print_json(const std::vector<std::string>& texts, const attend::SentenceEncoder& encoder,
@@ -87,8 +97,19 @@ void run(int argc, char** argv) {
   std::vector<std::string> texts;
   LineReader lines(std::cin, "standard input");
   for (std::string line; lines.next(line);) texts.push_back(line);
-  const attend::Tensor<float, 2> embeddings =
-      encoder.encode(context, texts, {.prompt_name = prompt, .dimensions = dimensions});
+  const std::span<const std::string> all(texts);
+  attend::Tensor<float, 2> embeddings;
+  Progress progress("embedding", arguments.has("--quiet"));
+  for (std::size_t begin = 0; begin < all.size(); begin += kAtATime) {
+    const std::size_t count = std::min(kAtATime, all.size() - begin);
+    const attend::Index first = static_cast<attend::Index>(begin);
+    const attend::Tensor<float, 2> some =
+        encoder.encode(context, all.subspan(begin, count), {.prompt_name = prompt, .dimensions = dimensions});
+    if (begin == 0)
+      embeddings = attend::Tensor<float, 2>({static_cast<attend::Index>(all.size()), some.size(1)});
+    copy(some, embeddings.slice(0, first, first + static_cast<attend::Index>(count)));
+    progress(begin + count, all.size());
+  }
   if (arguments.has("--map")) {
     std::ofstream page(arguments.text("--map"), std::ios::binary);
     sentence_map::write(page, texts, embeddings);

@@ -3,12 +3,15 @@
 #include <cstdio>
 #include <iostream>
 #include <limits>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include <attend/json/json.hpp>
 #include <attend/model/text_generator.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -21,7 +24,8 @@ conversation by the folder's chat template: each line is a message, which is ans
 Standard error has the tokens per second of prompt and generation.
 
   --model DIR               Hugging Face folder of a GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 2, GPT-NeoX or BLOOM:
-                            config.json, model.safetensors, tokenizer.json (or older vocabulary files)
+                            config.json, model.safetensors, tokenizer.json (or older vocabulary files); or a GGUF
+                            file of a Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3 or Phi-3
   --prompt TEXT             text to continue; with --chat the first message
   --chat                    read messages from standard input and answer each
   --system TEXT             with --chat: what the model is told before
@@ -43,9 +47,15 @@ Standard error has the tokens per second of prompt and generation.
   --json                    print {"prompt", "text", "ids", ...} instead
   --logprobs N              in JSON: log-probabilities of each token and of the N likeliest at its place
   --threads N               threads to compute with (default: 1)
+  --quiet                   no progress and no remarks on standard error
   --help                    show this
 
 What is not given is as the folder's generation_config.json says, or else: 200 tokens, always the likeliest.
+
+Example:
+  generate_text --model SmolLM2-135M-Instruct --prompt 'Once upon a time' --max-new-tokens 50
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 const char* to_string(attend::FinishReason reason) {
@@ -183,23 +193,22 @@ void run(int argc, char** argv) {
 
   // The first token ends the time of the prompt. A processor that changes nothing sees each of them.
   const auto start = std::chrono::steady_clock::now();
-  double prompt_seconds = 0, shown = 1;
+  double prompt_seconds = 0;
   attend::Index tokens = 0;
+  std::optional<Progress> progress(std::in_place, "tokens", arguments.has("--quiet"));
   options.logits_processors.push_back([&](std::span<const std::int32_t>, std::span<float>) {
     if (tokens++ == 0) prompt_seconds = seconds_since(start);
     if (!json && options.num_beams == 1) return;
-    if (const double now = seconds_since(start); now > shown) {
-      std::fprintf(stderr, "\r%td tokens", static_cast<std::ptrdiff_t>(tokens));
-      shown = now + 1;
-    }
+    (*progress)(static_cast<std::size_t>(tokens), static_cast<std::size_t>(options.max_new_tokens));
   });
   const auto result = generator.generate(context, prompt, options, [&](std::string_view piece) {
     if (!json) std::cout << piece << std::flush;
     return static_cast<bool>(std::cout);
   });
   const double rest = seconds_since(start) - prompt_seconds;
-  if (shown > 1) std::fprintf(stderr, "\r");
+  progress.reset();
   if (json) print(to_json(generator, prompt, result, options.logprobs.has_value()));
+  if (arguments.has("--quiet")) return;
   const auto rate = [](attend::Index n, double seconds) {
     return seconds > 0 ? static_cast<double>(n) / seconds : 0;
   };

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,12 @@
 #include <attend/model/cross_encoder.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 #include "text_input.hpp"
 
 namespace {
+
+constexpr std::size_t kAtATime = 256;  // texts
 
 constexpr const char* kHelp = R"(usage: rerank --model DIR --query TEXT [options] < LINES
 
@@ -25,7 +29,13 @@ Prints the lines with their scores, those that answer the query best first.
   --json           print {"line", "score", "text"} for each line; with several labels "score" is a list, and lines
                    stay in their order
   --threads N      threads to compute with (default: 1)
+  --quiet          no progress and no remarks on standard error
   --help           show this
+
+Example:
+  rerank --model ms-marco-MiniLM-L6-v2 --query 'who wrote it?' --top 3 < lines.txt
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 void run(int argc, char** argv) {
@@ -43,7 +53,16 @@ void run(int argc, char** argv) {
   LineReader lines(std::cin, "standard input");
   for (std::string line; lines.next(line);) texts.push_back(line);
 
-  const attend::Tensor<float, 2> scores = encoder.score(context, query, texts);
+  const std::span<const std::string> all(texts);
+  attend::Tensor<float, 2> scores({static_cast<attend::Index>(all.size()), encoder.num_labels()});
+  Progress progress("scoring", arguments.has("--quiet"));
+  for (std::size_t begin = 0; begin < all.size(); begin += kAtATime) {
+    const std::size_t count = std::min(kAtATime, all.size() - begin);
+    const attend::Index first = static_cast<attend::Index>(begin);
+    copy(encoder.score(context, query, all.subspan(begin, count)),
+         scores.slice(0, first, first + static_cast<attend::Index>(count)));
+    progress(begin + count, all.size());
+  }
   std::vector<attend::Index> order(texts.size());
   std::iota(order.begin(), order.end(), attend::Index{0});
   if (encoder.num_labels() == 1)

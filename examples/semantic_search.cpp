@@ -33,7 +33,7 @@ constexpr const char* kHelp = R"(usage: semantic_search --model DIR --documents 
 
 Embeds every line of FILE once, keeps the vectors in an index beside it, and answers each query with the nearest lines.
 
-  --model DIR         sentence encoder: config.json, model.safetensors, vocab.txt or tokenizer.json
+  --model DIR         sentence encoder: config.json, model.safetensors, vocab.txt or tokenizer.json; or a GGUF file
   --documents FILE    one document per line, UTF-8
   --index FILE        where the vectors are kept (default: FILE.index.safetensors); made anew when the documents or
                       the model change
@@ -41,7 +41,13 @@ Embeds every line of FILE once, keeps the vectors in an index beside it, and ans
   --top N             answers for each query (default: 5)
   --json              print {"query", "results": [{"line", "score", "text"}, ...]} for each query
   --threads N         threads to compute with (default: 1)
+  --quiet             no progress and no remarks on standard error
   --help              show this
+
+Example:
+  echo 'what to eat?' | semantic_search --model bge-small-en-v1.5 --documents recipes.txt
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 std::vector<std::string> read_lines(const std::string& file) {
@@ -77,7 +83,10 @@ std::string fingerprint(const std::vector<std::string>& lines, const std::filesy
     }
   };
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(model)) {
+  const bool is_folder = std::filesystem::is_directory(model);
+  if (!is_folder) files.push_back(model);
+  for (const auto& entry : is_folder ? std::filesystem::recursive_directory_iterator(model)
+                                     : std::filesystem::recursive_directory_iterator()) {
     const std::string kind = entry.path().extension().string();
     std::error_code absent;
     if (!entry.is_regular_file() || std::filesystem::equivalent(entry.path(), index, absent)) continue;
@@ -98,13 +107,13 @@ std::string fingerprint(const std::vector<std::string>& lines, const std::filesy
 
 /// Vectors of all lines [lines, E]. Lines run in order of their length, a few thousand tokens at a time.
 Tensor<float, 2> embed(const attend::SentenceEncoder& encoder, attend::Context& context,
-                       const std::vector<std::string>& lines) {
+                       const std::vector<std::string>& lines, bool quiet) {
   Tensor<float, 2> out({static_cast<Index>(lines.size()), encoder.embedding_dim()});
   std::vector<std::size_t> order(lines.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return lines[a].size() < lines[b].size(); });
-  Progress progress("embedding");
+  Progress progress("embedding", quiet);
   constexpr std::size_t kAtATime = 256;
   for (std::size_t begin = 0; begin < order.size(); begin += kAtATime) {
     const std::size_t end = std::min(order.size(), begin + kAtATime);
@@ -134,10 +143,10 @@ std::optional<Tensor<float, 2>> read_index(const std::string& file, const attend
 
 Tensor<float, 2> open_or_make_index(const std::string& file, const attend::SentenceEncoder& encoder,
                                     attend::Context& context, const std::vector<std::string>& lines,
-                                    const std::string& print) {
+                                    const std::string& print, bool quiet) {
   if (auto vectors = read_index(file, {static_cast<Index>(lines.size()), encoder.embedding_dim()}, print))
     return std::move(*vectors);
-  Tensor<float, 2> vectors = embed(encoder, context, lines);
+  Tensor<float, 2> vectors = embed(encoder, context, lines, quiet);
   attend::save_safetensors(file, {{"embeddings", vectors}}, {{"documents", print}});
   return vectors;
 }
@@ -162,8 +171,8 @@ void run(int argc, char** argv) {
                           judge->num_labels());
   }
   const std::string index = arguments.text("--index", documents + ".index.safetensors");
-  const Tensor<float, 2> vectors =
-      open_or_make_index(index, encoder, context, lines, fingerprint(lines, model, index));
+  const Tensor<float, 2> vectors = open_or_make_index(
+      index, encoder, context, lines, fingerprint(lines, model, index), arguments.has("--quiet"));
   const std::size_t top = std::min(lines.size(), most), near = std::min(lines.size(), judge ? 10 * top : top);
   LineReader queries(std::cin, "standard input");
   for (std::string query; queries.next(query);) {

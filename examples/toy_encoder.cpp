@@ -46,7 +46,13 @@ Reads sentences and says what was thought of the thing that each asks about, wit
   --html FILE       also write a page with the attention of every layer and head
   --model FILE      safetensors file of the model (default: toy/toy_encoder.safetensors in the examples' source)
   --threads N       threads to compute with (default: 1)
+  --quiet           no progress and no remarks on standard error
   --help            show this
+
+Example:
+  toy_encoder --sentence 'The soup was sour but the bread was good. How was the bread?' --html page.html
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 constexpr const char* kLead =

@@ -8,6 +8,7 @@
 #include <attend/model/translator.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -25,10 +26,16 @@ Reads a line and writes its translation, line by line.
   --max-new-tokens N      longest translation
   --json                  write {"source", "target"} for each line
   --threads N             threads to compute with (default: 1)
+  --quiet                 no progress and no remarks on standard error
   --help                  show this
 
 What is not given is as the folder's generation_config.json says, or else: greedy, 256 tokens. A line of more tokens than
 the model has positions is cut, with a warning.
+
+Example:
+  echo 'Where is the station?' | translate --model opus-mt-en-de
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 void run(int argc, char** argv) {
@@ -50,11 +57,13 @@ void run(int argc, char** argv) {
   options.max_new_tokens = arguments.integer("--max-new-tokens", options.max_new_tokens, 1, 100000);
   LineReader lines(std::cin, "standard input");
   long number = 0;
+  Progress progress("lines", arguments.has("--quiet") || is_terminal(stdout));
   for (std::string line; lines.next(line);) {
     const attend::Translation translation = translator.translate(context, line, options, {prefix, from, to});
     const std::string& target = translation.text;
-    ++number;
+    progress(static_cast<std::size_t>(++number));
     const auto warn = [&](const char* what) {
+      if (arguments.has("--quiet")) return;
       std::cerr << "translate: line " << number << ": " << what << " the model's "
                 << translator.model().options().max_position_embeddings << " positions\n";
     };

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,22 @@ TEST(ChatTemplate, GivesWhatTransformersGives) {
     else
       EXPECT_EQ(text(), item["text"].get<std::string>());
   }
+}
+
+// Filters, blocks and methods, a few a line.
+TEST(ChatTemplate, SmallTemplatesGiveWhatTransformersGives) {
+  const fs::path folder = fs::path(ATTEND_SOURCE_DIR) / "tests/chat_templates";
+  const Json expected = read_json(folder / "small.json");
+  std::ifstream lines(folder / "small.txt");
+  std::string variables, line;
+  std::getline(lines, variables);
+  std::size_t count = 0;
+  for (; std::getline(lines, line); ++count) {
+    SCOPED_TRACE(line);
+    EXPECT_EQ(render(line, variables), expected.at(count).get<std::string>());
+  }
+  EXPECT_EQ(count, expected.size());
+  EXPECT_GT(count, 25u);
 }
 
 TEST(ChatTemplate, MessagesAreObjectsOrJson) {
@@ -175,6 +192,11 @@ TEST(ChatTemplate, HostileOnesEndInTime) {
         "{{ x" + repeated("|trim", 50000) + " }}",
         "{{ 1" + repeated(" if 1 else 1", 50000) + " }}",
         repeated("{% if 1 %}", 50000),
+        repeated("{% with %}", 50000),
+        "{% filter trim" + repeated("|trim", 50000) + " %}{% endfilter %}",
+        std::string("{% set s = 'a' * 60000 %}{% for i in range(9999) %}{{ s.count('a' * 30000 ~ 'b') }}{% "
+                    "endfor %}"),
+        std::string("{% for i in range(999) %}{{ range(99999)|unique|list }}{% endfor %}"),
         "{{ " + repeated("[", 50000) + repeated("]", 50000) + " }}",
         std::string("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
         std::string(

@@ -92,6 +92,10 @@ TEST(Convolution, StandsBesideABlock) {
   KVCache<double> cache = with.self_attn().make_cache(2);
   EXPECT_THAT(error_of([&] { with.forward(context, x, {.cache = &cache}, more); }),
               HasSubstr("a convolution together with a cache"));
+  EXPECT_THAT(error_of([&] {
+                with.forward(context, x, {.self = {.key_lengths = {5, 3}}}, more);
+              }),
+              HasSubstr("key_lengths"));  // whose padding it would see
   EXPECT_THAT(error_of([&] { Convolution<float> c({.embed_dim = 4, .kernel_size = 2}); }),
               HasSubstr("kernel_size"));
   beside.convolution->embed_dim = 4;

@@ -1,6 +1,7 @@
 // Disentangled attention against its definition, written out in double.
 
 #include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 #include <type_traits>
@@ -225,4 +226,9 @@ TEST(Disentangled, WhatDoesNotFitIsAnError) {
   EXPECT_THAT(error_of([&] { RelativeEmbedding<float> e({.embed_dim = 4, .span = 0}); }), HasSubstr("span"));
   EXPECT_THAT(error_of([&] { RelativeEmbedding<float> e({.embed_dim = 4, .span = 8, .max_distance = 5}); }),
               HasSubstr("a maximum distance of 5"));
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  EXPECT_THAT(error_of([&] { embedding.positions(context, frame, kMost); }), HasSubstr("tokens"));
+  EXPECT_THAT(error_of([] { relative_embedding_row(5, {}); }), HasSubstr("span"));
+  EXPECT_EQ(relative_embedding_row(kMost, kPlain), 2 * kPlain.span - 1);
+  EXPECT_EQ(relative_embedding_row(-kMost - 1, kPlain), 0);
 }

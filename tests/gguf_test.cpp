@@ -123,8 +123,8 @@ TEST_P(GgufFamily, GivesTheLogitsOfItsFolder) {
                         theirs = CausalLM<float>::open(model_folder(GetParam().folder));
   Tensor<std::int32_t, 2> ids({2, 20});
   for (Index i = 0; i < 40; ++i) ids(i / 20, i % 20) = static_cast<std::int32_t>((i * i + 3 * i + 5) % 53);
-  const Tensor<float, 3> got = ours.logits(default_context(), ids),
-                         expected = theirs.logits(default_context(), ids);
+  const Tensor<float, 3> got = ours.logits(default_context(), ids.view()),
+                         expected = theirs.logits(default_context(), ids.view());
   float largest = 0;
   for (Index i = 0; i < got.numel(); ++i)
     largest = (std::max)(largest, std::abs(got.data()[i] - expected.data()[i]));
@@ -188,6 +188,96 @@ TEST(Gguf, AFileInMemoryIsOneToo) {
   EXPECT_EQ(CausalLM<float>::open(file).options().embed_dim, 18);
   EXPECT_EQ(text::Tokenizer::open(file).encode("the cat"),
             text::Tokenizer::open(gguf("stories")).encode("the cat"));
+}
+
+/// A Llama of one layer whose matrices are of a type, `bytes` a row of 32, each with the scale 1/64.
+Writer blocks_of(std::uint32_t type, std::uint64_t bytes) {
+  constexpr std::pair<const char*, std::uint64_t> matrices[] = {
+      {"token_embd", 40},     {"output", 40},       {"blk.0.attn_q", 32},
+      {"blk.0.attn_k", 32},   {"blk.0.attn_v", 32}, {"blk.0.attn_output", 32},
+      {"blk.0.ffn_gate", 32}, {"blk.0.ffn_up", 32}, {"blk.0.ffn_down", 32}};
+  constexpr const char* norms[] = {"output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"};
+  Writer out;
+  out.header(12, 6)
+      .key("general.architecture", "llama")
+      .key("llama.context_length", 64)
+      .key("llama.embedding_length", 32);
+  out.key("llama.block_count", 1).key("llama.feed_forward_length", 32).key("llama.attention.head_count", 2);
+  std::uint64_t at = 0;
+  const auto add = [&](const std::string& name, const std::vector<std::uint64_t>& sizes,
+                       std::uint32_t its_type, std::uint64_t size) {
+    out.tensor(name + ".weight", sizes, its_type, at);
+    at += (size + 31) / 32 * 32;
+  };
+  for (const auto& [name, rows] : matrices) add(name, {32, rows}, type, rows * bytes);
+  for (const char* name : norms) add(name, {32}, 0, 128);
+  out.data(0);
+  unsigned number = 1;
+  for (const auto& [name, rows] : matrices) {
+    for (std::uint64_t row = 0; row < rows; ++row) {
+      out.number<std::uint16_t>(0x2400);  // 1 / 64
+      for (std::uint64_t i = 2; i < bytes; ++i)
+        out.number(static_cast<std::uint8_t>((number = number * 1103515245u + 12345u) >> 20));
+    }
+    out.data(0);
+  }
+  for (std::size_t i = 0; i < 3; ++i)
+    for (int e = 0; e < 32; ++e) out.number(1.0f);
+  return out;
+}
+
+TEST(Gguf, BlocksOfQ8AndQ4AreKeptAsTheyAre) {
+  for (const bool eight : {true, false}) {
+    const std::size_t bytes = eight ? 34 : 18;
+    const WeightType type = eight ? WeightType::int8 : WeightType::int4;
+    const Folder folder;
+    const fs::path path = folder.write("a.gguf", blocks_of(eight ? 8 : 2, bytes).bytes());
+    const CausalLM<float> model = CausalLM<float>::open(path, {.weights = {}});
+    const SafeTensors file(path);
+    const auto encoded = [&](const std::string& name, const Parameter<const float>& parameter) {
+      EXPECT_EQ(parameter.type(), type) << name;
+      std::vector<std::byte> out(static_cast<std::size_t>(parameter.rows()) * bytes);
+      if (parameter.type() == type) parameter.copy_encoded(0, parameter.rows(), out.data());
+      return out;
+    };
+    int checked = 0;
+    model.parameters([&](const std::string& name, const Parameter<const float>& parameter) {
+      const bool down = name == "layers.0.linear2.weight",
+                 queries = name == "layers.0.self_attn.in_proj_weight";
+      if (!down && !queries) return;
+      const std::vector<std::byte> got = encoded(name, parameter);
+      const SafeTensors::Entry& entry =
+          file.at(down ? "model.layers.0.mlp.down_proj.weight" : "model.layers.0.self_attn.q_proj.weight");
+      for (std::size_t row = 0; row < 32; ++row) {  // heads of 16: row 1 of ours is row 2 of the file
+        const std::size_t in_head = row % 16,
+                          theirs = down ? row : row - in_head + in_head % 8 * 2 + in_head / 8;
+        EXPECT_EQ(std::memcmp(got.data() + row * bytes, entry.data + theirs * bytes, bytes), 0)
+            << name << row;
+      }
+      ++checked;
+    });
+    EXPECT_EQ(checked, 2);
+    // Products with them are those of the same values in float, but for what inputs are rounded to.
+    const CausalLM<float> wide = CausalLM<float>::open(path);
+    const Tensor<std::int32_t, 2> ids({1, 4}, {3, 1, 4, 15});
+    const Tensor<float, 3> a = model.logits(default_context(), ids.view()),
+                           b = wide.logits(default_context(), ids.view());
+    double ab = 0, aa = 0, bb = 0;
+    for (Index i = 0; i < a.numel(); ++i) {
+      const auto x = static_cast<double>(a.data()[i]), y = static_cast<double>(b.data()[i]);
+      ab += x * y, aa += x * x, bb += y * y;
+    }
+    EXPECT_GT(ab / std::sqrt(aa * bb), 0.999);
+  }
+  // Other blocks go into int8.
+  const Folder folder;
+  const CausalLM<float> other =
+      CausalLM<float>::open(folder.write("b.gguf", blocks_of(6, 22).bytes()), {.weights = {}});
+  other.parameters([&](const std::string& name, const Parameter<const float>& parameter) {
+    if (name.find("linear") != std::string::npos) {
+      EXPECT_EQ(parameter.type(), WeightType::int8) << name;
+    }
+  });
 }
 
 TEST(GgufFile, SaysWhichByteIsWrong) {

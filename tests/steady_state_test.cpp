@@ -25,6 +25,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -227,6 +228,84 @@ TEST_F(SteadyState, OfLayersMakesNoSystemCall) {
       decoder.forward(c, x, {.self = {.mask = causal()}, .memory = memory}, y.view());
     });
   }
+}
+
+TEST_F(SteadyState, OfAllThatAttentionAndBlocksMayHaveMakesNoSystemCall) {
+  const auto of = [](auto layer) { return fill_parameters<float>(layer), layer; };
+  const auto x = random_tensor<float, 3>({2, 40, 48});
+  const auto one = random_tensor<float, 3>({1, 40, 48});
+  Tensor<float, 3> y(x.shape()), y_one(one.shape()), average({2, 40, 40});
+  const std::vector<Index> offsets{0, 7, 7, 40};
+  const auto convolution = of(Convolution<float>({.embed_dim = 48, .activation = Activation::tanh}));
+  check("Convolution", [&](Context& c) { convolution.forward(c, x, {}, y.view()); });
+  check("Convolution, ragged", [&](Context& c) { convolution.forward(c, one, offsets, y_one.view()); });
+
+  auto rotated = of(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4, .qk_norm = 1e-6}));
+  rotated.set_rotary(std::make_shared<const Rotary<float>>(RotaryOptions{.head_dim = 12}));
+  check("rotary positions", [&](Context& c) { rotated.forward(c, x, {.mask = causal()}, y.view()); });
+  KVCache<float> cache = rotated.make_cache(2);
+  cache.reserve(500);
+  check("rotary positions, with a cache",
+        [&](Context& c) { rotated.forward(c, x, cache, {.mask = causal(Corner::bottom_right)}, y.view()); });
+  for (const bool alibi : {false, true}) {
+    MultiHeadAttentionOptions options{.embed_dim = 48, .num_heads = 4};
+    if (alibi)
+      options.alibi = true;
+    else
+      options.bias_kv = options.add_zero_attn = true;
+    const auto layer = of(MultiHeadAttention<float>(options));
+    check("alibi, or more keys", [&](Context& c) {
+      layer.forward(c, x, {.mask = causal() & lengths({40, 9})}, y.view());
+    });
+  }
+  const auto plain = of(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4}));
+  check("average_weights", [&](Context& c) {
+    plain.forward(c, x, {.key_lengths = {40, 9}}, y.view(), {.average_weights = average.view()});
+  });
+  auto bias = of(RelativeBias<float>({.num_heads = 4}));
+  check("RelativeBias", [&](Context& c) { plain.forward(c, x, {.modifier = bias.modifier()}, y.view()); });
+
+  const DisentangledAttentionOptions both{.content_to_position = true, .position_to_content = true};
+  const auto embedding = of(RelativeEmbedding<float>({.embed_dim = 48, .span = 8, .norm_eps = 1e-6}));
+  const auto disentangled =
+      of(MultiHeadAttention<float>({.embed_dim = 48, .num_heads = 4, .disentangled = both}));
+  check("disentangled attention", [&](Context& c) {
+    Frame frame(c.workspace());
+    const RelativePositions<float> positions = embedding.positions(c, frame, 40);
+    disentangled.forward(c, x, {.relative = &positions}, y.view());
+    disentangled.forward(c, one, {.query_offsets = offsets, .key_offsets = offsets, .relative = &positions},
+                         y_one.view());
+  });
+
+  for (const Residual residual :
+       {Residual::post, Residual::pre, Residual::parallel, Residual::sandwich, Residual::inner}) {
+    BlockOptions block{.self_attn = {.embed_dim = 48, .num_heads = 4},
+                       .feed_forward = {48, 100, Activation::silu, true},
+                       .norm = {.size = 48},
+                       .residual = residual};
+    if (residual == Residual::post) block.convolution = ConvolutionOptions{.embed_dim = 48};
+    if (residual == Residual::pre) block.residual_scale = 0.5;
+    const auto stack = of(Stack<float>({48, {block, block}, NormOptions{.size = 48}, {0, 1, 1}}));
+    check("Stack", [&](Context& c) { stack.forward(c, x, y.view()); });
+    if (block.convolution) continue;
+    std::vector<KVCache<float>> caches = stack.make_caches(2);
+    for (KVCache<float>& each : caches) each.reserve(500);
+    check("Stack, with caches", [&](Context& c) {
+      stack.forward(c, x, {.self = {.mask = causal(Corner::bottom_right)}, .caches = caches}, y.view());
+    });
+  }
+  const auto decoder = of(
+      Decoder<float>({.block = {.embed_dim = 48, .num_heads = 4, .dim_feedforward = 100}, .num_layers = 2}));
+  Context context;
+  std::vector<KVCache<float>> caches = decoder.make_caches(2);
+  for (KVCache<float>& each : caches) each.reserve(500);
+  const std::vector<KVCache<float>> memory =
+      decoder.make_memory_caches(context, x, std::vector<Index>{40, 9});
+  check("Decoder, with caches", [&](Context& c) {
+    decoder.forward(
+        c, x, {.self = {.mask = causal(Corner::bottom_right)}, .caches = caches, .memory_caches = memory},
+        y.view());
+  });
 }
 
 TEST_F(SteadyState, OfModelsMakesNoSystemCall) {

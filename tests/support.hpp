@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <random>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -172,9 +173,9 @@ std::string error_of(F&& f) {
 class Folder {
  public:
   Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "attend_test_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no scratch folder at " + name);
-    path = name;
+    std::random_device random;
+    do path = std::filesystem::temp_directory_path() / ("attend_test_" + std::to_string(random()));
+    while (!std::filesystem::create_directory(path));
   }
   ~Folder() { std::filesystem::remove_all(path); }
   Folder(const Folder&) = delete;

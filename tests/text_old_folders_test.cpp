@@ -9,6 +9,7 @@
 
 #include <attend/json/json.hpp>
 #include <attend/text/file.hpp>
+#include <attend/text/normalizer.hpp>
 #include <attend/text/tokenizer.hpp>
 
 #include "support.hpp"
@@ -145,6 +146,51 @@ std::map<std::string, std::uint64_t> numbered(const std::vector<Piece>& pieces) 
 }
 const std::vector<std::string> kPlain = {
     "once upon a time there was a cat", "the cat, the  cat and the é", " a ", "", "thé!", "zebra 東京 x"};
+
+TEST(OldFolder, OfFairseqsModelsHasOtherIdsThanItsFile) {
+  // The ids are those that transformers 5.24 gives such a folder.
+  std::vector<Piece> pieces = {{"<unk>", 0, kUnknown}, {"<s>", 0, kControl}, {"</s>", 0, kControl}};
+  for (const Piece& p : words(kEnglish)) pieces.push_back(p);
+  const Folder old;
+  old.write("sentencepiece.bpe.model", sentencepiece_file(pieces, kUnigram, true));
+  const Tokenizer plain = Tokenizer::open(old.path / "sentencepiece.bpe.model");
+  const auto size = static_cast<std::int32_t>(pieces.size());
+  const auto with = [&](const std::string& kind, const std::string& more = "") {
+    old.write("tokenizer_config.json", R"({"tokenizer_class": ")" + kind + "\"" + more + "}");
+    return Tokenizer::open(old.path);
+  };
+  const auto ids_of = [&](std::string_view text, Ids front, std::int32_t shift, const Ids& behind) {
+    for (std::int32_t id : plain.encode(text)) front.push_back(id == 0 ? 3 : id + shift);
+    front.insert(front.end(), behind.begin(), behind.end());
+    return front;
+  };
+  for (const std::string text : {"the cat was once", "q日本 the", "", "  a  b "}) {
+    SCOPED_TRACE(text);
+    EXPECT_EQ(with("XLMRobertaTokenizer").encode(text), ids_of(text, {0}, 1, {2}));
+    EXPECT_EQ(with("CamembertTokenizer").encode(text), ids_of(text, {5}, 4, {6}));
+    EXPECT_EQ(with("MBartTokenizer").encode(text), ids_of(text, {}, 1, {2, size + 4}));  // en_XX
+    EXPECT_EQ(with("MBartTokenizer", R"(, "src_lang": "ar_AR")").encode(text),
+              ids_of(text, {}, 1, {2, size + 1}));
+    EXPECT_EQ(with("MBart50Tokenizer", R"(, "src_lang": "sl_SI")").encode(text),
+              ids_of(text, {size + 52}, 1, {2}));
+  }
+  const Tokenizer roberta = with("XLMRobertaTokenizerFast");
+  EXPECT_EQ(roberta.vocab_size(), pieces.size() + 2);
+  EXPECT_EQ(roberta.token_to_id("<mask>"), size + 1);
+  EXPECT_EQ(roberta.token_to_id("<pad>"), 1);
+  EXPECT_EQ(roberta.decode(roberta.encode("the cat")), "the cat");
+  Ids pair = roberta.encode("the");
+  pair.push_back(2);
+  for (std::int32_t id : plain.encode("cat")) pair.push_back(id + 1);
+  pair.push_back(2);
+  EXPECT_EQ(roberta.encode_pair("the", "cat").ids, pair);
+  // A mask takes the blank before it along.
+  const Ids the = plain.encode("the"), cat = plain.encode("cat");
+  EXPECT_EQ(roberta.encode("the <mask> cat"), (Ids{0, the[0] + 1, size + 1, cat[0] + 1, 2}));
+  EXPECT_EQ(with("MBart50Tokenizer").vocab_size(), pieces.size() + 1 + 52 + 1);
+  EXPECT_THAT(error_of([&] { with("NllbTokenizer"); }), HasSubstr("NllbTokenizer needs a tokenizer.json"));
+  EXPECT_THAT(error_of([&] { with("MBartTokenizer", R"(, "src_lang": "xx")"); }), HasSubstr("no token xx"));
+}
 
 }  // namespace
 
@@ -406,4 +452,23 @@ TEST(OldFolder, OfM2M100HasItsLanguagesBehindThePieces) {
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("language_codes"));
   std::filesystem::remove(old.path / "vocab.json");
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("vocab.json"));
+}
+
+// Of each kind, with all that changes what a text is cut into; tests/golden/make_pieces.py has the library
+// say it.
+TEST(SentencePiece, GivesTheIdsAndTextsOfItsLibrary) {
+  for (const Json& golden :
+       attend::read_json(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests/golden/pieces.json")) {
+    SCOPED_TRACE(golden["name"]);
+    const std::map<std::string, std::string> files = {
+        {"x.model", attend::text::detail::decode_base64(golden["model"].get<std::string>(), "model")}};
+    const Tokenizer tokenizer = Tokenizer::open(attend::Location(files) / "x.model");
+    for (const Json& example : golden["cases"]) {
+      const Ids ids = example["ids"].get<Ids>();
+      if (example.contains("text"))
+        EXPECT_EQ(tokenizer.encode(example["text"].get<std::string>()), ids) << example["text"];
+      EXPECT_EQ(tokenizer.decode(ids, {.skip_special_tokens = false}), example["decoded"].get<std::string>())
+          << example["ids"];
+    }
+  }
 }

@@ -34,9 +34,10 @@ struct RelativeEmbeddingOptions {
 };
 
 namespace detail {
-inline void check_options(const RelativeEmbeddingOptions& o) {
+inline constexpr Index kFarthest = Index{1} << 30;  // distances beyond are that far
+
+inline void check_distances(const RelativeEmbeddingOptions& o) {
   const char* who = "RelativeEmbedding";
-  check_size(who, "embed_dim", o.embed_dim);
   check_size(who, "span", o.span);
   check_count(who, "max_distance", o.max_distance);
   constexpr Index kMost = Index{1} << 24;
@@ -50,9 +51,10 @@ inline void check_options(const RelativeEmbeddingOptions& o) {
 /// The row of a distance (query - key): span + distance, or with max_distance logarithmically less far away,
 /// cut at the ends of the table. In float, as the published models compute it.
 inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptions& options) {
+  detail::check_distances(options);
   const Index exact = options.span / 2;
   const auto cut = [&](Index row) { return std::clamp<Index>(row, 0, 2 * options.span - 1); };
-  distance = std::clamp<Index>(distance, -(Index{1} << 30), Index{1} << 30);
+  distance = std::clamp<Index>(distance, -detail::kFarthest, detail::kFarthest);
   const Index away = distance < 0 ? -distance : distance;
   if (options.max_distance == 0 || away <= exact) return cut(options.span + distance);
   const float farthest =
@@ -96,7 +98,8 @@ class RelativeEmbedding {
 
 template <class Scalar>
 RelativeEmbedding<Scalar>::RelativeEmbedding(const RelativeEmbeddingOptions& options) : options_(options) {
-  detail::check_options(options);
+  detail::check_size("RelativeEmbedding", "embed_dim", options.embed_dim);
+  detail::check_distances(options);
   table_ = Embedding<Scalar>({2 * options.span, options.embed_dim});
   if (options.norm_eps)
     norm_ = Norm<Scalar>({options.embed_dim, *options.norm_eps, NormKind::layer, true, true});
@@ -111,6 +114,7 @@ RelativePositions<Scalar> RelativeEmbedding<Scalar>::positions(Context& context,
                                                                Index longest) const {
   detail::check_assigned(context, "RelativeEmbedding", *this);
   detail::check_size("RelativeEmbedding", "longest", longest);
+  if (longest > detail::kFarthest) throw_error("RelativeEmbedding: a sequence of ", longest, " tokens");
   const Index first = relative_embedding_row(1 - longest, options_),
               end = relative_embedding_row(longest - 1, options_) + 1;
   std::int32_t* const rows = frame.take<std::int32_t>(2 * longest - 1) + longest - 1;

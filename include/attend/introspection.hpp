@@ -99,9 +99,10 @@ struct IntrospectionRows {
   }
   /// Whether rows of queries [q0, q1) of head h are wanted.
   bool wants(Index b, Index h, Index q0, Index q1) const {
-    if (!wanted.heads.empty() && std::ranges::find(wanted.heads, h) == wanted.heads.end()) return false;
+    if (!wanted.heads.empty() && std::find(wanted.heads.begin(), wanted.heads.end(), h) == wanted.heads.end())
+      return false;
     if (wanted.every_row()) return q0 < q1;
-    const auto row = std::ranges::lower_bound(wanted.rows, query_begin(b) + q0);
+    const auto row = std::lower_bound(wanted.rows.begin(), wanted.rows.end(), query_begin(b) + q0);
     return row != wanted.rows.end() && *row < query_begin(b) + q1;
   }
   /// The weights w [keys] of query q.
@@ -127,7 +128,7 @@ struct IntrospectionRows {
     if (wanted.top_keys.data())
       strongest(w, keys, wanted.top_keys[batch][h][query], wanted.top_weights[batch][h][query]);
     if (!wanted.row_weights.data()) return;
-    const auto row = std::ranges::lower_bound(wanted.rows, query);
+    const auto row = std::lower_bound(wanted.rows.begin(), wanted.rows.end(), query);
     if (row == wanted.rows.end() || *row != query) return;
     const Index r = row - wanted.rows.begin();
     for (Index k = 0; k < sizes.keys; ++k) wanted.row_weights(batch, h, r, k) = w[k];

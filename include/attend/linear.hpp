@@ -237,7 +237,7 @@ template <class Scalar>
 void check_operands(const Context& context, const char* who, const Rows<const Scalar>& x,
                     const Rows<const Scalar>& residual, const Rows<Scalar>& out) {
   if (!residual.shape().empty()) {
-    if (!std::ranges::equal(residual.shape(), out.shape()))
+    if (!std::equal(residual.shape().begin(), residual.shape().end(), out.shape().begin(), out.shape().end()))
       detail::fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
     residual.check_input(who, out.width());
   }

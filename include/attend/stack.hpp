@@ -120,7 +120,8 @@ void Stack<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 bool Stack<Scalar>::assigned() const {
-  return std::ranges::all_of(layers_, [](const Block<Scalar>& layer) { return layer.assigned(); });
+  return std::all_of(layers_.begin(), layers_.end(),
+                     [](const Block<Scalar>& layer) { return layer.assigned(); });
 }
 
 template <class Scalar>

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes expected.json: what transformers makes of conversations.json by each template here, or that it fails.
+"""Writes expected.json: what transformers makes of conversations.json by each template here, or that it fails; and small.json:
+what it makes of the templates in small.txt, one a line, of the variables in the first.
 
     pip install transformers jinja2; TZ=UTC python3 make.py
 """
@@ -36,3 +37,8 @@ for template in sorted(HERE.glob("*.jinja")):
             cases.append({"template": template.stem, "conversation": index, "add_generation_prompt": prompt, "text": text})
 with open(HERE / "expected.json", "w") as out:
     out.write("[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases) + "\n]\n")
+
+variables, *templates = (HERE / "small.txt").read_text().splitlines()
+with open(HERE / "small.json", "w") as out:
+    out.write("[\n" + ",\n".join(json.dumps(chat_template_utils._compile_jinja_template(template).render(
+        messages=[], **json.loads(variables)), ensure_ascii=False) for template in templates) + "\n]\n")

@@ -27,6 +27,54 @@ safetensors({"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2
 safetensors({name: {"dtype": name, "shape": [1], "data_offsets": [8 * i, 8 * i + 8]} for i, name in enumerate(["F64", "I64", "U64"])}, bytes(24))
 safetensors({"a": {"dtype": "BOOL", "shape": [0, 3], "data_offsets": [0, 0], "more": [1, {"x": None}]}}, b"")
 
+for path in sorted((pathlib.Path(__file__).parent.parent / "gguf").glob("*.gguf")):
+    content = path.read_bytes()
+    if len(content) < 15_000:
+        seed("gguf", content)
+
+
+def gguf(*keys, tensors=b"", count=0):
+    """Metadata alone: names and values, of which lists have one kind."""
+    def text(value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def value_of(value):
+        for kind, code, pack in (bool, 7, "<?"), (int, 4, "<I"), (float, 6, "<f"):
+            if type(value) is kind:
+                return code, struct.pack(pack, value)
+        if type(value) is str:
+            return 8, text(value)
+        parts = [value_of(v) for v in value]
+        return 9, struct.pack("<IQ", parts[0][0], len(parts)) + b"".join(p for _, p in parts)
+
+    out = b"GGUF" + struct.pack("<IQQ", 3, count, len(keys))
+    for name, value in keys:
+        code, packed = value_of(value)
+        out += text(name) + struct.pack("<I", code) + packed
+    out += tensors
+    seed("gguf", out + bytes(-len(out) % 32 + 256))
+
+
+def gguf_model(name, *more):
+    sizes = dict(context_length=16, embedding_length=8, block_count=1, feed_forward_length=8)
+    sizes.update({"attention.head_count": 2, "attention.sliding_window": 4, "rope.freq_base": 1e4, "pooling_type": 1})
+    tensor = struct.pack("<Q", 17) + b"token_embd.weight" + struct.pack("<I2QIQ", 2, 8, 4, 0, 0)
+    tensor += struct.pack("<Q", 17) + b"rope_freqs.weight" + struct.pack("<IQIQ", 1, 2, 0, 128)
+    gguf(("general.architecture", name), *((f"{name}.{key}", value) for key, value in sizes.items()), *more, tensors=tensor, count=2)
+
+
+for name in "llama", "qwen3", "gemma2", "gemma3", "phi3", "bert":
+    gguf_model(name, ("tokenizer.chat_template", "{{ x }}"), (f"{name}.rope.scaling.type", "yarn"), (f"{name}.rope.scaling.factor", 2.0))
+
+
+ggml = "tokenizer.ggml."
+gguf((ggml + "model", "gpt2"), (ggml + "pre", "qwen2"), (ggml + "tokens", ["a", "b", "ab", "<s>"]), (ggml + "token_type", [1, 1, 1, 3]),
+     (ggml + "merges", ["a b"]), (ggml + "bos_token_id", 3), (ggml + "add_bos_token", True), ("tokenizer.chat_template", "{{ bos_token }}"))
+gguf((ggml + "model", "llama"), (ggml + "tokens", ["<unk>", "<s>", "<0x41>", "a", "b", "ab"]), (ggml + "token_type", [2, 3, 6, 1, 1, 4]),
+     (ggml + "scores", [0.0, 0.0, 0.0, -2.0, -3.0, -1.0]), (ggml + "add_space_prefix", False), (ggml + "bos_token_id", 1))
+gguf((ggml + "model", "bert"), (ggml + "tokens", ["[UNK]", "[CLS]", "[SEP]", "\u2581a", "b"]), (ggml + "token_type", [3, 3, 3, 1, 1]),
+     (ggml + "unknown_token_id", 0), (ggml + "cls_token_id", 1), (ggml + "seperator_token_id", 2))
+
 size = {"vocab_size": 10, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
         "max_position_embeddings": 16}
 for model in "llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "bert", "roberta", "modernbert", "distilbert":

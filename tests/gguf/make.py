@@ -141,7 +141,7 @@ def tokens_of(folder):
 
 def write(name, architecture, fill):
     writer = gguf.GGUFWriter(HERE / f"{name}.gguf", architecture)
-    if name != "stories":
+    if name not in ("stories", "pool_cls"):  # llama.cpp itself needs 32
         writer.add_custom_alignment(8)
     fill(writer)
     writer.write_header_to_file()

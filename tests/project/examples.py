@@ -429,6 +429,21 @@ def search_index():
         check(found == ranked, f"semantic_search --rerank: {found}, rerank: {ranked}")
 
 
+def check_help(program):
+    """--help is of one style, and a man page and completions are made of it."""
+    text = run(program.name, "--help").stdout.decode()
+    for part in f"usage: {program.name}", "\n  --quiet ", "\n  --help ", "\nExample:\n  ", "\nExit code: 0, or 1 ":
+        check(part in text, f"{program.name} --help: no {part.strip()}")
+    with tempfile.TemporaryDirectory() as folder:
+        script = pathlib.Path(__file__).parents[2] / ".cmake/man.py"
+        subprocess.run([sys.executable, script, program, "1.2.3", folder], check=True)
+        page = (pathlib.Path(folder) / f"man/man1/{program.name}.1").read_text()
+        check(".SH OPTIONS" in page and ".SH EXAMPLE" in page and ".SH EXIT STATUS" in page, f"{program.name}: sections of its man page")
+        completed = subprocess.run(["bash", "-c", f"source {folder}/bash-completion/completions/{program.name}; COMP_WORDS=({program.name} --qui); "
+                                    f"COMP_CWORD=1; _{program.name}; echo ${{COMPREPLY[@]}}"], capture_output=True, text=True)
+        check(completed.stdout == "--quiet\n", f"{program.name}: bash completes --qui to {completed.stdout}")
+
+
 parser = argparse.ArgumentParser()
 parser.add_argument("--examples", type=pathlib.Path, required=True)
 parser.add_argument("--conformance", type=pathlib.Path, required=True)
@@ -436,7 +451,7 @@ parser.add_argument("--minilm", type=pathlib.Path)
 arguments_ = parser.parse_args()
 
 for program in sorted(p for p in arguments_.examples.iterdir() if p.is_file() and p.suffix == "" and p.stat().st_mode & 0o111 and p.name != "Makefile"):
-    check(b"usage:" in run(program.name, "--help").stdout, f"{program.name} --help: no usage")
+    check_help(program)
     refuses(program.name, "--no-such-option", names="--no-such-option")
 toy()
 if arguments_.conformance.is_dir():

@@ -79,11 +79,11 @@ def check_text(arguments, folder, unit):
             yield f"{flags}: other text near: {' '.join(words[max(0, at - 12):at + 12])}"
 
 
-def functions(disassembly):
-    """(symbol, its lines) of each."""
+def functions(assembly):
+    """(symbol, its lines) of each, in what the compiler gives its assembler: objdump takes minutes of as many sections."""
     name, lines = None, []
-    for line in disassembly.split("\n"):
-        if match := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+    for line in assembly.split("\n"):
+        if match := re.match(r"([A-Za-z_][\w.$]*):", line):
             if name:
                 yield name, lines
             name, lines = match[1], []
@@ -93,12 +93,11 @@ def functions(disassembly):
         yield name, lines
 
 
-def check_eigen(arguments, unit, folder):
-    """At -O0 nothing is inlined, and every call is a relocation. A type as argument is no call."""
-    run(*arguments, "-O0", "-DATTEND_NO_KERNELS", "-c", unit, "-o", f"{folder}/eigen.o")
+def check_eigen(arguments, unit):
+    """At -O0 nothing is inlined. A type as argument is no call."""
     found = 0
-    for name, lines in functions(run("objdump", "-dr", "--no-show-raw-insn", f"{folder}/eigen.o")):
-        calls = [line for line in lines if re.search(r"R_X86_64_(PLT32|PC32)\s+_ZNK?5Eigen", line)]
+    for name, lines in functions(run(*arguments, "-O0", "-DATTEND_NO_KERNELS", "-S", unit, "-o", "-")):
+        calls = [line for line in lines if re.match(r"\s+(call|callq|jmp)\s+_ZNK?5Eigen", line)]
         found += len(calls)
         if calls and re.match(r"_ZNK?6attend", name) and "flags_" not in name:
             yield f"{demangled(name)} calls Eigen:{calls[0].split()[-1]}"
@@ -110,7 +109,7 @@ def demangled(name):
     return run("c++filt", name).strip()
 
 
-INSTRUCTION = re.compile(r"^\s*[0-9a-f]+:\s+(\S+)\s*(.*)$")
+INSTRUCTION = re.compile(r"^\s+([a-z]\w*)\s*(.*)$")
 NOT_AVX = ("verr", "verw", "vmcall")
 KERNEL = re.compile(r"6kernel\d+flags_\w*?(8baseline|4avx2|6avx512)")
 
@@ -128,11 +127,10 @@ def isa_of(lines):
     return isa
 
 
-def check_code(arguments, unit, folder):
+def check_code(arguments, unit):
     """The kernels are optimised at -O0, too; nothing else is inlined there, or left out."""
-    run(*arguments, "-O0", "-march=x86-64", "-c", unit, "-o", f"{folder}/plain.o")
     seen = set()
-    for name, lines in functions(run("objdump", "-d", "--no-show-raw-insn", f"{folder}/plain.o")):
+    for name, lines in functions(run(*arguments, "-O0", "-march=x86-64", "-S", unit, "-o", "-")):
         isa, kernel = isa_of(lines), KERNEL.search(name)
         seen.add((kernel[1] if kernel else "", isa))
         if isa > {"4avx2": 1, "6avx512": 2}.get(kernel[1] if kernel else "", 0):
@@ -168,8 +166,8 @@ def main():
         for name, text in units.items():
             pathlib.Path(folder, name + ".cpp").write_text(text)
             units[name] = f"{folder}/{name}.cpp"
-        errors = [*check_text(arguments, options.include, units["every"]), *check_eigen(arguments, units["eigen"], folder),
-                  *check_code(arguments, units["plain"], folder),
+        errors = [*check_text(arguments, options.include, units["every"]), *check_eigen(arguments, units["eigen"]),
+                  *check_code(arguments, units["plain"]),
                   *check_namespaces(arguments, options.include, units["every"])]
     for error in errors:
         print(error)

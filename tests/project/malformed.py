@@ -182,10 +182,93 @@ add("safetensors/deep.safetensors", "reject", "deep", safetensors('{"a":' + "[" 
 add("safetensors/deep_unknown.safetensors", "reject", "deep", safetensors('{"a":{"x":' + "[" * 300_000))
 add("safetensors/metadata_twice.safetensors", "reject", "metadata twice", safetensors('{"__metadata__":{},"__metadata__":{}}'))
 
+# GGUF: short keys, tensors and tokens, which take the most for a byte.
+def gguf_text(text):
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def gguf(keys, tensors=()):
+    return b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys) + b"".join(tensors)
+
+
+def gguf_list(name, kind, count, values):
+    return gguf_text(name) + struct.pack("<IIQ", 9, kind, count) + values
+
+
+def gguf_tokens(model, tokens, *more):
+    return gguf([gguf_text("tokenizer.ggml.model") + struct.pack("<I", 8) + gguf_text(model), *more,
+                 gguf_list("tokenizer.ggml.tokens", 8, len(tokens), b"".join(map(gguf_text, tokens)))])
+
+
+def gguf_kinds(kind, count):
+    return gguf_list("tokenizer.ggml.token_type", 4, count, struct.pack("<I", kind) * count)
+
+
+def gguf_scores(scores):
+    return gguf_list("tokenizer.ggml.scores", 6, len(scores), struct.pack(f"<{len(scores)}f", *scores))
+
+
+gpt2 = gguf_text("tokenizer.ggml.pre") + struct.pack("<I", 8) + gguf_text("gpt-2")
+few, some = names(48_000), names(60_000)
+add("gguf/keys.gguf", "accept", "many keys", gguf([gguf_text(n) + struct.pack("<IB", 0, 1) for n in names(58_000)]))
+add("gguf/keys_twice.gguf", "reject", "a key twice", gguf([gguf_text(n) + struct.pack("<IB", 0, 1) for n in names(58_000) + ["a"]]))
+add("gguf/tensors.gguf", "accept", "many tensors", gguf([], [gguf_text(n) + struct.pack("<IQIQ", 1, 0, 0, 0) for n in names(27_000)]))
+add("gguf/tensors_twice.gguf", "reject", "a tensor twice", gguf([], [gguf_text(n) + struct.pack("<IQIQ", 1, 0, 0, 0) for n in names(9) + ["a"]]))
+add("gguf/tensors_four.gguf", "accept", "many axes", gguf([], [gguf_text(n) + struct.pack("<I4QIQ", 4, 0, 2, 2, 2, 0, 0) for n in names(17_000)]))
+add("gguf/tokens_many.gguf", "accept", "many tokens", gguf_tokens("gpt2", names(80_000), gpt2))
+add("gguf/tokens_scored.gguf", "accept", "many scores", gguf_tokens("llama", some, gguf_scores([-float(i) for i in range(len(some))])))
+add("gguf/tokens_prefixes.gguf", "accept", "prefixes of each other", gguf_tokens("llama", ["a" * i for i in range(1, 1380)], gguf_scores([0.0] * 1379)))
+add("gguf/tokens_nan.gguf", "accept", "no numbers", gguf_tokens("llama", some, gguf_scores([float("nan")] * len(some))))
+add("gguf/tokens_control.gguf", "reject", "all tokens are special", gguf_tokens("gpt2", few, gpt2, gguf_kinds(3, len(few))))
+add("gguf/tokens_user.gguf", "reject", "all tokens are a user's", gguf_tokens("llama", few[:40_000], gguf_scores([0.0] * 40_000), gguf_kinds(4, 40_000)))
+add("gguf/tokens_merges.gguf", "accept", "one merge", gguf_tokens("gpt2", ["a", "b", "ab"], gpt2, gguf_list("tokenizer.ggml.merges", 8, 80_000, gguf_text("a b") * 80_000)))
+add("gguf/tokens_bert.gguf", "accept", "many words", gguf_tokens("bert", names(80_000)))
+add("gguf/tokens_same.gguf", "reject", "one token", gguf_tokens("gpt2", ["a"] * 90_000, gpt2))
+add("gguf/tokens_empty.gguf", "reject", "empty tokens", gguf_tokens("gpt2", [""] * 100_000, gpt2))
+add("gguf/tokens_long.gguf", "accept", "a long token", gguf_tokens("llama", ["a", "b" * SIZE], gguf_scores([0.0, 1.0])))
+def gguf_model(more):
+    """A Gemma 3 as far as its configuration goes."""
+    keys = [gguf_text("general.architecture") + struct.pack("<I", 8) + gguf_text("gemma3"), more]
+    for name, value in (("context_length", 16), ("embedding_length", 8), ("block_count", 2), ("feed_forward_length", 8),
+                        ("attention.head_count", 2), ("attention.sliding_window", 4)):
+        keys.append(gguf_text(f"gemma3.{name}") + struct.pack("<II", 4, value))
+    content = gguf(keys, [gguf_text("token_embd.weight") + struct.pack("<I2QIQ", 2, 8, 4, 0, 0)])
+    return content + bytes(-len(content) % 32 + 128)
+
+
+for name, verdict, kind, value in ("bools", "reject", 7, b"\1"), ("strings", "reject", 8, gguf_text("")), ("numbers", "reject", 12, bytes(8)):
+    add(f"gguf/model_{name}.gguf", verdict, "a long list", gguf_model(gguf_list(
+        "gemma3.attention.sliding_window_pattern", kind, SIZE // len(value), value * (SIZE // len(value)))))
+add("gguf/model_template.gguf", "accept", "a long template", gguf_model(
+    gguf_text("tokenizer.chat_template") + struct.pack("<I", 8) + gguf_text("\x01" * SIZE)))
+add("gguf/model_pattern.gguf", "accept", "a list", gguf_model(gguf_list("gemma3.attention.sliding_window_pattern", 7, 2, b"\1\0")))
+for i, content in enumerate([b"", b"GGUF", b"GGUF\3\0\0\0" + b"\xff" * 16, b"GGUF\3\0\0\0" + bytes(8) + b"\xff" * 8, b"GGUF" * 1000]):
+    add(f"gguf/cut_{i}.gguf", "reject", "cut", content)
+
 # SentencePiece models are a protobuf.
 for i, content in enumerate([b"", b"\0", b"\x0a", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0a\x00" * 400_000, b"\x0a\x02\x0a\x00" * 200_000, b"\xff" * 1000,
                              b"\x0a\x05\x0a\x01a\x18\x02" * 10, b"\x12\x05\x08\x01\x10\x00\x00"]):
     add(f"pieces/{i}.spm", "reject", "not a model", content)
+
+
+def piece(text, kind=1):
+    size = len(text) + (2 if kind == 1 else 4)
+    return b"\x0a" + bytes([size, 0x0a, len(text)]) + text + (b"" if kind == 1 else bytes([0x18, kind]))
+
+
+short = [bytes([65 + i % 60, 65 + i // 60 % 60, 65 + i // 3600]) for i in range(200_000)]
+unknown = piece(b"<unk>", 2)
+bpe = b"\x12\x02\x18\x02"
+for kind, name in (1, "normal"), (3, "control"), (4, "user_defined"), (5, "unused"):
+    add(f"pieces/many_{name}.spm", "accept", "many short pieces", unknown + b"".join(piece(text, kind) for text in short))
+    add(f"pieces/many_{name}_bpe.spm", "accept", "many short pieces", unknown + bpe + b"".join(piece(text, kind) for text in short))
+add("pieces/many_twice.spm", "reject", "many pieces, one twice", unknown + b"".join(piece(text) for text in short) + piece(short[0]))
+add("pieces/many_empty.spm", "either", "empty fields", unknown + b"\x22\x00" * 400_000)
+add("pieces/nested.spm", "either", "a normalizer given again and again", unknown + b"\x1a\x06\x12\x04\0\0\0\0" * 100_000)
+trie = b"\x01\x06\x00\x00" * 200_000  # each unit a child of the first, under one letter or another
+charsmap = len(trie).to_bytes(4, "little") + trie + b"x" * 100_000 + b"\0"
+add("pieces/map.spm", "either", "a large map", unknown + b"\x1a" + bytes([0x80 | (len(charsmap) + 4) & 127, 0x80 | (len(charsmap) + 4) >> 7 & 127, (len(charsmap) + 4) >> 14]) +
+    b"\x12" + bytes([0x80 | len(charsmap) & 127, 0x80 | len(charsmap) >> 7 & 127, len(charsmap) >> 14]) + charsmap)
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)

@@ -9,6 +9,14 @@
 #define ATTEND_HAS_KERNELS 0
 #endif
 
+/// GCC on Windows aligns the stack to 16 bytes, whatever a vector needs (its bug 54412): there the kernels
+/// are those of 128 bits, which have no FMA, unless the program chooses others by ATTEND_ONLY_AVX2 at its own
+/// risk.
+#if defined(_WIN64) && defined(__GNUC__) && !defined(__clang__) && !defined(ATTEND_NO_KERNELS) && \
+    !defined(ATTEND_ONLY_AVX2) && !defined(ATTEND_ONLY_AVX512) && !defined(ATTEND_ONLY_BASELINE)
+#define ATTEND_ONLY_BASELINE
+#endif
+
 /// Whether the kernels are those of one ISA alone (ATTEND_ONLY_BASELINE, _AVX2 or _AVX512), which compile in
 /// about half the time (bench/cost.py); a lesser processor is an error at the first use.
 #if defined(ATTEND_ONLY_BASELINE) || defined(ATTEND_ONLY_AVX2) || defined(ATTEND_ONLY_AVX512)

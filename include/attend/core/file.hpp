@@ -29,6 +29,7 @@
 #include <fstream>
 
 #include <attend/core/aligned.hpp>
+#include <attend/core/windows_map.hpp>
 #endif
 
 namespace attend::inline ATTEND_ABI {
@@ -183,6 +184,8 @@ class MappedFile {
   ~MappedFile() {
 #if ATTEND_HAS_MMAP
     if (mapped_) ::munmap(const_cast<std::byte*>(data_), size_);
+#elif defined(_WIN32)
+    if (mapped_) detail::unmap_file(data_);
 #endif
   }
 
@@ -220,23 +223,23 @@ class MappedFile {
     if (data == MAP_FAILED) throw_error(path_, ": cannot map ", size_, " bytes: ", std::strerror(errno));
     data_ = static_cast<const std::byte*>(data);
     mapped_ = true;
-  }
-  bool mapped_ = false;
+#elif defined(_WIN32)
+    data_ = detail::map_file(location.path());
+    if (data_ == nullptr) throw_error(path_, ": cannot map ", size_, " bytes");
+    mapped_ = true;
 #else
     memory_.resize(size_);
     memory_.resize(file.read(reinterpret_cast<char*>(memory_.data()), memory_.size()));
     data_ = memory_.data();
     size_ = memory_.size();
-  }
-  std::vector<std::byte, detail::Allocator<std::byte>> memory_;
 #endif
+  }
   void swap(MappedFile& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
-#if ATTEND_HAS_MMAP
     std::swap(mapped_, other.mapped_);
-#else
+#if !ATTEND_HAS_MMAP && !defined(_WIN32)
     std::swap(memory_, other.memory_);
 #endif
   }
@@ -244,6 +247,10 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  bool mapped_ = false;
+#if !ATTEND_HAS_MMAP && !defined(_WIN32)
+  std::vector<std::byte, detail::Allocator<std::byte>> memory_;
+#endif
 };
 
 /// The bytes of a file, or of what is left of one that gets shorter meanwhile.

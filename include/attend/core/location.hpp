@@ -18,6 +18,25 @@
 
 namespace attend::inline ATTEND_ABI {
 
+namespace detail {
+/// Text is UTF-8 on every system; Windows would take and give that of its code page.
+inline std::filesystem::path utf8_path(std::string_view text) {
+#if defined(_WIN32)
+  return std::filesystem::path(std::u8string(text.begin(), text.end()));
+#else
+  return std::filesystem::path(text);
+#endif
+}
+inline std::string utf8_text(const std::filesystem::path& path) {
+#if defined(_WIN32)
+  const std::u8string text = path.generic_u8string();
+  return std::string(text.begin(), text.end());
+#else
+  return path.string();
+#endif
+}
+}  // namespace detail
+
 /// Files that are in memory, by their names below the folder: "config.json", "1_Pooling/config.json".
 using FileMap = std::map<std::string, std::span<const std::byte>, std::less<>>;
 
@@ -33,8 +52,8 @@ concept MapOfFiles = requires(const T& map) {
 };
 }  // namespace detail
 
-/// A path on disk, or the same in a map of file names to bytes. All that the library reads it opens by one of
-/// these, so each `open` takes either:
+/// A path on disk (text is UTF-8), or the same in a map of file names to bytes. All that the library reads it
+/// opens by one of these, so each `open` takes either:
 ///     Tokenizer::open("bert-base-uncased");
 ///     Tokenizer::open(std::map<std::string, std::string>{{"vocab.txt", "[PAD]\n[UNK]\n"}});
 /// The bytes of a map are not copied. Whoever opens a model or a tokenizer may let go of them after that;
@@ -43,8 +62,12 @@ class Location {
  public:
   template <class T>
   requires std::convertible_to<const T&, std::filesystem::path> &&
-      (!detail::MapOfFiles<T>)Location(const T& path)
-      : path_(path) {}
+      (!detail::MapOfFiles<T>)Location(const T& path) {
+    if constexpr (std::convertible_to<const T&, std::string_view>)
+      path_ = detail::utf8_path(path);
+    else
+      path_ = path;
+  }
   template <detail::MapOfFiles T>
   Location(const T& files) {
     FileMap map;
@@ -76,16 +99,16 @@ class Location {
   const std::filesystem::path& path() const { return path_; }
   /// How errors name it.
   std::string string() const {
-    if (stands_for_) return stands_for_->string() + (path_.empty() ? "" : " as " + path_.string());
-    return in_memory() && path_.empty() ? "files in memory" : path_.string();
+    if (stands_for_) return stands_for_->string() + (path_.empty() ? "" : " as " + detail::utf8_text(path_));
+    return in_memory() && path_.empty() ? "files in memory" : detail::utf8_text(path_);
   }
-  std::string name() const { return path_.filename().string(); }
-  std::string extension() const { return path_.extension().string(); }
+  std::string name() const { return detail::utf8_text(path_.filename()); }
+  std::string extension() const { return detail::utf8_text(path_.extension()); }
 
   Location operator/(std::string_view name) const {
     Location out = *this;
-    out.path_ /= std::filesystem::path(name);
-    if (in_memory()) out.path_ = normal(out.path_.generic_string());
+    out.path_ /= detail::utf8_path(name);
+    if (in_memory()) out.path_ = detail::utf8_path(normal(detail::utf8_text(out.path_)));
     return out;
   }
   Location parent() const {
@@ -97,13 +120,13 @@ class Location {
 
   /// Null where there is no such file in memory.
   const std::span<const std::byte>* find() const {
-    const auto found = files_->find(path_.generic_string());
+    const auto found = files_->find(detail::utf8_text(path_));
     return found == files_->end() ? nullptr : &found->second;
   }
   bool is_folder() const {
     std::error_code ignored;
     if (!in_memory()) return std::filesystem::is_directory(path_, ignored);
-    const std::string begin = path_.empty() ? "" : path_.generic_string() + "/";
+    const std::string begin = path_.empty() ? "" : detail::utf8_text(path_) + "/";
     const auto next = files_->lower_bound(begin);
     return begin.empty() || (next != files_->end() && next->first.starts_with(begin));
   }
@@ -118,17 +141,17 @@ class Location {
     if (!in_memory())
       for (std::filesystem::directory_iterator at(path_, error), end; !error && at != end;
            at.increment(error))
-        out.push_back(at->path().filename().string());
+        out.push_back(detail::utf8_text(at->path().filename()));
     else
       for (const auto& [name, bytes] : *files_)
-        if (std::filesystem::path(name).parent_path() == path_)
-          out.push_back(std::filesystem::path(name).filename().string());
+        if (const std::filesystem::path path = detail::utf8_path(name); path.parent_path() == path_)
+          out.push_back(detail::utf8_text(path.filename()));
     return out;
   }
 
  private:
   static std::string normal(std::string_view name) {  // "./a//b/" is "a/b"
-    std::string out = std::filesystem::path(name).lexically_normal().generic_string();
+    std::string out = detail::utf8_text(detail::utf8_path(name).lexically_normal());
     while (out.ends_with('/')) out.pop_back();
     return out == "." ? std::string() : out;
   }

@@ -97,6 +97,8 @@ class GgufConfig {
     for (const char* key :
          {".expert_count", ".attention.clamp_kqv", ".logit_scale", ".residual_scale", ".embedding_scale"})
       if (file.number(name_ + key).value_or(0) != 0) file.fail(name_ + key, " is not supported");
+    if (file.number(key("rope.scale_linear")).value_or(1) != 1)
+      file.fail(key("rope.scale_linear"), " of old files is not supported");
   }
 
   Json config() const {

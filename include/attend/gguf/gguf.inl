@@ -167,9 +167,9 @@ struct GgufFile::Cursor {
     const std::uint64_t size = empty ? 0 : elements / known.elements * known.bytes,
                         room = file.bytes().size();
     if (data == 0) return out.size = static_cast<std::size_t>(size), out;  // not known yet
-    if (data > room || offset > room - data || size > room - data - offset)
-      fail_tensor(at - 8, "its data end behind the file");
-    out.begin = data + static_cast<std::size_t>(offset);
+    const std::uint64_t from = data + offset;
+    if (size > 0 && (from > room || size > room - from)) fail_tensor(at - 8, "its data end behind the file");
+    out.begin = static_cast<std::size_t>((std::min)(from, room));
     out.size = static_cast<std::size_t>(size);
     return out;
   }

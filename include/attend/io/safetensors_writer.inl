@@ -12,6 +12,8 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
+#elif defined(_WIN32)
+#include <attend/core/windows_map.hpp>
 #endif
 
 namespace attend::inline ATTEND_ABI {
@@ -28,7 +30,8 @@ ATTEND_INLINE SafeTensorsWriter::SafeTensorsWriter(const std::filesystem::path& 
 }
 
 ATTEND_INLINE void SafeTensorsWriter::write(std::span<const std::byte> bytes) {
-  if (bytes.size() > remaining_) throw_error(path_.string(), ": more bytes written than the header says");
+  if (bytes.size() > remaining_)
+    throw_error(detail::utf8_text(path_), ": more bytes written than the header says");
   remaining_ -= bytes.size();
   if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), temporary_.file) != bytes.size())
     fail_system("cannot write");
@@ -36,8 +39,8 @@ ATTEND_INLINE void SafeTensorsWriter::write(std::span<const std::byte> bytes) {
 
 ATTEND_INLINE void SafeTensorsWriter::commit() {
   if (remaining_ != 0)
-    throw_error(path_.string(), ": ", remaining_, " bytes less written than the header says");
-  if (temporary_.file == nullptr) throw_error(path_.string(), ": is written already");
+    throw_error(detail::utf8_text(path_), ": ", remaining_, " bytes less written than the header says");
+  if (temporary_.file == nullptr) throw_error(detail::utf8_text(path_), ": is written already");
   bool good = std::ferror(temporary_.file) == 0 && std::fflush(temporary_.file) == 0;
 #if defined(__unix__) || defined(__APPLE__)
   // The new file is on the disk before the old one is gone.
@@ -47,18 +50,22 @@ ATTEND_INLINE void SafeTensorsWriter::commit() {
   if (!good) fail_system("cannot write");
   std::error_code error;
   std::filesystem::rename(temporary_.path, path_, error);
-  if (error) throw_error(path_.string(), ": cannot replace: ", error.message());
+  if (error) throw_error(detail::utf8_text(path_), ": cannot replace: ", error.message());
   temporary_.path.clear();
 }
 
 [[noreturn]] ATTEND_INLINE void SafeTensorsWriter::fail_system(const char* what) const {
-  throw_error(path_.string(), ": ", what, ": ", std::strerror(errno));
+  throw_error(detail::utf8_text(path_), ": ", what, ": ", std::strerror(errno));
 }
 ATTEND_INLINE void SafeTensorsWriter::open() {
   for (int attempt = 0; temporary_.file == nullptr && attempt < 100; ++attempt) {
     std::filesystem::path name = path_;
     name += ".tmp" + std::to_string(attempt);
-    temporary_.file = std::fopen(name.string().c_str(), "wbx");  // x: never somebody else's file
+#if defined(_WIN32)
+    temporary_.file = detail::create_file(name);
+#else
+    temporary_.file = std::fopen(name.c_str(), "wbx");  // x: never somebody else's file
+#endif
     if (temporary_.file != nullptr)
       temporary_.path = std::move(name);
     else if (errno != EEXIST)
@@ -71,8 +78,8 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
   const auto text = [&](const std::string& value) {
     std::string escaped = Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
     // Replacing would merge names that differ; a safetensors header has to be UTF-8.
-    if (share_json(escaped, path_.string())->get_ref<const std::string&>() != value)
-      throw_error(path_.string(), ": ", detail::in_quotes(value), " is not UTF-8");
+    if (share_json(escaped, detail::utf8_text(path_))->get_ref<const std::string&>() != value)
+      throw_error(detail::utf8_text(path_), ": ", detail::in_quotes(value), " is not UTF-8");
     return escaped;
   };
   std::string header = "{", comma;
@@ -85,9 +92,9 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
   std::set<std::string> names;
   for (const Info& tensor : tensors) {
     if (tensor.name == "__metadata__" || !names.insert(tensor.name).second)
-      throw_error(path_.string(), ": the name ", detail::in_quotes(tensor.name), " is taken");
+      throw_error(detail::utf8_text(path_), ": the name ", detail::in_quotes(tensor.name), " is taken");
     if (detail::bits_of(tensor.dtype) % 8 != 0 || detail::is_in_blocks(tensor.dtype))
-      throw_error(path_.string(), ": ", to_string(tensor.dtype), " is not supported");
+      throw_error(detail::utf8_text(path_), ": ", to_string(tensor.dtype), " is not supported");
     const auto element_size = static_cast<std::size_t>(detail::bits_of(tensor.dtype) / 8);
     const std::uint64_t size =
         static_cast<std::uint64_t>(detail::checked_numel(tensor.shape, element_size)) * element_size;
@@ -101,7 +108,7 @@ ATTEND_INLINE std::string SafeTensorsWriter::make_header(const std::vector<Info>
   }
   header += "}";
   if (header.size() > 100'000'000)
-    throw_error(path_.string(), ": the header would be longer than 100000000 bytes");
+    throw_error(detail::utf8_text(path_), ": the header would be longer than 100000000 bytes");
   header.append((8 - header.size() % 8) % 8, ' ');  // so that the data start on a border of 8 bytes
   return header;
 }
@@ -117,8 +124,8 @@ ATTEND_INLINE void save_safetensors(const std::filesystem::path& path, std::vect
     const auto element_size = static_cast<std::size_t>(detail::bits_of(tensor.dtype)) / 8;
     if (static_cast<std::size_t>(detail::checked_numel(tensor.shape, element_size)) * element_size !=
         tensor.bytes.size())
-      throw_error(path.string(), ": tensor ", detail::in_quotes(tensor.name), ": expected ", tensor.shape,
-                  " of ", to_string(tensor.dtype), ", got ", tensor.bytes.size(), " bytes");
+      throw_error(detail::utf8_text(path), ": tensor ", detail::in_quotes(tensor.name), ": expected ",
+                  tensor.shape, " of ", to_string(tensor.dtype), ", got ", tensor.bytes.size(), " bytes");
     infos.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
   SafeTensorsWriter writer(path, infos, metadata);

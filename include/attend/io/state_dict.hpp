@@ -98,10 +98,10 @@ void assign_planned(const SafeTensors& file, const LoadPlan& plan, Parameter<Sca
     return source.row ? source.row(whole) : whole;
   };
   // Rows that are encoded as the parameter keeps them go in as they are.
-  const bool as_is = parameter.type() != WeightType::float32 && !source.transpose && source.add == 0 &&
-                     std::ranges::all_of(plan.entries, [&](const SafeTensors::Entry* entry) {
-                       return entry->type() == parameter.type();
-                     });
+  const bool as_is =
+      parameter.type() != WeightType::float32 && !source.transpose && source.add == 0 &&
+      std::all_of(plan.entries.begin(), plan.entries.end(),
+                  [&](const SafeTensors::Entry* entry) { return entry->type() == parameter.type(); });
   const std::size_t row_bytes =
       as_is ? kernels_of(parameter.type()).row_bytes(parameter.type(), row_size) : 0;
   std::vector<std::byte, Allocator<std::byte>> encoded(static_cast<std::size_t>(block) * row_bytes);

@@ -35,6 +35,9 @@
 // another.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wold-style-cast"
+#if defined(__wasm__)
+#pragma GCC diagnostic ignored "-Wignored-pragmas"  // float_control: compile without -ffast-math there
+#endif
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuseless-cast"
 #pragma GCC diagnostic ignored "-Wsign-conversion"  // of an int that is the size of an array

@@ -28,7 +28,7 @@ class BertModel {
 
   /// From a Hugging Face folder: config.json and model.safetensors (or its shards). With `base_only` without
   /// its head.
-  static BertModel open(const Location& folder, const OpenOptions& open = {});
+  static BertModel open(const Location& place, const OpenOptions& open = {});
 
   const BertOptions& options() const { return options_; }
   /// Tokens that a text can have.

@@ -56,8 +56,9 @@ class CausalLM {
   explicit CausalLM(const CausalLMOptions& options);
 
   /// From a Hugging Face folder: config.json, model.safetensors (or its shards), generation_config.json if
-  /// there is one. With `base_only` the weights need no head: it is then that of tied embeddings.
-  static CausalLM open(const Location& folder, const OpenOptions& open = {});
+  /// there is one; or from a GGUF file. With `base_only` the weights need no head: it is then that of tied
+  /// embeddings.
+  static CausalLM open(const Location& place, const OpenOptions& open = {});
 
   const CausalLMOptions& options() const { return options_; }
   /// Tokens that a sequence can have; 0: any number.

@@ -34,7 +34,8 @@ struct OpenOptions {
 
 namespace detail {
 
-/// The type of most of a file's weights; float32 where it is none of ours.
+/// The type of most of a file's weights; float32 where it is none of ours, and int8 for blocks of GGUF's
+/// other types.
 WeightType weights_of(const SafeTensors& file);
 
 /// Rows and columns of tables that the weights must at least hold, each of them.

@@ -32,7 +32,10 @@ ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, c
 
 ATTEND_INLINE WeightType weights_of(const SafeTensors& file) {
   std::map<WeightType, Index> elements;
-  for (const SafeTensors::Entry& entry : file.entries()) elements[entry.type()] += entry.numel();
+  for (const SafeTensors::Entry& entry : file.entries()) {
+    const bool other_blocks = is_in_blocks(entry.dtype) && entry.type() == WeightType::float32;
+    elements[other_blocks ? WeightType::int8 : entry.type()] += entry.numel();
+  }
   WeightType most = WeightType::float32;
   for (const auto& [type, count] : elements)
     if (count > elements[most]) most = type;

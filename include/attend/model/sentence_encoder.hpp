@@ -38,7 +38,8 @@ struct SentenceEncodeOptions {
 
 /// A folder as sentence-transformers writes it (all-MiniLM-L6-v2, BGE, E5, GTE and their kind): modules.json
 /// and what it names, config.json, model.safetensors, a tokenizer, config_sentence_transformers.json. Without
-/// modules.json the vector is the mean over the tokens, of a decoder the last one.
+/// modules.json the vector is the mean over the tokens, of a decoder the last one. A GGUF file is opened as
+/// well: its pooling_type says which vector, of unit length.
 class SentenceEncoder {
  public:
   /// Tokens that run together; the products are as fast with more.

@@ -73,7 +73,8 @@ struct TextScore {
 /// Called with each piece of text of prompt number `prompt` as soon as it is certain; false ends that text.
 using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 
-/// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files.
+/// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files; or a GGUF
+/// file.
 class TextGenerator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.

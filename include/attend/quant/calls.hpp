@@ -63,11 +63,11 @@ struct Table {
   /// One row [k] into its groups; codes in [-limit, limit].
   void (*quantize)(const float* x, Index k, bool bytes, int limit, std::int32_t offset, std::byte* groups);
   void (*product)(const Product&, Index bits, bool bytes, Index m0, Index m1, Index p0, Index p1);
-  /// Of at most kFewRows rows, better than `widen`.
+  /// Better than `widen` and the products of float for at most `few_rows` rows.
+  Index few_rows;
   void (*half_product)(const HalfProduct&, bool bfloat, Index m0, Index m1, Index p0, Index p1);
   /// One panel of 16-bit weights as float, in two panels [k][16] of 16 columns.
   void (*widen)(const std::byte* panel, Index k, bool bfloat, float* out);
 };
-inline constexpr Index kFewRows = 4;
 
 }  // namespace attend::inline ATTEND_ABI::quant

@@ -90,19 +90,19 @@ ATTEND_INLINED vf load_halves(const std::byte* p) {
 #endif
   return v;
 }
-/// 32 values of bfloat16, of which each lane has two.
-ATTEND_INLINED void load_bfloats(const std::byte* p, vf& low, vf& high) {
-  const vi both = load_bytes(p);
-  low = as_float(shl<16>(both));
-  high = as_float(andi(both, set1i(-65536)));
-}
+/// Halves of a panel that are summed at once.
+constexpr int kHalves = ATTEND_SIMD == 512 ? 2 : 1;
+
+/// kHalves times 16 of one k of a panel of 16-bit weights, from `half` on.
 template <bool BFloat>
-ATTEND_INLINED void load_wide(const std::byte* p, vf& low, vf& high) {
-  if constexpr (BFloat) {
-    load_bfloats(p, low, high);
-  } else {
-    low = load_halves(p);
-    high = load_halves(p + 32);
+ATTEND_INLINED void load_wide(const std::byte* p, int half, vf* out) {
+  ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+    if constexpr (BFloat) {
+      const vi both = load_bytes(p);
+      out[h] = as_float(half + h == 0 ? shl<16>(both) : andi(both, set1i(-65536)));
+    } else {
+      out[h] = load_halves(p + 32 * (half + h));
+    }
   }
 }
 
@@ -188,8 +188,7 @@ ATTEND_NOINLINE void quantize(const float* x, Index k, bool bytes, int limit, st
 
 // --- Products of codes ---
 
-/// Halves of a panel that are summed at once, and most rows of a block: as registers hold.
-constexpr int kHalves = ATTEND_SIMD == 512 ? 2 : 1;
+/// Most rows of a block: as registers hold.
 constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 ? 4 : 2;
 
 template <int MR>
@@ -313,51 +312,67 @@ ATTEND_NOINLINE void product(const Product& t, Index bits, [[maybe_unused]] bool
 
 // --- Products of 16-bit weights: chains of FMAs over k, as those of kernel/gemm.inl ---
 
-template <int MR, bool BFloat>
+/// Most rows of a block: as many sums as registers hold, beside two of the weights and one of the inputs.
+constexpr int kMostHalfRows = ATTEND_SIMD == 512 ? 12 : ATTEND_SIMD == 256 ? 6 : 2;
+
+/// Rows [m, m + MR) of panels [p, p + NP), NP > 1 where one alone would have too few sums to hide the latency
+/// of an FMA.
+template <int MR, int NP, bool BFloat>
 ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
-  vf y[MR][2];
-  ATTEND_UNROLL for (int i = 0; i < MR; ++i) y[i][0] = y[i][1] = set1(0.0f);
-  const float* a = t.a + m * t.lda;
-  const std::byte* w = t.w + p * t.k * kColumns * 2;
-  for (Index k = 0; k < t.k; ++k, w += 64) {
-    vf low, high;
-    load_wide<BFloat>(w, low, high);
+  const Index panel = t.k * kColumns * 2;
+  for (int half = 0; half < 2; half += kHalves) {
+    vf y[MR][NP * kHalves];
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      const vf x = set1(a[i * t.lda + k]);
-      y[i][0] = fma(x, low, y[i][0]);
-      y[i][1] = fma(x, high, y[i][1]);
+      ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = set1(0.0f);
     }
-  }
-  for (int h = 0; h < 2; ++h) {
-    const Index n = p * kColumns + h * 16;
-    if (n >= t.n) break;
-    for (int i = 0; i < MR; ++i)
-      finish_columns(y[i][h], t.c + (m + i) * t.ldc + n, t.bias == nullptr ? nullptr : t.bias + n,
-                     t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
+    const float*
+        a[(MR + 3) / 4];  // each of four rows: one for each row would be more than there are registers
+    ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] = t.a + (m + 4 * i) * t.lda;
+    const std::byte* w = t.w + p * panel;
+    ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
+      vf b[NP * kHalves];
+      ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat>(w + q * panel, half, b + q * kHalves);
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        const vf x = set1(a[i / 4][i % 4 * t.lda]);
+        ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = fma(x, b[h], y[i][h]);
+      }
+      ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i)++ a[i];
+    }
+    for (int h = 0; h < NP * kHalves; ++h) {
+      const Index n = (p + h / kHalves) * kColumns + (half + h % kHalves) * 16;
+      for (int i = 0; i < MR && n < t.n; ++i)
+        finish_columns(y[i][h], t.c + (m + i) * t.ldc + n, t.bias == nullptr ? nullptr : t.bias + n,
+                       t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
+    }
   }
 }
 template <bool BFloat>
 ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p0, Index p1) {
+  constexpr int R = kMostHalfRows;
+  if (m1 - m0 == 1)
+    for (; p0 + 4 / kHalves <= p1; p0 += 4 / kHalves) run_half<1, 4 / kHalves, BFloat>(t, m0, p0);
   for (Index p = p0; p < p1; ++p) {
     Index m = m0;
-    for (; m + 4 <= m1; m += 4) run_half<4, BFloat>(t, m, p);
-    if (m + 2 <= m1) run_half<2, BFloat>(t, m, p), m += 2;
-    if (m < m1) run_half<1, BFloat>(t, m, p);
+    for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p);
+    if constexpr (R > 8)
+      for (; m + 8 <= m1; m += 8) run_half<8, 1, BFloat>(t, m, p);
+    if constexpr (R > 4)
+      for (; m + 4 <= m1; m += 4) run_half<4, 1, BFloat>(t, m, p);
+    for (; m + 2 <= m1; m += 2) run_half<2, 1, BFloat>(t, m, p);
+    if (m < m1) run_half<1, 1, BFloat>(t, m, p);
   }
 }
 ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, Index m1, Index p0, Index p1) {
   bfloat ? sweep_half<true>(t, m0, m1, p0, p1) : sweep_half<false>(t, m0, m1, p0, p1);
 }
 ATTEND_NOINLINE void widen(const std::byte* panel, Index k, bool bfloat, float* out) {
-  for (Index i = 0; i < k; ++i, panel += 64, out += 16) {
-    vf low, high;
-    if (bfloat)
-      load_wide<true>(panel, low, high);
-    else
-      load_wide<false>(panel, low, high);
-    store(out, low);
-    store(out + k * 16, high);
-  }
+  for (Index i = 0; i < k; ++i, panel += 64, out += 16)
+    for (int half = 0; half < 2; half += kHalves) {
+      vf wide[kHalves];
+      bfloat ? load_wide<true>(panel, half, wide) : load_wide<false>(panel, half, wide);
+      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) store(out + (half + h) * k * 16, wide[h]);
+    }
 }
 
-inline constexpr Table table = {ATTEND_VNNI != 0, quantize, product, half_product, widen};
+inline constexpr Table table = {ATTEND_VNNI != 0, quantize, product, ATTEND_SIMD == 512 ? Index{1} << 40 : 24,
+                                half_product,     widen};

@@ -95,44 +95,53 @@ void each_block(Context& context, Index rows, Index panels, Index most, double o
   });
 }
 
-/// One panel at a time is widened for the products of float, but where there are few rows.
+/// Of call.out's rows [m0, m1) and the columns of panels [p0, p1).
+inline void activate(const detail::ProductCall<float>& call, Index m0, Index m1, Index p0, Index p1) {
+  if (call.activation == Activation::identity) return;
+  const Index begin = p0 * kColumns, end = (std::min)(call.out.size(1), p1 * kColumns);
+  for (Index m = m0; m < m1; ++m) {
+    float* row = &call.out(m, begin);
+    kernel::kernels().activate(call.activation, row, row, end - begin);
+  }
+}
+
+/// Three panels at a time are widened for the products of float, but where there are few rows.
 inline void half_product(Context& context, WeightType type, const std::byte* weight,
                          const detail::ProductCall<float>& call) {
+  constexpr Index kWidened = 3;
   const Table& table = kernels();
   const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), panels = (N + 31) / 32;
-  const bool bfloat = type == WeightType::bfloat16, few = M <= kFewRows;
+  const bool bfloat = type == WeightType::bfloat16, few = M <= table.few_rows;
   const HalfProduct h{call.x.data(),        call.x.stride(0),       K, weight,
                       call.out.data(),      call.out.stride(0),     N, call.bias,
                       call.residual.data(), call.residual.stride(0)};
   const double operations = 2.0 * static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
+  const Index each = K * kColumns * kWidened;
   Frame frame(context.workspace());
-  float* wide = few ? nullptr : frame.take<float>(context.workers(panels, operations) * K * kColumns);
-  each_block(context, M, panels, 8, operations, [&](Index m0, Index m1, Index p0, Index p1, int worker) {
+  float* wide = few ? nullptr : frame.take<float>(context.workers(panels, operations) * each);
+  each_block(context, M, panels, 9, operations, [&](Index m0, Index m1, Index p0, Index p1, int worker) {
     if (few) {
       table.half_product(h, bfloat, m0, m1, p0, p1);
-    } else {
-      float* w = wide + worker * K * kColumns;
-      for (Index p = p0; p < p1; ++p) {
-        const Index n = p * kColumns;
-        table.widen(weight + n * K * 2, K, bfloat, w);
-        const kernel::Product t{.a = h.a,
-                                .lda = h.lda,
-                                .w = w,
-                                .k = K,
-                                .c = h.c + n,
-                                .ldc = h.ldc,
-                                .n = N - n < kColumns ? N - n : kColumns,
-                                .bias = h.bias == nullptr ? nullptr : h.bias + n,
-                                .residual = h.residual == nullptr ? nullptr : h.residual + n,
-                                .ldr = h.ldr};
-        kernel::kernels().product(t, m0, m1, 0, (t.n + 15) / 16);
-      }
+      return activate(call, m0, m1, p0, p1);
     }
-    if (call.activation != Activation::identity)
-      for (Index m = m0; m < m1; ++m) {
-        float* row = &call.out(m, p0 * kColumns);
-        kernel::kernels().activate(call.activation, row, row, (std::min)(N, p1 * kColumns) - p0 * kColumns);
-      }
+    float* w = wide + worker * each;
+    for (Index p = p0; p < p1; p += kWidened) {
+      const Index n = p * kColumns, end = (std::min)(p1, p + kWidened);
+      for (Index q = p; q < end; ++q)
+        table.widen(weight + q * kColumns * K * 2, K, bfloat, w + (q - p) * kColumns * K);
+      const kernel::Product t{.a = h.a,
+                              .lda = h.lda,
+                              .w = w,
+                              .k = K,
+                              .c = h.c + n,
+                              .ldc = h.ldc,
+                              .n = (std::min)(N, end * kColumns) - n,
+                              .bias = h.bias == nullptr ? nullptr : h.bias + n,
+                              .residual = h.residual == nullptr ? nullptr : h.residual + n,
+                              .ldr = h.ldr,
+                              .activation = call.activation};
+      kernel::kernels().product(t, m0, m1, 0, (t.n + 15) / 16);
+    }
   });
 }
 
@@ -162,11 +171,7 @@ inline void code_product(Context& context, detail::WeightFormat format, const st
   const double operations = static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
   each_block(context, M, panels, 8, operations, [&](Index m0, Index m1, Index p0, Index p1, int) {
     table.product(t, codes.bits, bytes, m0, m1, p0, p1);
-    if (call.activation != Activation::identity)
-      for (Index m = m0; m < m1; ++m) {
-        float* out = &call.out(m, p0 * kColumns);
-        kernel::kernels().activate(call.activation, out, out, (std::min)(N, p1 * kColumns) - p0 * kColumns);
-      }
+    activate(call, m0, m1, p0, p1);
   });
 }
 #else

@@ -21,7 +21,7 @@ namespace attend::inline ATTEND_ABI::text {
 struct AddedToken {
   std::string content;
   bool special = false;      ///< left out by decode on request
-  bool single_word = false;  ///< only between characters that are not \w
+  bool single_word = false;  ///< only between characters that are not `\w`
   bool lstrip = false;       ///< takes the white space before it along
   bool rstrip = false;       ///< takes the white space behind it along
   bool normalized = true;    ///< looked for in the normalised text, else in the text as given

@@ -15,7 +15,7 @@
 namespace attend::inline ATTEND_ABI::text {
 
 /// Texts cut into the entries of a vocabulary, the longest that fits first: characters, and names such as
-/// <unk>.
+/// `<unk>`.
 class CharacterVocabulary {
  public:
   CharacterVocabulary(const Location& file, const std::string& unknown) {

@@ -34,18 +34,20 @@ namespace text {
 /// The templates of a folder in Jinja. What is not listed here is an error that names it with line and
 /// column:
 /// - statements: if, elif, else; for (with if, else, break, continue, unpacking); set (of several names, of
-///   members of a namespace, as a block); macro; generation; raw
+///   members of a namespace, as a block, with filters); with; filter; macro; generation; raw
 /// - loop: index, index0, revindex, revindex0, first, last, length, previtem, nextitem
 /// - expressions: literals, members, subscripts and slices, calls with keywords, + - * / // % ** ~, in, and,
 ///   or, not, if … else, comparisons, filters, tests
-/// - filters: capitalize, count, d, default, dictsort, first, indent, int, items, join, last, length, list,
-///   lower, map, reject, rejectattr, replace, reverse, select, selectattr, string, tojson, trim, upper
+/// - filters: abs, batch, capitalize, count, d, default, dictsort, first, float, indent, int, items, join,
+///   last, length, list, lower, map, max, min, reject, rejectattr, replace, reverse, round, safe (which
+///   changes nothing), select, selectattr, sort, string, sum, title, tojson, trim, unique, upper
 /// - tests: boolean, callable, defined, divisibleby, even, false, float, in, integer, iterable, lower,
-/// mapping,
-///   none, number, odd, sameas, sequence, string, true, undefined, upper, and comparisons by their names
-/// - methods of texts: capitalize, endswith, find, join, lower, lstrip, removeprefix, removesuffix, replace,
-///   rsplit, rstrip, split, splitlines, startswith, strip, title, upper; of mappings: get, items, keys,
-///   values
+///   mapping, none, number, odd, sameas, sequence, string, true, undefined, upper, and comparisons by their
+///   names
+/// - methods of texts: capitalize, count, endswith, find, index, isalnum, isalpha, isdigit, islower, isspace,
+///   isupper, join, lower, lstrip, partition, removeprefix, removesuffix, replace, rfind, rpartition, rsplit,
+///   rstrip, split, splitlines, startswith, strip, title, upper; of mappings: copy, get, items, keys, values;
+///   of lists: count, index
 /// - functions: dict, namespace, raise_exception, range, strftime_now
 /// Values are Python's, as is what is written of them. Nesting, steps and memory are bounded whatever a
 /// template says.

@@ -90,7 +90,8 @@ class FolderConfig {
   /// Special tokens by their content; true where such a token takes the blanks before it along.
   using Specials = std::vector<std::pair<std::string, bool>>;
 
-  /// What the files list, and those of `specials` that exist: in the model, or in `more` with an id.
+  /// What the files list, and those of `specials` that exist: in the model, or in `more` with an id, where a
+  /// mask takes the blanks before it along.
   AddedTokens added_tokens(const Vocabulary& model, const Normalizer& normalizer, const Specials& specials,
                            const std::vector<std::pair<std::string, std::int32_t>>& more = {}) const {
     AddedTokens out;
@@ -110,7 +111,7 @@ class FolderConfig {
       if (const auto id = model.id(content)) add(content, *id, true, lstrip);
       if (plain.has(content)) add(content, plain.integer(content), true, lstrip);
     }
-    for (const auto& [content, id] : more) add(content, id, true, false);
+    for (const auto& [content, id] : more) add(content, id, true, content == token("mask_token", "<mask>"));
     for (const auto& [content, value] : added_->get_ref<const Json::object_t&>())
       add(content, plain.integer(content), false, false);
     out.finish();

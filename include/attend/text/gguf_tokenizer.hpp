@@ -120,12 +120,11 @@ class GgufTokenizer {
              post_processor("BertProcessing", text_of(cls), cls, text_of(sep), sep) + "}";
     }
     if (kind_ == "llama") {
-      const std::string blanks = R"({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})",
-                        back = R"({"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-                                  {"type": "ByteFallback"}, {"type": "Fuse"})";
+      const std::string blank(kBlank), content = R"({"type": "Replace", "content": ")";
       return R"({"normalizer": {"type": "Sequence", "normalizers": [)" +
-             std::string(prefix_ ? R"({"type": "Prepend", "prepend": "▁"}, )" : "") + blanks +
-             R"(]}, "decoder": {"type": "Sequence", "decoders": [)" + back +
+             (prefix_ ? R"({"type": "Prepend", "prepend": ")" + blank + R"("}, )" : "") + content + blank +
+             R"(", "pattern": {"String": " "}}]}, "decoder": {"type": "Sequence", "decoders": [)" + content +
+             R"( ", "pattern": {"String": ")" + blank + R"("}}, {"type": "ByteFallback"}, {"type": "Fuse"})" +
              (prefix_ ? R"(, {"type": "Strip", "content": " ", "start": 1, "stop": 0})" : "") + "]}}";
     }
     const char* byte_level = words_->split
@@ -174,6 +173,7 @@ class GgufTokenizer {
   }
 
  private:
+  static constexpr std::string_view kBlank = "\u2581";
   enum Type : std::uint8_t { normal = 1, unknown_token, control, user_defined, unused, byte };
 
   Type type_of(std::int32_t id) const { return types_[static_cast<std::size_t>(id)]; }
@@ -181,15 +181,14 @@ class GgufTokenizer {
   /// Calls f(token, id) for each, as tokenizer.json has it.
   template <class F>
   void for_each_token(F&& f) const {
-    constexpr std::string_view blank = "▁";
     std::int32_t id = 0;
     std::string text;
     file_.for_each_string("tokenizer.ggml.tokens", [&](std::string_view token) {
       if (find_malformed_utf8(token) != std::string_view::npos)
         throw_error(file_.path(), ": token ", id, " is not UTF-8");
       if (kind_ == "bert" &&
-          type_of(id) != control) {  // "▁x" begins a word there, in ours what does not has "##"
-        text = token.starts_with(blank) ? token.substr(blank.size()) : std::string("##").append(token);
+          type_of(id) != control) {  // "\u2581x" begins a word there, in ours what does not has "##"
+        text = token.starts_with(kBlank) ? token.substr(kBlank.size()) : std::string("##").append(token);
         token = text;
       }
       f(token, id++);

@@ -36,10 +36,40 @@ inline std::string capitalized(std::string_view text, bool each) {
   return out;
 }
 
+/// isalpha and its kin: all characters are of that kind, and there is one.
+inline bool is_of_kind(const std::string& name, std::string_view text) {
+  if (name == "isupper" || name == "islower")
+    return uppercase(text) != lowercase(text) &&
+           text == (name == "isupper" ? uppercase(text) : lowercase(text));
+  bool all = !text.empty();
+  for_each_code_point(text, [&](char32_t c, std::string_view) {
+    const auto kind = category(c);
+    const bool letter = kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
+    const bool digit = kind == UTF8PROC_CATEGORY_ND;
+    all = all && (name == "isspace"   ? is_space(c)
+                  : name == "isdigit" ? digit
+                                      : letter || (digit && name == "isalnum"));
+  });
+  return all;
+}
+
 inline Value Evaluation::call_method(const Node& node, const std::string& name, const Value& self,
                                      Arguments& given) {
   if (self.text()) return text_method(node, name, *self.text(), given);
+  if (self.sequence()) {  // count and index
+    const auto values = bind(node, name, given, std::array<std::string_view, 1>{"value"});
+    if (!values[0]) fail(node, name, " needs a value");
+    std::int64_t count = 0, at = 0;
+    for (const Value& one : self.sequence()->items) {
+      const bool found = same(node, one, *values[0]);
+      if (found && name == "index") return at;
+      count += found, ++at;
+    }
+    if (name == "index") fail(node, "index: the list does not have it");
+    return count;
+  }
   const Mapping& map = *self.mapping();
+  if (name == "copy") return bind(node, name, given, {}), self;
   if (name == "get") {
     auto values = bind(node, name, given, std::array<std::string_view, 2>{"key", "default"});
     if (!values[0]) fail(node, "get needs a key");
@@ -163,11 +193,29 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
       return made_text(node, text.starts_with(end) ? text.substr(end.size()) : text);
     return made_text(node, text.ends_with(end) ? text.substr(0, text.size() - end.size()) : text);
   }
-  if (name == "find") {
+  if (is_one_of(name, " find rfind index count partition rpartition ")) {
     const auto values = take("sub");
     const std::string& wanted = needed(values[0]);
     search_work(node, text, wanted);
-    const std::size_t at = text.find(wanted);
+    const bool from_right = name.starts_with('r');
+    std::size_t at = from_right ? text.rfind(wanted) : text.find(wanted);
+    if (name == "count") {
+      if (wanted.empty()) return static_cast<std::int64_t>(count_code_points(text) + 1);
+      std::int64_t count = 0;
+      for (; at != text.npos; at = text.find(wanted, at + wanted.size())) ++count;
+      return count;
+    }
+    if (name.ends_with("partition")) {
+      if (wanted.empty()) fail(node, name, " by an empty text");
+      std::vector<Value> parts(3, Value(std::string()));
+      if (at == text.npos) {
+        parts[from_right ? 2 : 0] = text;
+      } else {
+        parts = {Value(text.substr(0, at)), Value(wanted), Value(text.substr(at + wanted.size()))};
+      }
+      return made_list(node, std::move(parts), Sequence::tuple);
+    }
+    if (at == text.npos && name == "index") fail(node, "index: the text does not have it");
     if (at == text.npos) return std::int64_t{-1};
     return static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at)));
   }
@@ -193,6 +241,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
     }
     return made_list(node, std::move(out));
   }
+  if (name.starts_with("is")) return is_of_kind(name, text);
   if (name == "upper") return made_text(node, uppercase(text));
   if (name == "lower") return made_text(node, lowercase(text));
   return made_text(node, capitalized(text, name == "title"));

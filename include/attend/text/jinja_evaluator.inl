@@ -167,11 +167,13 @@ class Evaluation {
         assign(*node.children[0], evaluate(*node.children[1], scope), scope);
         return Flow::next;
       case Node::set_block:
-        assign(*node.children[0],
-               captured(
-                   node, [&](Scope& inner) { execute(*node.children[1], inner); }, &scope),
-               scope);
-        return Flow::next;
+        return capture(node, scope), Flow::next;
+      case Node::with:
+        return within(&scope, [&](Scope& inner) {
+          for (std::size_t i = 0; i + 1 < node.children.size(); i += 2)
+            assign(*node.children[i], evaluate(*node.children[i + 1], scope), inner);
+          return execute(*node.children.back(), inner);
+        });
       case Node::macro:
         for (Scope* s = &scope; s; s = s->around) s->kept = true;
         scope.set(node.text, Macro{&node, &scope});
@@ -235,6 +237,7 @@ class Evaluation {
     }
     return Flow::next;
   }
+  void capture(const Node& node, Scope& scope);
   void assign(const Node& target, Value value, Scope& scope) {
     work(target, 8 * scope.names.size());
     if (target.kind == Node::name) return scope.set(target.text, std::move(value));
@@ -320,25 +323,8 @@ class Evaluation {
         fail(node, "a slice stands outside of a subscript");
     }
   }
-  void put(const Node& node, Mapping& map, Value key, Value value) {
-    if (key.sequence() || key.mapping() || key.is_undefined() || key.get<Namespace*>())
-      fail(node, key.type(), " cannot be a key");
-    work(node, 8 * map.items.size());
-    for (auto& [name, old] : map.items)
-      if (same(node, name, key)) return void(old = std::move(value));
-    map.items.emplace_back(std::move(key), std::move(value));
-  }
-  Value look_up(const Node& node, Scope& scope) {
-    for (Scope* s = &scope; s; s = s->around) {
-      work(node, s->names.size());
-      if (const Value* found = s->find(node.text)) return *found;
-    }
-    for (std::string_view name : {"dict", "namespace", "raise_exception", "range", "strftime_now"})
-      if (node.text == name) return Function{name};
-    for (std::string_view name : {"lipsum", "cycler", "joiner", "caller", "varargs", "kwargs"})
-      if (node.text == name) fail(node, attend::detail::in_quotes(name), " is not supported");
-    return Value::undefined(attend::detail::in_quotes(node.text));
-  }
+  void put(const Node& node, Mapping& map, Value key, Value value);
+  Value look_up(const Node& node, Scope& scope);
   Arguments arguments(const Node& node, Scope& scope) {
     Arguments out{{}, node.names};
     for (std::size_t i = 1; i < node.children.size(); ++i)
@@ -380,6 +366,10 @@ class Evaluation {
   Value call_function(const Node& node, std::string_view name, Arguments& given);
   std::string strftime(const Node& node, const std::string& format);
   Value filter(const Node& node, const std::string& name, const Value& value, Arguments given);
+  std::optional<Value> filter_numbers(const Node& node, const std::string& name, const Value& value,
+                                      Arguments& given);
+  std::optional<Value> filter_lists(const Node& node, const std::string& name, const Value& value,
+                                    Arguments& given);
   Value select(const Node& node, const std::string& name, const Value& value, Arguments& given);
   Value map(const Node& node, const Value& value, Arguments& given);
   Value attribute(const Node& node, Value value, const Value& path);

@@ -17,9 +17,10 @@ namespace attend::inline ATTEND_ABI::text::jinja {
 
 /// Children by kind: block: statements; branch: condition, block, …, and the last block of else; loop:
 /// target, items, condition or none, block, block of else or none; macro: defaults, block (names:
-/// parameters); call, filter, test: operand, arguments (names: keywords of the last ones); compare: operands
-/// (names: signs); choice: condition, then, else or none; slice: three or none; mapping: key, value, …; the
-/// others as they are written.
+/// parameters); set_block: target or none (it is written, then), block, filters of kCaptured or none; with:
+/// target, value, …, block; call, filter, test: operand, arguments (names: keywords of the last ones);
+/// compare: operands (names: signs); choice: condition, then, else or none; slice: three or none; mapping:
+/// key, value, …; the others as they are written.
 struct Node {
   enum Kind {
     block,
@@ -29,6 +30,7 @@ struct Node {
     loop,
     set,
     set_block,
+    with,
     macro,
     scope,
     break_,
@@ -63,6 +65,8 @@ struct Node {
   int depth = 1;
 };
 using NodePtr = std::unique_ptr<Node>;
+/// What a block writes, by a name that no template can write.
+inline constexpr const char* kCaptured = " captured";
 
 /// What statements are made of.
 class ExpressionParser {
@@ -357,8 +361,8 @@ class ExpressionParser {
     arguments(*out);
     return out;
   }
-  NodePtr filter(NodePtr operand) {
-    next();
+  NodePtr filter(NodePtr operand, bool behind_bar = true) {
+    if (behind_bar) next();
     const std::size_t at = now().at;
     NodePtr out = make(Node::filter, at, expect_name(), std::move(operand));
     if (is_sign("(")) arguments(*out);

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include <attend/text/jinja_builtins.inl>
+#include <attend/text/jinja_list_filters.inl>
 
 namespace attend::inline ATTEND_ABI::text::jinja {
 
@@ -74,43 +74,8 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     }
     return made_text(node, std::move(out));
   }
-  if (name == "int") {
-    const auto values = take("default", "base");
-    if (values[1]) fail(node, "int of another base is not supported");
-    if (value.integer()) return *value.integer();
-    if (value.number() && std::abs(*value.number()) < 9.2e18)
-      return static_cast<std::int64_t>(*value.number());
-    std::int64_t out = 0;
-    if (value.text()) {
-      std::string_view digits = strip(*value.text(), true, true, is_space);
-      if (digits.starts_with('+')) digits.remove_prefix(1);
-      const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out);
-      if (error == std::errc() && end == digits.data() + digits.size()) return out;
-      double real = 0;
-      const auto [real_end, real_error] = std::from_chars(digits.data(), digits.data() + digits.size(), real);
-      if (real_error == std::errc() && real_end == digits.data() + digits.size() && std::abs(real) < 9.2e18)
-        return static_cast<std::int64_t>(real);
-    }
-    return values[0].value_or(std::int64_t{0});
-  }
-  if (name == "dictsort") {
-    const auto values = take("case_sensitive", "by", "reverse");
-    const bool by_value = values[1] && text_of(node, name, *values[1]) == "value";
-    if (!value.mapping()) fail(node, "dictsort needs a mapping, got ", value.type());
-    const auto key = [&](const std::pair<Value, Value>& item) {
-      const Value& found = by_value ? item.second : item.first;
-      return found.text() && !flag(values[0]) ? Value(lowercase(*found.text())) : found;
-    };
-    auto all = value.mapping()->items;
-    for (std::size_t i = 0; i < all.size(); ++i) work(node, 64 + all.size());
-    const bool reverse = flag(values[2]);
-    std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) {
-      return reverse ? less(node, key(b), key(a), false) : less(node, key(a), key(b), false);
-    });
-    std::vector<Value> out;
-    for (auto& [first, second] : all) out.push_back(made_list(node, {first, second}, Sequence::tuple));
-    return made_list(node, std::move(out));
-  }
+  if (auto out = filter_lists(node, name, value, given)) return *std::move(out);
+  if (auto out = filter_numbers(node, name, value, given)) return *std::move(out);
   bind(node, name, given, {});
   if (name == "length" || name == "count") {
     if (value.text()) return static_cast<std::int64_t>(count_code_points(*value.text()));
@@ -143,6 +108,16 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return made_list(node, items(node, all), Sequence::generator);
   }
   if (name == "string") return made_text(node, as_text(node, value));
+  if (name == "safe") return value.text() ? value : made_text(node, as_text(node, value));
+  if (name == "title") {
+    std::string out;
+    bool inside = false;
+    for_each_code_point(as_text(node, value), [&](char32_t c, std::string_view bytes) {
+      out += inside ? lowercase(bytes) : uppercase(bytes);
+      inside = !(c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || is_space(c));
+    });
+    return made_text(node, std::move(out));
+  }
   if (name == "upper") return made_text(node, uppercase(as_text(node, value)));
   if (name == "lower") return made_text(node, lowercase(as_text(node, value)));
   if (name == "capitalize") return made_text(node, capitalized(as_text(node, value), false));

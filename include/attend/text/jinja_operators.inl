@@ -20,6 +20,41 @@ inline bool is_one_of(std::string_view name, std::string_view words) {  // with 
   return words.find(" " + std::string(name) + " ") != words.npos;
 }
 
+/// Of a set or a filter block: what it writes, through its filters.
+inline void Evaluation::capture(const Node& node, Scope& scope) {
+  Value text = captured(
+      node, [&](Scope& inner) { execute(*node.children[1], inner); }, &scope);
+  text = within(&scope, [&](Scope& inner) {
+    inner.set(kCaptured, std::move(text));
+    return evaluate(*node.children[2], inner);
+  });
+  if (node.children[0])
+    assign(*node.children[0], std::move(text), scope);
+  else
+    out_ += as_text(node, text);
+}
+
+inline void Evaluation::put(const Node& node, Mapping& map, Value key, Value value) {
+  if (key.sequence() || key.mapping() || key.is_undefined() || key.get<Namespace*>())
+    fail(node, key.type(), " cannot be a key");
+  work(node, 8 * map.items.size());
+  for (auto& [name, old] : map.items)
+    if (same(node, name, key)) return void(old = std::move(value));
+  map.items.emplace_back(std::move(key), std::move(value));
+}
+
+inline Value Evaluation::look_up(const Node& node, Scope& scope) {
+  for (Scope* s = &scope; s; s = s->around) {
+    work(node, s->names.size());
+    if (const Value* found = s->find(node.text)) return *found;
+  }
+  for (std::string_view name : {"dict", "namespace", "raise_exception", "range", "strftime_now"})
+    if (node.text == name) return Function{name};
+  for (std::string_view name : {"lipsum", "cycler", "joiner", "caller", "varargs", "kwargs"})
+    if (node.text == name) fail(node, attend::detail::in_quotes(name), " is not supported");
+  return Value::undefined(attend::detail::in_quotes(node.text));
+}
+
 inline Value Evaluation::call_macro(const Node& node, const Macro& called, Arguments& given) {
   const Node& macro = *called.node;
   std::vector<std::string_view> names(macro.names.begin(), macro.names.end());
@@ -68,18 +103,24 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
           "join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust "
           "rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill ",
       kOurText =
-          " capitalize endswith find join lower lstrip removeprefix removesuffix replace rsplit rstrip split "
-          "splitlines startswith strip title upper ",
+          " capitalize count endswith find index isalnum isalpha isdigit islower isspace isupper join lower "
+          "lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split "
+          "splitlines "
+          "startswith strip title upper ",
       kMapping = " clear copy fromkeys get items keys pop popitem setdefault update values ",
-      kOurMapping = " get items keys values ",
-      kList = " append clear copy count extend index insert pop remove reverse sort ";
+      kOurMapping = " copy get items keys values ",
+      kList = " append clear copy count extend index insert pop remove reverse sort ",
+      kOurList = " count index ";
   if (name.starts_with('_'))
     fail(node, "member ", attend::detail::in_quotes(name), " is not open to templates");
   const std::string_view all = value.text()       ? kText
                                : value.mapping()  ? kMapping
                                : value.sequence() ? kList
                                                   : "";
-  const std::string_view ours = value.text() ? kOurText : value.mapping() ? kOurMapping : "";
+  const std::string_view ours = value.text()       ? kOurText
+                                : value.mapping()  ? kOurMapping
+                                : value.sequence() ? kOurList
+                                                   : "";
   if (is_one_of(name, ours)) return Method{name, std::make_shared<const Value>(value)};
   if (is_one_of(name, all))
     fail(node, "method ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");

@@ -55,6 +55,8 @@ class Parser : ExpressionParser {
     if (name == "if") return branch(at);
     if (name == "for") return loop(at);
     if (name == "set") return set(at);
+    if (name == "filter") return filtered(at, nullptr, false);
+    if (name == "with") return with(at);
     if (name == "macro") return macro(at);
     if (name == "generation") return make(Node::scope, at, {}, body("endgeneration"));
     if (name == "break" || name == "continue") {
@@ -92,8 +94,25 @@ class Parser : ExpressionParser {
   NodePtr set(std::size_t at) {
     NodePtr target = targets(true);
     if (take_sign("=")) return make(Node::set, at, {}, std::move(target), tuple());
-    if (is_sign("|")) source_.fail(now().at, "a filter of a set block is not supported");
-    return make(Node::set_block, at, {}, std::move(target), body("endset"));
+    return filtered(at, std::move(target), true);
+  }
+  /// The block of a set or of a filter, which is named without a bar in front.
+  NodePtr filtered(std::size_t at, NodePtr target, bool set) {
+    NodePtr value = make(Node::name, now().at, kCaptured);
+    for (bool first = !set; first || is_sign("|"); first = false) value = filter(std::move(value), !first);
+    NodePtr block = body(set ? "endset" : "endfilter");
+    return make(Node::set_block, at, {}, std::move(target), std::move(block), std::move(value));
+  }
+  NodePtr with(std::size_t at) {
+    NodePtr out = make(Node::with, at);
+    while (now().kind != Token::close_block) {
+      if (!out->children.empty()) expect_sign(",");
+      add(*out, target(false));
+      expect_sign("=");
+      add(*out, expression());
+    }
+    add(*out, body("endwith"));
+    return out;
   }
   NodePtr macro(std::size_t at) {
     NodePtr out = make(Node::macro, at, expect_name());
@@ -173,7 +192,11 @@ class OwnNames {
       if (node.kind == Node::output) read(&node);
       if (node.kind == Node::loop) read(node.children[1].get());
       if (node.kind == Node::set) read(node.children[1].get());
-      if (node.kind == Node::set || node.kind == Node::set_block) set(*node.children[0], in_branch);
+      if (node.kind == Node::set_block) read(node.children[2].get());
+      for (std::size_t i = 1; node.kind == Node::with && i < node.children.size(); i += 2)
+        read(node.children[i].get());
+      if ((node.kind == Node::set || node.kind == Node::set_block) && node.children[0])
+        set(*node.children[0], in_branch);
       if (node.kind == Node::macro) set(node.text, in_branch);
       for (std::size_t i = 0; node.kind == Node::branch && i < node.children.size(); ++i)
         i % 2 == 0 && i + 1 < node.children.size() ? read(node.children[i].get())

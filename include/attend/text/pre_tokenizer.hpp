@@ -107,7 +107,7 @@ auto each_character(Is is) {
   };
 }
 
-/// The runs of \w, and of what is neither that nor white space.
+/// The runs of `\w`, and of what is neither that nor white space.
 inline constexpr auto each_word = [](std::string_view text, auto&& f) {
   enum Kind { space, word, other };
   Kind before = space;

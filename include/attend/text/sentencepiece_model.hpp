@@ -120,13 +120,11 @@ class SentencePieceCodec {
 
   template <class Give>
   void cut(std::string_view text, Give&& give) const {
-    // Costs are double or float, and their sum is kept as float, as the library does it: equals are common.
+    // In float, as the library does it: equals are common. What a user defined is next to always taken.
     const auto each_prefix = [&](std::string_view rest, auto&& offer) {
       index_.for_each_prefix(rest, Key{file_.pieces}, [&](std::size_t length, std::int32_t id) {
         offer(length, id,
-              file_.kind(id) == Kind::user_defined
-                  ? static_cast<double>(static_cast<float>(length) * most_) - 0.1
-                  : static_cast<double>(file_.score(id)));
+              file_.kind(id) == Kind::user_defined ? 0.1f * static_cast<float>(length - 1) : file_.score(id));
       });
     };
     const auto cuts = best_cut<float>(text, least_ - 10.0f, each_prefix);
@@ -194,7 +192,7 @@ class SentencePieceCodec {
         const auto id = file_.pieces.id(piece);
         const auto parts = id && file_.kind(*id) == Kind::unused ? unused.find(piece) : unused.end();
         if (parts == unused.end()) {
-          give(piece, id && *id != file_.unk);
+          give(piece, id && file_.is_text(*id) && file_.kind(*id) != Kind::unused);
         } else {
           open.push_back(piece.substr(parts->second));
           open.push_back(piece.substr(0, parts->second));

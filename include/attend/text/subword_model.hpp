@@ -1,6 +1,7 @@
 // The "model" of tokenizer.json: from words to ids.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -53,6 +54,7 @@ class SubwordModel {
     const auto shared = std::make_shared<const Model>(std::move(model));
     vocabulary_ = std::shared_ptr<const Vocabulary>(shared, &shared->vocabulary());
     unknown_id_ = shared->unknown_id();
+    unknown_is_text_ = std::same_as<Model, UnigramModel>;
     if constexpr (requires { shared->options().continuing_subword_prefix; })
       has_continuing_prefix_ = !shared->options().continuing_subword_prefix.empty();
     tokenize_ = [shared](std::string_view word, std::vector<std::int32_t>& ids,
@@ -62,6 +64,8 @@ class SubwordModel {
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   std::optional<std::int32_t> unknown_id() const { return unknown_id_; }
   bool has_continuing_prefix() const { return has_continuing_prefix_; }
+  /// Whether an unknown token stands for its text, not for the name that the vocabulary has for it.
+  bool unknown_is_text() const { return unknown_is_text_; }
   /// Appends the ids of a word and, where asked for, which of its bytes each of them is.
   void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
                 std::vector<ByteRange>* ranges = nullptr) const {
@@ -71,7 +75,7 @@ class SubwordModel {
  private:
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::optional<std::int32_t> unknown_id_;
-  bool has_continuing_prefix_ = false;
+  bool has_continuing_prefix_ = false, unknown_is_text_ = false;
   std::function<void(std::string_view, std::vector<std::int32_t>&, std::vector<ByteRange>*)> tokenize_;
 };
 

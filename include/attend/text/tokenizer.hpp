@@ -29,7 +29,7 @@ class Tokenizer {
 
   /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a
   /// SentencePiece model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model
-  /// or *.spm. Fails if a part of it is unknown or contradicts another.
+  /// or *.spm, or *.gguf. Fails if a part of it is unknown or contradicts another.
   static Tokenizer open(const Location& path);
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.

@@ -26,6 +26,7 @@ struct Tokenizer::Parts {
   AddedTokens added_tokens = {};
   Normalizer normalizer = {};
   PreTokenizer pre_tokenizer = {};
+  bool first_counts = false;  // it asks for what a text begins with, which the normaliser may change
   Template surround = {};
   Decoder decoder = {};
   std::vector<std::int32_t> control = {};  // sorted; SentencePiece's special tokens
@@ -88,7 +89,11 @@ struct Tokenizer::Parts {
   template <class ReadAdded>
   void read_parts(const Part& root, ReadAdded&& read_added) {
     if (root.has("normalizer")) normalizer = detail::read_normalizer(root.object("normalizer"));
-    if (root.has("pre_tokenizer")) pre_tokenizer = detail::read_pre_tokenizer(root.object("pre_tokenizer"));
+    if (root.has("pre_tokenizer")) {
+      const Part part = root.object("pre_tokenizer");
+      pre_tokenizer = detail::read_pre_tokenizer(part);
+      first_counts = normalizer && detail::in_json(part.json()).find("\"first\"") != std::string::npos;
+    }
     if (root.has("post_processor")) surround = detail::read_post_processor(root.object("post_processor"));
     if (root.has("decoder")) decoder = detail::read_decoder(root.object("decoder"));
     added_tokens = read_added();
@@ -119,9 +124,7 @@ struct Tokenizer::Parts {
 
   static Parts from_sentencepiece_folder(const Location& folder) {
     const detail::SentencePieceFolder found = detail::find_sentencepiece(folder);
-    std::optional<Vocabulary> vocabulary;
-    if (found.vocabulary) vocabulary = Vocabulary::from_json(*found.vocabulary);
-    SentencePiece file = read_sentencepiece(found.model, std::move(vocabulary), found.decode_with);
+    SentencePiece file = read_sentencepiece(found.model, found.vocabulary, found.decode_with);
     AddedTokens added = detail::sentencepiece_added_tokens(folder, found, file);
     Parts out = from_sentencepiece(std::move(file), found.add_bos, found.add_eos);
     out.added_tokens = std::move(added);
@@ -129,7 +132,13 @@ struct Tokenizer::Parts {
       const std::int32_t id = out.added_tokens.id(found.language);
       if (id < 0) throw_error(folder.string(), ": no token ", found.language);
       for (auto* items : {&out.surround.single, &out.surround.pair})
-        items->insert(items->begin(), {-1, id, 0});
+        items->insert(found.language_last ? items->end() : items->begin(), {-1, id, 0});
+    }
+    if (found.two_between) {  // <s> A </s> </s> B </s>, of one type
+      out.surround.pair = out.surround.single;
+      const Template::Item end = out.surround.single.back();
+      for (const Template::Item& item : {end, Template::Item{1, 0, 0}, end})
+        out.surround.pair.push_back(item);
     }
     return out;
   }
@@ -154,7 +163,8 @@ struct Tokenizer::Parts {
 
   // The tokens of one text, without what surrounds it.
   Tokens sequence(std::string_view given, bool track) const {
-    const AlignedText whole = track ? AlignedText::tracked(given) : AlignedText(to_valid_utf8(given));
+    const AlignedText whole =
+        track || first_counts ? AlignedText::tracked(given) : AlignedText(to_valid_utf8(given));
     const std::string_view text = whole.bytes;
     Tokens out;
     const auto placed = [&](ByteRange range, std::string_view token, std::size_t i) {
@@ -178,14 +188,23 @@ struct Tokenizer::Parts {
           add_whole(stretch.id, normal.range(at, at + stretch.text.size()), stretch.text);
           continue;
         }
-        std::vector<Piece> pieces{{normal.slice(at, at + stretch.text.size()), begin == 0 && at == 0}};
+        const std::size_t end = at + stretch.text.size();
+        // What a normaliser has dropped stands before the text that is left.
+        const bool first =
+            begin == 0 && at == 0 && (!normal.is_tracked() || normal.range(at, end).begin == 0);
+        std::vector<Piece> pieces{{normal.slice(at, end), first}};
         if (pre_tokenizer) pre_tokenizer(pieces);
         for (const Piece& piece : pieces) {
           const std::size_t before = out.ids.size();
           model.tokenize(piece.text.bytes, out.ids, track ? &out.ranges : nullptr);
-          for (std::size_t i = before; i < out.ranges.size(); ++i)
-            out.ranges[i] = placed(piece.text.range(out.ranges[i].begin, out.ranges[i].end),
-                                   model.vocabulary().token(out.ids[i]), i);
+          for (std::size_t i = before; i < out.ranges.size(); ++i) {
+            const auto [first, last] = out.ranges[i];
+            const bool as_written = model.unknown_is_text() && out.ids[i] == model.unknown_id();
+            out.ranges[i] = placed(piece.text.range(first, last),
+                                   as_written ? std::string_view(piece.text.bytes).substr(first, last - first)
+                                              : model.vocabulary().token(out.ids[i]),
+                                   i);
+          }
         }
       }
     }

@@ -11,6 +11,7 @@
 #include <utf8proc.h>
 
 #include <attend/core/error.hpp>
+#include <attend/text/unicode_since.hpp>
 #include <attend/text/utf8.hpp>
 
 namespace attend::inline ATTEND_ABI::text {
@@ -26,11 +27,13 @@ inline bool is_white_space(char32_t c) {
          c == 0x3000;
 }
 
-/// General category P*, and the ASCII symbols ($ + < = > ^ ` | ~) that tokenizers count as punctuation.
+/// General category P* as of Unicode 8, and the ASCII symbols ($ + < = > ^ ` | ~) that tokenizers count as
+/// punctuation.
 inline bool is_punctuation(char32_t c) {
   if (c < 0x80) return c > 32 && c < 127 && !(c >= '0' && c <= '9') && !((c | 32) >= 'a' && (c | 32) <= 'z');
   const auto kind = category(c);
-  return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO;
+  return (kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO) !=
+         detail::is_in(detail::kPunctuationSince8, c);
 }
 
 /// General category N*.
@@ -39,15 +42,19 @@ inline bool is_numeric(char32_t c) {
   return kind >= UTF8PROC_CATEGORY_ND && kind <= UTF8PROC_CATEGORY_NO;
 }
 
-inline bool is_nonspacing_mark(char32_t c) { return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN; }
-
-/// General category M*.
-inline bool is_mark(char32_t c) {
-  const auto kind = category(c);
-  return kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME;
+inline bool is_nonspacing_mark(char32_t c) {
+  return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN && !detail::is_in(detail::kMarksSince9, c) &&
+         !detail::is_in(detail::kMarksOf9, c);
 }
 
-/// What regular expressions call \w: Alphabetic, M, Nd, Pc and the joiners. Alphabetic are the letters, the
+/// General category M*, as of Unicode 9.
+inline bool is_mark(char32_t c) {
+  const auto kind = category(c);
+  return (kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME) !=
+         detail::is_in(detail::kMarksSince9, c);
+}
+
+/// What regular expressions call `\w`: Alphabetic, M, Nd, Pc and the joiners. Alphabetic are the letters, the
 /// letter numbers, and letters in circles and squares, which utf8proc counts as symbols.
 inline bool is_word(char32_t c) {
   const auto kind = category(c);

@@ -120,6 +120,7 @@ class UnigramModel {
   bool is_unknown(std::int32_t id) const { return id == unknown || (unk_id_ && id == *unk_id_); }
 
   void append_unknown(std::string_view run, std::vector<std::int32_t>& ids) const {
+    if (const auto id = vocabulary_.id(run)) return ids.push_back(*id);  // as "<unk>" in a text
     if (byte_fallback_) {
       const std::size_t before = ids.size();
       for (char c : run)

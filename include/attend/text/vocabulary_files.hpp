@@ -14,6 +14,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
+#include <attend/text/fairseq_files.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
 #include <attend/text/normalizer.hpp>
@@ -76,7 +77,7 @@ inline OldTokenizer describe_wordpiece(const Location& path, const Location& fol
 }
 
 /// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
-/// vocabulary with <s>, </s> and <mask> is RoBERTa's.
+/// vocabulary with `<s>`, `</s>` and `<mask>` is RoBERTa's.
 inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& merges_path,
                                  const Location& folder) {
   const FolderConfig config(folder);
@@ -131,25 +132,9 @@ inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& mer
           end_of_text};
 }
 
-struct SentencePieceFolder {
-  Location model;
-  std::optional<Location> decode_with = {}, vocabulary = {};
-  bool add_bos = false, add_eos = false;
-  std::uint64_t extra_ids = 0;  // T5's <extra_id_0>, … behind the pieces, the first one last
-  std::string language = {};    // M2M100's token in front of a text
-};
-
-/// M2M100's languages in the order of their ids, which come behind the pieces.
-inline constexpr std::string_view kM2M100Languages =
-    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr "
-    "ht "
-    "hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa "
-    "pl "
-    "ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu";
-
-/// Marian's source.spm, target.spm and vocab.json; M2M100's sentencepiece.bpe.model and vocab.json; or
-/// tokenizer.model, spiece.model, sentencepiece.model. Which of them have a start or an end token is not in
-/// these files, but in the tokenizer's class.
+/// Marian's source.spm, target.spm and vocab.json; M2M100's sentencepiece.bpe.model and vocab.json; the first
+/// of these alone of XLM-RoBERTa, CamemBERT and mBART; or tokenizer.model, spiece.model, sentencepiece.model.
+/// Which of them have a start or an end token is not in these files, but in the tokenizer's class.
 inline SentencePieceFolder find_sentencepiece(const Location& folder) {
   const auto has = [&](const char* name) { return (folder / name).exists(); };
   if (has("source.spm")) {
@@ -158,19 +143,12 @@ inline SentencePieceFolder find_sentencepiece(const Location& folder) {
     if (has("target_vocab.json"))
       throw_error((folder / "target_vocab.json").string(),
                   ": a vocabulary of the target's own is not supported");
-    return {folder / "source.spm", folder / "target.spm", folder / "vocab.json", false, true};
+    return {.model = folder / "source.spm",
+            .decode_with = folder / "target.spm",
+            .vocabulary = Vocabulary::from_json(folder / "vocab.json"),
+            .add_eos = true};
   }
-  if (const FolderConfig config(folder);
-      has("sentencepiece.bpe.model") &&
-      config.tokenizer_class({{"m2m_100", "M2M100Tokenizer"}}) == "M2M100Tokenizer") {
-    if (!has("vocab.json"))
-      throw_error((folder / "vocab.json").string(), ": is missing beside sentencepiece.bpe.model");
-    if (config.part().string("language_codes", "m2m100") != "m2m100")
-      config.part().error("language_codes other than m2m100 need a tokenizer.json");
-    SentencePieceFolder out{folder / "sentencepiece.bpe.model", {}, folder / "vocab.json", false, true};
-    out.language = "__" + config.part().string("src_lang", "en") + "__";
-    return out;
-  }
+  if (has("sentencepiece.bpe.model")) return find_fairseq(folder);
   for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.model"}) {
     if (!has(name)) continue;
     const FolderConfig config(folder);
@@ -183,14 +161,14 @@ inline SentencePieceFolder find_sentencepiece(const Location& folder) {
     const bool t5 = kind == "T5Tokenizer" || kind == "PegasusTokenizer";
     if (!kind.empty() && !llama && !t5)
       config.part().error("tokenizer_class " + kind + " needs a tokenizer.json");
-    return {folder / name,
-            {},
-            {},
-            config.part().boolean("add_bos_token", llama),
-            config.part().boolean("add_eos_token", t5),
-            kind == "T5Tokenizer" && config.part().has("extra_ids")
-                ? static_cast<std::uint64_t>(config.part().integer("extra_ids"))
-                : (kind == "T5Tokenizer" ? 100 : 0)};
+    SentencePieceFolder out{.model = folder / name};
+    out.add_bos = config.part().boolean("add_bos_token", llama);
+    out.add_eos = config.part().boolean("add_eos_token", t5);
+    if (kind == "T5Tokenizer")
+      out.extra_ids = config.part().has("extra_ids")
+                          ? static_cast<std::uint64_t>(config.part().integer("extra_ids"))
+                          : 100;
+    return out;
   }
   if (has("vocab.json")) throw_error((folder / "merges.txt").string(), ": is missing beside vocab.json");
   throw_error(folder.string(),
@@ -210,7 +188,7 @@ inline AddedTokens sentencepiece_added_tokens(const Location& folder, const Sent
   for (const auto& id : {file.bos, file.eos, file.unk})
     if (id) add_known(*id);
   if (const auto pad = vocabulary.id(config.token("pad_token", "<pad>"))) add_known(*pad);
-  if (files.vocabulary)
+  if (files.decode_with)
     for (std::int32_t id = 0; id < static_cast<std::int32_t>(vocabulary.size()); ++id)
       if (vocabulary.contains(id) && vocabulary.token(id).starts_with(">>") &&
           vocabulary.token(id).ends_with("<<"))
@@ -222,13 +200,8 @@ inline AddedTokens sentencepiece_added_tokens(const Location& folder, const Sent
     for (std::size_t i = 0; i < extra; ++i)
       more.emplace_back("<extra_id_" + std::to_string(i) + ">",
                         static_cast<std::int32_t>(pieces + extra - 1 - i));
-  for (std::string_view rest = files.language.empty() ? std::string_view() : kM2M100Languages;
-       !rest.empty();) {
-    const std::size_t end = (std::min)(rest.find(' '), rest.size());
-    more.emplace_back("__" + std::string(rest.substr(0, end)) + "__",
-                      static_cast<std::int32_t>(pieces + more.size()));
-    rest.remove_prefix((std::min)(end + 1, rest.size()));
-  }
+  for (const std::string& token : files.behind)
+    more.emplace_back(token, static_cast<std::int32_t>(pieces + more.size()));
   return config.added_tokens(vocabulary, {}, specials, more);
 }
 

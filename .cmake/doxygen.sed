@@ -1,0 +1,2 @@
+# Comments behind members are their documentation.
+s@([;,] +)// @\1///< @

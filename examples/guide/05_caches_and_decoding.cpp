@@ -1,0 +1,56 @@
+// # Caches and decoding
+//
+// A KVCache keeps the keys and values of the tokens so far. A call with a cache takes the tokens that follow, as many as
+// you like; each gives the bits that it gives in one long call. A copy of a cache shares its pages until one of the two
+// writes, so a branch costs what it adds. A call that fails leaves the cache as it was.
+#include <cstdio>
+
+#include <attend/attend.hpp>
+
+using namespace attend;
+
+int main() {
+  CausalBlock<float> block({.embed_dim = 32, .num_heads = 4, .num_kv_heads = 2, .dim_feedforward = 64});
+  float next = 0;
+  block.parameters([&](const std::string&, Parameter<float> p) {  // or load(block, file, "layers.0")
+    std::vector<float> values(static_cast<std::size_t>(p.numel()));
+    for (float& v : values) v = 0.3f * ((next = next > 0.9f ? next - 0.87f : next + 0.11f) - 0.5f);
+    p.assign(0, p.rows(), values.data());
+  });
+  Tensor<float, 3> x({1, 8, 32});
+  for (Index i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<float>(i % 7) - 3;
+
+  Context context;
+  Tensor<float, 3> whole(x.shape()), steps(x.shape());
+  block.forward(context, x, {}, whole);  // all tokens at once: a CausalBlock's mask is causal by itself
+
+  KVCache<float> cache = block.self_attn().make_cache(1);  // for one sequence
+  cache.reserve(100);                                      // so that no step allocates
+  block.forward(context, x.slice(1, 0, 5), {.cache = &cache}, steps.slice(1, 0, 5));  // the prompt
+  for (Index t = 5; t < 8; ++t)
+    block.forward(context, x.slice(1, t, t + 1), {.cache = &cache}, steps.slice(1, t, t + 1));
+  std::printf("%d tokens, the same bits: %s\n", static_cast<int>(cache.length(0)),
+              steps == whole ? "yes" : "no");
+
+  // A branch: what would follow if token 6 were another?
+  KVCache<float> branch = cache;  // shares the pages
+  branch.truncate(0, 6);          // and goes back to six tokens
+  Tensor<float, 3> other({1, 1, 32}, 1.0f);
+  block.forward(context, other, {.cache = &branch}, other);
+  std::printf("branch of %d tokens, the cache still has %d\n", static_cast<int>(branch.length(0)),
+              static_cast<int>(cache.length(0)));
+
+  // Many sequences in one cache: fork adds one, reorder keeps some (beam search).
+  KVCache<float> beams = cache;
+  beams.fork(0);
+  beams.fork(0);
+  const Index parents[] = {2, 0};
+  beams.reorder(parents);
+  Tensor<float, 3> two({2, 1, 32}, 0.5f);
+  block.forward(context, two, {.cache = &beams}, two);
+  std::printf("%d beams of %d tokens\n", static_cast<int>(beams.batch()), static_cast<int>(beams.length(1)));
+}
+// Prints:
+// 8 tokens, the same bits: yes
+// branch of 7 tokens, the cache still has 8
+// 2 beams of 9 tokens

@@ -1,0 +1,64 @@
+// # Ragged batches, and serving with threads
+//
+// Sequences of different lengths run one behind the other, without padding: [1, all tokens, width], and offsets that say
+// where each begins; the last is the number of tokens. Each sequence gives the bits that it gives alone.
+//
+// A layer is immutable once loaded, so any number of threads use one. What a call scribbles on is its Context:
+//   - a context of n threads computes one call on all of them: Context({.threads = 4});
+//   - a server that answers n requests at once has n threads, each with a context of one thread;
+//   - an executor lends threads that the program has already: {.threads = 4, .executor = …}.
+// No output depends on any of it. Two threads in one context are an error.
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include <attend/attend.hpp>
+
+using namespace attend;
+
+int main() {
+  Encoder<float> encoder(
+      {.block = {.embed_dim = 32, .num_heads = 4, .dim_feedforward = 64}, .num_layers = 2});
+  encoder.parameters([i = 0](const std::string&, Parameter<float> p) mutable {  // or load(encoder, file)
+    std::vector<float> values(static_cast<std::size_t>(p.numel()));
+    for (float& v : values) v = static_cast<float>(++i % 11 - 5) / 20;
+    p.assign(0, p.rows(), values.data());
+  });
+
+  const std::vector<Index> offsets{0, 3, 10, 12};  // sequences of 3, 7 and 2 tokens
+  Tensor<float, 3> x({1, offsets.back(), 32});
+  for (Index i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<float>(i % 13) / 13;
+  const StackInputs<float> ragged{.self = {.query_offsets = offsets, .key_offsets = offsets}};
+
+  Context four({.threads = 4});
+  Tensor<float, 3> y(x.shape());
+  encoder.forward(four, x, ragged, y);
+  const Tensor<float, 2> alone = encoder(x[0].slice(0, 3, 10));  // the second sequence, on one thread
+  std::printf("the second sequence, as it is alone: %s\n", y[0].slice(0, 3, 10) == alone ? "yes" : "no");
+
+  // A server: four threads of the program's own, one layer, a context each.
+  std::vector<Tensor<float, 3>> answers(4, Tensor<float, 3>(x.shape()));
+  {
+    std::vector<std::jthread> workers;
+    for (Tensor<float, 3>& answer : answers)
+      workers.emplace_back([&] {
+        Context context;
+        encoder.forward(context, x, ragged, answer);
+      });
+  }
+  int same = 0;
+  for (const Tensor<float, 3>& answer : answers) same += answer == y;
+  std::printf("%d of 4 answers are the same bits\n", same);
+
+  // A job system: it has to run task(0) … task(n - 1), each once, and return when all are done.
+  Context lent({.threads = 4, .executor = [](Index n, auto task) {
+                  std::vector<std::jthread> jobs;
+                  for (Index i = 0; i < n; ++i) jobs.emplace_back([=] { task(i); });
+                }});
+  encoder.forward(lent, x, ragged, answers[0]);
+  std::printf("by an executor: %s\n", answers[0] == y ? "the same" : "another");
+}
+// Prints:
+// the second sequence, as it is alone: yes
+// 4 of 4 answers are the same bits
+// by an executor: the same

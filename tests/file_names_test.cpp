@@ -1,0 +1,55 @@
+// Names of files are UTF-8, on Windows as well, where a program's code page is another; what is read is
+// mapped.
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <attend/core/file.hpp>
+#include <attend/io/state_dict.hpp>
+#include <attend/linear.hpp>
+
+#include "support.hpp"
+
+namespace {
+using namespace attend;
+
+const std::string kName = "n\u00e4hte \u0444\u0430\u0439\u043b \u6587\u4ef6";
+
+struct FileNames : testing::Test {
+  FileNames() { std::filesystem::create_directory(folder.path()); }
+  attend_test::Folder scratch;
+  Location folder = Location(scratch.path) / kName;
+};
+
+TEST_F(FileNames, AreUtf8WhereFilesAreWrittenAndMapped) {
+  const auto linear = attend_test::filled<float>(Linear<float>({.in_features = 3, .out_features = 2}));
+  const Location file = folder / (kName + ".safetensors");
+  save(linear, file.path());
+  save(linear, file.path());  // replaces it
+  Linear<float> again({.in_features = 3, .out_features = 2});
+  load(again, SafeTensors(file.string()));
+  const Tensor<float, 2> x({1, 3}, 0.5f);
+  EXPECT_EQ(again(x), linear(x));
+  EXPECT_EQ(folder.names(), std::vector<std::string>{kName + ".safetensors"});
+}
+
+TEST_F(FileNames, AreUtf8InErrors) {
+  EXPECT_THAT(attend_test::error_of([&] { read_file(folder / kName); }), testing::HasSubstr(kName));
+  EXPECT_THAT(attend_test::error_of([&] { MappedFile(folder / kName / "none"); }), testing::HasSubstr(kName));
+}
+
+TEST_F(FileNames, OfAMapStayWhatTheyAre) {
+  const std::map<std::string, std::string> files{{"./" + kName, "bytes"}};
+  EXPECT_EQ(read_file(Location(files) / kName), "bytes");
+  EXPECT_EQ(Location(files).names(), std::vector<std::string>{kName});
+}
+
+TEST_F(FileNames, AFileIsMappedAsItIs) {
+  const Location file = folder / kName;
+  std::ofstream(file.path(), std::ios::binary) << "line\r\n\x1a" << std::string(5000, 'x');
+  const MappedFile mapped(file);
+  EXPECT_EQ(mapped.bytes().size(), 5007u);
+  EXPECT_EQ(read_file(file), std::string(reinterpret_cast<const char*>(mapped.bytes().data()), 5007));
+}
+
+}  // namespace
