@@ -218,7 +218,8 @@ struct Backend<float> {
     // millisecond or two at most, since a call is stopped between items; what reads B for fewer than 20 rows
     // takes as long as for 20.
     const Index panels = (N + 15) / 16;
-    const Index row_blocks = K <= 40000 ? (rows + 95) / 96 : rows / std::max<Index>(8, 4'000'000 / K) + 1;
+    const Index most_rows = K <= 40000 ? 96 : std::max<Index>(8, 4'000'000 / K / 8 * 8);
+    const Index row_blocks = most_rows == 96 ? (rows + 95) / 96 : (rows + most_rows - 1) / most_rows;
     const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
     Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
     const Index cost = std::max<Index>(20, (std::min)(rows, block)) * K;  // of a panel
