@@ -25,11 +25,23 @@ using attend::Index;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kHelp =
-    R"(usage: game_loop [--frames N] [--characters N] [--threads N] [--megabytes N] [--milliseconds N]
+    R"(usage: game_loop [options]
 
-Each frame, --characters (default: 8) have a model choose what they do, on the --threads (2) of the game's own jobs and
-in --megabytes (16) of its memory, none beyond. What is not done after --milliseconds (8) is stopped: the frame goes on,
-and characters do what they did before.
+Each frame, characters have a model choose what they do, on the game's own jobs and in its own memory, none beyond. What
+is not done in its time is stopped: the frame goes on, and characters do what they did before.
+
+  --frames N          how many (default: 120)
+  --characters N      that think in each (default: 8)
+  --threads N         of the game's jobs (default: 2)
+  --megabytes N       of memory that the model may take (default: 16)
+  --milliseconds N    of a frame that it may take (default: 8)
+  --quiet             nothing on standard error but errors
+  --help              show this
+
+Example:
+  game_loop --characters 20 --milliseconds 5
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 /// The game's own jobs, which its other systems use as well.

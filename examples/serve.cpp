@@ -43,7 +43,13 @@ Requests that wait together run as one batch; each gets the text that it gets al
   --max-body N       bytes of a request (default: 4194304)
   --deadline N       seconds that a request may take (default: 600)
   --api-key-file F   only for requests with one of the keys in its lines (Authorization: Bearer KEY)
+  --quiet            nothing on standard error but errors
   --help             show this
+
+Example:
+  serve --model SmolLM2-135M-Instruct --model all-MiniLM-L6-v2 --port 8080 --threads 4
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 struct Server {
