@@ -32,6 +32,8 @@ Standard error has the tokens per second of prompt and generation.
   --tools FILE              with --chat: JSON list of functions that the template tells the model of
   --variables JSON          with --chat: what the template reads besides, as {"enable_thinking": false}
   --score                   instead print how likely TEXT is: its log-probability and perplexity
+  --write-golden            instead write the model's golden vectors into the folder, which opening it with .verify
+                            checks bit by bit
   --max-new-tokens N        at most so many tokens
   --min-new-tokens N        at least so many
   --temperature T           0: always the likeliest token; higher: more varied
@@ -167,7 +169,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 void run(int argc, char** argv) {
   const CommandLine arguments(
-      argc, argv, {"--chat", "--json", "--score"},
+      argc, argv, {"--chat", "--json", "--score", "--write-golden"},
       {"--model", "--prompt", "--system", "--tools", "--variables", "--max-new-tokens", "--min-new-tokens",
        "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty", "--no-repeat-ngram-size",
        "--seed", "--beams", "--length-penalty", "--stop", "--logprobs", "--threads"});
@@ -176,6 +178,8 @@ void run(int argc, char** argv) {
     return;
   }
   const std::string folder = arguments.required("--model");
+  if (arguments.has("--write-golden"))
+    return attend::write_golden(attend::CausalLM<float>::open(folder), folder);
   const std::string prompt =
       arguments.has("--chat") ? arguments.text("--prompt") : arguments.required("--prompt");
   checked_utf8(prompt, "--prompt");
