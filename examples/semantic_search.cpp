@@ -22,6 +22,7 @@
 #include "command_line.hpp"
 #include "progress.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -39,6 +40,9 @@ Embeds every line of FILE once, keeps the vectors in an index beside it, and ans
   --rerank DIR        cross-encoder that sorts the nearest lines, 10 times as many as are asked for, and scores them
   --top N             answers for each query (default: 5)
   --json              print {"query", "results": [{"line", "score", "text"}, ...]} for each query
+  --weights TYPE      float32, bfloat16, float16, int8 or int4, or file: as it has them (default: float32, or
+                      codes as the file has them)
+  --activations TYPE  what inputs of int8 and int4 weights are rounded to, int8 or int16 (default: int8)
   --threads N         threads to compute with (default: 1)
   --quiet             no progress and no remarks on standard error
   --help              show this
@@ -121,8 +125,9 @@ Tensor<float, 2> open_or_make_index(const std::string& file, const attend::Sente
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--documents", "--index", "--rerank", "--top", "--threads"});
+  const CommandLine arguments(
+      argc, argv, {"--json"},
+      {"--model", "--documents", "--index", "--rerank", "--top", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -131,17 +136,19 @@ void run(int argc, char** argv) {
   attend::Context context(arguments.threads());
   const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 5, 1, 1000000));
   const std::vector<std::string> lines = read_lines(documents);
-  const auto encoder = attend::SentenceEncoder::open(model);
+  const auto encoder = attend::SentenceEncoder::open(model, open_options(arguments));
   std::optional<attend::CrossEncoder> judge;
   if (arguments.has("--rerank")) {
-    judge = attend::CrossEncoder::open(arguments.text("--rerank"));
+    judge = attend::CrossEncoder::open(arguments.text("--rerank"), open_options(arguments));
     if (judge->num_labels() != 1)
       attend::throw_error(arguments.text("--rerank"), ": --rerank needs a model of one score, this has ",
                           judge->num_labels());
   }
   const std::string index = arguments.text("--index", documents + ".index.safetensors");
   const Tensor<float, 2> vectors = open_or_make_index(
-      index, encoder, context, lines, fingerprint(lines, model, index), arguments.has("--quiet"));
+      index, encoder, context, lines,
+      fingerprint(lines, model, index) + arguments.text("--weights") + arguments.text("--activations"),
+      arguments.has("--quiet"));
   const std::size_t top = std::min(lines.size(), most), near = std::min(lines.size(), judge ? 10 * top : top);
   LineReader queries(std::cin, "standard input");
   for (std::string query; queries.next(query);) {

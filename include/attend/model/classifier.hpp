@@ -12,6 +12,7 @@
 
 #include <attend/core/location.hpp>
 #include <attend/model/classifier_model.hpp>
+#include <attend/model/family.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <attend/model/classifier_model.hpp>
+#include <attend/model/family.hpp>
 #include <attend/model/sentence_modules.hpp>
 #include <attend/text/tokenizer.hpp>
 

@@ -11,6 +11,7 @@
 
 #include <attend/model/bert.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/model/family.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/sentence_modules.hpp>
 #include <attend/text/tokenizer.hpp>

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/model/family.hpp>
 #include <attend/model/generation.hpp>
 #include <attend/text/chat_template.hpp>
 #include <attend/text/streaming_decoder.hpp>

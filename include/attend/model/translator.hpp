@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include <attend/model/family.hpp>
 #include <attend/model/sampling.hpp>
 #include <attend/model/seq2seq.hpp>
 #include <attend/text/tokenizer.hpp>
