@@ -11,6 +11,7 @@
 #include <attend/io/state_dict.hpp>
 #include <attend/model/bert.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/model/quantize.hpp>
 #include <attend/quant.hpp>
 #include <attend/reference/exact.hpp>
 #include <attend/reference/weights.hpp>
@@ -385,6 +386,46 @@ TEST(WeightTypes, ATinyModelOfAllTypesOpens) {
   // "As the file has it", of a file of float32, is float32.
   EXPECT_TRUE(CausalLM<float>::open(folder, {.weights = std::nullopt}).logits(ids) == expected);
 }
+
+class QuantizedFolder : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(QuantizedFolder, OpensAsItsOriginalDoesWithThatType) {
+  const std::filesystem::path from = model_folder(GetParam());
+  const std::vector<std::int32_t> ids{3, 9, 4, 17, 25, 8};
+  for (const WeightType type : kAll) {
+    const Folder scratch;
+    const std::filesystem::path to = scratch / "quantized";
+    const OpenOptions open{.weights = type};
+    std::size_t reports = 0;
+    quantize_folder(from.string(), to, open,
+                    [&](const QuantizedParameter& p, std::size_t done, std::size_t all) {
+                      EXPECT_EQ(++reports, done);
+                      EXPECT_LE(done, all);
+                      EXPECT_LT(p.error, p.type == WeightType::float32 ? 1e-30
+                                         : p.type == WeightType::int4  ? 0.2
+                                                                       : 0.02)
+                          << p.name;
+                    });
+    EXPECT_GT(reports, 10u);
+    // Halves are asked for; codes are what the file has.
+    const OpenOptions as_it_is{.keep_halves = true};
+    if (std::string(GetParam()) == "bert") {
+      const std::vector<Index> offsets{0, 6};
+      Tensor<float, 2> a({6, BertModel<float>::open(from.string()).options().hidden_size}), b(a.shape());
+      BertModel<float>::open(from.string(), open).forward(default_context(), ids, {}, offsets, a);
+      BertModel<float>::open(to.string(), as_it_is).forward(default_context(), ids, {}, offsets, b);
+      EXPECT_TRUE(same_bits(a, b)) << to_string(type);
+    } else {
+      EXPECT_TRUE(same_bits(CausalLM<float>::open(from.string(), open).logits(ids),
+                            CausalLM<float>::open(to.string(), as_it_is).logits(ids)))
+          << to_string(type);
+    }
+    EXPECT_THAT(error_of([&] { quantize_folder(from.string(), to, open, [](const auto&...) {}); }),
+                HasSubstr("has files already"));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Models, QuantizedFolder, ::testing::Values("llama", "gpt2", "bert"),
+                         [](const auto& info) { return std::string(info.param); });
 
 TEST(WeightTypes, TheWorkspaceIsWhatACallTakes) {
   for (const WeightType type : kAll) {
