@@ -28,6 +28,7 @@ inline std::string byte_token(unsigned char byte) {
   return std::string("<0x") + digits[byte >> 4] + digits[byte & 15] + '>';
 }
 
+/// Words as byte pairs, or pairs of characters, that were merged in the order of a list.
 class BpeModel {
  public:
   struct Options {

@@ -63,6 +63,7 @@ std::vector<std::pair<std::size_t, std::int32_t>> best_cut(std::string_view text
 
 }  // namespace detail
 
+/// Words as the likeliest sequence of pieces that each have a score.
 class UnigramModel {
  public:
   /// scores[id] is the log probability of the token. A character that no token covers costs 10 more than the
