@@ -103,7 +103,7 @@ TEST(Offsets, OfMalformedTextAreThoseOfItsBytes) {
 Tokenizer unigram(const std::string& parts, bool byte_fallback = false) {
   std::string vocab = R"(["<unk>", 0])";
   double score = -1;
-  for (const char* piece : {"a", "b", "c", "d", "e", "f", "g", "h", "\u2581", "\u0120"})
+  for (const char* piece : {"a", "b", "c", "d", "e", "f", "g", "h", "\u2581"})
     vocab += std::string(", [\"") + piece + "\", " + std::to_string(score -= 0.125) + "]";
   constexpr char kDigits[] = "0123456789ABCDEF";
   for (int byte = 0; byte < 256 && byte_fallback; ++byte)
@@ -117,9 +117,9 @@ Tokenizer unigram(const std::string& parts, bool byte_fallback = false) {
 TEST(Offsets, OfUnknownTokensAreTrimmedByTheirText) {
   const Tokenizer bytes = unigram(
       R"(, "normalizer": {"type": "ByteLevel"}, "post_processor": {"type": "ByteLevel", "add_prefix_space": false})");
-  EXPECT_EQ(offsets_of(bytes, "ab xy z"), "0-1 1-2 3-3 3-5 6-6 6-7");
-  EXPECT_EQ(offsets_of(bytes, "x  a"), "0-1 2-2 3-3 3-4");
-  EXPECT_EQ(offsets_of(bytes, "\u00E9 a"), "0-2 3-3 3-4");
+  EXPECT_EQ(offsets_of(bytes, "ab xy z"), "0-1 1-2 3-7");
+  EXPECT_EQ(offsets_of(bytes, "x  a"), "0-1 3-4");
+  EXPECT_EQ(offsets_of(bytes, "\u00E9 a"), "0-2 3-4");
 }
 
 TEST(Offsets, OfATextWhoseFirstCharactersGoHaveNoFirstWord) {
@@ -138,7 +138,7 @@ TEST(Offsets, OfTheUnknownTokensOwnNameInATextAreThatTokens) {
   const Tokenizer tokenizer = unigram("", true);
   EXPECT_EQ(tokenizer.encode("a<unk>b"), (std::vector<std::int32_t>{1, 0, 2}));
   EXPECT_EQ(offsets_of(tokenizer, "a<unk>b"), "0-1 1-6 6-7");
-  EXPECT_EQ(tokenizer.encode("x<unk>"), (std::vector<std::int32_t>{131, 71, 128, 121, 118, 73}));
+  EXPECT_EQ(tokenizer.encode("x<unk>"), (std::vector<std::int32_t>{130, 70, 127, 120, 117, 72}));
   EXPECT_EQ(tokenizer.encode("<unk><unk>").size(), 10u);
 }
 

@@ -1,9 +1,8 @@
-// Bodies of modernbert.hpp that are no templates: what a config.json says.
+// Bodies of modernbert_options.hpp.
 #pragma once
 
-#include <attend/model/bert_families.hpp>
 #include <attend/model/hugging_face.hpp>
-#include <attend/model/modernbert.hpp>
+#include <attend/model/modernbert_options.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
