@@ -66,7 +66,7 @@ class Norm {
 };
 
 template <class Scalar>
-Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
+ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
   const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
   detail::check_size(who, "size", options.size);
   detail::check_number(who, "eps", options.eps, 0);
@@ -79,7 +79,7 @@ Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
   if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
 }
 template <class Scalar>
-void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+ATTEND_COLD void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
   if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
 }

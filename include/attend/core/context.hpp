@@ -90,7 +90,7 @@ class Context {
   bool stopping() const { return stop_.stop_requested(); }
   /// Error where a stop is requested.
   void check_stop() const {
-    if (stopping()) detail::throw_message<Stopped>("stopped by the stop token of the context");
+    if (stopping()) throw_stopped();
   }
 
   /// Called on the calling thread at the end of each layer, of one that failed too. May not throw, or use
@@ -184,6 +184,9 @@ class Context {
     }
   };
 
+  [[noreturn]] ATTEND_COLD static void throw_stopped() {
+    detail::throw_message<Stopped>("stopped by the stop token of the context");
+  }
   /// In the scope of its memory.
   Context(ContextOptions&& options, const MemoryScope&)
       : threads_(checked_threads("Context", options.threads)) {
@@ -225,26 +228,38 @@ class Context {
 class LayerTimer {
  public:
   LayerTimer(Context& context, const char* name, std::span<const Index> in, std::span<const Index> out,
-             double operations = 0, Index number = -1)
-      : context_(context.hook_ && !context.measuring() ? &context : nullptr) {
-    if (context_ == nullptr) return;
-    layer_.emplace(LayerTime{name, number, context_->depth_++, in, out, operations}, Clock::now());
+             double operations = 0, Index number = -1) {
+    if (context.hook_) [[unlikely]]
+      begin(context, {name, number, 0, in, out, operations});
   }
   ~LayerTimer() {
-    if (context_ == nullptr) return;
-    auto& [time, begin] = *layer_;
-    time.nanoseconds = static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count());
-    --context_->depth_;
-    context_->hook_(time);
+    if (layer_) [[unlikely]]
+      end();
   }
   LayerTimer(const LayerTimer&) = delete;
   LayerTimer& operator=(const LayerTimer&) = delete;
 
  private:
   using Clock = std::chrono::steady_clock;
+  struct Layer {
+    Context& context;
+    LayerTime time;
+    Clock::time_point begin;
+  };
 
-  Context* context_;
-  std::optional<std::pair<LayerTime, Clock::time_point>> layer_;
+  ATTEND_COLD void begin(Context& context, const LayerTime& time) {
+    if (context.measuring()) return;
+    layer_.emplace(Layer{context, time, Clock::now()});
+    layer_->time.depth = context.depth_++;
+  }
+  ATTEND_COLD void end() {
+    const auto passed = std::chrono::nanoseconds(Clock::now() - layer_->begin);
+    layer_->time.nanoseconds = static_cast<std::uint64_t>(passed.count());
+    --layer_->context.depth_;
+    layer_->context.hook_(layer_->time);
+  }
+
+  std::optional<Layer> layer_;
 };
 
 /// The context of calls that name none: one thread, a workspace per calling thread. Destructors of statics
