@@ -48,7 +48,7 @@ void check_apart_from_mask(const Context& context, const char* who, const Attent
 }
 /// f(Operand) of each output that is wanted.
 template <class Scalar>
-void for_each_output(const AttentionOutputs<Scalar>& o, FunctionRef<void(const Operand&)> f) {
+ATTEND_COLD void for_each_output(const AttentionOutputs<Scalar>& o, FunctionRef<void(const Operand&)> f) {
   const Introspection<Scalar>& look = o.introspection;
   for (const Operand& output :
        {Operand{"log_sum_exp", o.log_sum_exp}, Operand{"weights", o.weights}, Operand{"scores", o.scores},
@@ -59,7 +59,7 @@ void for_each_output(const AttentionOutputs<Scalar>& o, FunctionRef<void(const O
 }
 /// Error where outputs of two attentions share an element.
 template <class Scalar>
-void check_outputs_apart(const Context& context, const char* who, const AttentionOutputs<Scalar>& a,
+ATTEND_COLD void check_outputs_apart(const Context& context, const char* who, const AttentionOutputs<Scalar>& a,
                          const AttentionOutputs<Scalar>& b) {
   for_each_output(a, [&](const Operand& one) {
     for_each_output(b, [&](const Operand& other) { check_apart(context, who, one, {other}); });
@@ -67,7 +67,7 @@ void check_outputs_apart(const Context& context, const char* who, const Attentio
 }
 /// Error where what a call gives besides its output overlaps an operand, or itself.
 template <class Scalar>
-void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& options,
+ATTEND_COLD void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& options,
                          const AttentionOutputs<Scalar>& o, std::initializer_list<Operand> operands) {
   for_each_output(o, [&](const Operand& output) {
     check_apart(context, who, output, operands);

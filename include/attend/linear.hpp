@@ -63,7 +63,7 @@ class Weight {
 };
 
 template <class Scalar>
-Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features, Format format)
+ATTEND_COLD Weight<Scalar>::Weight(std::vector<Index> sections, Index in_features, Format format)
     : sections_(std::move(sections)), in_(in_features), format_(format) {
   offsets_.push_back(0);
   for (Index rows : sections_) detail::checked_numel(Shape<2>{rows, std::max<Index>(in_, 1)}, sizeof(Scalar));
@@ -179,7 +179,7 @@ class Bias {
 };
 
 template <class Scalar>
-Bias<Scalar>::Bias(const Weight<Scalar>& weight) : weight_rows_(weight.rows()), data_({weight.width()}) {
+ATTEND_COLD Bias<Scalar>::Bias(const Weight<Scalar>& weight) : weight_rows_(weight.rows()), data_({weight.width()}) {
   for (Index i = 0; i < weight_rows_; ++i) slots_.push_back(weight.slot(i));
   assigned_ = detail::Assigned(weight_rows_);
 }
@@ -245,6 +245,7 @@ void check_operands(const Context& context, const char* who, const Rows<const Sc
 }
 }  // namespace detail
 
+/// Named as PyTorch's Linear.
 struct LinearOptions {
   Index in_features = 0;
   Index out_features = 0;
@@ -287,7 +288,7 @@ class Linear {
 };
 
 template <class Scalar>
-Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
+ATTEND_COLD Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
   detail::check_size("Linear", "in_features", options.in_features);
   detail::check_size("Linear", "out_features", options.out_features);
   weight_ =
@@ -295,7 +296,7 @@ Linear<Scalar>::Linear(const LinearOptions& options) : options_(options) {
   if (options.bias) bias_ = Bias<Scalar>(weight_);
 }
 template <class Scalar>
-void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+ATTEND_COLD void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   visit("weight", weight_.parameter());
   if (options_.bias) visit("bias", bias_.parameter());
 }

@@ -9,7 +9,7 @@
 namespace attend::inline ATTEND_ABI {
 
 template <class Scalar>
-MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& options)
+ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttentionOptions& options)
     : options_(complete(options)), attention_(options.attention) {
   const Index queries =
       detail::checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
@@ -58,7 +58,7 @@ void MultiHeadAttention<Scalar>::set_rotary(std::shared_ptr<const Rotary<Scalar>
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+ATTEND_COLD void MultiHeadAttention<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (fused()) {
     visit("in_proj_weight", in_proj_.parameter());
   } else {

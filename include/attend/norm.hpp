@@ -15,6 +15,7 @@ namespace attend::inline ATTEND_ABI {
 
 enum class NormKind { layer, rms };
 
+/// Of either kind of norm.
 struct NormOptions {
   Index size = 0;  // of the normalised axis
   double eps = 1e-5;
@@ -65,7 +66,7 @@ class Norm {
 };
 
 template <class Scalar>
-Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
+ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
   const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
   detail::check_size(who, "size", options.size);
   detail::check_number(who, "eps", options.eps, 0);
@@ -78,7 +79,7 @@ Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
   if (has_bias_) bias_ = Tensor<Scalar, 1>({options.size});
 }
 template <class Scalar>
-void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
+ATTEND_COLD void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
   if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
 }
@@ -141,6 +142,7 @@ inline NormOptions block_norm(Index size, double eps, NormKind kind, bool bias) 
 }
 }  // namespace detail
 
+/// Named as PyTorch's LayerNorm.
 struct LayerNormOptions {
   Index normalized_shape = 0;
   double eps = 1e-5;
@@ -158,6 +160,7 @@ class LayerNorm : public Norm<Scalar> {
              o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
 };
 
+/// Named as PyTorch's RMSNorm.
 struct RMSNormOptions {
   Index normalized_shape = 0;
   double eps = 1e-6;

@@ -18,6 +18,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of sinusoidal_positions.
 struct SinusoidalOptions {
   /// interleaved: sin, cos, sin, cos, … with angle p / max_timescale^(2 i / E) ("Attention Is All You
   /// Need", 3.5). halves: all sin, then all cos, angle p · max_timescale^(-i / (E / 2)) (Marian).
@@ -84,7 +85,7 @@ ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, Any
 /// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from
 /// every other one of 2 n heads (arXiv:2108.12409).
 template <class Scalar>
-std::vector<Scalar> alibi_slopes(AnyIndex num_heads) {
+ATTEND_COLD std::vector<Scalar> alibi_slopes(AnyIndex num_heads) {
   static_assert(detail::check_scalar<Scalar>());
   if (num_heads < 1 || num_heads > 65536)
     throw_error("alibi_slopes: num_heads is ", num_heads, ", expected 1 to 65536");
@@ -131,6 +132,7 @@ Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index 
 // ---- Relative biases
 // ---------------------------------------------------------------------------------------------
 
+/// Of a RelativeBias: T5's buckets of distances.
 struct RelativeBiasOptions {
   Index num_heads = 1;
   Index relative_attention_num_buckets = 32;

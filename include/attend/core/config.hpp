@@ -99,7 +99,7 @@
 /// version.
 #define ATTEND_DEPRECATED(text) [[deprecated("attend: " text)]]
 
-/// Of functions that run when something is wrong: never inlined, and away from the code that runs.
+/// Of functions that run when something is wrong, is made or is looked at: never inlined, short rather than fast.
 #if defined(__GNUC__)
 #define ATTEND_COLD __attribute__((cold, noinline))
 #define ATTEND_OUT_OF_LINE __attribute__((noinline))

@@ -15,11 +15,14 @@
 // and spans of tiles, whatever the rows beside it, and a key that a row doesn't see takes part in no sum of
 // it. reference/exact.hpp is the same order of operations as plain loops.
 
-/// 1 / sum of each row; false where a row saw nothing.
-ATTEND_INLINED bool inverse_sums(const float* maximum, AttentionState state, Index count, float* inverses) {
+/// The sum of each row and its inverse; false where a row saw nothing.
+ATTEND_NOINLINE bool sum_rows(const float* maximum, AttentionState state, Index count, float* sums,
+                              float* inverses) {
   bool all = true;
   for (Index r = 0; r < count; r += 16) {
-    store(inverses + r, div(set1(1.0f), reduce_rows(state.lanes + r * kLanes, count - r, Total{})));
+    const vf sum = reduce_rows(state.lanes + r * kLanes, count - r, Total{});
+    store(sums + r, sum);
+    store(inverses + r, div(set1(1.0f), sum));
     for (Index i = r; i < r + 16 && i < count; ++i) all = all && maximum[i] != kNone;
   }
   return all;
@@ -32,7 +35,7 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
                               const float* tile_maximum, const Values& values, Index first, Index keys,
                               const Sight& sight, AttentionState state, bool start, bool alone,
                               const float* ahead) {
-  alignas(64) float alpha[kQueryRows];
+  alignas(64) float alpha[kQueryRows], sums[kQueryRows];
   const vf exponent = set1(t.exponent), lowest = softmax_lowest(exponent);
   const Index tile_p0 = sight.begin / 16, tile_p1 = (sight.end + 15) / 16;
   const Index count = rows.count();
@@ -84,7 +87,7 @@ ATTEND_NOINLINE bool add_tile(const Attention& t, const QueryRows& rows, float* 
   const Index width = t.value_stride();
   ValueProducts products{scores, values, ahead, state.output, width, width, !start, start ? nullptr : alpha};
   if (alone && t.output_alone && (rows.heads == 1 || rows.queries == 1) &&
-      inverse_sums(tile_maximum, state, count, alpha)) {
+      sum_rows(tile_maximum, state, count, sums, alpha)) {
     products.output = t.out.at(rows.batch, rows.head, t.query_begin(rows.batch) + rows.query);
     products.stride = rows.heads == 1 ? t.out.token : t.out.head;
     products.factor = alpha;
@@ -190,11 +193,7 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
   const float *sinks = t.sinks, *maxima = total.maximum;
   float* const log_sum_exp = t.log_sum_exp;
   alignas(64) float sums[kQueryRows], inverses[kQueryRows];
-  for (Index r = 0; r < rows.count(); r += 16) {
-    const vf sum = reduce_rows(total.lanes + r * kLanes, rows.count() - r, Total{});
-    store(sums + r, sum);
-    store(inverses + r, div(set1(1.0f), sum));
-  }
+  sum_rows(maxima, total, rows.count(), sums, inverses);
   for (Index g = 0, r = 0; g < rows.heads; ++g) {
     const Index h = rows.head + g;
     float* out = t.out.at(rows.batch, h, begin + rows.query);
@@ -261,7 +260,7 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
         if (total != nullptr)
           v = mul(softmax_exp(sub(v, set1(total->maximum[r])), exponent, lowest),
                   set1(total->lanes[r * kLanes]));
-        store_n(w + p * 16, v, static_cast<int>(width - p * 16 < 16 ? width - p * 16 : 16));
+        store_block(w + p * 16, v, static_cast<int>(width - p * 16 < 16 ? width - p * 16 : 16));
         if (total != nullptr && t.weight_modifier.apply != nullptr)
           t.weight_modifier.apply(t.weight_modifier.object, w + p * 16, rows.batch,
                                   rows.head + r / rows.queries, rows.query + r % rows.queries, first + p * 16,

@@ -112,7 +112,7 @@ struct KeyProducts {
   float* maximum;      // [48][16]
 
   /// Of rows [r0, r1), over the panels of keys [begin, end), each half of the page for itself.
-  ATTEND_INLINED void run(Index r0, Index r1, Index begin, Index end) const {
+  ATTEND_NOINLINE void run(Index r0, Index r1, Index begin, Index end) const {
     constexpr Index kHalf = PageLayout::kKeys;
     for (Index half = begin / kHalf * kHalf; half < end; half += kHalf) {
       const Index first = begin > half ? begin / 16 * 16 : half,
@@ -229,7 +229,7 @@ ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index
     if (d < D) {
       alignas(64) float rest[256], columns[256];
       for (int j = 0; j < rows; ++j)
-        store(rest + j * 16, load_n(from + j * t.key.token + d, static_cast<int>(D - d)));
+        store(rest + j * 16, load_part(from + j * t.key.token + d, static_cast<int>(D - d)));
       transpose_16x16(rest, 16, rows, columns, 16);
       for (Index i = 0; d < D; ++i, ++d) store(to + d * layout.kKeys, load(columns + i * 16));
     }
@@ -239,7 +239,7 @@ ATTEND_NOINLINE void pack_page(const Attention& t, Index b, Index kv_head, Index
   for (Index k = 0; k < keys; ++k, value += t.value.token)
     for (Index d = 0; d < t.value_dim; d += 16) {
       const Index n = t.value_dim - d;
-      store(page + layout.value(k, d), n >= 16 ? load(value + d) : load_n(value + d, static_cast<int>(n)));
+      store(page + layout.value(k, d), load_block(value + d, static_cast<int>(n < 16 ? n : 16)));
     }
 }
 

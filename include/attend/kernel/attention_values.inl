@@ -29,7 +29,7 @@ struct ValueProducts {
   const float* factor = nullptr;  // [48], or null: `output` is the caller's, and gets the products
 
   /// Of rows [r0, r1), over keys [begin, end), the columns of a group of the page at a time.
-  ATTEND_INLINED void run(Index r0, Index r1, Index begin, Index end) const {
+  ATTEND_NOINLINE void run(Index r0, Index r1, Index begin, Index end) const {
     const Index rows = r1 - r0;
     for (Index column = 0; column < width; column += PageLayout::kValues) {
       const Index p = column / 16, at = values.at(begin, p);

@@ -5,11 +5,10 @@
 // panel = 16 K, row = 16; the rows of V in attention, as they lie, have panel = 16, row = their stride.
 // Blocks of MR rows × NV panels keep their sums in registers: that block is all of the tuning.
 
-/// Most rows of a block of NV panels: as many sums as registers hold, beside NV of B and one of A.
+/// Most rows of a block of NV panels: as many sums as registers hold, beside NV of B and one of A; of one or
+/// two panels fewer, which hide the latency of an FMA as well.
 template <int NV>
-constexpr int kRows = ATTEND_SIMD == 512                        ? (NV <= 2   ? 12
-                                                                   : NV == 3 ? 8
-                                                                             : 6)
+constexpr int kRows = ATTEND_SIMD == 512                        ? (NV <= 3 ? 8 : 6)
                       : ATTEND_SIMD == 256 || kWideRegisterFile ? (NV == 1 ? 6 : 1)
                                                                 : (NV == 1 ? 2 : 1);
 /// Panels of a block when there are many rows, and the most, for so few that B is read once, from memory.
@@ -46,6 +45,7 @@ struct Block {
   /// Rows [m, m + MR) of panels [p, p + NV).
   template <int MR, int NV>
   void run(Index m, Index p) const;
+  void run_cut(Index m, Index p, Index rows, Index panels, void (Block::*run)(Index, Index) const) const;
 };
 
 /// sums[i][16 j …] += a[i] * b[16 j …] for one k, and on to the next; the lines of `ahead` that lie as b's do
@@ -66,20 +66,53 @@ ATTEND_INLINED void accumulate(Sums<MR, NV>& sums, const float** a, Index lda, c
   b += row, ahead += row;
 }
 
+ATTEND_NOINLINE void copy_rows(const float* from, Index from_row, float* to, Index to_row, Index rows,
+                               Index columns) {
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < columns; ++j) to[i * to_row + j] = from[i * from_row + j];
+}
+
+/// The same where the last panel is cut and `run` would read of C or the residual beyond it: on copies.
+ATTEND_NOINLINE void Block::run_cut(Index m, Index p, Index rows, Index panels,
+                                    void (Block::*run)(Index, Index) const) const {
+  alignas(64) float sums[24 * 16] = {}, added[24 * 16] = {};  // the most that a block has; zeros behind a row
+  const Index columns = width - p * 16;
+  float* to = c + m * ldc + p * 16;
+  if (resumes) copy_rows(to, ldc, sums, panels * 16, rows, columns);
+  Block block = *this;
+  block.a += m * lda;
+  block.b += p * panel;
+  block.c = sums;
+  block.ldc = block.ldr = block.width = panels * 16;
+  block.first = first && p == 0;
+  if (m > 0) block.ahead = block.b;
+  if (m == 0 && ahead != nullptr) block.ahead += p * panel;
+  if (alpha != nullptr) block.alpha += m;
+  if (bias != nullptr) block.bias += p * 16;
+  if (factor != nullptr) block.factor += m;
+  if (maximum != nullptr) block.maximum += m * 16;
+  if (residual != nullptr) {
+    copy_rows(residual + m * ldr + p * 16, ldr, added, panels * 16, rows, columns);
+    block.residual = added;
+  }
+  (block.*run)(0, 0);
+  copy_rows(sums, panels * 16, to, ldc, rows, columns);
+}
+
 template <int MR, int NV>
 ATTEND_NOINLINE void Block::run(Index m, Index p) const {
+  const Index columns = width - p * 16 < NV * 16 ? width - p * 16 : NV * 16;
+  if (columns < NV * 16 && (resumes || residual != nullptr))
+    return run_cut(m, p, MR, NV, &Block::run<MR, NV>);
   Sums<MR, NV> sums;
   float* to = c + m * ldc + p * 16;
-  const Index columns = width - p * 16;
-  const int last = static_cast<int>(columns < NV * 16 ? columns - (NV - 1) * 16 : 16);  // of the last panel
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
     ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = set1(0.0f);
   }
   if (resumes) {
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       const vf x = set1(alpha != nullptr ? alpha[m + i] : 1.0f);
-      ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] = mul(load(to + i * ldc + j * 16), x);
-      sums.at[i][NV - 1] = mul(load_block(to + i * ldc + (NV - 1) * 16, last), x);
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] = mul(load(to + i * ldc + j * 16), x);
     }
   }
   // Each pointer is of four rows: one for each of them would be more than there are registers.
@@ -105,9 +138,8 @@ ATTEND_NOINLINE void Block::run(Index m, Index p) const {
   if (residual != nullptr) {
     const float* from = residual + m * ldr + p * 16;
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) sums.at[i][j] =
+      ATTEND_UNROLL for (int j = 0; j < NV; ++j) sums.at[i][j] =
           add(sums.at[i][j], load(from + i * ldr + j * 16));
-      sums.at[i][NV - 1] = add(sums.at[i][NV - 1], load_block(from + i * ldr + (NV - 1) * 16, last));
     }
   }
   if (factor != nullptr) {
@@ -124,12 +156,20 @@ ATTEND_NOINLINE void Block::run(Index m, Index p) const {
       store(lanes, p == 0 && first ? best : max_of(best, load(lanes)));
     }
   }
-  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-    ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) store(to + i * ldc + j * 16, sums.at[i][j]);
-    store_block(to + i * ldc + (NV - 1) * 16, sums.at[i][NV - 1], last);
+  ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) {
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(to + i * ldc + j * 16, sums.at[i][j]);
+  }
+  float* const end = to + (NV - 1) * 16;
+  if (columns == NV * 16) {
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(end + i * ldc, sums.at[i][NV - 1]);
+  } else {
+    alignas(64) float rows[MR * 16];
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(rows + i * 16, sums.at[i][NV - 1]);
+    for (int i = 0; i < MR; ++i)
+      store_part(end + i * ldc, load(rows + i * 16), static_cast<int>(columns - (NV - 1) * 16));
   }
   if (activation != Activation::identity)
-    for (int i = 0; i < MR; ++i) activate(activation, to + i * ldc, to + i * ldc, (NV - 1) * 16 + last);
+    for (int i = 0; i < MR; ++i) activate(activation, to + i * ldc, to + i * ldc, columns);
 }
 
 /// Rows [0, rows) of the NV panels from p on.
@@ -139,9 +179,6 @@ ATTEND_INLINED void sweep_rows(const Block& block, Index rows, Index p) {
   Index m = 0;
   // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of an FMA
   for (; m + R <= rows && !(R == 6 && rows - m == 8); m += R) block.run<R, NV>(m, p);
-  if constexpr (R > 8) {
-    if (m + 8 <= rows) block.run<8, NV>(m, p), m += 8;
-  }
   if constexpr (R > 4) {
     for (; m + 4 <= rows; m += 4) block.run<4, NV>(m, p);
   }

@@ -321,7 +321,8 @@ ATTEND_INLINED float reduce_max(vf v) {
 #undef ATTEND_TO_QUADS
 
 /// dst[d * row + j] = src[j * stride + d] for d < 16, j < rows; columns j >= rows become 0.
-ATTEND_INLINED void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst, ptrdiff_t row) {
+ATTEND_NOINLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst,
+                                     ptrdiff_t row) {
 #if ATTEND_SIMD == 512
   __m512 t[16], u[16];
   ATTEND_UNROLL for (int i = 0; i < 16; ++i) t[i] =
