@@ -1,10 +1,13 @@
 // Blocks against a plain composition of their layers, for each kind of residual; what attention layers keep
 // by value against the same given with each call; and blocks with a cache, token by token.
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,7 +31,9 @@ double distance(const A& a, const B& b) {
   return most;
 }
 template <class T>
-constexpr double kNear = std::is_same_v<T, double> ? 1e-12 : 0;  // float's bits are a promise
+constexpr double kNear = std::is_same_v<T, double> ? 1e-12
+                         : ATTEND_HAS_KERNELS      ? 0  // float's bits are their promise
+                                                   : 1e-5;
 
 // ---- residuals
 
@@ -468,6 +473,127 @@ TEST(Blocks, OptionsOutOfRangeAreErrors) {
                 MultiHeadAttention<float>({.embed_dim = 8, .num_heads = 2, .attention = {.window = -1}});
               }),
               HasSubstr("window is -1"));
+}
+
+// ---- stacks of random options
+
+/// Two blocks of whatever may stand together, their inputs, and the call that all others have to agree with.
+struct RandomStack {
+  Index E, B, T;
+  bool cached = true;  // or with a convolution, extra keys or embeddings of distances, which take no cache
+  BlockOptions block;
+  Stack<float> stack;
+  std::optional<RelativeEmbedding<float>> distances;
+  Tensor<float, 3> x, memory;
+
+  explicit RandomStack(Random& random) {
+    const Index H = random.integer(1, 4), D = 2 * random.integer(1, 9);
+    E = random.one_in(2) ? H * D : 2 * random.integer(1, 30);
+    MultiHeadAttentionOptions a{.embed_dim = E, .num_heads = H, .head_dim = D, .bias = !random.one_in(4)};
+    a.num_kv_heads = H % 2 == 0 && random.one_in(2) ? H / 2 : H;
+    const Index kind = random.integer(0, 8);
+    a.alibi = kind == 1;
+    if (kind == 2) a.qk_norm = 1e-6, a.qk_norm_over_heads = random.one_in(2);
+    a.bias_kv = kind == 3, a.add_zero_attn = kind == 4;
+    if (kind == 5) a.attention.window = random.integer(1, 20);
+    if (kind == 6) a.disentangled = {random.one_in(2), true, random.one_in(2)};
+    block.self_attn = a;
+    block.feed_forward = {E, random.integer(1, 70), Activation::silu, random.one_in(2), random.one_in(2)};
+    block.norm = {.size = E, .kind = random.one_in(2) ? NormKind::layer : NormKind::rms};
+    block.residual = static_cast<Residual>(random.integer(0, 4));
+    if (block.residual != Residual::parallel && random.one_in(3))
+      block.multihead_attn = MultiHeadAttentionOptions{.embed_dim = E, .num_heads = H, .head_dim = D};
+    if (block.residual != Residual::post && block.residual != Residual::inner)
+      block.first_norm = !random.one_in(4);
+    if (kind == 7)
+      block.convolution = ConvolutionOptions{E, 2 * random.integer(0, 3) + 1, Activation::tanh};
+    else if (random.one_in(4))
+      block.residual_scale = 0.25;
+    cached = kind != 3 && kind != 4 && kind != 6 && kind != 7;
+    StackOptions options{E, {block, block}};
+    if (random.one_in(2)) options.final_norm = block.norm;
+    if (random.one_in(2)) options.order = {1, 0, 1};
+    stack = filled<float>(Stack<float>(options), random.bits());
+    if (kind == 8) stack.set_rotary(std::make_shared<const Rotary<float>>(RotaryOptions{.head_dim = D}));
+    if (kind == 6)
+      distances = filled<float>(RelativeEmbedding<float>({.embed_dim = E, .span = random.integer(4, 9)}));
+    B = random.integer(1, 3);
+    T = random.one_in(3) ? random.integer(60, 130) : random.integer(1, 12);
+    x = random_tensor<float, 3>({B, T, E}, random.bits());
+    memory = random_tensor<float, 3>({B, random.integer(1, 20), E}, random.bits());
+  }
+  void forward(Context& context, const Batched<const float, 3>& in, StackInputs<float> inputs,
+               const Batched<float, 3>& out) const {
+    Frame frame(context.workspace());
+    RelativePositions<float> positions;
+    if (distances) {
+      positions = distances->positions(context, frame, in.size(1));
+      inputs.self.relative = &positions;
+    }
+    inputs.self.mask = causal(Corner::bottom_right);
+    if (!block.multihead_attn)
+      inputs.memory = {};
+    else if (!inputs.memory_caches && inputs.memory.data() == nullptr)
+      inputs.memory = memory;
+    stack.forward(context, in, inputs, out);
+  }
+};
+
+TEST(Stack, OfRandomOptionsGivesTheSameBitsInEachWayToCallIt) {
+  Context one(1), two(2);
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Random random(seed);
+    const RandomStack s(random);
+    const Index B = s.B, T = s.T, E = s.E;
+    Tensor<float, 3> whole(s.x.shape()), out(s.x.shape()), wide({B, T, E + 3}, 9.0f);
+    s.forward(one, s.x, {}, whole);
+    s.forward(two, s.x, {}, out);
+    ASSERT_TRUE(same_bits(out, whole));
+    out = s.x;
+    s.forward(two, out, {}, out);
+    ASSERT_TRUE(same_bits(out, whole));  // in place
+    s.forward(two, s.x, {}, wide.view().slice(2, 1, E + 1));
+    ASSERT_TRUE(same_bits(wide.view().slice(2, 1, E + 1), whole));
+    for (Index b = 0; b < B; ++b)
+      for (Index t = 0; t < T; ++t)
+        ASSERT_EQ((std::vector{wide(b, t, 0), wide(b, t, E + 1), wide(b, t, E + 2)}), std::vector(3, 9.0f));
+    for (Index b = 0; b < B; ++b) {
+      Tensor<float, 3> alone({1, T, E});
+      s.forward(one, s.x.slice(0, b, b + 1), {.memory = s.memory.slice(0, b, b + 1)}, alone);
+      ASSERT_TRUE(same_bits(alone, whole.slice(0, b, b + 1)));
+    }
+    if (!s.block.multihead_attn && !s.block.self_attn.bias_kv && !s.block.self_attn.add_zero_attn) {
+      const std::vector<Index> offsets{0, 0, T / 3, T / 3, T};
+      Tensor<float, 3> ragged({1, T, E});
+      s.forward(two, s.x.slice(0, 0, 1), {.self = {.query_offsets = offsets, .key_offsets = offsets}},
+                ragged);
+      for (std::size_t i = 0; i < 4; ++i) {
+        const Index begin = offsets[i], end = offsets[i + 1];
+        if (begin == end) continue;
+        Tensor<float, 3> alone({1, end - begin, E});
+        s.forward(one, s.x.slice(0, 0, 1).slice(1, begin, end), {}, alone);
+        ASSERT_TRUE(same_bits(alone, ragged.slice(1, begin, end)));
+      }
+    }
+    if (!s.cached) continue;
+    std::vector<KVCache<float>> caches = s.stack.make_caches(B), memories;
+    if (s.block.multihead_attn) memories = s.stack.make_memory_caches(one, s.memory);
+    StackInputs<float> inputs{.caches = caches};
+    if (s.block.multihead_attn) inputs.memory_caches = std::span<const KVCache<float>>(memories);
+    for (Index t = 0, n = 0; t < T; t += n) {
+      n = (std::min)(T - t, random.integer(1, random.one_in(3) ? 70 : 3));
+      const Tensor<float, 3> piece(s.x.slice(1, t, t + n));
+      Tensor<float, 3> given(piece.shape());
+      StackInputs<float> wrong = inputs;
+      wrong.self.softcap = -1;
+      ASSERT_NE(error_of([&] { s.forward(two, piece, wrong, given); }), "");
+      for (const KVCache<float>& cache : caches)
+        for (Index b = 0; b < B; ++b) ASSERT_EQ(cache.length(b), t);  // a call that fails changes nothing
+      s.forward(random.one_in(2) ? one : two, piece, inputs, given);
+      ASSERT_TRUE(same_bits(given, whole.slice(1, t, t + n)));
+    }
+  }
 }
 
 }  // namespace
