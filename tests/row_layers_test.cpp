@@ -296,7 +296,7 @@ TYPED_TEST(RowLayers, RefuseAPartialOverlapAndTakeColumnsOfOneBuffer) {
 TEST(Linear, ACutPanelGoesOnWithItsChains) {
   const Linear<float> linear = [] {
     Linear<float> layer({.in_features = 2100, .out_features = 42});
-    fill_parameters(layer, 3);
+    fill_parameters<float>(layer, 3);
     return layer;
   }();
   const Tensor<float, 2> x = random_tensor<float, 2>({13, 2100}, 4),
