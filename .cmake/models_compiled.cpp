@@ -6,6 +6,7 @@
 #include <attend/model/generation_batch.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/openai.hpp>
+#include <attend/model/quantize.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/translator.hpp>

@@ -28,7 +28,13 @@ their pattern, one of them large, and the text with lines between its words. It 
   --text TEXT    the text; without it standard input is
   --top N        keys that are kept of each token and head (default: all up to 64 tokens, 8 of longer texts)
   --threads N    threads to compute with (default: 1)
+  --quiet        no progress and no remarks on standard error
   --help         show this
+
+Example:
+  attention_page --model bert-base-uncased --html page.html --text 'The bread was wonderful.'
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 /// What a run of a model gives: room for each layer's and head's entropy and strongest keys.

@@ -115,6 +115,7 @@ inline constexpr const char* kEnd = R"html(
 "use strict";
 const $=id=>document.getElementById(id),unpack=t=>{const s=atob(t),b=new Uint8Array(s.length);for(let i=0;i<s.length;i++)b[i]=s.charCodeAt(i);return new Uint16Array(b.buffer,0,b.length>>1)};
 const {tokens,title,L,H,n,patterns}=data,T=tokens.length,keys=packed.map(p=>unpack(p[0])),weights=packed.map(p=>unpack(p[1])),small=T<=64;
+tokens.forEach((t,i)=>{const b=/^<0x([2-7][0-9A-F])>$/.exec(t);if(b)tokens[i]=String.fromCharCode(parseInt(b[1],16))});
 const kinds=["previous token","first token","the token itself","spread"];
 let layer=0,head=0,token=-1,view="matrix",order=[];
 document.title=title+": attention";document.querySelector("h1").textContent=title+": what "+L*H+" heads look at in "+T+" tokens";
@@ -142,7 +143,7 @@ function matrix(){const r=rows(),seen=small?tokens.map((t,i)=>i):[...new Set(r.f
  seen.forEach((k,i)=>put(s,"text",{transform:"translate("+(left+i*cell+12)+","+(up-5)+") rotate(-60)","font-size":11},tokens[k]));
  r.forEach((q,y)=>{put(s,"text",{x:left-6,y:up+y*cell+12,"text-anchor":"end","font-size":11},tokens[q]);
   const row=put(s,"g",{"data-q":q});put(row,"rect",{x:left,y:up+y*cell,width:cell*seen.length,height:cell,fill:"rgb("+rgb+")","fill-opacity":q===token?.12:.02});
-  for(const [k,w] of at(layer,head,q))if(column.has(k)&&w>.004){const e=put(row,"rect",{x:left+column.get(k)*cell,y:up+y*cell,width:cell-1,height:cell-1,fill:"rgb("+rgb+")","fill-opacity":w.toFixed(3)});put(e,"title",{},tokens[q]+" → "+tokens[k]+" "+percent(w))}
+  const all=at(layer,head,q),most=small?1:all.length?all[0][1]:1;for(const [k,w] of all)if(column.has(k)&&w>.004*most){const e=put(row,"rect",{x:left+column.get(k)*cell,y:up+y*cell,width:cell-1,height:cell-1,fill:"rgb("+rgb+")","fill-opacity":(w/most).toFixed(3)});put(e,"title",{},tokens[q]+" → "+tokens[k]+" "+percent(w))}
   row.onmouseenter=()=>tip(q);row.onclick=()=>choose(q)});return s}
 function linesView(){const r=rows(),seen=small?tokens.map((t,i)=>i):[...new Set([...r,...r.flatMap(q=>at(layer,head,q).slice(0,3).map(x=>x[0]))])].sort((a,b)=>a-b).slice(0,80);
  const step=18,s=svg(460,step*Math.max(r.length,seen.length)+20),rgb=ink(),y=new Map(seen.map((k,i)=>[k,i]));

@@ -15,6 +15,7 @@
 
 #include "command_line.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -30,6 +31,9 @@ regression.
   --labels "A,B"       labels in words: the nearest in meaning is taken, with its similarity
   --max-length N       cut texts at N tokens
   --json               print {"text", "label", "scores": [{"label", "score"}]} for each line, with --tokens {"text", "entities"}
+  --weights TYPE       float32, bfloat16, float16, int8 or int4, or file: as it has them (default: float32, or
+                       codes as the file has them)
+  --activations TYPE   what inputs of int8 and int4 weights are rounded to, int8 or int16 (default: int8)
   --threads N          threads to compute with (default: 1)
   --quiet              no progress and no remarks on standard error
   --help               show this
@@ -123,8 +127,9 @@ attend::Aggregation aggregation_from(const std::string& name) {
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json", "--tokens"},
-                              {"--model", "--labels", "--aggregation", "--max-length", "--threads"});
+  const CommandLine arguments(
+      argc, argv, {"--json", "--tokens"},
+      {"--model", "--labels", "--aggregation", "--max-length", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -137,15 +142,17 @@ void run(int argc, char** argv) {
   if (arguments.has("--tokens")) {
     const attend::TokenClassifyOptions options{
         .aggregation = aggregation_from(arguments.text("--aggregation", "simple"))};
-    return classify_tokens(context, attend::TokenClassifier::open(folder, {.max_length = max_length}),
-                           options, json);
+    return classify_tokens(
+        context, attend::TokenClassifier::open(folder, {.max_length = max_length}, open_options(arguments)),
+        options, json);
   }
   if (arguments.has("--labels"))
     return classify_lines(
         context,
         NearestLabel(folder, max_length, context, checked_utf8(arguments.text("--labels"), "--labels")),
         json);
-  const auto classifier = attend::TextClassifier::open(folder, {.max_length = max_length});
+  const auto classifier =
+      attend::TextClassifier::open(folder, {.max_length = max_length}, open_options(arguments));
   const auto classify = [&](attend::Context& c, const std::string& text) {
     Scores scores{{}, classifier.classify(c, text)};
     const auto values = scores.values.span();

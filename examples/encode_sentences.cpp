@@ -15,6 +15,7 @@
 #include "progress.hpp"
 #include "sentence_map.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -29,7 +30,10 @@ Reads one sentence per line and prints the pairs that are most alike.
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
   --map FILE.html   write a page instead: the sentences as points, with their nearest neighbours
+  --write-golden    instead write a BERT's golden vectors into the folder, which opening it with .verify checks
   --json            print [{"text", "ids", "embedding"}, ...] instead
+  --weights TYPE    float32, bfloat16, float16, int8, int4, or file: as it has them
+  --activations TYPE  of int8 and int4 weights: int8 or int16
   --threads N       threads to compute with (default: 1)
   --quiet           no progress and no remarks on standard error
   --help            show this
@@ -84,14 +88,17 @@ void print_pairs(const std::vector<std::string>& texts, const attend::SentenceEn
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--prompt", "--dimensions", "--map", "--threads"});
+  const CommandLine arguments(
+      argc, argv, {"--json", "--write-golden"},
+      {"--model", "--prompt", "--dimensions", "--map", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
+  if (const std::string folder = arguments.required("--model"); arguments.has("--write-golden"))
+    return attend::write_golden(attend::BertModel<float>::open(folder, {.base_only = true}), folder);
   attend::Context context(arguments.threads());
-  const auto encoder = attend::SentenceEncoder::open(arguments.required("--model"));
+  const auto encoder = attend::SentenceEncoder::open(arguments.required("--model"), open_options(arguments));
   const std::string prompt = arguments.text("--prompt");
   const attend::Index dimensions = arguments.integer("--dimensions", 0, 1, 1000000);
   std::vector<std::string> texts;

@@ -25,11 +25,23 @@ using attend::Index;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kHelp =
-    R"(usage: game_loop [--frames N] [--characters N] [--threads N] [--megabytes N] [--milliseconds N]
+    R"(usage: game_loop [options]
 
-Each frame, --characters (default: 8) have a model choose what they do, on the --threads (2) of the game's own jobs and
-in --megabytes (16) of its memory, none beyond. What is not done after --milliseconds (8) is stopped: the frame goes on,
-and characters do what they did before.
+Each frame characters have a model choose what they do, on the threads of the game's own jobs and in a budget of its
+memory. What is not done in time is stopped: the frame goes on, and characters do what they did before.
+
+  --frames N          how many (default: 120)
+  --characters N      that choose (default: 8)
+  --threads N         of the game's jobs (default: 2)
+  --megabytes N       of memory, none beyond (default: 16)
+  --milliseconds N    after which a frame's calls are stopped (default: 8)
+  --quiet             no progress and no remarks on standard error
+  --help              show this
+
+Example:
+  game_loop --frames 600 --characters 30 --milliseconds 4
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 /// The game's own jobs, which its other systems use as well.

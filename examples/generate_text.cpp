@@ -13,6 +13,7 @@
 #include "command_line.hpp"
 #include "progress.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -32,6 +33,8 @@ Standard error has the tokens per second of prompt and generation.
   --tools FILE              with --chat: JSON list of functions that the template tells the model of
   --variables JSON          with --chat: what the template reads besides, as {"enable_thinking": false}
   --score                   instead print how likely TEXT is: its log-probability and perplexity
+  --write-golden            instead write the model's golden vectors into the folder, which opening it with .verify
+                            checks bit by bit
   --max-new-tokens N        at most so many tokens
   --min-new-tokens N        at least so many
   --temperature T           0: always the likeliest token; higher: more varied
@@ -46,6 +49,9 @@ Standard error has the tokens per second of prompt and generation.
   --stop TEXT               end before this text; may be repeated
   --json                    print {"prompt", "text", "ids", ...} instead
   --logprobs N              in JSON: log-probabilities of each token and of the N likeliest at its place
+  --weights TYPE            float32, bfloat16, float16, int8 or int4, or file: as it has them (default: float32, or
+                            codes as the file has them)
+  --activations TYPE        what inputs of int8 and int4 weights are rounded to, int8 or int16 (default: int8)
   --threads N               threads to compute with (default: 1)
   --quiet                   no progress and no remarks on standard error
   --help                    show this
@@ -166,16 +172,35 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(
-      argc, argv, {"--chat", "--json", "--score"},
-      {"--model", "--prompt", "--system", "--tools", "--variables", "--max-new-tokens", "--min-new-tokens",
-       "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty", "--no-repeat-ngram-size",
-       "--seed", "--beams", "--length-penalty", "--stop", "--logprobs", "--threads"});
+  const CommandLine arguments(argc, argv, {"--chat", "--json", "--score", "--write-golden"},
+                              {"--model",
+                               "--prompt",
+                               "--system",
+                               "--tools",
+                               "--variables",
+                               "--max-new-tokens",
+                               "--min-new-tokens",
+                               "--temperature",
+                               "--top-k",
+                               "--top-p",
+                               "--min-p",
+                               "--repetition-penalty",
+                               "--no-repeat-ngram-size",
+                               "--seed",
+                               "--beams",
+                               "--length-penalty",
+                               "--stop",
+                               "--logprobs",
+                               "--weights",
+                               "--activations",
+                               "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
   const std::string folder = arguments.required("--model");
+  if (arguments.has("--write-golden"))
+    return attend::write_golden(attend::CausalLM<float>::open(folder), folder);
   const std::string prompt =
       arguments.has("--chat") ? arguments.text("--prompt") : arguments.required("--prompt");
   checked_utf8(prompt, "--prompt");
@@ -184,7 +209,7 @@ void run(int argc, char** argv) {
 
   if (arguments.has("--logprobs") && !json) attend::throw_error("--logprobs needs --json, see --help");
 
-  auto generator = attend::TextGenerator::open(folder, {.max_new_tokens = 200});
+  auto generator = attend::TextGenerator::open(folder, {.max_new_tokens = 200}, open_options(arguments));
   attend::GenerationOptions options = generator.generation_options();
   read_options(arguments, options);
   if (arguments.has("--chat")) return chat(context, generator, arguments, options);

@@ -49,11 +49,23 @@ namespace {
 using attend::Index;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kHelp = R"(usage: realtime_loop [--seconds N] [--frames N] [--rate N] [--layers N]
+constexpr const char* kHelp = R"(usage: realtime_loop [options]
 
-Runs a causal model as an audio callback does: every block of --frames samples (default: 128) at --rate Hz (48000), a
-token goes through --layers blocks (4) that see the last second of tokens. Prints how long that takes and how late each
-block was done, and fails where the loop has allocated. With the right to it the thread is SCHED_FIFO, its memory locked.
+Runs a causal model as an audio callback does: a token for every block of samples goes through blocks that see the last
+second of tokens. Prints how long that takes and how late each block was done, and fails where the loop has allocated.
+With the right to it the thread is SCHED_FIFO, its memory locked.
+
+  --seconds N    how long (default: 5)
+  --frames N     samples of a block (default: 128)
+  --rate N       samples a second (default: 48000)
+  --layers N     blocks of the model (default: 4)
+  --quiet        no progress and no remarks on standard error
+  --help         show this
+
+Example:
+  realtime_loop --seconds 10 --frames 256
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 /// How many values lie below each power of two, in microseconds.

@@ -14,6 +14,7 @@
 #include "command_line.hpp"
 #include "progress.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -28,6 +29,8 @@ Prints the lines with their scores, those that answer the query best first.
   --top N          only the best N lines
   --json           print {"line", "score", "text"} for each line; with several labels "score" is a list, and lines
                    stay in their order
+  --weights TYPE   float32, bfloat16, float16, int8, int4, or file: as it has them
+  --activations TYPE  of int8 and int4 weights: int8 or int16
   --threads N      threads to compute with (default: 1)
   --quiet          no progress and no remarks on standard error
   --help           show this
@@ -39,7 +42,8 @@ Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"}, {"--model", "--query", "--top", "--threads"});
+  const CommandLine arguments(argc, argv, {"--json"},
+                              {"--model", "--query", "--top", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -48,7 +52,7 @@ void run(int argc, char** argv) {
   const std::string folder = arguments.required("--model"),
                     query = checked_utf8(arguments.required("--query"), "--query");
   const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 1000000000, 1, 1000000000));
-  const auto encoder = attend::CrossEncoder::open(folder);
+  const auto encoder = attend::CrossEncoder::open(folder, open_options(arguments));
   std::vector<std::string> texts;
   LineReader lines(std::cin, "standard input");
   for (std::string line; lines.next(line);) texts.push_back(line);

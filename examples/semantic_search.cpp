@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <numeric>
 #include <optional>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include <attend/core/file.hpp>
+#include <attend/io/fingerprint.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
 #include <attend/json/json.hpp>
@@ -23,6 +22,7 @@
 #include "command_line.hpp"
 #include "progress.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -40,6 +40,9 @@ Embeds every line of FILE once, keeps the vectors in an index beside it, and ans
   --rerank DIR        cross-encoder that sorts the nearest lines, 10 times as many as are asked for, and scores them
   --top N             answers for each query (default: 5)
   --json              print {"query", "results": [{"line", "score", "text"}, ...]} for each query
+  --weights TYPE      float32, bfloat16, float16, int8 or int4, or file: as it has them (default: float32, or
+                      codes as the file has them)
+  --activations TYPE  what inputs of int8 and int4 weights are rounded to, int8 or int16 (default: int8)
   --threads N         threads to compute with (default: 1)
   --quiet             no progress and no remarks on standard error
   --help              show this
@@ -65,44 +68,14 @@ std::string document_prompt(const attend::SentenceEncoder& encoder) {
   return {};
 }
 
-/// A hash, in the manner of FNV-1a but of eight bytes at a time, of all that the vectors depend on: the
-/// documents and every file of the model that is read; the index may lie among them.
+/// Of all that the vectors depend on: the documents, and every file of the model that is read; the index may
+/// lie among them.
 std::string fingerprint(const std::vector<std::string>& lines, const std::filesystem::path& model,
                         const std::filesystem::path& index) {
-  std::uint64_t hash = 0xcbf29ce484222325ull;
-  const auto mix = [&](std::uint64_t value) {
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
-    hash ^= hash >> 32;
-  };
-  const auto add = [&](std::string_view text) {
-    mix(text.size());
-    for (; !text.empty(); text.remove_prefix(std::min<std::size_t>(text.size(), 8))) {
-      std::uint64_t some = 0;
-      std::memcpy(&some, text.data(), std::min<std::size_t>(text.size(), 8));
-      mix(some);
-    }
-  };
-  std::vector<std::filesystem::path> files;
-  const bool is_folder = std::filesystem::is_directory(model);
-  if (!is_folder) files.push_back(model);
-  for (const auto& entry : is_folder ? std::filesystem::recursive_directory_iterator(model)
-                                     : std::filesystem::recursive_directory_iterator()) {
-    const std::string kind = entry.path().extension().string();
-    std::error_code absent;
-    if (!entry.is_regular_file() || std::filesystem::equivalent(entry.path(), index, absent)) continue;
-    for (const char* read : {".json", ".safetensors", ".txt", ".model", ".spm"})
-      if (kind == read) files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
-  std::string piece(1 << 20, '\0');
-  for (const std::filesystem::path& file : files) {
-    add(std::filesystem::relative(file, model).string());
-    std::ifstream in(file, std::ios::binary);
-    while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0)
-      add(std::string_view(piece).substr(0, static_cast<std::size_t>(in.gcount())));
-  }
-  for (const std::string& line : lines) add(line);
-  return std::to_string(hash);
+  attend::Fingerprint all;
+  all.add(attend::folder_fingerprint(model, index.filename().string()));
+  for (const std::string& line : lines) all.add(line);
+  return all.text();
 }
 
 /// Vectors of all lines [lines, E]. Lines run in order of their length, a few thousand tokens at a time.
@@ -152,8 +125,9 @@ Tensor<float, 2> open_or_make_index(const std::string& file, const attend::Sente
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--documents", "--index", "--rerank", "--top", "--threads"});
+  const CommandLine arguments(
+      argc, argv, {"--json"},
+      {"--model", "--documents", "--index", "--rerank", "--top", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -162,17 +136,19 @@ void run(int argc, char** argv) {
   attend::Context context(arguments.threads());
   const std::size_t most = static_cast<std::size_t>(arguments.integer("--top", 5, 1, 1000000));
   const std::vector<std::string> lines = read_lines(documents);
-  const auto encoder = attend::SentenceEncoder::open(model);
+  const auto encoder = attend::SentenceEncoder::open(model, open_options(arguments));
   std::optional<attend::CrossEncoder> judge;
   if (arguments.has("--rerank")) {
-    judge = attend::CrossEncoder::open(arguments.text("--rerank"));
+    judge = attend::CrossEncoder::open(arguments.text("--rerank"), open_options(arguments));
     if (judge->num_labels() != 1)
       attend::throw_error(arguments.text("--rerank"), ": --rerank needs a model of one score, this has ",
                           judge->num_labels());
   }
   const std::string index = arguments.text("--index", documents + ".index.safetensors");
   const Tensor<float, 2> vectors = open_or_make_index(
-      index, encoder, context, lines, fingerprint(lines, model, index), arguments.has("--quiet"));
+      index, encoder, context, lines,
+      fingerprint(lines, model, index) + arguments.text("--weights") + arguments.text("--activations"),
+      arguments.has("--quiet"));
   const std::size_t top = std::min(lines.size(), most), near = std::min(lines.size(), judge ? 10 * top : top);
   LineReader queries(std::cin, "standard input");
   for (std::string query; queries.next(query);) {

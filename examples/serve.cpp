@@ -20,6 +20,7 @@
 
 #include "command_line.hpp"
 #include "serve_page.hpp"
+#include "weights.hpp"
 
 #include <httplib.h>  // last: a macro that it brings is a name in Eigen's
 
@@ -36,6 +37,8 @@ Requests that wait together run as one batch; each gets the text that it gets al
   --model DIR        Hugging Face folder; of several, one of each kind
   --host ADDRESS     where to listen (default: 127.0.0.1, which only this machine reaches)
   --port N           (default: 8080; 0: any that is free, which is printed)
+  --weights TYPE     float32, bfloat16, float16, int8, int4, or file: as it has them
+  --activations TYPE  of int8 and int4 weights: int8 or int16
   --threads N        threads to compute with (default: 1)
   --max-running N    texts that are generated at once (default: 16)
   --max-waiting N    requests that wait beside them; more get status 429 (default: 64)
@@ -43,7 +46,13 @@ Requests that wait together run as one batch; each gets the text that it gets al
   --max-body N       bytes of a request (default: 4194304)
   --deadline N       seconds that a request may take (default: 600)
   --api-key-file F   only for requests with one of the keys in its lines (Authorization: Bearer KEY)
+  --quiet            no progress and no remarks on standard error
   --help             show this
+
+Example:
+  serve --model SmolLM2-135M-Instruct --model bge-small-en-v1.5 --port 8080
+
+Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 struct Server {
@@ -63,17 +72,17 @@ struct Server {
   double seconds_to_first_token = 0;
   std::uint64_t first_tokens = 0;
 
-  void open(const std::string& folder) {
+  void open(const std::string& folder, const attend::OpenOptions& weights) {
     const attend::Json config = attend::read_json(std::filesystem::path(folder) / "config.json");
     const std::string kind = config.value("architectures", attend::Json::array({""}))[0].get<std::string>();
     const bool sentences = std::filesystem::exists(std::filesystem::path(folder) / "modules.json");
     names.push_back(std::filesystem::path(folder + "/").parent_path().filename().string());
     if (kind.ends_with("ForSequenceClassification"))
-      judge = attend::CrossEncoder::open(folder), judge_name = names.back();
+      judge = attend::CrossEncoder::open(folder, weights), judge_name = names.back();
     else if (!sentences && (kind.ends_with("ForCausalLM") || kind.ends_with("LMHeadModel")))
       text_name = names.back();
     else
-      encoder = attend::SentenceEncoder::open(folder), encoder_name = names.back();
+      encoder = attend::SentenceEncoder::open(folder, weights), encoder_name = names.back();
   }
 
   /// What a handler throws, as a status.
@@ -169,9 +178,10 @@ struct Server {
 };
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {},
-                              {"--model", "--host", "--port", "--threads", "--max-running", "--max-waiting",
-                               "--max-tokens", "--max-body", "--deadline", "--api-key-file"});
+  const CommandLine arguments(
+      argc, argv, {},
+      {"--model", "--host", "--port", "--weights", "--activations", "--threads", "--max-running",
+       "--max-waiting", "--max-tokens", "--max-body", "--deadline", "--api-key-file"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -186,10 +196,10 @@ void run(int argc, char** argv) {
   Server server;
   const auto waiting = static_cast<std::size_t>(arguments.integer("--max-waiting", 64, 1, 100000));
   for (const std::string& folder : arguments.all("--model")) {
-    server.open(folder);
+    server.open(folder, open_options(arguments));
     if (server.text_name == server.names.back() && server.text == nullptr)
       server.text = std::make_unique<attend::TextService>(
-          attend::TextGenerator::open(folder, {.max_new_tokens = 256}),
+          attend::TextGenerator::open(folder, {.max_new_tokens = 256}, open_options(arguments)),
           attend::TextServiceOptions{
               .context = {.threads = arguments.threads()},
               .batch = {.max_running = arguments.integer("--max-running", 16, 1, 10000)},

@@ -1,4 +1,5 @@
-// The page of serve at /: a completion as it streams, each token with its probability; and what is near a text.
+// The page of serve at /: a completion as it streams, each token with its probability; and what is near a
+// text.
 #pragma once
 
 inline constexpr const char* kServePage = R"html(<!DOCTYPE html>

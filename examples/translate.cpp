@@ -10,6 +10,7 @@
 #include "command_line.hpp"
 #include "progress.hpp"
 #include "text_input.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -25,6 +26,9 @@ Reads a line and writes its translation, line by line.
   --prefix TEXT           what every translation begins with
   --max-new-tokens N      longest translation
   --json                  write {"source", "target"} for each line
+  --weights TYPE          float32, bfloat16, float16, int8 or int4, or file: as it has them (default: float32, or
+                          codes as the file has them)
+  --activations TYPE      what inputs of int8 and int4 weights are rounded to, int8 or int16 (default: int8)
   --threads N             threads to compute with (default: 1)
   --quiet                 no progress and no remarks on standard error
   --help                  show this
@@ -39,9 +43,10 @@ Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {"--json"},
-                              {"--model", "--source-language", "--target-language", "--beams",
-                               "--length-penalty", "--prefix", "--max-new-tokens", "--threads"});
+  const CommandLine arguments(
+      argc, argv, {"--json"},
+      {"--model", "--source-language", "--target-language", "--beams", "--length-penalty", "--prefix",
+       "--max-new-tokens", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
@@ -49,7 +54,8 @@ void run(int argc, char** argv) {
   attend::Context context(arguments.threads());
   const std::string prefix = checked_utf8(arguments.text("--prefix"), "--prefix");
   const std::string from = arguments.text("--source-language"), to = arguments.text("--target-language");
-  const auto translator = attend::Translator::open(arguments.required("--model"), {.max_new_tokens = 256});
+  const auto translator = attend::Translator::open(arguments.required("--model"), {.max_new_tokens = 256},
+                                                   open_options(arguments));
   attend::GenerationOptions options = translator.generation_options();
   options.num_beams = arguments.integer("--beams", options.num_beams, 1, 64);
   options.length_penalty = arguments.number("--length-penalty", options.length_penalty, -1000, 1000);

@@ -18,6 +18,7 @@
 #include <attend/model/bert.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/chat_template.hpp>
 
 namespace {
@@ -55,6 +56,11 @@ class Writer {
   }
   Writer& key(std::string_view name, std::uint32_t value) {
     return text(name).number<std::uint32_t>(4).number(value);
+  }
+  Writer& key(std::string_view name, const std::vector<std::string>& values) {
+    text(name).number<std::uint32_t>(9).number<std::uint32_t>(8).number<std::uint64_t>(values.size());
+    for (const std::string& value : values) text(value);
+    return *this;
   }
   Writer& tensor(std::string_view name, const std::vector<std::uint64_t>& sizes, std::uint32_t type,
                  std::uint64_t offset = 0) {
@@ -170,6 +176,30 @@ TEST(Gguf, ByteLevelTokensAreThoseOfTheFolder) {
     EXPECT_EQ(tokenizer.decode(ids), one["decoded"].get<std::string>());
   }
   EXPECT_EQ(tokenizer.encode("a<|endoftext|>").back(), 330);
+}
+
+TEST(Gguf, TextsAreCutIntoWordsAsTheFileSays) {
+  std::vector<std::string> tokens;
+  for (int byte = 0; byte < 256; ++byte)
+    tokens.push_back(text::bytes_to_characters(std::string(1, static_cast<char>(byte))));
+  for (const char* more : {"12", "123", "1234", "aB"}) tokens.emplace_back(more);
+  struct {
+    const char* pre;
+    std::size_t digits, letters;  // how many tokens "1234" and "aB" are
+  } const kinds[] = {{"gpt-2", 1, 1}, {"smollm", 4, 1}, {"llama-bpe", 2, 1}, {"dbrx", 2, 1},
+                     {"qwen2", 4, 1}, {"tekken", 4, 2}, {"gpt-4o", 2, 2}};
+  for (const auto& kind : kinds) {
+    const Folder folder;
+    Writer writer;
+    writer.header(0, 4).key("tokenizer.ggml.model", "gpt2").key("tokenizer.ggml.pre", kind.pre);
+    writer.key("tokenizer.ggml.tokens", tokens);
+    writer.key("tokenizer.ggml.merges", std::vector<std::string>{"1 2", "12 3", "123 4", "a B"});
+    const text::Tokenizer tokenizer = text::Tokenizer::open(folder.write("a.gguf", writer.bytes()));
+    EXPECT_EQ(tokenizer.encode("1234").size(), kind.digits) << kind.pre;
+    EXPECT_EQ(tokenizer.encode("aB").size(), kind.letters) << kind.pre;
+    const std::string text = "Don't  na\u00EFve\r\n\n ?! 12345x\u65E5\t";
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << kind.pre;
+  }
 }
 
 TEST(Gguf, PiecesAreThoseOfSentencePiece) {

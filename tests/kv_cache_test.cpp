@@ -101,7 +101,7 @@ TEST(KvCache, WithAWindowDropsPagesAndGivesTheBitsOfTheWhole) {
     cache.append(k.slice(2, t, t + 1), v.slice(2, t, t + 1));
     scaled_dot_product_attention<float>(context, q.slice(2, t, t + 1), cache,
                                         {.mask = sliding_window(W - 1, 0, Corner::bottom_right)}, one.view());
-    ASSERT_TRUE(same_bits(one, whole.view().slice(2, t, t + 1)));
+    ASSERT_TRUE(attend_test::same_bits(one, whole.view().slice(2, t, t + 1)));
   }
   EXPECT_EQ(cache.tables()[0][0], nullptr);
   EXPECT_EQ(cache.tables()[0][2], nullptr);

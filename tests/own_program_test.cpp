@@ -307,4 +307,105 @@ TEST(OwnProgram, ModelsTakeIdsWithoutAContextOrOffsets) {
   EXPECT_EQ(lm.logits(Ids{}).shape(), (Shape<2>{0, 50}));
 }
 
+// ---- ModernBERT's heads
+
+ModernBertOptions tiny_modernbert(BertHead head) {
+  return {.vocab_size = 50,
+          .hidden_size = 16,
+          .num_attention_heads = 2,
+          .intermediate_size = 24,
+          .norm_bias = true,
+          .local = {false, true},
+          .local_attention = 4,
+          .global_rotary = {.head_dim = 8, .max_position_embeddings = 64},
+          .local_rotary = {.head_dim = 8, .max_position_embeddings = 64},
+          .head = head,
+          .num_labels = 3,
+          .head_act = Activation::silu,
+          .head_bias = true};
+}
+/// What the parts of a model's head make of states [rows, E].
+Tensor<float, 2> by_parts(const ModernBertModel<float>& model, const Tensor<float, 2>& states,
+                          const std::string& output, Index rows) {
+  Values values = values_of(model);
+  const auto dense = with_values(Linear<float>({16, 16}), values, "head.dense.");
+  const auto norm = with_values(Norm<float>({16, 1e-5, NormKind::layer, true, true}), values, "head.norm.");
+  if (output == "decoder.") values[output + "weight"] = values.at("embeddings.tok_embeddings.weight");
+  const auto last = with_values(Linear<float>({16, rows}), values, output);
+  return last(norm(activate(Activation::silu, dense(states))));
+}
+
+TEST(OwnProgram, ModernBertsHeadsAreADenseLayerANormAndAnOutput) {
+  const Ids ids = random_ids(9, 50);
+  const std::vector<Index> offsets{0, 4, 9};
+  for (const BertHead head :
+       {BertHead::sequence_classification, BertHead::token_classification, BertHead::masked_lm})
+    for (const bool mean : {false, true}) {
+      SCOPED_TRACE(static_cast<int>(head));
+      ModernBertOptions options = tiny_modernbert(head);
+      options.mean_pooling = mean;
+      const auto model = filled<float>(ModernBertModel<float>(options));
+      Tensor<float, 2> states = model(ids, offsets);
+      if (head == BertHead::sequence_classification) {
+        Tensor<float, 2> pooled({2, 16});
+        for (Index b = 0; b < 2; ++b)
+          for (Index e = 0; e < 16; ++e) {
+            const Index begin = offsets[static_cast<std::size_t>(b)],
+                        end = mean ? offsets[static_cast<std::size_t>(b) + 1] : begin + 1;
+            for (Index t = begin; t < end; ++t)
+              pooled(b, e) += states(t, e) / static_cast<float>(end - begin);
+          }
+        states = pooled;
+      }
+      const bool words = head == BertHead::masked_lm;
+      const Tensor<float, 2> want =
+                                 by_parts(model, states, words ? "decoder." : "classifier.", words ? 50 : 3),
+                             got = model.logits(ids, offsets);
+      ASSERT_EQ(got.shape(), want.shape());
+      for (std::size_t i = 0; i < got.span().size(); ++i) EXPECT_NEAR(got.span()[i], want.span()[i], 1e-4);
+    }
+  EXPECT_THAT(
+      error_of([&] { filled<float>(ModernBertModel<float>(tiny_modernbert(BertHead::none))).logits(ids); }),
+      testing::HasSubstr("no logits"));
+}
+
+TEST(OwnProgram, ClassifiersAndCrossEncodersTakeAModernBert) {
+  const auto model = [](BertHead head) {
+    return filled<float>(ModernBertModel<float>(tiny_modernbert(head)));
+  };
+  const auto sequence = model(BertHead::sequence_classification);
+  const TextClassifier classifier(letters(), sequence, {}, ClassifierFunction::none);
+  const CrossEncoder judge(letters(), sequence, Activation::identity, {.max_seq_length = 20});
+  EXPECT_EQ(classifier.num_labels(), 3);
+  EXPECT_TRUE(same_bits(classifier.classify("abc"), first(sequence.logits(letters().encode("abc")))));
+  EXPECT_TRUE(same_bits(judge.score("ab", "c"), first(sequence.logits(letters().encode("abc")))));
+  const TokenClassifier words(letters(), model(BertHead::token_classification),
+                              Labels({{0, "A"}, {1, "B"}, {2, "C"}}));
+  EXPECT_FALSE(words.classify("abc").empty());
+  EXPECT_THAT(error_of([&] { TextClassifier(letters(), model(BertHead::none), {}, {}); }),
+              testing::HasSubstr("another head"));
+}
+
+TEST(OwnProgram, WithoutABiasOfTheLogitsInTheFileItIsZero) {
+  Files files = files_of(model_folder("bart"));
+  const auto rewritten = [&](bool zeros) {
+    const Folder folder;
+    folder.write("model.safetensors", files.at("model.safetensors"));
+    const SafeTensors whole(folder / "model.safetensors");
+    const Tensor<float, 2> none({1, 53});
+    std::vector<NamedTensor> tensors;
+    for (const SafeTensors::Entry& entry : whole.entries())
+      if (entry.name != "final_logits_bias")
+        tensors.emplace_back(entry.name, entry.dtype, entry.shape, std::span(entry.data, entry.size));
+      else if (zeros)
+        tensors.emplace_back(entry.name, none);
+    save_safetensors(folder / "other.safetensors", tensors);
+    Files out = files;
+    out["model.safetensors"] = bytes_of(folder / "other.safetensors");
+    return output_of(out);
+  };
+  EXPECT_EQ(rewritten(false), rewritten(true));
+  EXPECT_NE(rewritten(false), output_of(files));
+}
+
 }  // namespace

@@ -1,5 +1,8 @@
 // Where tokens stand in their text: the values are those of Hugging Face's tokenizers 0.23, in bytes.
+#include <initializer_list>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <attend/text/tokenizer.hpp>
@@ -94,6 +97,77 @@ TEST(Offsets, OfMalformedTextAreThoseOfItsBytes) {
   EXPECT_EQ(encoding.offsets.front(), (ByteRange{0, 1}));
   EXPECT_EQ(encoding.offsets[1], (ByteRange{1, 3}));
   EXPECT_EQ(encoding.offsets.back(), (ByteRange{3, 4}));
+}
+
+/// A unigram model of a few letters, whose other parts are as given.
+Tokenizer unigram(const std::string& parts, bool byte_fallback = false) {
+  std::string vocab = R"(["<unk>", 0])";
+  double score = -1;
+  for (const char* piece : {"a", "b", "c", "d", "e", "f", "g", "h", "\u2581", "\u0120"})
+    vocab += std::string(", [\"") + piece + "\", " + std::to_string(score -= 0.125) + "]";
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  for (int byte = 0; byte < 256 && byte_fallback; ++byte)
+    vocab += std::string(", [\"<0x") + kDigits[byte / 16] + kDigits[byte % 16] + ">\", -9]";
+  return Tokenizer::from_json(R"({"model": {"type": "Unigram", "unk_id": 0, "byte_fallback": )" +
+                                  std::string(byte_fallback ? "true" : "false") + R"(, "vocab": [)" + vocab +
+                                  "]}" + parts + "}",
+                              "unigram");
+}
+
+TEST(Offsets, OfUnknownTokensAreTrimmedByTheirText) {
+  const Tokenizer bytes = unigram(
+      R"(, "normalizer": {"type": "ByteLevel"}, "post_processor": {"type": "ByteLevel", "add_prefix_space": false})");
+  EXPECT_EQ(offsets_of(bytes, "ab xy z"), "0-1 1-2 3-3 3-5 6-6 6-7");
+  EXPECT_EQ(offsets_of(bytes, "x  a"), "0-1 2-2 3-3 3-4");
+  EXPECT_EQ(offsets_of(bytes, "\u00E9 a"), "0-2 3-3 3-4");
+}
+
+TEST(Offsets, OfATextWhoseFirstCharactersGoHaveNoFirstWord) {
+  const Tokenizer tokenizer = unigram(
+      R"(, "normalizer": {"type": "BertNormalizer"},
+           "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first"})");
+  EXPECT_EQ(offsets_of(tokenizer, "\u00ADab"), "2-3 3-4");
+  EXPECT_EQ(tokenizer.encode("\u00ADab"), (std::vector<std::int32_t>{1, 2}));
+  EXPECT_EQ(tokenizer.encode("ab"), (std::vector<std::int32_t>{9, 1, 2}));
+  EXPECT_EQ(offsets_of(tokenizer, "ab"), "0-1 0-1 1-2");
+  EXPECT_EQ(offsets_of(tokenizer, "\x01 ab"), "1-2 2-3 3-4");
+  EXPECT_EQ(offsets_of(tokenizer, "a\u00AD b"), "0-1 0-1 3-4 4-5");
+}
+
+TEST(Offsets, OfTheUnknownTokensOwnNameInATextAreThatTokens) {
+  const Tokenizer tokenizer = unigram("", true);
+  EXPECT_EQ(tokenizer.encode("a<unk>b"), (std::vector<std::int32_t>{1, 0, 2}));
+  EXPECT_EQ(offsets_of(tokenizer, "a<unk>b"), "0-1 1-6 6-7");
+  EXPECT_EQ(tokenizer.encode("x<unk>"), (std::vector<std::int32_t>{131, 71, 128, 121, 118, 73}));
+  EXPECT_EQ(tokenizer.encode("<unk><unk>").size(), 10u);
+}
+
+TEST(Offsets, CharactersAreWhatTheyWereInTheUnicodeOfTokenizers) {
+  const auto with = [](const std::string& parts) {
+    return Tokenizer::from_json(
+        R"({"model": {"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0, "a": 1}})" + parts + "}",
+        "words");
+  };
+  const Tokenizer words = with(R"(, "pre_tokenizer": {"type": "BertPreTokenizer"})");
+  for (const auto& [text, count] : std::initializer_list<std::pair<const char*, std::size_t>>{
+           {"a\u2E42b", 3}, {"a\u2E43b", 1}, {"a\u166Db", 3}, {"a\U00010EADb", 1}, {"a\u061Db", 1}})
+    EXPECT_EQ(words.encode(text).size(), count) << text;
+  const Tokenizer
+      strip = with(R"(, "normalizer": {"type": "StripAccents"})"),
+      bert = with(R"(, "normalizer": {"type": "BertNormalizer", "strip_accents": true, "lowercase": false})");
+  const auto is_a = [](const Tokenizer& tokenizer, const char* text) {
+    return tokenizer.encode(text)[0] == 1;
+  };
+  for (const auto& [text, by_strip, by_bert] :
+       std::initializer_list<std::tuple<const char*, bool, bool>>{{"a\u0301", true, true},
+                                                                  {"a\u1ABF", false, false},
+                                                                  {"a\u08D4", true, false},
+                                                                  {"a\u1CF2", true, false},
+                                                                  {"a\u0890", false, false},
+                                                                  {"a\U0002B820", false, false}}) {
+    EXPECT_EQ(is_a(strip, text), by_strip) << text;
+    EXPECT_EQ(is_a(bert, text), by_bert) << text;
+  }
 }
 
 }  // namespace

@@ -454,6 +454,14 @@ TEST(OldFolder, OfM2M100HasItsLanguagesBehindThePieces) {
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("vocab.json"));
 }
 
+TEST(OldFolder, OfControlSymbolsAloneIsAnError) {
+  std::vector<Piece> pieces = {{"<unk>", 0, kUnknown}};
+  for (int i = 0; i < 2000; ++i) pieces.push_back({"<" + std::to_string(i) + ">", 0, kControl});
+  const Folder old;
+  old.write("spiece.model", sentencepiece_file(pieces, kUnigram, true));
+  EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("2000 control symbols"));
+}
+
 // Of each kind, with all that changes what a text is cut into; tests/golden/make_pieces.py has the library
 // say it.
 TEST(SentencePiece, GivesTheIdsAndTextsOfItsLibrary) {

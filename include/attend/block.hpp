@@ -27,6 +27,7 @@ enum class Residual {
   inner      // x + norm(f(x)) (OLMo 2)
 };
 
+/// What a Block consists of. Names are those of its members.
 struct BlockOptions {
   MultiHeadAttentionOptions self_attn = {};
   std::optional<MultiHeadAttentionOptions> multihead_attn = {};  // cross-attention, where there is one

@@ -8,6 +8,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Named as PyTorch's Conv1d.
 struct ConvolutionOptions {
   Index embed_dim = 0;
   Index kernel_size = 3;  // odd: a token and as many on both sides; beyond the ends of a sequence are zeros

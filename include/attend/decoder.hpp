@@ -8,6 +8,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Named as PyTorch's TransformerDecoderLayer.
 struct DecoderBlockOptions {
   Index embed_dim = 0;
   Index num_heads = 1;
@@ -41,6 +42,7 @@ class DecoderBlock : public Block<Scalar> {
   explicit DecoderBlock(const DecoderBlockOptions& options) : Block<Scalar>(options, "DecoderBlock") {}
 };
 
+/// Of a Decoder: its blocks, and how many.
 struct DecoderOptions {
   DecoderBlockOptions block = {};
   Index num_layers = 1;

@@ -25,6 +25,7 @@ struct DisentangledAttentionOptions {
   bool any() const { return content_to_position || position_to_content; }
 };
 
+/// Of a RelativeEmbedding: DeBERTa's table of distances.
 struct RelativeEmbeddingOptions {
   Index embed_dim = 0;
   Index span = 0;  // rows on each side; distances beyond share the last

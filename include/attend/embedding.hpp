@@ -17,6 +17,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Named as PyTorch's Embedding.
 struct EmbeddingOptions {
   Index num_embeddings = 0;
   Index embedding_dim = 0;

@@ -5,6 +5,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Named as PyTorch's TransformerEncoderLayer.
 struct EncoderBlockOptions {
   Index embed_dim = 0;
   Index num_heads = 1;
@@ -32,6 +33,7 @@ class EncoderBlock : public Block<Scalar> {
   explicit EncoderBlock(const EncoderBlockOptions& options) : Block<Scalar>(options, "EncoderBlock") {}
 };
 
+/// Of an Encoder: its blocks, and how many.
 struct EncoderOptions {
   EncoderBlockOptions block = {};
   Index num_layers = 1;

@@ -7,6 +7,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of a FeedForward: two linear layers and what is between them.
 struct FeedForwardOptions {
   Index embed_dim = 0;
   Index dim_feedforward = 0;

@@ -23,6 +23,7 @@ template <class Scalar>
 class Appending;
 }  // namespace detail
 
+/// Of a KVCache; layers make theirs by make_cache.
 struct KVCacheOptions {
   Index batch = 1;  // sequences
   Index num_kv_heads = 1;
@@ -35,7 +36,7 @@ struct KVCacheOptions {
   Index window = 0;
   /// Where all its memory comes from; null: as MemoryScope says. What it shares with another cache stays in
   /// that one's.
-  std::pmr::memory_resource* memory = nullptr;
+  MemoryResource* memory = nullptr;
 };
 
 /// The tokens of each sequence lie in pages; sequences that share a beginning share its pages, in one cache

@@ -225,22 +225,22 @@ void KVCache<Scalar>::write(Context& context, Index first, const TensorView<cons
       writable_page(b, i);
     lengths_[at(b)] += tokens;
   }
-  // An item is what a head gets of a page.
-  const Index heads = options_.num_kv_heads, pages = (tokens + kKeyTile - 2) / kKeyTile + 1;
-  const Index items = key.size(0) * pages * heads;
+  // An item is a page of a sequence.
+  const Index pages = (tokens + kKeyTile - 2) / kKeyTile + 1, items = key.size(0) * pages;
   context.parallel(items, context.workers(items, static_cast<double>(key.numel() + value.numel())),
                    [&](Index item, int) {
-                     const Index h = item % heads, i = item / heads % pages, b = item / heads / pages;
+                     const Index b = pages == 1 ? item : item / pages, i = item - b * pages;
                      const Index stop = lengths_[at(first + b)], start = stop - tokens;
                      const Index number = start / kKeyTile + i, begin = (std::max)(start, number * kKeyTile);
                      if (begin >= stop) return;
-                     Scalar* page = sequences_[at(first + b)].page(number)->data + h * page_size();
-                     for (Index t = begin; t < (std::min)(stop, (number + 1) * kKeyTile); ++t) {
-                       for (Index d = 0; d < options_.head_dim; ++d)
-                         page[key_at(t % kKeyTile, d)] = key(b, h, t - start, d);
-                       for (Index d = 0; d < options_.value_dim; ++d)
-                         page[value_at(t % kKeyTile, d)] = value(b, h, t - start, d);
-                     }
+                     Scalar* page = sequences_[at(first + b)].page(number)->data;
+                     for (Index h = 0; h < options_.num_kv_heads; ++h, page += page_size())
+                       for (Index t = begin; t < (std::min)(stop, (number + 1) * kKeyTile); ++t) {
+                         for (Index d = 0; d < options_.head_dim; ++d)
+                           page[key_at(t % kKeyTile, d)] = key(b, h, t - start, d);
+                         for (Index d = 0; d < options_.value_dim; ++d)
+                           page[value_at(t % kKeyTile, d)] = value(b, h, t - start, d);
+                       }
                    });
   undo.first = end;
 }

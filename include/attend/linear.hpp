@@ -245,6 +245,7 @@ void check_operands(const Context& context, const char* who, const Rows<const Sc
 }
 }  // namespace detail
 
+/// Named as PyTorch's Linear.
 struct LinearOptions {
   Index in_features = 0;
   Index out_features = 0;

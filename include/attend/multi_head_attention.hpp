@@ -17,6 +17,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Named as PyTorch's MultiheadAttention.
 struct MultiHeadAttentionOptions {
   Index embed_dim = 0;
   Index num_heads = 1;

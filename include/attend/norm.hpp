@@ -15,6 +15,7 @@ namespace attend::inline ATTEND_ABI {
 
 enum class NormKind { layer, rms };
 
+/// Of either kind of norm.
 struct NormOptions {
   Index size = 0;  // of the normalised axis
   double eps = 1e-5;
@@ -141,6 +142,7 @@ inline NormOptions block_norm(Index size, double eps, NormKind kind, bool bias) 
 }
 }  // namespace detail
 
+/// Named as PyTorch's LayerNorm.
 struct LayerNormOptions {
   Index normalized_shape = 0;
   double eps = 1e-5;
@@ -158,6 +160,7 @@ class LayerNorm : public Norm<Scalar> {
              o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
 };
 
+/// Named as PyTorch's RMSNorm.
 struct RMSNormOptions {
   Index normalized_shape = 0;
   double eps = 1e-6;

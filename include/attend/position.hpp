@@ -18,6 +18,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of sinusoidal_positions.
 struct SinusoidalOptions {
   /// interleaved: sin, cos, sin, cos, … with angle p / max_timescale^(2 i / E) ("Attention Is All You
   /// Need", 3.5). halves: all sin, then all cos, angle p · max_timescale^(-i / (E / 2)) (Marian).
@@ -131,6 +132,7 @@ Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index 
 // ---- Relative biases
 // ---------------------------------------------------------------------------------------------
 
+/// Of a RelativeBias: T5's buckets of distances.
 struct RelativeBiasOptions {
   Index num_heads = 1;
   Index relative_attention_num_buckets = 32;

@@ -14,6 +14,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of a Stack: its blocks, and what stands behind them.
 struct StackOptions {
   Index embed_dim = 0;
   std::vector<BlockOptions> blocks = {};

@@ -101,10 +101,13 @@ class Tensor {
   operator View() & { return view(); }
   operator ConstView() const { return view(); }
 
+  /// The first element; the others follow in row-major order.
   T* data() { return data_.data(); }
   const T* data() const { return data_.data(); }
   const Shape<Rank>& shape() const { return shape_; }
+  /// Of one axis; error where it is not one of 0 … rank - 1.
   Index size(AnyIndex axis) const { return view().size(axis); }
+  /// Number of elements.
   Index numel() const { return static_cast<Index>(data_.size()); }
   bool empty() const { return data_.empty(); }
   /// The elements in row-major order.

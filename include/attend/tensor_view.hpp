@@ -93,11 +93,15 @@ class TensorView {
   requires(Rank == 2 && !std::is_const_v<T>) TensorView(Eigen::DenseBase<Derived>& m)
       : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
 
+  /// Where element (0, 0, …) lies.
   T* data() const { return data_; }
   const Shape<Rank>& shape() const { return shape_; }
+  /// Elements from one index of each axis to the next.
   const Shape<Rank>& strides() const { return strides_; }
+  /// Of one axis; error where it is not one of 0 … rank - 1.
   Index size(AnyIndex axis) const { return shape_[check_axis(axis)]; }
   Index stride(AnyIndex axis) const { return strides_[check_axis(axis)]; }
+  /// Number of elements.
   Index numel() const {
     Index n = 1;
     for (Index s : shape_) n *= s;
@@ -114,10 +118,12 @@ class TensorView {
     return true;
   }
 
+  /// The element at the indices, which are not checked.
   template <std::integral... Indices>
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& operator()(Indices... i) const {
     return data_[offset(static_cast<Index>(i)...)];
   }
+  /// The same; error where an index is outside of the shape.
   template <std::integral... Indices>
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& at(Indices... i) const {
     const Shape<Rank> index{static_cast<Index>(i)...};

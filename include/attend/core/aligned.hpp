@@ -106,7 +106,7 @@ class AlignedArray {
 
   static constexpr std::size_t kBorder = (std::max)(alignof(T), kAlignment);
 
-  std::pmr::memory_resource* memory_ = MemoryScope::current();
+  MemoryResource* memory_ = MemoryScope::current();
   void* block_ = nullptr;
   std::size_t bytes_ = 0;  // of block_, where a resource gave it
   T* data_ = nullptr;

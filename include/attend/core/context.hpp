@@ -12,10 +12,14 @@
 #include <new>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string_view>
 #include <utility>
 #include <vector>
+#include <version>
+
+#if defined(__cpp_lib_jthread)
+#include <stop_token>
+#endif
 
 #include <attend/core/function_ref.hpp>
 #include <attend/core/threads.hpp>
@@ -23,13 +27,23 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// std::stop_token; where the standard library has none (libc++ before its version 20), one that never stops.
+#if defined(__cpp_lib_jthread)
+using StopToken = std::stop_token;
+#else
+struct StopToken {
+  bool stop_requested() const { return false; }
+};
+#endif
+
+/// Of a Context: how many threads, and whose.
 struct ContextOptions {
   /// Threads that a call may use, the calling one included.
   int threads = 1;
   /// The caller's own threads instead of a pool; `threads` says how many of its tasks may run at once.
   Executor executor = {};
   /// Where the workspace comes from; null: as MemoryScope says. Only the threads of a pool are the system's.
-  std::pmr::memory_resource* memory = nullptr;
+  MemoryResource* memory = nullptr;
 };
 
 /// A layer has run: what a LayerHook gets when it has ended, layers within it first.
@@ -70,13 +84,13 @@ class Context {
 
   /// Once a stop is requested, from whatever thread, a call that runs ends within milliseconds, and the next
   /// ones at once, by the error Stopped: caches are as before it. (Without exceptions the program ends.)
-  void set_stop_token(std::stop_token token) { stop_ = std::move(token); }
-  const std::stop_token& stop_token() const { return stop_; }
+  void set_stop_token(StopToken token) { stop_ = std::move(token); }
+  const StopToken& stop_token() const { return stop_; }
   /// What long items ask between their parts, to leave early: `parallel` then says so to its caller.
   bool stopping() const { return stop_.stop_requested(); }
   /// Error where a stop is requested.
   void check_stop() const {
-    if (stopping()) detail::throw_message<Stopped>("stopped by the stop token of the context");
+    if (stopping()) throw_stopped();
   }
 
   /// Called on the calling thread at the end of each layer, of one that failed too. May not throw, or use
@@ -170,6 +184,9 @@ class Context {
     }
   };
 
+  [[noreturn]] ATTEND_COLD static void throw_stopped() {
+    detail::throw_message<Stopped>("stopped by the stop token of the context");
+  }
   /// In the scope of its memory.
   Context(ContextOptions&& options, const MemoryScope&)
       : threads_(checked_threads("Context", options.threads)) {
@@ -201,7 +218,7 @@ class Context {
   Counters next_;  // of each worker
   std::shared_ptr<ExecutorTasks> executor_;
   std::shared_ptr<ThreadPool> pool_;
-  std::stop_token stop_;
+  StopToken stop_;
   LayerHook hook_;
   int depth_ = 0;  // of layers that run, as the hook sees them
   Workspace workspace_;
@@ -211,26 +228,38 @@ class Context {
 class LayerTimer {
  public:
   LayerTimer(Context& context, const char* name, std::span<const Index> in, std::span<const Index> out,
-             double operations = 0, Index number = -1)
-      : context_(context.hook_ && !context.measuring() ? &context : nullptr) {
-    if (context_ == nullptr) return;
-    layer_.emplace(LayerTime{name, number, context_->depth_++, in, out, operations}, Clock::now());
+             double operations = 0, Index number = -1) {
+    if (context.hook_) [[unlikely]]
+      begin(context, {name, number, 0, in, out, operations});
   }
   ~LayerTimer() {
-    if (context_ == nullptr) return;
-    auto& [time, begin] = *layer_;
-    time.nanoseconds = static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count());
-    --context_->depth_;
-    context_->hook_(time);
+    if (layer_) [[unlikely]]
+      end();
   }
   LayerTimer(const LayerTimer&) = delete;
   LayerTimer& operator=(const LayerTimer&) = delete;
 
  private:
   using Clock = std::chrono::steady_clock;
+  struct Layer {
+    Context& context;
+    LayerTime time;
+    Clock::time_point begin;
+  };
 
-  Context* context_;
-  std::optional<std::pair<LayerTime, Clock::time_point>> layer_;
+  ATTEND_COLD void begin(Context& context, const LayerTime& time) {
+    if (context.measuring()) return;
+    layer_.emplace(Layer{context, time, Clock::now()});
+    layer_->time.depth = context.depth_++;
+  }
+  ATTEND_COLD void end() {
+    const auto passed = std::chrono::nanoseconds(Clock::now() - layer_->begin);
+    layer_->time.nanoseconds = static_cast<std::uint64_t>(passed.count());
+    --layer_->context.depth_;
+    layer_->context.hook_(layer_->time);
+  }
+
+  std::optional<Layer> layer_;
 };
 
 /// The context of calls that name none: one thread, a workspace per calling thread. Destructors of statics

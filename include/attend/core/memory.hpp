@@ -4,14 +4,35 @@
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
-#include <memory_resource>
 #include <new>
 #include <type_traits>
 #include <utility>
 
+#if __has_include(<memory_resource>)
+#include <memory_resource>
+#endif
+
 #include <attend/core/error.hpp>
 
 namespace attend::inline ATTEND_ABI {
+
+/// std::pmr::memory_resource, or its like where the standard library has none (libc++ before its version 16).
+#if __has_include(<memory_resource>)
+using MemoryResource = std::pmr::memory_resource;
+#else
+class MemoryResource {
+ public:
+  virtual ~MemoryResource() = default;
+  void* allocate(std::size_t bytes, std::size_t alignment) { return do_allocate(bytes, alignment); }
+  void deallocate(void* block, std::size_t bytes, std::size_t alignment) {
+    do_deallocate(block, bytes, alignment);
+  }
+
+ private:
+  virtual void* do_allocate(std::size_t bytes, std::size_t alignment) = 0;
+  virtual void do_deallocate(void* block, std::size_t bytes, std::size_t alignment) = 0;
+};
+#endif
 
 /// While one lives, what is made on its thread takes its memory from the resource and keeps to it: tensors
 /// and packed weights (of a model that is opened, for example), caches and contexts. Null is the heap. Scopes
@@ -19,20 +40,20 @@ namespace attend::inline ATTEND_ABI {
 /// has no more, by an exception or a null pointer, is an Error, and what failed is as it was.
 class MemoryScope {
  public:
-  explicit MemoryScope(std::pmr::memory_resource* memory) : outer_(std::exchange(innermost(), memory)) {}
+  explicit MemoryScope(MemoryResource* memory) : outer_(std::exchange(innermost(), memory)) {}
   ~MemoryScope() { innermost() = outer_; }
   MemoryScope(const MemoryScope&) = delete;
   MemoryScope& operator=(const MemoryScope&) = delete;
 
   /// Of the innermost scope of this thread; null is the heap.
-  static std::pmr::memory_resource* current() { return innermost(); }
+  static MemoryResource* current() { return innermost(); }
 
  private:
-  static std::pmr::memory_resource*& innermost() {
-    static thread_local std::pmr::memory_resource* memory = nullptr;
+  static MemoryResource*& innermost() {
+    static thread_local MemoryResource* memory = nullptr;
     return memory;
   }
-  std::pmr::memory_resource* outer_;
+  MemoryResource* outer_;
 };
 
 namespace detail {
@@ -48,7 +69,7 @@ inline constexpr std::size_t kAlignment = 64;
 }
 
 /// Null where the resource, or the heap, has no more.
-inline void* try_allocate(std::pmr::memory_resource* memory, std::size_t bytes, std::size_t alignment) {
+inline void* try_allocate(MemoryResource* memory, std::size_t bytes, std::size_t alignment) {
   if (memory == nullptr) return ::operator new(bytes, std::align_val_t(alignment), std::nothrow);
 #if defined(__cpp_exceptions)
   try {
@@ -60,16 +81,16 @@ inline void* try_allocate(std::pmr::memory_resource* memory, std::size_t bytes, 
   return memory->allocate(bytes, alignment);
 #endif
 }
-[[noreturn]] ATTEND_COLD inline void throw_used_up(std::pmr::memory_resource* memory, std::size_t bytes) {
+[[noreturn]] ATTEND_COLD inline void throw_used_up(MemoryResource* memory, std::size_t bytes) {
   if (memory == nullptr) throw_bad_alloc();
   throw_error("memory: ", bytes, " bytes more are not in the caller's memory resource");
 }
-inline void* allocate(std::pmr::memory_resource* memory, std::size_t bytes, std::size_t alignment) {
+inline void* allocate(MemoryResource* memory, std::size_t bytes, std::size_t alignment) {
   void* const block = try_allocate(memory, bytes, alignment);
   if (block == nullptr) throw_used_up(memory, bytes);
   return block;
 }
-inline void deallocate(std::pmr::memory_resource* memory, void* block, std::size_t bytes,
+inline void deallocate(MemoryResource* memory, void* block, std::size_t bytes,
                        std::size_t alignment) noexcept {
   if (memory == nullptr)
     ::operator delete(block, std::align_val_t(alignment));
@@ -86,7 +107,7 @@ struct Allocator {
   using propagate_on_container_move_assignment = std::true_type;
   using propagate_on_container_swap = std::true_type;
 
-  std::pmr::memory_resource* memory = MemoryScope::current();
+  MemoryResource* memory = MemoryScope::current();
 
   Allocator() = default;
   template <class U>

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include <attend/core/error.hpp>
 #include <attend/core/shape.hpp>
@@ -22,6 +24,14 @@ enum class ActivationType : std::uint8_t { int8, int16 };
 constexpr const char* to_string(WeightType type) {
   constexpr const char* names[] = {"float32", "bfloat16", "float16", "int8", "int4"};
   return names[static_cast<std::size_t>(type)];
+}
+
+/// The type of that name; none where there is no such type.
+constexpr std::optional<WeightType> weight_type_of(std::string_view name) {
+  for (const WeightType type : {WeightType::float32, WeightType::bfloat16, WeightType::float16,
+                                WeightType::int8, WeightType::int4})
+    if (name == to_string(type)) return type;
+  return {};
 }
 
 class Context;

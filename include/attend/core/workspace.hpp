@@ -93,7 +93,7 @@ class Workspace {
   }
 
   struct Free {
-    std::pmr::memory_resource* memory;
+    MemoryResource* memory;
     std::size_t bytes;
     void operator()(std::byte* p) const noexcept { detail::deallocate(memory, p, bytes, detail::kAlignment); }
   };
@@ -158,7 +158,7 @@ class Workspace {
     std::swap(measuring_, other.measuring_);
   }
 
-  std::pmr::memory_resource* resource_ = MemoryScope::current();
+  MemoryResource* resource_ = MemoryScope::current();
   Memory memory_;
   std::size_t size_ = 0;                                         // of memory_
   std::vector<Overflow, detail::Allocator<Overflow>> overflow_;  // in the order of their beginnings

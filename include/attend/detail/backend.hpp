@@ -215,14 +215,15 @@ struct Backend<float> {
         context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
     // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several
     // threads an eighth of a thread's share of them: even, so that no thread waits for long. It takes a
-    // millisecond or two, since a call is stopped between items: 20 rows or fewer read B at memory speed.
-    const Index panels = (N + 15) / 16, most_rows = std::clamp<Index>(4'000'000 / (K + 1), 8, 96);
-    const Index row_blocks = (rows + most_rows - 1) / most_rows;
+    // millisecond or two at most, since a call is stopped between items; what reads B for fewer than 20 rows
+    // takes as long as for 20.
+    const Index panels = (N + 15) / 16;
+    const Index most_rows = K <= 40000 ? 96 : std::max<Index>(8, 4'000'000 / K / 8 * 8);
+    const Index row_blocks = most_rows == 96 ? (rows + 95) / 96 : (rows + most_rows - 1) / most_rows;
     const Index block = ((rows + row_blocks - 1) / row_blocks + 7) / 8 * 8;
-    const Index most =
-        std::max<Index>(3, 3'000'000 / (K + 1) / std::max<Index>(20, (std::min)(rows, block)) / 12 * 12);
-    const Index share =
-        (std::min)(most, workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3));
+    Index share = workers == 1 ? panels : std::max<Index>(3, (panels / (workers * 4) + 2) / 3 * 3);
+    const Index cost = std::max<Index>(20, (std::min)(rows, block)) * K;  // of a panel
+    if (share * cost > 3'000'000) share = (std::min)(share, std::max<Index>(3, 3'000'000 / cost / 12 * 12));
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
       const Index m = item / shares * block, q = item % shares * share;

@@ -16,9 +16,9 @@ namespace attend::inline ATTEND_ABI::detail {
 template <class Scalar>
 struct Page {
   Scalar* data = nullptr;
-  std::shared_ptr<Tensor<Scalar, 2>> piece;     // of memory, which lives as long as any page in it
-  std::pmr::memory_resource* memory = nullptr;  // where this is from
-  Page* next = nullptr;                         // in a pool
+  std::shared_ptr<Tensor<Scalar, 2>> piece;  // of memory, which lives as long as any page in it
+  MemoryResource* memory = nullptr;          // where this is from
+  Page* next = nullptr;                      // in a pool
   std::atomic<Index> owners{0};
 
   /// The acquire makes all that former owners, in other threads too, did with the page happen before.
@@ -27,7 +27,7 @@ struct Page {
   /// True for the last one, who then disposes of the page.
   bool drop_owner() { return owners.fetch_sub(1, std::memory_order_acq_rel) == 1; }
   static void dispose(Page* page) noexcept {
-    std::pmr::memory_resource* const memory = page->memory;
+    MemoryResource* const memory = page->memory;
     page->~Page();
     deallocate(memory, page, sizeof(Page), kAlignment);
   }
@@ -37,7 +37,7 @@ struct Page {
 template <class Scalar>
 class PagePool {
  public:
-  explicit PagePool(std::pmr::memory_resource* memory = MemoryScope::current()) : memory_(memory) {}
+  explicit PagePool(MemoryResource* memory = MemoryScope::current()) : memory_(memory) {}
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
   ~PagePool();
@@ -64,7 +64,7 @@ class PagePool {
     ++spare_;
   }
 
-  std::pmr::memory_resource* memory_;
+  MemoryResource* memory_;
   Page<Scalar>* first_ = nullptr;
   Index spare_ = 0;
   Index made_ = 0;

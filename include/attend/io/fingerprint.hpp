@@ -29,7 +29,8 @@ class Fingerprint {
 
 /// Of the name and the bytes of each file in a folder, and in the folders in it, that models are read from:
 /// .json, .safetensors, .gguf, .txt, .model, .spm. Left out are one of the name `but` and what attend itself
-/// puts there (attend_*), such as the golden vectors, which say what the others give.
+/// puts there (attend_*), such as the golden vectors, which say what the others give. Of a model that is one
+/// file, its bytes.
 std::string folder_fingerprint(const Location& folder, std::string_view but = {});
 
 }  // namespace attend::inline ATTEND_ABI

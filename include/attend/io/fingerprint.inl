@@ -60,9 +60,11 @@ inline void add_folder(Fingerprint& fingerprint, const Location& folder, const s
 }  // namespace detail
 
 ATTEND_INLINE std::string folder_fingerprint(const Location& folder, std::string_view but) {
-  if (!folder.is_folder()) throw_error(folder.string(), ": no such folder");
   Fingerprint fingerprint;
-  detail::add_folder(fingerprint, folder, "", but);
+  if (folder.is_folder())
+    detail::add_folder(fingerprint, folder, "", but);
+  else
+    fingerprint.add(MappedFile(folder).bytes());
   return fingerprint.text();
 }
 

@@ -19,6 +19,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of load: what may be left over, and what tensors are called.
 struct LoadOptions {
   /// A tensor under the prefix that no parameter takes is an error.
   bool strict = true;

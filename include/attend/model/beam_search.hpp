@@ -11,6 +11,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// One text of a beam search.
 struct Hypothesis {
   std::vector<std::int32_t> ids;  // without the prompt, with the end token if there is one
   double score = 0;               // log-probability / length^length_penalty

@@ -22,6 +22,7 @@ enum class BertHead { none, sequence_classification, token_classification, maske
 /// before it (then without bias).
 enum class EmbeddingProjection { none, after_norm, before_norm };
 
+/// Of a BertModel, as its folder's config.json says.
 struct BertOptions {
   Index vocab_size = 0, max_position_embeddings = 512;
   Index type_vocab_size = 2;  // 0: no token types

@@ -11,6 +11,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of a CausalLM, as its folder's config.json says.
 struct CausalLMOptions {
   Index vocab_size = 0, embed_dim = 0;
   Index max_position_embeddings = 0;            // tokens that a sequence can have; 0: any number

@@ -12,6 +12,7 @@
 
 #include <attend/core/location.hpp>
 #include <attend/model/classifier_model.hpp>
+#include <attend/model/family.hpp>
 #include <attend/text/tokenizer.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -32,6 +33,7 @@ class Labels {
   std::map<Index, std::string> names_;
 };
 
+/// Of how a classifier is opened.
 struct ClassifierOptions {
   /// Longer texts are cut at so many tokens, special ones included; without it they are an error, but that a
   /// TokenClassifier cuts them where its tokenizer says.
@@ -50,7 +52,11 @@ class TextClassifier {
 
   /// Softmax, or as problem_type says: sigmoid for several labels at once, and for a single label; the number
   /// as it is for a regression.
-  static TextClassifier open(const Location& folder, const ClassifierOptions& options = {});
+  static TextClassifier open(const Location& folder, const ClassifierOptions& options = {},
+                             const OpenOptions& weights = {});
+  static TextClassifier open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, ClassifierOptions(), weights);
+  }
   TextClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels, ClassifierFunction function,
                  const ClassifierOptions& options = {});
 
@@ -87,6 +93,7 @@ class TextClassifier {
 /// is surest. `none` joins nothing.
 enum class Aggregation { none, simple, first, average, max };
 
+/// Of one call of a TokenClassifier.
 struct TokenClassifyOptions {
   Aggregation aggregation = Aggregation::simple;
   std::vector<std::string> ignore = {"O"};  ///< labels that are left out
@@ -103,7 +110,11 @@ struct TextEntity {
 /// A folder of a token classifier.
 class TokenClassifier {
  public:
-  static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {});
+  static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {},
+                              const OpenOptions& weights = {});
+  static TokenClassifier open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, ClassifierOptions(), weights);
+  }
   TokenClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels,
                   const ClassifierOptions& options = {});
 

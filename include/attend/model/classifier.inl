@@ -75,8 +75,9 @@ ATTEND_INLINE TextClassifier::TextClassifier(text::Tokenizer tokenizer, Classifi
   detail::check_classifier("TextClassifier", model_, BertHead::sequence_classification, options_);
 }
 
-ATTEND_INLINE TextClassifier TextClassifier::open(const Location& folder, const ClassifierOptions& options) {
-  ClassifierModel model = detail::open_classifier(folder, BertHead::sequence_classification);
+ATTEND_INLINE TextClassifier TextClassifier::open(const Location& folder, const ClassifierOptions& options,
+                                                  const OpenOptions& weights) {
+  ClassifierModel model = detail::open_classifier(folder, BertHead::sequence_classification, weights);
   const Index num_labels = detail::sizes_of(model).num_labels;
   const Config config(folder / "config.json");
   config.allow("problem_type", nullptr, "regression", "single_label_classification",
@@ -136,9 +137,9 @@ ATTEND_INLINE TokenClassifier::TokenClassifier(text::Tokenizer tokenizer, Classi
   detail::check_classifier("TokenClassifier", model_, BertHead::token_classification, options_);
 }
 
-ATTEND_INLINE TokenClassifier TokenClassifier::open(const Location& folder,
-                                                    const ClassifierOptions& options) {
-  ClassifierModel model = detail::open_classifier(folder, BertHead::token_classification);
+ATTEND_INLINE TokenClassifier TokenClassifier::open(const Location& folder, const ClassifierOptions& options,
+                                                    const OpenOptions& weights) {
+  ClassifierModel model = detail::open_classifier(folder, BertHead::token_classification, weights);
   Labels labels = Labels::open(folder, detail::sizes_of(model).num_labels);
   ClassifierOptions all = options;
   if (const Location file = folder / "tokenizer_config.json"; !all.max_length && file.exists()) {

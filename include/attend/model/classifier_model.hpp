@@ -43,7 +43,7 @@ inline Tensor<float, 2> logits_of(Context& context, const ClassifierModel& model
 }
 
 /// Error where the folder's model has another head.
-ClassifierModel open_classifier(const Location& folder, BertHead head);
+ClassifierModel open_classifier(const Location& folder, BertHead head, const OpenOptions& weights = {});
 
 }  // namespace detail
 }  // namespace attend::inline ATTEND_ABI
@@ -51,13 +51,14 @@ ClassifierModel open_classifier(const Location& folder, BertHead head);
 #if ATTEND_HAS_MODEL_BODIES
 namespace attend::inline ATTEND_ABI::detail {
 
-ATTEND_INLINE ClassifierModel open_classifier(const Location& folder, BertHead head) {
+ATTEND_INLINE ClassifierModel open_classifier(const Location& folder, BertHead head,
+                                              const OpenOptions& weights) {
   const Config config(folder / "config.json");
   ClassifierModel model;
   if (config.get<std::string>("model_type", "bert") == "modernbert")
-    model = ModernBertModel<float>::open(folder);
+    model = ModernBertModel<float>::open(folder, weights);
   else
-    model = BertModel<float>::open(folder);
+    model = BertModel<float>::open(folder, weights);
   if (sizes_of(model).head != head)
     throw_error(config.file(), ": no ",
                 head == BertHead::token_classification ? "token classifier" : "sequence classifier",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <attend/model/classifier_model.hpp>
+#include <attend/model/family.hpp>
 #include <attend/model/sentence_modules.hpp>
 #include <attend/text/tokenizer.hpp>
 
@@ -23,7 +24,11 @@ class CrossEncoder {
 
   /// Pairs are cut at max_length tokens, special ones included, or where the folder says. What becomes of the
   /// classifier's number, too, is as the folder says: the sigmoid of a single one, if it says nothing.
-  static CrossEncoder open(const Location& folder, std::optional<Index> max_length = {});
+  static CrossEncoder open(const Location& folder, std::optional<Index> max_length = {},
+                           const OpenOptions& weights = {});
+  static CrossEncoder open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, std::nullopt, weights);
+  }
 
   /// From parts; the model has the head of a sequence classifier.
   CrossEncoder(text::Tokenizer tokenizer, ClassifierModel model, Activation activation,

@@ -24,7 +24,8 @@ ATTEND_INLINE CrossEncoder::CrossEncoder(text::Tokenizer tokenizer, ClassifierMo
   options_.max_seq_length = (std::min)(options_.max_seq_length, detail::sizes_of(model_).max_length);
 }
 
-ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optional<Index> max_length) {
+ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optional<Index> max_length,
+                                              const OpenOptions& weights) {
   if (max_length) detail::check_size("CrossEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(folder, "CrossEncoder", "sequence-classification");
   if (!found.modules.empty())
@@ -36,7 +37,8 @@ ATTEND_INLINE CrossEncoder CrossEncoder::open(const Location& folder, std::optio
     activation = config.object("sentence_transformers").get<std::string>("activation_fn", std::string());
   if (activation.empty())
     activation = config.get<std::string>("sbert_ce_default_activation_function", std::string());
-  ClassifierModel model = detail::open_classifier(found.transformer, BertHead::sequence_classification);
+  ClassifierModel model =
+      detail::open_classifier(found.transformer, BertHead::sequence_classification, weights);
   const detail::ClassifierSizes sizes = detail::sizes_of(model);
   const bool one = sizes.num_labels == 1;
   text::Tokenizer tokenizer = found.open_tokenizer();

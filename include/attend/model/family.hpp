@@ -26,9 +26,10 @@ struct ModelFamily {
 
 /// How `open` keeps the weights of the layers, the token tables and the output layer; all else stays float.
 struct OpenOptions {
-  std::optional<WeightType> weights = WeightType::float32;  // none: as the file keeps most of them
-  ActivationType activations = ActivationType::int8;        // of products with int8 and int4 weights
-  bool base_only = false;                                   // without the model's head
+  std::optional<WeightType> weights = {};  // none: as the file keeps most codes, and floats as float32
+  bool keep_halves = false;                // none: bfloat16 and float16 as the file keeps them, too
+  ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
+  bool base_only = false;                             // without the model's head
   bool verify = false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check
 };
 
@@ -37,6 +38,12 @@ namespace detail {
 /// The type of most of a file's weights; float32 where it is none of ours, and int8 for blocks of GGUF's
 /// other types.
 WeightType weights_of(const SafeTensors& file);
+/// What a model of the file's is opened with.
+WeightType weights_of(const SafeTensors& file, const OpenOptions& open);
+
+/// Whether the file has the parameters under our own names (`save` with kOwnNames), not its family's.
+inline const Metadata kOwnNames{{"attend.names", "parameters"}};
+bool has_own_names(const SafeTensors& file);
 
 /// Rows and columns of tables that the weights must at least hold, each of them.
 using Tables = std::vector<std::pair<Index, Index>>;
@@ -82,10 +89,14 @@ Model load_model(const Location& folder, ModelFamily<Options> family, const Tabl
                  const OpenOptions& open = {}) {
   const SafeTensors file = SafeTensors::open_folder(folder);
   check_sizes(folder / "config.json", file, tables);
-  family.options.set_weights(open.weights ? *open.weights : weights_of(file), open.activations);
+  const WeightType weights = weights_of(file, open);
+  family.options.set_weights(weights, open.activations);
   Model model = make_as_config_says<Model>(folder / "config.json", family.options);
-  load(model, file, "", {.ignore = family.leftovers, .names = family.names});
-  if (open.verify) verify(folder, model, open.weights ? *open.weights : weights_of(file), open.base_only);
+  if (has_own_names(file))
+    load(model, file, "", {.strict = !open.base_only});
+  else
+    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+  if (open.verify) verify(folder, model, weights, open.base_only);
   return model;
 }
 

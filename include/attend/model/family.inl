@@ -21,6 +21,7 @@ ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, 
 ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
                                 const std::string& other) {
   const auto find = [&](const std::string& parameter) -> const SafeTensors::Entry* {
+    if (has_own_names(file)) return file.find(parameter);
     for (const std::string& name : expand_alternatives(names(parameter).names.at(0)))
       if (const SafeTensors::Entry* entry = file.find(name)) return entry;
     return nullptr;
@@ -28,6 +29,11 @@ ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, c
   const SafeTensors::Entry *a = find(one), *b = find(other);
   if (a == nullptr || b == nullptr || a == b || a->shape != b->shape) return false;
   return a->dtype != b->dtype || a->size != b->size || std::memcmp(a->data, b->data, a->size) != 0;
+}
+
+ATTEND_INLINE bool has_own_names(const SafeTensors& file) {
+  const auto found = file.metadata().find("attend.names");
+  return found != file.metadata().end() && found->second == "parameters";
 }
 
 ATTEND_INLINE WeightType weights_of(const SafeTensors& file) {
@@ -40,6 +46,13 @@ ATTEND_INLINE WeightType weights_of(const SafeTensors& file) {
   for (const auto& [type, count] : elements)
     if (count > elements[most]) most = type;
   return most;
+}
+
+ATTEND_INLINE WeightType weights_of(const SafeTensors& file, const OpenOptions& open) {
+  if (open.weights) return *open.weights;
+  const WeightType type = weights_of(file);
+  const bool half = type == WeightType::bfloat16 || type == WeightType::float16;
+  return half && !open.keep_halves ? WeightType::float32 : type;
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

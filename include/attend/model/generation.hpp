@@ -14,6 +14,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// What a Generator made of one prompt.
 struct Generation {
   std::vector<std::int32_t> ids;  // what follows the prompt, with the end token if there is one
   FinishReason reason = FinishReason::length;

@@ -136,7 +136,7 @@ ATTEND_INLINE void GenerationBatch::sample(Context& context, Request& request, s
   // The logits are gone afterwards, so that a stop waits for the next step.
   struct Unstopped {
     Context& context;
-    std::stop_token token = context.stop_token();
+    StopToken token = context.stop_token();
     explicit Unstopped(Context& c) : context(c) { context.set_stop_token({}); }
     ~Unstopped() { context.set_stop_token(token); }
   } unstopped(context);

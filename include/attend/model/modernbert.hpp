@@ -16,6 +16,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of a ModernBertModel, as its folder's config.json says.
 struct ModernBertOptions {
   Index vocab_size = 0, hidden_size = 0, num_attention_heads = 1, intermediate_size = 0;
   Activation hidden_activation = Activation::gelu;

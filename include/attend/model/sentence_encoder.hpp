@@ -11,6 +11,7 @@
 
 #include <attend/model/bert.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/model/family.hpp>
 #include <attend/model/modernbert.hpp>
 #include <attend/model/sentence_modules.hpp>
 #include <attend/text/tokenizer.hpp>
@@ -23,6 +24,7 @@ using SentenceModel = std::variant<BertModel<float>, ModernBertModel<float>, Cau
 /// As PyTorch's names say: of euclidean and manhattan the negative distance, so that more is more alike.
 enum class SimilarityFunction { cosine, dot, euclidean, manhattan };
 
+/// What a folder says of how texts become vectors.
 struct SentenceEncoderOptions {
   SentenceTextOptions text = {};
   SimilarityFunction similarity = SimilarityFunction::cosine;
@@ -47,7 +49,11 @@ class SentenceEncoder {
 
   /// Texts are cut at max_length tokens, special ones included, or where the folder says. A module or setting
   /// that is not supported is an error.
-  static SentenceEncoder open(const Location& folder, std::optional<Index> max_length = {});
+  static SentenceEncoder open(const Location& folder, std::optional<Index> max_length = {},
+                              const OpenOptions& weights = {});
+  static SentenceEncoder open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, std::nullopt, weights);
+  }
 
   /// From parts. The first of the modules is a Pooling.
   SentenceEncoder(text::Tokenizer tokenizer, SentenceModel model, std::vector<SentenceModule> modules,

@@ -45,12 +45,13 @@ inline void token_states(Context& context, const SentenceModel& model, std::span
   std::get<CausalLM<float>>(model).states(context, ids, offsets, out);
 }
 
-inline SentenceModel open_sentence_model(const Location& folder) {
+inline SentenceModel open_sentence_model(const Location& folder, OpenOptions weights) {
+  weights.base_only = true;
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
-  if (type == "modernbert") return ModernBertModel<float>::open(folder, {.base_only = true});
-  if (is_causal_family(type)) return CausalLM<float>::open(folder, {.base_only = true});
-  return BertModel<float>::open(folder, {.base_only = true});
+  if (type == "modernbert") return ModernBertModel<float>::open(folder, weights);
+  if (is_causal_family(type)) return CausalLM<float>::open(folder, weights);
+  return BertModel<float>::open(folder, weights);
 }
 
 /// What sentence-transformers does with a folder that is not its own.
@@ -92,11 +93,12 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
   }
 }
 
-ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const Location& folder, std::optional<Index> max_length) {
+ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const Location& folder, std::optional<Index> max_length,
+                                                    const OpenOptions& weights) {
   if (max_length) detail::check_size("SentenceEncoder", "max_length", *max_length);
   const detail::SentenceFolder found(detail::model_folder(folder), "SentenceTransformer",
                                      "feature-extraction");
-  SentenceModel model = detail::open_sentence_model(found.transformer);
+  SentenceModel model = detail::open_sentence_model(found.transformer, weights);
   const detail::StateSizes sizes = detail::state_sizes(model);
   Index width = sizes.width;
   std::vector<SentenceModule> modules = found.has_modules ? detail::open_modules(found.modules, width)

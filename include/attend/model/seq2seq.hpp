@@ -19,6 +19,7 @@ namespace attend::inline ATTEND_ABI {
 
 enum class PositionKind { none, sinusoidal, learned, relative };
 
+/// Of an encoder-decoder, as its folder's config.json says.
 struct Seq2SeqOptions {
   Index source_vocab_size = 0, target_vocab_size = 0;
   EncoderOptions encoder = {};

@@ -25,8 +25,7 @@ template <class Scalar>
 Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family, const OpenOptions& open = {}) {
   Seq2SeqOptions& o = family.options;
   const SafeTensors file = SafeTensors::open_folder(folder);
-  if (o.tied_output &&
-      detail::stored_apart(file, family.names, "target_embedding.weight", "output.weight"))
+  if (o.tied_output && detail::stored_apart(file, family.names, "target_embedding.weight", "output.weight"))
     o.tied_output = false;
   if (!file.contains("final_logits_bias")) o.logits_bias = false;  // zeros, then
   const Index E = o.encoder.block.embed_dim;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/model/family.hpp>
 #include <attend/model/generation.hpp>
 #include <attend/text/chat_template.hpp>
 #include <attend/text/streaming_decoder.hpp>
@@ -54,6 +55,7 @@ class TextStream {
   StopFilter stop_;
 };
 
+/// What a TextGenerator made of one prompt.
 struct TextGeneration {
   std::string text;  // what follows the prompt, without stop text and special tokens
   std::vector<std::int32_t> prompt_ids, ids;
@@ -78,7 +80,11 @@ using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 class TextGenerator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.
-  static TextGenerator open(const Location& folder, const GenerationOptions& otherwise = {});
+  static TextGenerator open(const Location& folder, const GenerationOptions& otherwise = {},
+                            const OpenOptions& weights = {});
+  static TextGenerator open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, GenerationOptions(), weights);
+  }
   TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {},
                 text::ChatTemplate chat_template = {})
       : tokenizer_(std::move(tokenizer)),

@@ -58,9 +58,10 @@ ATTEND_INLINE std::string TextStream::finish() {
   return last + stop_.finish();
 }
 
-ATTEND_INLINE TextGenerator TextGenerator::open(const Location& place, const GenerationOptions& otherwise) {
+ATTEND_INLINE TextGenerator TextGenerator::open(const Location& place, const GenerationOptions& otherwise,
+                                                const OpenOptions& weights) {
   const Location folder = detail::model_folder(place);
-  CausalLM<float> model = CausalLM<float>::open(folder);
+  CausalLM<float> model = CausalLM<float>::open(folder, weights);
   text::Tokenizer tokenizer = text::Tokenizer::open(folder);
   return TextGenerator(std::move(tokenizer), Generator(std::move(model)),
                        open_generation_options(folder, otherwise), text::ChatTemplate::open(folder));

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include <attend/model/family.hpp>
 #include <attend/model/sampling.hpp>
 #include <attend/model/seq2seq.hpp>
 #include <attend/text/tokenizer.hpp>
@@ -31,6 +32,7 @@ struct TranslateOptions {
   std::string_view source_language = {}, target_language = {};  // default: as the folder says
 };
 
+/// What a Translator made of one line.
 struct Translation {
   std::string text;
   std::vector<std::int32_t> ids;  // with the end token if there is one
@@ -43,7 +45,11 @@ struct Translation {
 class Translator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.
-  static Translator open(const Location& folder, const GenerationOptions& otherwise = {});
+  static Translator open(const Location& folder, const GenerationOptions& otherwise = {},
+                         const OpenOptions& weights = {});
+  static Translator open(const Location& folder, const OpenOptions& weights) {
+    return open(folder, GenerationOptions(), weights);
+  }
 
   const Seq2Seq<float>& model() const { return model_; }
   /// How the folder says that it translates.

@@ -66,12 +66,13 @@ ATTEND_INLINE std::vector<std::int32_t> generate(Context& context, const Seq2Seq
   }
 }
 
-ATTEND_INLINE Translator Translator::open(const Location& folder, const GenerationOptions& otherwise) {
+ATTEND_INLINE Translator Translator::open(const Location& folder, const GenerationOptions& otherwise,
+                                          const OpenOptions& weights) {
   const Config config(folder / "config.json");
   Translator translator;
   translator.generation_options_ = otherwise;
   if (config.get<std::string>("model_type") != "attend") {
-    translator.model_ = open_seq2seq<float>(folder);
+    translator.model_ = open_seq2seq<float>(folder, weights);
     translator.tokenizer_ = text::Tokenizer::open(folder);
     translator.generation_options_ = open_generation_options(folder, otherwise);
     translator.find_languages();
@@ -94,7 +95,7 @@ ATTEND_INLINE Translator Translator::open(const Location& folder, const Generati
   family.options.eos_token_ids = {target.at(tokenizer.get<std::string>("target_end"), target_file.string())};
   if (!source_end.empty()) characters.source_end = source.at(source_end, "source_end");
   config.finish();
-  translator.model_ = load_seq2seq<float>(folder, family);
+  translator.model_ = load_seq2seq<float>(folder, family, weights);
   translator.characters_ = std::make_shared<const Characters>(std::move(characters));
   return translator;
 }

@@ -18,6 +18,7 @@
 
 namespace attend::inline ATTEND_ABI::text {
 
+/// A token that is found in a text before it is split into words.
 struct AddedToken {
   std::string content;
   bool special = false;      ///< left out by decode on request
@@ -30,6 +31,7 @@ struct AddedToken {
   bool is_left_out() const { return special && text == content; }
 };
 
+/// The added tokens of a tokenizer, found from left to right, the longest first.
 class AddedTokens {
  public:
   /// One stretch of text: an added token, or (id −1) text between them.

@@ -67,13 +67,27 @@ class AlignedText {
   void map(F&& f) {
     AlignedText out;
     out.bytes.reserve(bytes.size() + bytes.size() / 8);
+    if (!is_tracked()) {
+      for_each_code_point(bytes, [&](char32_t c, std::string_view) { f(out.bytes, c); });
+      return bytes.swap(out.bytes);
+    }
     std::size_t at = 0;
     for_each_code_point(bytes, [&](char32_t c, std::string_view from) {
       f(out.bytes, c);
-      if (is_tracked()) out.origin_.resize(out.bytes.size(), origin_[at]);
+      out.origin_.resize(out.bytes.size(), origin_[at]);
       at += from.size();
     });
     *this = std::move(out);
+  }
+  /// A character of one byte becomes a text.
+  void replace(char from, std::string_view to) {
+    if (!is_tracked()) {
+      bytes = replace_all(bytes, std::string_view(&from, 1), to);
+      return;
+    }
+    map([&](std::string& out, char32_t c) {
+      c == static_cast<unsigned char>(from) ? void(out += to) : append_utf8(out, c);
+    });
   }
   /// The characters for which f(c) holds.
   template <class F>

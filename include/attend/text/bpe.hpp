@@ -28,6 +28,7 @@ inline std::string byte_token(unsigned char byte) {
   return std::string("<0x") + digits[byte >> 4] + digits[byte & 15] + '>';
 }
 
+/// Words as byte pairs, or pairs of characters, that were merged in the order of a list.
 class BpeModel {
  public:
   struct Options {
@@ -186,6 +187,7 @@ class BpeModel {
   std::vector<Symbol> characters(std::string_view word) const {
     std::vector<Symbol> symbols;
     symbols.reserve(word.size());
+    symbols.reserve(word.size());
     bool after_unknown = false;
     std::string key;
     for (std::size_t at = 0; at < word.size();) {
@@ -247,11 +249,12 @@ class BpeModel {
     }
     return find_slot(left, right);
   }
+  ATTEND_OUT_OF_LINE std::int32_t rank_by_score(std::int32_t left, std::int32_t right) const {
+    const auto id = vocabulary_.id(std::string(vocabulary_.token(left)).append(vocabulary_.token(right)));
+    return id ? ranks_[static_cast<std::size_t>(*id)] : no_rank;
+  }
   std::int32_t rank(std::int32_t left, std::int32_t right) const {
-    if (!ranks_.empty()) {
-      const auto id = vocabulary_.id(std::string(vocabulary_.token(left)).append(vocabulary_.token(right)));
-      return id ? ranks_[static_cast<std::size_t>(*id)] : no_rank;
-    }
+    if (!ranks_.empty()) return rank_by_score(left, right);
     return table_.empty() ? no_rank : table_[find_slot(left, right)];
   }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,11 +36,18 @@ inline const std::array<char32_t, 256>& byte_characters() {
 }  // namespace detail
 
 inline void append_byte_characters(std::string& out, std::string_view bytes) {
-  for (char byte : bytes) append_utf8(out, detail::byte_characters()[static_cast<unsigned char>(byte)]);
+  std::size_t at = out.size();
+  out.resize(at + 2 * bytes.size());  // none of them takes more
+  const auto& characters = detail::byte_characters();
+  for (char byte : bytes) {
+    const std::uint32_t c = characters[static_cast<unsigned char>(byte)];
+    if (c >= 0x80) out[at++] = static_cast<char>(0xC0 | (c >> 6));
+    out[at++] = static_cast<char>(c < 0x80 ? c : 0x80 | (c & 0x3F));
+  }
+  out.resize(at);
 }
 inline std::string bytes_to_characters(std::string_view bytes) {
   std::string out;
-  out.reserve(bytes.size() + bytes.size() / 4);
   append_byte_characters(out, bytes);
   return out;
 }

@@ -13,6 +13,7 @@ namespace attend::inline ATTEND_ABI::text {
 /// Which text of a pair gets shorter.
 enum class Truncation { longest_first, only_first, only_second };
 
+/// Of one call that makes ids of text.
 struct EncodeOptions {
   bool add_special_tokens = true;
   std::optional<std::size_t> max_length = std::nullopt;  ///< at most so many ids, special tokens included
@@ -27,6 +28,7 @@ struct ByteRange {
   bool operator==(const ByteRange&) const = default;
 };
 
+/// Of one call that makes text of ids.
 struct DecodeOptions {
   bool skip_special_tokens = true;
 };

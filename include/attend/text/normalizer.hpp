@@ -305,6 +305,7 @@ inline std::string decode_base64(std::string_view text, const std::string& where
 
 /// Each byte as a character, which comes from the character that the byte was part of.
 inline void byte_level(AlignedText& text) {
+  if (!text.is_tracked()) return void(text.bytes = bytes_to_characters(text.bytes));
   text.map([](std::string& out, char32_t c) {
     std::string bytes;
     append_utf8(bytes, c);

@@ -143,8 +143,7 @@ struct Metaspace {
 
   void operator()(std::vector<Piece>& pieces) const {
     for (Piece& piece : pieces) {
-      piece.text.map(
-          [&](std::string& out, char32_t c) { c == ' ' ? void(out += replacement) : append_utf8(out, c); });
+      piece.text.replace(' ', replacement);
       const bool wanted = prepend == always || (prepend == first && piece.first);
       if (wanted && !piece.text.bytes.starts_with(replacement)) piece.text.prepend(replacement);
     }

@@ -198,10 +198,10 @@ struct Tokenizer::Parts {
           const std::size_t before = out.ids.size();
           model.tokenize(piece.text.bytes, out.ids, track ? &out.ranges : nullptr);
           for (std::size_t i = before; i < out.ranges.size(); ++i) {
-            const auto [first, last] = out.ranges[i];
+            const auto [from, to] = out.ranges[i];
             const bool as_written = model.unknown_is_text() && out.ids[i] == model.unknown_id();
-            out.ranges[i] = placed(piece.text.range(first, last),
-                                   as_written ? std::string_view(piece.text.bytes).substr(first, last - first)
+            out.ranges[i] = placed(piece.text.range(from, to),
+                                   as_written ? std::string_view(piece.text.bytes).substr(from, to - from)
                                               : model.vocabulary().token(out.ids[i]),
                                    i);
           }

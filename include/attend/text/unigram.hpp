@@ -52,14 +52,18 @@ std::vector<std::pair<std::size_t, std::int32_t>> best_cut(std::string_view text
     if (!covered) offer(size, -1, unknown_cost);
     at += size;
   }
+  std::size_t count = 0;
+  for (std::size_t end = text.size(); end > 0; end = best[end].begin) ++count;
   std::vector<std::pair<std::size_t, std::int32_t>> cuts;
-  for (std::size_t end = text.size(); end > 0; end = cuts.back().first)
+  cuts.reserve(count);
+  for (std::size_t end = text.size(); end > 0; end = best[end].begin)
     cuts.emplace_back(best[end].begin, best[end].id);
   return cuts;
 }
 
 }  // namespace detail
 
+/// Words as the likeliest sequence of pieces that each have a score.
 class UnigramModel {
  public:
   /// scores[id] is the log probability of the token. A character that no token covers costs 10 more than the
@@ -96,21 +100,17 @@ class UnigramModel {
         offer(length, id, scores_[static_cast<std::size_t>(id)]);
       });
     };
-    std::vector<std::pair<std::size_t, std::int32_t>> cuts;  // a run of what is unknown as one
-    for (const auto& cut : detail::best_cut<double>(text, unk_score_, each_prefix)) {
-      if (!cuts.empty() && is_unknown(cut.second) && is_unknown(cuts.back().second))
-        cuts.back().first = cut.first;
-      else
-        cuts.push_back(cut);
-    }
-    for (std::size_t i = cuts.size(); i-- > 0;) {
-      const auto [begin, id] = cuts[i];
+    const auto cuts = detail::best_cut<double>(text, unk_score_, each_prefix);
+    for (std::size_t begin = 0, i = cuts.size(); i-- > 0;) {
+      const std::int32_t id = cuts[i].second;
+      while (is_unknown(id) && i > 0 && is_unknown(cuts[i - 1].second)) --i;  // a run as one
       const std::size_t end = i ? cuts[i - 1].first : text.size();
       if (!is_unknown(id))
         ids.push_back(id);
       else
         append_unknown(text.substr(begin, end - begin), ids);
       if (ranges) ranges->resize(ids.size(), {begin, end});
+      begin = end;
     }
   }
 

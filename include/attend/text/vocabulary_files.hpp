@@ -184,6 +184,11 @@ inline AddedTokens sentencepiece_added_tokens(const Location& folder, const Sent
   const Vocabulary& vocabulary = file.model.vocabulary();
   FolderConfig::Specials specials;
   const auto add_known = [&](std::int32_t id) { specials.emplace_back(vocabulary.token(id), false); };
+  // An added token takes far more memory than its piece in the file; published files have some hundreds at
+  // most.
+  if (file.control.size() > 1024 + vocabulary.size() / 32)
+    throw_error(files.model.string(), ": ", file.control.size(), " control symbols among ", vocabulary.size(),
+                " pieces");
   for (std::int32_t id : file.control) add_known(id);
   for (const auto& id : {file.bos, file.eos, file.unk})
     if (id) add_known(*id);

@@ -1,0 +1,26 @@
+// --weights and --activations of the examples.
+#pragma once
+
+#include <string>
+
+#include <attend/model/family.hpp>
+
+#include "command_line.hpp"
+
+inline attend::OpenOptions open_options(const CommandLine& arguments) {
+  attend::OpenOptions options;
+  if (arguments.has("--weights")) {
+    const std::string name = arguments.text("--weights");
+    options.weights = attend::weight_type_of(name);
+    options.keep_halves = name == "file";
+    if (!options.weights && !options.keep_halves)
+      attend::throw_error("--weights is float32, bfloat16, float16, int8, int4 or file, got '", name, "'");
+  }
+  if (arguments.has("--activations")) {
+    const std::string name = arguments.text("--activations");
+    if (name != "int8" && name != "int16")
+      attend::throw_error("--activations is int8 or int16, got '", name, "'");
+    if (name == "int16") options.activations = attend::ActivationType::int16;
+  }
+  return options;
+}

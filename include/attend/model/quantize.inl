@@ -1,0 +1,100 @@
+// Bodies of quantize.hpp.
+#pragma once
+
+#include <cmath>
+
+#include <attend/model/bert.hpp>
+#include <attend/model/causal_lm.hpp>
+#include <attend/model/modernbert.hpp>
+#include <attend/model/quantize.hpp>
+#include <attend/model/seq2seq_families.hpp>
+
+namespace attend::inline ATTEND_ABI {
+
+namespace detail {
+
+/// Compares the parameters of two models, one after the other, row by row.
+class QuantizedComparison {
+ public:
+  template <class Model>
+  QuantizedComparison(const Model& given, const Model& kept) {
+    given.parameters([&](const std::string&, Parameter<const float> p) { given_.push_back(std::move(p)); });
+    kept.parameters([&](const std::string& name, Parameter<const float> p) {
+      names_.push_back(name);
+      kept_.push_back(std::move(p));
+    });
+  }
+  std::size_t size() const { return names_.size(); }
+  QuantizedParameter operator[](std::size_t i) const {
+    const Parameter<const float>&a = given_[i], &b = kept_[i];
+    QuantizedParameter out{names_[i], b.shape(), b.type()};
+    const std::size_t size = static_cast<std::size_t>(b.row_size());
+    if (out.type != WeightType::float32)
+      out.bits = 8.0 * static_cast<double>(kernels_of(out.type).row_bytes(out.type, b.row_size())) /
+                 static_cast<double>(size);
+    std::vector<float> x(size), y(size);
+    double difference = 0, norm = 0;
+    for (Index row = 0; row < b.rows() && size > 0; ++row) {
+      a.copy_to(row, row + 1, x.data());
+      b.copy_to(row, row + 1, y.data());
+      for (std::size_t k = 0; k < size; ++k) {
+        const double given = static_cast<double>(x[k]), off = static_cast<double>(y[k]) - given;
+        difference += off * off, norm += given * given;
+      }
+    }
+    out.error = norm > 0 ? std::sqrt(difference / norm) : 0;
+    return out;
+  }
+
+ private:
+  std::vector<Parameter<const float>> given_, kept_;
+  std::vector<std::string> names_;
+};
+
+template <class Open>
+void quantize_with(const std::filesystem::path& file, const OpenOptions& open,
+                   FunctionRef<void(const QuantizedParameter&, std::size_t, std::size_t)> report,
+                   Open&& model) {
+  const auto kept = model(open);
+  save(kept, file, kOwnNames);
+  const auto given = model(OpenOptions{.weights = WeightType::float32});
+  const QuantizedComparison comparison(given, kept);
+  for (std::size_t i = 0; i < comparison.size(); ++i) report(comparison[i], i + 1, comparison.size());
+}
+
+}  // namespace detail
+
+ATTEND_INLINE void quantize_folder(
+    const Location& folder, const std::filesystem::path& out, const OpenOptions& open,
+    detail::FunctionRef<void(const QuantizedParameter&, std::size_t, std::size_t)> report) {
+  namespace fs = std::filesystem;
+  if (fs::exists(out) && !fs::is_empty(out)) throw_error(out.string(), ": has files already");
+  const fs::path from = folder.string();
+  const Config config(folder / "config.json");
+  const std::string type = config.get<std::string>("model_type", "bert");
+  fs::create_directories(out);
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(from)) {
+    const fs::path to = out / fs::relative(entry.path(), from);
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory())
+      fs::create_directories(to);
+    else if (entry.path().parent_path() != from || !name.starts_with("model") ||
+             name.find(".safetensors") == name.npos)
+      fs::copy_file(entry.path(), to);
+  }
+  const fs::path file = out / "model.safetensors";
+  if (is_causal_family(type))
+    detail::quantize_with(file, open, report,
+                          [&](const OpenOptions& o) { return CausalLM<float>::open(folder, o); });
+  else if (type == "modernbert")
+    detail::quantize_with(file, open, report,
+                          [&](const OpenOptions& o) { return ModernBertModel<float>::open(folder, o); });
+  else if (config.get<bool>("is_encoder_decoder", false))
+    detail::quantize_with(file, open, report,
+                          [&](const OpenOptions& o) { return open_seq2seq<float>(folder, o); });
+  else
+    detail::quantize_with(file, open, report,
+                          [&](const OpenOptions& o) { return BertModel<float>::open(folder, o); });
+}
+
+}  // namespace attend::inline ATTEND_ABI

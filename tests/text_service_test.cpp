@@ -1,0 +1,152 @@
+// What a server is made of: texts that stream to many threads, calls that are gathered, and OpenAI's JSON.
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <attend/json/json.hpp>
+#include <attend/model/openai.hpp>
+
+#include "support.hpp"
+
+namespace {
+using namespace attend;
+using attend_test::error_of;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+TextGenerator stories() {
+  return TextGenerator::open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories",
+                             {.max_new_tokens = 30});
+}
+std::string text_of(TextService::Stream stream) {
+  std::string text;
+  while (const std::optional<TextService::Piece> piece = stream.next()) text += piece->text;
+  return text;
+}
+
+TEST(TextService, GivesEachThreadTheTextThatItGetsAlone) {
+  TextGenerator alone = stories();
+  TextService service(stories(), {.context = {.threads = 2}, .batch = {.max_running = 3}});
+  std::vector<std::string> prompts{"Once", "The cat", "One day", "A", "Once upon a time", "The"},
+      got(prompts.size());
+  std::vector<std::thread> clients;
+  const auto options = [](std::size_t i) {
+    GenerationOptions o{
+        .max_new_tokens = 10 + static_cast<Index>(i), .temperature = i % 2 ? 0.8 : 0, .seed = i};
+    if (i == 4) o.stop = {"e"};
+    return o;
+  };
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    clients.emplace_back([&, i] {
+      got[i] = text_of(service.start({.ids = alone.encode(prompts[i]), .options = options(i)}));
+    });
+  for (std::thread& client : clients) client.join();
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    EXPECT_EQ(got[i], alone.generate(prompts[i], options(i)).text) << prompts[i];
+  service.close();
+  EXPECT_EQ(service.running(), 0);
+  EXPECT_THROW(service.start({.ids = {1}}), Busy);
+}
+
+TEST(TextService, SaysWhatIsWrongToTheOneWhoAsked) {
+  TextService service(stories());
+  TextService::Stream wrong = service.start({.ids = {100000}, .options = {}});
+  EXPECT_THAT(error_of([&] { static_cast<void>(wrong.next()); }), HasSubstr("100000"));
+  TextService::Stream late =
+      service.start({.ids = {1}, .options = {}, .deadline = std::chrono::steady_clock::now()});
+  EXPECT_THROW(while (late.next()){}, DeadlinePassed);
+  EXPECT_FALSE(text_of(service.start({.ids = {1}, .options = {.max_new_tokens = 5}})).empty());
+}
+
+TEST(TextService, IsBusyWhereTooManyWaitAndFreeWhereTheyHaveGone) {
+  std::atomic<bool> go{false};
+  TextService service(stories(), {.batch = {.max_running = 1}, .max_waiting = 2});
+  GenerationOptions slow{.max_new_tokens = 200, .eos_token_ids = std::vector<std::int32_t>{}};
+  slow.logits_processors.push_back([&](std::span<const std::int32_t>, std::span<float>) {
+    while (!go) std::this_thread::sleep_for(milliseconds(1));
+  });
+  std::vector<TextService::Stream> streams;
+  bool busy = false;
+  for (int i = 0; i < 8 && !busy; ++i) {
+    try {
+      streams.push_back(service.start({.ids = {1, 2}, .options = slow}));
+    } catch (const Busy&) {
+      busy = true;
+    }
+  }
+  EXPECT_TRUE(busy);
+  streams.clear();  // all go away
+  go = true;
+  for (int i = 0; i < 2000 && service.running() + service.waiting() > 0; ++i)
+    std::this_thread::sleep_for(milliseconds(2));
+  EXPECT_EQ(service.running(), 0);
+  EXPECT_LT(service.generated_tokens(), 200u);
+}
+
+TEST(Gatherer, RunsCallsThatWaitTogether) {
+  std::atomic<int> runs{0};
+  Gatherer<int, int> twice([&](std::vector<int> items) {
+    ++runs;
+    std::this_thread::sleep_for(milliseconds(20));
+    for (int& item : items) {
+      if (item < 0) throw std::runtime_error("below 0");
+      item *= 2;
+    }
+    return items;
+  });
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 12; ++i)
+    threads.emplace_back([&, i] { right += twice({i, 100 + i}) == std::vector<int>{2 * i, 200 + 2 * i}; });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 12);
+  EXPECT_LT(runs, 12);
+  EXPECT_THROW(twice({-1}), std::runtime_error);
+  EXPECT_EQ(twice({4}), std::vector<int>{8});
+}
+
+TEST(OpenAI, ReadsWhatClientsSendAndNamesWhatItDoesNotKnow) {
+  const TextGenerator generator = stories();
+  const auto read = [&](const char* body) { return openai::read_completion(generator, body, false, 50); };
+  const openai::Completion all = read(
+      R"({"model": "m", "prompt": "Once", "max_tokens": 900, "temperature": 0.5, "top_p": 0.9, "seed": -3, "stop": "x",
+          "logprobs": 2, "stream": true, "stream_options": {"include_usage": true}, "n": 1, "user": "u"})");
+  EXPECT_EQ(all.request.options.max_new_tokens, 50);
+  EXPECT_EQ(all.request.options.temperature, 0.5);
+  EXPECT_EQ(all.request.options.seed, static_cast<std::uint64_t>(-3));
+  EXPECT_EQ(all.request.options.stop, std::vector<std::string>{"x"});
+  EXPECT_EQ(all.request.options.logprobs, 2);
+  EXPECT_TRUE(all.stream && all.include_usage);
+  EXPECT_EQ(read(R"({"prompt": [1, 2, 3]})").request.ids, (std::vector<std::int32_t>{1, 2, 3}));
+  for (const auto& [body, name] : {std::pair{R"({"prompt": "a", "n": 2})", "'n'"},
+                                   {R"({"prompt": "a", "frequency_penalty": 1})", "'frequency_penalty'"},
+                                   {R"({"prompt": "a", "top_p": 2})", "top_p"},
+                                   {R"({})", "'prompt'"},
+                                   {R"({"prompt": "a")", "request"}})
+    EXPECT_THAT(error_of([&, b = body] { read(b); }), HasSubstr(name)) << body;
+  EXPECT_THAT(error_of([&] { openai::read_completion(generator, R"({"messages": []})", true, 5); }),
+              HasSubstr("chat template"));
+}
+
+TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
+  const Tensor<float, 2> vectors({2, 2}, {1, -2, 0.5f, 3});
+  const openai::Embeddings asked =
+      openai::read_embeddings(R"({"input": ["a", "b"], "encoding_format": "base64"})");
+  EXPECT_EQ(asked.texts.size(), 2u);
+  const Json packed = Json::parse(openai::write_embeddings(asked, vectors, 5, "m"));
+  EXPECT_EQ(packed["data"][0]["embedding"], "AACAPwAAAMA=");
+  EXPECT_EQ(packed["usage"]["total_tokens"], 5);
+  const Json plain = Json::parse(openai::write_embeddings({.texts = {"a", "b"}}, vectors, 5, "m"));
+  EXPECT_EQ(plain["data"][1]["embedding"], Json::parse("[0.5, 3.0]"));
+  const openai::Rerank rerank =
+      openai::read_rerank(R"({"query": "q", "documents": ["a", {"text": "b"}, "c"], "top_n": 2})");
+  const std::vector<float> scores{0.1f, 0.9f, 0.5f};
+  const Json ranked = Json::parse(openai::write_rerank(rerank, scores, "m"));
+  EXPECT_EQ(ranked["results"][0]["index"], 1);
+  EXPECT_EQ(ranked["results"].size(), 2u);
+}
+
+}  // namespace
