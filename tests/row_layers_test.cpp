@@ -6,6 +6,7 @@
 
 #include <attend/attend.hpp>
 
+#include "each_isa.hpp"
 #include "support.hpp"
 
 namespace {
@@ -13,6 +14,7 @@ namespace {
 using namespace attend;
 using attend_test::error_of;
 using attend_test::fill_parameters;
+using attend_test::on_each_isa;
 using attend_test::random_tensor;
 using testing::AllOf;
 using testing::AnyOf;
@@ -287,6 +289,27 @@ TYPED_TEST(RowLayers, RefuseAPartialOverlapAndTakeColumnsOfOneBuffer) {
     c.run(context, x_of(memory), out_at(E));
     expect_same<S>(expected, out_at(E));
   }
+}
+
+// More of k than is taken at a time, of a width whose last panel is cut, with a residual: the chains of rows
+// that go in parts are those of one row, which goes as a whole.
+TEST(Linear, ACutPanelGoesOnWithItsChains) {
+  const Linear<float> linear = [] {
+    Linear<float> layer({.in_features = 2100, .out_features = 42});
+    fill_parameters<float>(layer, 3);
+    return layer;
+  }();
+  const Tensor<float, 2> x = random_tensor<float, 2>({13, 2100}, 4),
+                         residual = random_tensor<float, 2>({13, 42}, 5);
+  on_each_isa([&] {
+    Context context;
+    Tensor<float, 2> together({13, 42}), alone({13, 42});
+    linear.forward(context, x, together, {.residual = residual});
+    for (Index i = 0; i < 13; ++i)
+      linear.forward(context, x.slice(0, i, i + 1), alone.slice(0, i, i + 1),
+                     {.residual = residual.slice(0, i, i + 1)});
+    EXPECT_TRUE(together == alone);
+  });
 }
 
 }  // namespace

@@ -163,44 +163,39 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
     rotate(context, key_heads, options.key_offsets, {});
   }
   const auto value_heads = head_view(values, value_at, B, G, Tk, D);
-  Options joined;
-  const Options& all = join(options, nullptr, 0, joined);
+  Options changed;
+  const Options* all = &join(options, nullptr, 0, changed);
   if (options_.disentangled.any()) {
     if (!self) throw_error("MultiHeadAttention: disentangled attention is of self-attention");
-    if (&all != &joined) joined = options;
-    joined.modifier = relative_scores(context, frame, joined, query_heads, key_heads);
-    joined.relative = nullptr;
-    return finish(call, frame, Tk, [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
-      detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, joined,
-                                                   mixed, more);
-    });
+    if (all != &changed) changed = options;
+    changed.modifier = relative_scores(context, frame, changed, query_heads, key_heads);
+    changed.relative = nullptr;
+    all = &changed;
   }
-  if (extra_keys() == 0)
-    return finish(call, frame, Tk, [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
-      detail::scaled_dot_product_attention<Scalar>(context, query_heads, key_heads, value_heads, all, mixed,
-                                                   more);
+  TensorView<Scalar, 4> all_keys = key_heads, all_values = value_heads;
+  Mask mask;
+  if (extra_keys() > 0) {  // they are visible to all, whatever the mask says of the others
+    if (!options.key_lengths.empty() || !options.key_offsets.empty())
+      throw_error(
+          "MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or "
+          "add_zero_attn");
+    all_keys = frame.tensor<Scalar>({B, G, Tk + extra_keys(), D});
+    all_values = frame.tensor<Scalar>({B, G, Tk + extra_keys(), D});
+    context.parallel(1, 1, [&](Index, int) {
+      append_extra(key_heads, bias_k_, all_keys);
+      append_extra(value_heads, bias_v_, all_values);
     });
-  // The extra keys are visible to all, whatever the mask says of the others.
-  if (!options.key_lengths.empty() || !options.key_offsets.empty())
-    throw_error(
-        "MultiHeadAttention: key_lengths and offsets are not supported together with bias_kv or "
-        "add_zero_attn");
-  const Shape<4> extended{B, G, Tk + extra_keys(), D};
-  const TensorView<Scalar, 4> more_keys = frame.tensor<Scalar>(extended),
-                              more_values = frame.tensor<Scalar>(extended);
-  context.parallel(1, 1, [&](Index, int) {
-    append_extra(key_heads, bias_k_, more_keys);
-    append_extra(value_heads, bias_v_, more_values);
-  });
-  Options with_extra = all;
-  Mask mask = all.mask;
-  if (mask.adds())
-    with_extra.mask = BeforeExtra<true>{{}, &mask, Tk};
-  else if (mask)
-    with_extra.mask = BeforeExtra<false>{{}, &mask, Tk};
+    mask = all->mask;
+    if (all != &changed) changed = options;
+    if (mask.adds())
+      changed.mask = BeforeExtra<true>{{}, &mask, Tk};
+    else if (mask)
+      changed.mask = BeforeExtra<false>{{}, &mask, Tk};
+    all = &changed;
+  }
   finish(call, frame, Tk + extra_keys(), [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
-    detail::scaled_dot_product_attention<Scalar>(context, query_heads, more_keys, more_values, with_extra,
-                                                 mixed, more);
+    detail::scaled_dot_product_attention<Scalar>(context, query_heads, all_keys, all_values, *all, mixed,
+                                                 more);
   });
 }
 

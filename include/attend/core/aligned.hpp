@@ -57,10 +57,7 @@ class AlignedArray {
   }
   ~AlignedArray() {
     std::destroy_n(data_, size_);
-    if (memory_ == nullptr)
-      std::free(block_);
-    else if (block_ != nullptr)
-      memory_->deallocate(block_, bytes_, kBorder);
+    if (block_ != nullptr) give_back();
   }
 
   T* data() { return data_; }
@@ -75,7 +72,7 @@ class AlignedArray {
   const T& operator[](std::size_t i) const { return data_[i]; }
 
  private:
-  AlignedArray(std::size_t size, bool zeroed) {  // memory without values yet
+  ATTEND_OUT_OF_LINE AlignedArray(std::size_t size, bool zeroed) {  // memory without values yet
     if (size == 0) return;
     constexpr std::size_t kHugePage = std::size_t{2} << 20;
     if (size > ((std::numeric_limits<std::ptrdiff_t>::max)() - kHugePage) / sizeof(T)) throw_bad_alloc();
@@ -98,6 +95,13 @@ class AlignedArray {
     if (huge)
       madvise(data_, size * sizeof(T), MADV_HUGEPAGE);  // where the system has none, ordinary pages do
 #endif
+  }
+
+  ATTEND_OUT_OF_LINE void give_back() noexcept {
+    if (memory_ == nullptr)
+      std::free(block_);
+    else
+      memory_->deallocate(block_, bytes_, kBorder);
   }
 
   static constexpr std::size_t kBorder = (std::max)(alignof(T), kAlignment);

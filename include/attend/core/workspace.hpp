@@ -121,7 +121,7 @@ class Workspace {
     peak_ = (std::max)(peak_, used_);
     return block;
   }
-  void* overflow(std::size_t begin, std::size_t bytes) {
+  ATTEND_OUT_OF_LINE void* overflow(std::size_t begin, std::size_t bytes) {
     overflow_.push_back({begin, allocate(bytes)});
     if (overflow_.back().memory == nullptr) {
       overflow_.pop_back();
@@ -132,6 +132,9 @@ class Workspace {
   /// Never throws: where there is no memory to grow, the stack goes on overflowing.
   void release(std::size_t mark) noexcept {
     used_ = mark;
+    if (!overflow_.empty() || (mark == 0 && size_ < peak_)) resize(mark);
+  }
+  ATTEND_OUT_OF_LINE void resize(std::size_t mark) noexcept {
     while (!overflow_.empty() && overflow_.back().begin >= mark) overflow_.pop_back();
     if (mark > 0 || measuring_ || size_ >= peak_) return;
     size_ = 0;

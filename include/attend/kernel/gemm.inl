@@ -69,7 +69,10 @@ ATTEND_INLINED void accumulate(Sums<MR, NV>& sums, const float** a, Index lda, c
 ATTEND_NOINLINE void copy_rows(const float* from, Index from_row, float* to, Index to_row, Index rows,
                                Index columns) {
   for (Index i = 0; i < rows; ++i)
-    for (Index j = 0; j < columns; ++j) to[i * to_row + j] = from[i * from_row + j];
+    for (Index j = 0; j < columns; j += 16) {
+      const int n = static_cast<int>(columns - j < 16 ? columns - j : 16);
+      store_block(to + i * to_row + j, load_block(from + i * from_row + j, n), n);
+    }
 }
 
 /// The same where the last panel is cut and `run` would read of C or the residual beyond it: on copies.
@@ -165,8 +168,7 @@ ATTEND_NOINLINE void Block::run(Index m, Index p) const {
   } else {
     alignas(64) float rows[MR * 16];
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(rows + i * 16, sums.at[i][NV - 1]);
-    for (int i = 0; i < MR; ++i)
-      store_part(end + i * ldc, load(rows + i * 16), static_cast<int>(columns - (NV - 1) * 16));
+    copy_rows(rows, 16, end, ldc, MR, columns - (NV - 1) * 16);
   }
   if (activation != Activation::identity)
     for (int i = 0; i < MR; ++i) activate(activation, to + i * ldc, to + i * ldc, columns);
