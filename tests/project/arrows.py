@@ -3,8 +3,9 @@
 
 The folders, and what each may include besides itself:
 
-    model      -> text, io, json, gguf, layers, detail  (layers: the headers directly in include/attend)
+    model      -> text, io, json, gguf, layers, detail, quant  (layers: the headers directly in include/attend)
     layers     -> kernel, detail
+    quant      -> kernel, detail, reference  (weights in fewer bits; quant.hpp is its umbrella)
     detail     -> kernel, layers        (the layers' inner room: what is not API)
     io, text   -> json, gguf
     gguf       -> json
@@ -29,12 +30,13 @@ ARROWS = {
     "core": set(),
     "kernel": {"core"},
     "layers": {"core", "kernel", "detail"},
+    "quant": {"core", "kernel", "detail", "layers", "reference"},
     "detail": {"core", "kernel", "layers"},
     "json": {"core"},
     "gguf": {"core", "json"},
     "io": {"core", "json", "gguf"},
     "text": {"core", "json", "gguf"},
-    "model": {"core", "text", "io", "json", "gguf", "layers", "detail"},
+    "model": {"core", "text", "io", "json", "gguf", "layers", "detail", "quant"},
     "reference": {"core"},
     "umbrella": {"core", "layers"},
 }
@@ -44,6 +46,7 @@ LIBRARIES = {
     "core": {"Eigen"},
     "kernel": set(),
     "layers": {"Eigen"},
+    "quant": set(),
     "detail": {"Eigen"},
     "json": {JSON},
     "gguf": set(),
@@ -69,7 +72,7 @@ def folder_of(path):
     parts = pathlib.PurePosixPath(path).parts
     if len(parts) > 1:
         return parts[0]
-    return {"attend.hpp": "umbrella", "tensor.hpp": "core", "tensor_view.hpp": "core"}.get(parts[0], "layers")
+    return {"attend.hpp": "umbrella", "quant.hpp": "quant", "tensor.hpp": "core", "tensor_view.hpp": "core"}.get(parts[0], "layers")
 
 
 def without_comments(text):

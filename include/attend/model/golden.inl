@@ -8,7 +8,7 @@
 #include <attend/core/version.hpp>
 #include <attend/io/fingerprint.hpp>
 #include <attend/io/safetensors.hpp>
-#include <attend/kernel/dispatch.hpp>
+#include <attend/detail/backend.hpp>
 #include <attend/model/golden.hpp>
 
 namespace attend::inline ATTEND_ABI {

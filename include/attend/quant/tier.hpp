@@ -29,7 +29,8 @@ inline bool machine_runs(Tier tier) {
     unsigned r[4] = {};
     return __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]) != 0 && (r[reg] >> number & 1) != 0;
   };
-  const bool avx2 = kernel::runs(Isa::avx2) && bit(1, 0, 2, 29);  // F16C
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && bit(1, 0, 2, 29);  // F16C
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512bw");
   switch (tier) {
     case Tier::avx2:
