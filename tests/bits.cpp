@@ -11,12 +11,14 @@
 #include <vector>
 
 #include <attend/attend.hpp>
+#include <attend/quant.hpp>
 
 namespace {
 
 using namespace attend;
 
 constexpr std::uint64_t kPinned = 0x4c3b7eed09a7cc3aull;
+constexpr std::uint64_t kPinnedWeights = 0xf5ff2664e0053859ull;  // of weights in fewer bits
 
 /// Numbers built from bits, since fast-math and flush-to-zero change what arithmetic would give: magnitudes
 /// from 2^-6 to 1, times 2^scale; every 97th is subnormal.
@@ -217,6 +219,52 @@ std::uint64_t digest(Context& context, bool alone) {
   return d.value();
 }
 
+std::uint64_t weights_digest(Context& context, bool alone) {
+  Numbers numbers;
+  Digest d;
+  struct Format {
+    WeightType type;
+    ActivationType activations = ActivationType::int8;
+  };
+  for (const Format f : {Format{WeightType::bfloat16},
+                         {WeightType::float16},
+                         {WeightType::int8},
+                         {WeightType::int4},
+                         {WeightType::int8, ActivationType::int16},
+                         {WeightType::int4, ActivationType::int16}}) {
+    for (const Shape<3> s : {Shape<3>{1, 5, 3}, {7, 33, 47}, {30, 600, 100}}) {
+      const auto linear = numbers.filled(
+          Linear<float>(
+              {.in_features = s[1], .out_features = s[2], .weights = f.type, .activations = f.activations}),
+          -1);
+      const auto x = numbers.tensor<2>({s[0], s[1]}, 3);
+      Tensor<float, 2> y({s[0], s[2]});
+      by_batch(alone, s[0], [&](Index b, Index e) {
+        linear.forward(context, x.slice(0, b, e), y.slice(0, b, e), {.activation = Activation::gelu});
+      });
+      d.add(y.span());
+      linear.parameters([&](const std::string&, Parameter<const float> p) {
+        std::vector<float> rows(static_cast<std::size_t>(p.numel()));
+        p.copy_to(0, p.rows(), rows.data());
+        d.add(rows);
+      });
+    }
+    const auto block = numbers.filled(EncoderBlock<float>({.embed_dim = 48,
+                                                           .num_heads = 3,
+                                                           .dim_feedforward = 100,
+                                                           .activation = Activation::gelu,
+                                                           .weights = f.type,
+                                                           .activations = f.activations}),
+                                      -2);
+    const auto x = numbers.tensor<3>({3, 29, 48});
+    Tensor<float, 3> y(x.shape());
+    by_batch(alone, 3,
+             [&](Index b, Index e) { block.forward(context, x.slice(0, b, e), {}, y.slice(0, b, e)); });
+    d.add(y.span());
+  }
+  return d.value();
+}
+
 }  // namespace
 
 int main() {
@@ -225,13 +273,14 @@ int main() {
   return 0;
 #else
   int failed = 0, ran = 0;
-  const auto check = [&](const char* isa_name, int threads, bool alone, bool flush, std::uint64_t value) {
+  const auto check = [&](const char* isa_name, int threads, bool alone, bool flush, std::uint64_t value,
+                         std::uint64_t pinned = kPinned) {
     ++ran;
-    if (value == kPinned) return;
+    if (value == pinned) return;
     ++failed;
     std::printf("%s, %d threads%s%s: digest %016llx, pinned %016llx\n", isa_name, threads,
                 alone ? ", rows alone" : "", flush ? ", caller flushes subnormals" : "",
-                static_cast<unsigned long long>(value), static_cast<unsigned long long>(kPinned));
+                static_cast<unsigned long long>(value), static_cast<unsigned long long>(pinned));
   };
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
 #if defined(__x86_64__)
@@ -254,6 +303,25 @@ int main() {
             std::printf("%s: the caller's floating-point environment was not restored\n", to_string(isa));
 #endif
     }
+  }
+  for (int t = 0; t < quant::kTiers; ++t) {
+    const quant::Tier tier = static_cast<quant::Tier>(t);
+#if defined(__x86_64__)
+    if (tier == quant::Tier::baseline) continue;
+#endif
+    if (!quant::runs(tier)) continue;
+    quant::forced_tier() = tier;
+    for (int threads : {1, 2}) {
+      Context context(threads);
+      for (bool alone : {false, true})
+        check(quant::to_string(tier), threads, alone, false, weights_digest(context, alone), kPinnedWeights);
+    }
+#if defined(__SSE2__)
+    _mm_setcsr(0x9fc0);
+    Context context;
+    check(quant::to_string(tier), 1, false, true, weights_digest(context, false), kPinnedWeights);
+    _mm_setcsr(0x1f80);
+#endif
   }
   if (ran == 0) std::printf("skipped: this machine has no FMA\n");
   if (failed == 0 && ran > 0) std::printf("digest %016llx\n", static_cast<unsigned long long>(kPinned));
