@@ -59,16 +59,18 @@ ATTEND_COLD void for_each_output(const AttentionOutputs<Scalar>& o, FunctionRef<
 }
 /// Error where outputs of two attentions share an element.
 template <class Scalar>
-ATTEND_COLD void check_outputs_apart(const Context& context, const char* who, const AttentionOutputs<Scalar>& a,
-                         const AttentionOutputs<Scalar>& b) {
+ATTEND_COLD void check_outputs_apart(const Context& context, const char* who,
+                                     const AttentionOutputs<Scalar>& a, const AttentionOutputs<Scalar>& b) {
   for_each_output(a, [&](const Operand& one) {
     for_each_output(b, [&](const Operand& other) { check_apart(context, who, one, {other}); });
   });
 }
 /// Error where what a call gives besides its output overlaps an operand, or itself.
 template <class Scalar>
-ATTEND_COLD void check_outputs_apart(const Context& context, const char* who, const AttentionOptions<Scalar>& options,
-                         const AttentionOutputs<Scalar>& o, std::initializer_list<Operand> operands) {
+ATTEND_COLD void check_outputs_apart(const Context& context, const char* who,
+                                     const AttentionOptions<Scalar>& options,
+                                     const AttentionOutputs<Scalar>& o,
+                                     std::initializer_list<Operand> operands) {
   for_each_output(o, [&](const Operand& output) {
     check_apart(context, who, output, operands);
     check_apart_from_mask(context, who, options, output);

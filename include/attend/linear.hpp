@@ -179,7 +179,8 @@ class Bias {
 };
 
 template <class Scalar>
-ATTEND_COLD Bias<Scalar>::Bias(const Weight<Scalar>& weight) : weight_rows_(weight.rows()), data_({weight.width()}) {
+ATTEND_COLD Bias<Scalar>::Bias(const Weight<Scalar>& weight)
+    : weight_rows_(weight.rows()), data_({weight.width()}) {
   for (Index i = 0; i < weight_rows_; ++i) slots_.push_back(weight.slot(i));
   assigned_ = detail::Assigned(weight_rows_);
 }

@@ -99,7 +99,8 @@
 /// version.
 #define ATTEND_DEPRECATED(text) [[deprecated("attend: " text)]]
 
-/// Of functions that run when something is wrong, is made or is looked at: never inlined, short rather than fast.
+/// Of functions that run when something is wrong, is made or is looked at: never inlined, short rather than
+/// fast.
 #if defined(__GNUC__)
 #define ATTEND_COLD __attribute__((cold, noinline))
 #define ATTEND_OUT_OF_LINE __attribute__((noinline))

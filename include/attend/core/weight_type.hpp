@@ -28,8 +28,8 @@ constexpr const char* to_string(WeightType type) {
 
 /// The type of that name; none where there is no such type.
 constexpr std::optional<WeightType> weight_type_of(std::string_view name) {
-  for (const WeightType type : {WeightType::float32, WeightType::bfloat16, WeightType::float16,
-                                WeightType::int8, WeightType::int4})
+  for (const WeightType type :
+       {WeightType::float32, WeightType::bfloat16, WeightType::float16, WeightType::int8, WeightType::int4})
     if (name == to_string(type)) return type;
   return {};
 }

@@ -6,9 +6,9 @@
 #include <optional>
 
 #include <attend/core/version.hpp>
+#include <attend/detail/backend.hpp>
 #include <attend/io/fingerprint.hpp>
 #include <attend/io/safetensors.hpp>
-#include <attend/detail/backend.hpp>
 #include <attend/model/golden.hpp>
 
 namespace attend::inline ATTEND_ABI {
