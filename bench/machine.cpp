@@ -4,6 +4,9 @@
 #include <limits>
 
 #include <benchmark/benchmark.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include <attend/kernel/dispatch.hpp>
 
 namespace bench {

@@ -30,7 +30,7 @@ struct OpenOptions {
   bool keep_halves = false;                // none: bfloat16 and float16 as the file keeps them, too
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
   bool base_only = false;                             // without the model's head
-  bool verify = false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check
+  bool verify = false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check_against
 };
 
 namespace detail {
@@ -73,10 +73,10 @@ Model make_as_config_says([[maybe_unused]] const Location& config, const Options
 
 /// Error where the folder's golden vectors are not those of the model, or not comparable.
 template <class Model>
-void verify(const Location& folder, const Model& model, WeightType weights, bool base_only) {
+void verify_golden(const Location& folder, const Model& model, WeightType weights, bool base_only) {
   if constexpr (HasGolden<Model>) {
     Context context;
-    golden_of(context, model, base_only).check(folder, weights);
+    golden_of(context, model, base_only).check_against(folder, weights);
   } else {
     throw_error(folder.string(), ": golden vectors are of language models and encoders in float");
   }
@@ -96,7 +96,7 @@ Model load_model(const Location& folder, ModelFamily<Options> family, const Tabl
     load(model, file, "", {.strict = !open.base_only});
   else
     load(model, file, "", {.ignore = family.leftovers, .names = family.names});
-  if (open.verify) verify(folder, model, weights, open.base_only);
+  if (open.verify) verify_golden(folder, model, weights, open.base_only);
   return model;
 }
 

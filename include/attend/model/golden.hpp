@@ -27,7 +27,7 @@ struct Golden {
   /// Error where the two differ in a bit, with the first place of it, and "not comparable" where there are no
   /// golden vectors, they are of other files or of another type of weights, or one of the two processors has
   /// no FMA. What is computed is given; logits may be left out.
-  void check(const Location& folder, WeightType weights) const;
+  void check_against(const Location& folder, WeightType weights) const;
   void save(const std::filesystem::path& folder, WeightType weights) const;
 };
 

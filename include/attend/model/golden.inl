@@ -57,7 +57,7 @@ ATTEND_INLINE void Golden::save(const std::filesystem::path& folder, WeightType 
                     {"attend.fingerprint", folder_fingerprint(folder)}});
 }
 
-ATTEND_INLINE void Golden::check(const Location& folder, WeightType weights) const {
+ATTEND_INLINE void Golden::check_against(const Location& folder, WeightType weights) const {
   const Location file = folder / kFile;
   const std::string where = file.string() + ": not comparable: ";
   if (!file.exists()) throw_error(where, "there is no such file");
