@@ -30,7 +30,8 @@ struct OpenOptions {
   bool keep_halves = false;                // none: bfloat16 and float16 as the file keeps them, too
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
   bool base_only = false;                             // without the model's head
-  bool verify = false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check_against
+  bool verify =
+      false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check_against
 };
 
 namespace detail {
