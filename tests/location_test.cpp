@@ -27,15 +27,7 @@ using testing::StartsWith;
 using testing::UnorderedElementsAre;
 namespace fs = std::filesystem;
 
-using Files = std::map<std::string, std::string>;
-
-Files files_of(const fs::path& folder) {
-  Files files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file())
-      files[fs::relative(entry.path(), folder).generic_string()] = bytes_of(entry.path());
-  return files;
-}
+using attend_test::Files, attend_test::files_of;
 
 TEST(Location, ReadsBytesOfAMapWhereTheyLie) {
   const Files files{{"a.txt", "one\ntwo"}, {"./sub//b.bin", "\x01\x02"}, {"sub/deep/c", ""}};

@@ -20,16 +20,7 @@ namespace {
 using namespace attend;
 using namespace attend_test;
 namespace fs = std::filesystem;
-using Files = std::map<std::string, std::string>;
 using Ids = std::vector<std::int32_t>;
-
-Files files_of(const fs::path& folder) {
-  Files files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file())
-      files[fs::relative(entry.path(), folder).generic_string()] = bytes_of(entry.path());
-  return files;
-}
 
 /// The same with every second tensor in a file of its own.
 Files in_shards(Files files) {

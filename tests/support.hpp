@@ -196,6 +196,16 @@ inline std::string bytes_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
+/// The files below a folder, as Location takes them from memory.
+using Files = std::map<std::string, std::string>;
+inline Files files_of(const std::filesystem::path& folder) {
+  Files files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file())
+      files[std::filesystem::relative(entry.path(), folder).generic_string()] = bytes_of(entry.path());
+  return files;
+}
+
 /// A folder of tests/models, made by make_models.py there.
 inline std::filesystem::path model_folder(const std::string& name) {
   return std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / name;

@@ -15,76 +15,40 @@
 #include <attend/kernel/regions_begin.inl>
 
 #if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::baseline {
 constexpr bool kWideRegisterFile = ATTEND_WIDE_BASELINE;
 #define ATTEND_SIMD 128
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
 }  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::baseline
-#if defined(__clang__)
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
+#include <attend/kernel/region_pop.inl>
 #endif
-#endif  // baseline
 
-#if defined(__x86_64__)
-#if !ATTEND_ONLY || defined(ATTEND_ONLY_AVX2)
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
+#define ATTEND_TARGET "avx2,fma"
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx2 {
 constexpr bool kWideRegisterFile = false;
 #define ATTEND_SIMD 256
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
 }  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
+#include <attend/kernel/region_pop.inl>
 #endif
-#endif  // avx2
 
-#if !ATTEND_ONLY || defined(ATTEND_ONLY_AVX512)
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC diagnostic push  // intrinsics of GCC 12 with an operand that is undefined, and unused
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC target("avx512f,avx2,fma")
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
+#define ATTEND_TARGET "avx512f,avx2,fma"
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx512 {
 constexpr bool kWideRegisterFile = true;
 #define ATTEND_SIMD 512
 #include <attend/kernel/isa.inl>
 #undef ATTEND_SIMD
 }  // namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS::avx512
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma float_control(pop)
-#else
-#pragma GCC diagnostic pop
-#pragma GCC pop_options
+#include <attend/kernel/region_pop.inl>
 #endif
-#endif  // avx512
-#endif  // x86-64
+
 #include <attend/kernel/regions_end.inl>
 
 namespace attend::inline ATTEND_ABI::kernel::inline ATTEND_FLAGS {

@@ -16,7 +16,8 @@
 #endif
 #define ATTEND_INLINED inline ATTEND_UNWATCHED __attribute__((always_inline))
 #define ATTEND_NOINLINE inline ATTEND_UNWATCHED __attribute__((noinline))
-#define ATTEND_PRAGMA(text) _Pragma(#text)
+#define ATTEND_PRAGMA(...) _Pragma(#__VA_ARGS__)
+#define ATTEND_EXPANDED_PRAGMA(...) ATTEND_PRAGMA(__VA_ARGS__)
 #if defined(__clang__)
 #define ATTEND_UNROLL ATTEND_PRAGMA(clang loop unroll(full))
 #define ATTEND_UNROLL_BY(n) ATTEND_PRAGMA(clang loop unroll_count(n))

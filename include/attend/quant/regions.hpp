@@ -12,30 +12,15 @@
 
 #include <attend/kernel/regions_begin.inl>
 
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS {
 #include <attend/quant/codec.inl>
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS
-#if defined(__clang__)
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
-#endif
+#include <attend/kernel/region_pop.inl>
 
 #if ATTEND_HAS_KERNELS
-
 #if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#else
-#pragma GCC push_options
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline {
 #define ATTEND_SIMD 128
 #define ATTEND_VNNI 0
@@ -44,22 +29,12 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline {
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline
-#if defined(__clang__)
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
+#include <attend/kernel/region_pop.inl>
 #endif
-#endif  // baseline
 
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#define ATTEND_TARGET "avx2,fma,f16c"
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2 {
 #define ATTEND_SIMD 256
 #define ATTEND_VNNI 0
@@ -68,23 +43,9 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2 {
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
-#endif
-#endif  // avx2
-
-#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avxvnni")
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#include <attend/kernel/region_pop.inl>
+#define ATTEND_TARGET "avx2,fma,f16c,avxvnni"
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni {
 #define ATTEND_SIMD 256
 #define ATTEND_VNNI 1
@@ -93,26 +54,12 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni {
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma float_control(pop)
-#else
-#pragma GCC pop_options
+#include <attend/kernel/region_pop.inl>
 #endif
-#endif  // avx_vnni
 
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC diagnostic push  // as in kernel/regions.hpp
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC target("avx512f,avx512bw,avx2,fma,f16c")
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#define ATTEND_TARGET "avx512f,avx512bw,avx2,fma,f16c"
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw {
 #define ATTEND_SIMD 512
 #define ATTEND_VNNI 0
@@ -121,28 +68,9 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw {
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma float_control(pop)
-#else
-#pragma GCC diagnostic pop
-#pragma GCC pop_options
-#endif
-#endif  // avx512bw
-
-#if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
-#if defined(__clang__)
-#pragma float_control(precise, on, push)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma,f16c"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC diagnostic push  // as in kernel/regions.hpp
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC target("avx512f,avx512bw,avx512vnni,avx2,fma,f16c")
-#pragma GCC optimize("O2", "no-fast-math", "fp-contract=off")
-#endif
+#include <attend/kernel/region_pop.inl>
+#define ATTEND_TARGET "avx512f,avx512bw,avx512vnni,avx2,fma,f16c"
+#include <attend/kernel/region_push.inl>
 namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni {
 #define ATTEND_SIMD 512
 #define ATTEND_VNNI 1
@@ -151,15 +79,8 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni {
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma float_control(pop)
-#else
-#pragma GCC diagnostic pop
-#pragma GCC pop_options
+#include <attend/kernel/region_pop.inl>
 #endif
-#endif  // avx512_vnni
-
 #endif  // ATTEND_HAS_KERNELS
 #include <attend/kernel/regions_end.inl>
 
