@@ -9,6 +9,7 @@
 #include <attend/core/flags.hpp>
 #include <attend/core/weight_type.hpp>
 #include <attend/quant/calls.hpp>
+#include <attend/quant/tier.hpp>
 
 #include <attend/kernel/regions_begin.inl>
 
