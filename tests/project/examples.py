@@ -188,7 +188,7 @@ def bad_folder(program, source, more, size, heads):
 
         for content in b"", weights[:7], weights[:100], weights[:-1], weights + b"x", b"\xff" * 100:
             bad_file("model.safetensors", content, "model.safetensors")
-        first = [n for n in json.loads(weights[8:8 + struct.unpack("<Q", weights[:8])[0]]) if n != "__metadata__"][0]
+        first = [n for n in json.loads(weights[8:8 + struct.unpack("<Q", weights[:8])[0]]) if n not in ("__metadata__", "final_logits_bias")][0]
         for dtype in "X32", "F4", "C64":
             bad_file("model.safetensors", with_header(weights, lambda h: h[first].update(dtype=dtype)), "model.safetensors")
         bad_file("model.safetensors", with_header(weights, lambda h: h.update({"renamed": h.pop(first)})), "missing")

@@ -253,7 +253,7 @@ class LayerTimer {
     layer_->time.depth = context.depth_++;
   }
   ATTEND_COLD void end() {
-    const auto passed = std::chrono::nanoseconds(Clock::now() - layer_->begin);
+    const std::chrono::nanoseconds passed = Clock::now() - layer_->begin;
     layer_->time.nanoseconds = static_cast<std::uint64_t>(passed.count());
     --layer_->context.depth_;
     layer_->context.hook_(layer_->time);

@@ -76,7 +76,7 @@ struct GgufFile::Cursor {
   const std::byte* take(std::uint64_t size) {
     if (size > file.bytes().size() - at) fail(at, "the file ends too early");
     const std::byte* taken = file.bytes().data() + at;
-    at += static_cast<std::size_t>(size);
+    at += size;
     return taken;
   }
   template <class T>
@@ -204,7 +204,7 @@ ATTEND_INLINE GgufFile::GgufFile(const MappedFile& file) : file_(file) {
     next += aligned(cursor.tensor(0, next).size);
     if (next > std::uint64_t{1} << 56) cursor.fail(cursor.at, "tensors of more than 2^56 bytes");
   }
-  data_at_ = static_cast<std::size_t>(aligned(cursor.at));
+  data_at_ = aligned(cursor.at);
   for_each_tensor([](const Tensor&) {});  // whose data have to be there
   if (const auto parts = integer("split.count"); parts && *parts > 1)
     fail("split.count", " is ", *parts,
@@ -319,8 +319,7 @@ ATTEND_INLINE void GgufFile::for_each_number(std::string_view key,
                                              detail::FunctionRef<void(double)> f) const {
   const Value* value = find_list(key, false);
   for (std::uint64_t i = 0; value != nullptr && i < value->count; ++i)
-    f(number_of(*value, value->element,
-                value->at + static_cast<std::size_t>(i) * detail::kGgufSizes[value->element]));
+    f(number_of(*value, value->element, value->at + i * detail::kGgufSizes[value->element]));
 }
 
 }  // namespace attend::inline ATTEND_ABI

@@ -169,7 +169,7 @@ ATTEND_INLINE std::vector<float> SafeTensors::decode(const Entry& entry, Index f
     detail::kernels_of(entry.type())
         .decode(entry.type(), entry.data + static_cast<std::size_t>(i) * row, row_size,
                 values.data() + (i - begin) * row_size);
-  values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(first - begin * row_size));
+  values.erase(values.begin(), values.begin() + (first - begin * row_size));
   values.resize(static_cast<std::size_t>(count));
   return values;
 }

@@ -45,7 +45,7 @@ struct Block {
   /// Rows [m, m + MR) of panels [p, p + NV).
   template <int MR, int NV>
   void run(Index m, Index p) const;
-  void run_cut(Index m, Index p, Index rows, Index panels, void (Block::*run)(Index, Index) const) const;
+  void run_cut(Index m, Index p, Index rows, Index panels, void (Block::*whole)(Index, Index) const) const;
 };
 
 /// sums[i][16 j …] += a[i] * b[16 j …] for one k, and on to the next; the lines of `ahead` that lie as b's do
@@ -75,9 +75,9 @@ ATTEND_NOINLINE void copy_rows(const float* from, Index from_row, float* to, Ind
     }
 }
 
-/// The same where the last panel is cut and `run` would read of C or the residual beyond it: on copies.
+/// The same where the last panel is cut and `whole` would read of C or the residual beyond it: on copies.
 ATTEND_NOINLINE void Block::run_cut(Index m, Index p, Index rows, Index panels,
-                                    void (Block::*run)(Index, Index) const) const {
+                                    void (Block::*whole)(Index, Index) const) const {
   alignas(64) float sums[24 * 16] = {}, added[24 * 16] = {};  // the most that a block has; zeros behind a row
   const Index columns = width - p * 16;
   float* to = c + m * ldc + p * 16;
@@ -98,7 +98,7 @@ ATTEND_NOINLINE void Block::run_cut(Index m, Index p, Index rows, Index panels,
     copy_rows(residual + m * ldr + p * 16, ldr, added, panels * 16, rows, columns);
     block.residual = added;
   }
-  (block.*run)(0, 0);
+  (block.*whole)(0, 0);
   copy_rows(sums, panels * 16, to, ldc, rows, columns);
 }
 

@@ -52,7 +52,8 @@ ATTEND_INLINE GenerationBatch::Ticket GenerationBatch::join(std::vector<std::int
 ATTEND_INLINE void GenerationBatch::keep(CachedPrompt prompt) {
   if (prompt.cache.batch() != 1 || prompt.cache.length(0) > static_cast<Index>(prompt.ids.size()))
     throw_error("GenerationBatch: keep takes one sequence of ", prompt.ids.size(), " tokens at most");
-  static_cast<void>(CausalCache<float>(cache_.sibling()).fork(prompt.cache, 0));  // of this model
+  CausalCache<float> sibling = cache_.sibling();
+  sibling.fork(prompt.cache, 0);  // an error unless it is of this model
   kept_.push_back(std::move(prompt));
   while (static_cast<Index>(kept_.size()) > options_.kept_prompts) kept_.pop_front();
 }

@@ -29,7 +29,7 @@ template <class F, class Fail>
 void for_each_field(std::string_view rest, Fail&& fail, F&& f) {
   const auto take = [&](std::uint64_t size) {
     if (size > rest.size()) fail("a field is cut off");
-    const std::string_view taken = rest.substr(0, static_cast<std::size_t>(size));
+    const std::string_view taken = rest.substr(0, size);
     rest.remove_prefix(taken.size());
     return taken;
   };
