@@ -74,8 +74,8 @@ class GenerationBatch {
   };
   using Requests = std::deque<std::unique_ptr<Request>>;
   std::span<float> row_of_logits(std::size_t i);
-  /// Begins a request with what it has in common with another one's tokens.
-  void begin(Request& request);
+  /// Goes on from another one's tokens, where more of them are this request's than it has computed.
+  void share(Request& request);
   void fill(Context& context);
   void advance(Context& context);
   void sample(Context& context, Request& request, std::span<float> logits);

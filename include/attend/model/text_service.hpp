@@ -9,9 +9,11 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -116,7 +118,8 @@ class Gatherer {
   explicit Gatherer(Run run, std::size_t most = 64, std::size_t most_waiting = 64)
       : run_(std::move(run)), most_(most), most_waiting_(most_waiting) {}
 
-  /// Results of its own items. Busy where too many calls wait; what `run` throws, each of its calls throws.
+  /// Results of its own items. Busy where too many calls wait. Where `run` throws for several calls, each of
+  /// them runs again alone, and gets the results or the error that are its own.
   std::vector<Out> operator()(std::vector<In> items);
 
  private:
@@ -158,31 +161,38 @@ void Gatherer<In, Out>::run_together(std::unique_lock<std::mutex>& lock) {
   while (!calls_.empty() && (together.empty() || all.size() + calls_.front()->items.size() <= most_)) {
     together.push_back(calls_.front());
     calls_.pop_front();
-    for (In& item : together.back()->items) all.push_back(std::move(item));
+    all.insert(all.end(), together.back()->items.begin(), together.back()->items.end());
   }
   running_ = true;
   lock.unlock();
-  std::exception_ptr error;
-  std::vector<Out> results;
+  const auto run = [&](std::span<Call* const> calls, std::vector<In> items) {
+    const std::size_t expected = items.size();
+    std::vector<Out> results = run_(std::move(items));
+    if (results.size() != expected) throw_error("Gatherer: ", results.size(), " results of ", expected);
+    auto next = std::make_move_iterator(results.begin());
+    for (Call* call : calls) {
+      const auto end = next + static_cast<std::ptrdiff_t>(call->items.size());
+      call->results.assign(next, end);
+      next = end;
+    }
+  };
 #if defined(__cpp_exceptions)
   try {
-    results = run_(std::move(all));
-  } catch (...) {
-    error = std::current_exception();
+    run(together, std::move(all));
+  } catch (...) {  // whose fault it is shows when each runs alone
+    for (Call*& call : together) try {
+        if (together.size() == 1) throw;
+        run({&call, 1}, call->items);
+      } catch (...) {
+        call->error = std::current_exception();
+      }
   }
 #else
-  results = run_(std::move(all));
+  run(together, std::move(all));
 #endif
   lock.lock();
   running_ = false;
-  auto next = results.begin();
-  for (Call* call : together) {
-    const auto end = error != nullptr ? next : next + static_cast<std::ptrdiff_t>(call->items.size());
-    call->results.assign(std::make_move_iterator(next), std::make_move_iterator(end));
-    call->error = error;
-    call->done = true;
-    next = end;
-  }
+  for (Call* call : together) call->done = true;
   changed_.notify_all();
 }
 
