@@ -177,8 +177,7 @@ struct Backend {
     context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
       const Index h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
       const Index begin = item % blocks * each, end = (std::min)(sizes.query_count(b), begin + each);
-      for (Index q = begin; q < end; q += 48)
-        generic.rows(b, h, q, (std::min)(end, q + 48));
+      for (Index q = begin; q < end; q += 48) generic.rows(b, h, q, (std::min)(end, q + 48));
     });
   }
 
