@@ -116,6 +116,16 @@ TEST(Stop, EndsAProductOfVeryLongRows) {
   });
 }
 
+TEST(Stop, EndsWhatIsComputedByEigen) {
+  const auto linear = filled<double>(Linear<double>({.in_features = 1500, .out_features = 1500}));
+  const Tensor<double, 2> x({3000, 1500}, 0.5);
+  Tensor<double, 2> y({3000, 1500});
+  expect_stops([&](Context& context) { linear.forward(context, x, y.view()); });
+  const Tensor<double, 4> q({1, 4, 100, 64}, 0.01), k({1, 1, 60000, 64}, 0.01);
+  Tensor<double, 4> out(q.shape());
+  expect_stops([&](Context& context) { scaled_dot_product_attention(context, q, k, k, {}, out.view()); });
+}
+
 TEST(Stop, EndsAttentionOverManyKeys) {
   const Tensor<float, 4> q({1, 2, 20000, 128}, 0.01f), k({1, 1, 60000, 128}, 0.01f);
   Tensor<float, 4> out(q.shape());
