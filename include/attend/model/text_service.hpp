@@ -34,25 +34,28 @@ struct DeadlinePassed : Error {
   using Error::Error;
 };
 
+/// Of a TextService.
 struct TextServiceOptions {
-  ContextOptions context = {};
-  GenerationBatchOptions batch = {};
-  Index max_waiting = 64;  // requests beside those that run; more are Busy
+  ContextOptions context = {};        // of its thread
+  GenerationBatchOptions batch = {};  // how many run at once
+  Index max_waiting = 64;             // requests beside those that run; more are Busy
 };
 
 /// A language model as any number of threads use it at once: a thread of its own runs their requests as one
 /// GenerationBatch, each with the text that TextGenerator gives it alone.
 class TextService {
  public:
+  /// What is asked for.
   struct Request {
     std::vector<std::int32_t> ids = {};  // the prompt
-    GenerationOptions options = {};
+    GenerationOptions options = {};      // as of TextGenerator
+    /// after it the stream ends by DeadlinePassed
     std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   };
   /// A token, and the text that is certain with it.
   struct Piece {
-    std::string text = {};
-    std::optional<TokenLogprob> token = {};
+    std::string text = {};                    // may be empty
+    std::optional<TokenLogprob> token = {};   // which it came with
     std::optional<FinishReason> reason = {};  // of the last piece, which has no token
     Index completion_tokens = 0, reused = 0;  // of the last piece: all tokens, and those not computed again
   };
@@ -60,7 +63,7 @@ class TextService {
   /// A request, for one thread. Whoever lets go of it before the end gives it up.
   class Stream {
    public:
-    Stream(Stream&&) noexcept = default;
+    Stream(Stream&&) noexcept = default;  // Of what is left behind nothing may be asked.
     Stream& operator=(Stream&& other) noexcept {
       std::swap(state_, other.state_);
       return *this;
@@ -77,6 +80,7 @@ class TextService {
     std::shared_ptr<State> state_;
   };
 
+  /// Takes the generator and starts the thread.
   explicit TextService(TextGenerator generator, TextServiceOptions options = {});
   /// Gives up what runs.
   ~TextService();
@@ -87,9 +91,12 @@ class TextService {
   /// Takes no more, and returns when all that run have ended.
   void close();
 
+  /// Requests that wait and that run, and all tokens so far; of any thread.
+  /// @{
   Index waiting() const { return waiting_; }
   Index running() const { return running_; }
   std::uint64_t generated_tokens() const { return generated_; }
+  /// @}
 
  private:
   using Shared = std::shared_ptr<Stream::State>;
@@ -114,7 +121,8 @@ class TextService {
 template <class In, class Out>
 class Gatherer {
  public:
-  using Run = std::function<std::vector<Out>(std::vector<In> items)>;
+  using Run = std::function<std::vector<Out>(std::vector<In> items)>;  // What runs items together.
+  /// Calls beyond `most_waiting` that wait are Busy.
   explicit Gatherer(Run run, std::size_t most = 64, std::size_t most_waiting = 64)
       : run_(std::move(run)), most_(most), most_waiting_(most_waiting) {}
 
