@@ -24,11 +24,13 @@ constexpr bool is_half(WeightType type) {
   return type == WeightType::bfloat16 || type == WeightType::float16;
 }
 constexpr Codes codes_of(WeightType type) { return {type == WeightType::int8 ? 8 : 4}; }
-constexpr Index groups_of(Index in) { return (in + kGroup - 1) / kGroup; }
+constexpr Index groups_of(Index in) { return in / kGroup + (in % kGroup != 0 ? 1 : 0); }
 
-/// Of an encoded row; a group is its half and its codes.
+/// Of an encoded row, of any length that an Index has; a group is its half and its codes.
 inline std::size_t row_bytes(WeightType type, Index in) {
-  return static_cast<std::size_t>(is_half(type) ? 2 * in : groups_of(in) * (2 + 4 * codes_of(type).bits));
+  const bool half = is_half(type);
+  return static_cast<std::size_t>(half ? in : groups_of(in)) *
+         static_cast<std::size_t>(half ? 2 : 2 + 4 * codes_of(type).bits);
 }
 inline std::size_t packed_bytes(WeightType type, Index slots, Index in) {
   if (is_half(type)) return static_cast<std::size_t>(slots * in * 2);
