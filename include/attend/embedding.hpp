@@ -38,7 +38,8 @@ class Embedding {
     } else if (!std::is_same_v<Scalar, float>) {
       throw_error("Embedding: ", to_string(options.weights), " is for layers of float");
     } else {
-      encoded_.resize(static_cast<std::size_t>(options.num_embeddings) * row_bytes());
+      encoded_.resize(static_cast<std::size_t>(
+          detail::checked_numel(Shape<2>{options.num_embeddings, static_cast<Index>(row_bytes())})));
     }
     assigned_ = detail::Assigned(options.num_embeddings);
   }
@@ -137,7 +138,7 @@ class Embedding {
 
   EmbeddingOptions options_;
   Tensor<Scalar, 2> weight_;
-  std::vector<std::byte> encoded_;  // its rows, of another type than float
+  std::vector<std::byte, detail::Allocator<std::byte>> encoded_;  // its rows, of another type than float
   detail::Assigned assigned_;
 };
 

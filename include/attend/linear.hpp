@@ -77,6 +77,8 @@ ATTEND_COLD Weight<Scalar>::Weight(std::vector<Index> sections, Index in_feature
   if (!plain()) {
     if (!std::is_same_v<Scalar, float>)
       throw_error("Weight: ", to_string(format.weights), " is for layers of float");
+    // Whole groups take less than a float for each of their columns.
+    detail::checked_numel(Shape<2>{width(), detail::saturating_add(in_, panel())}, sizeof(Scalar));
     size = static_cast<Index>(detail::kernels_of(format.weights).packed_bytes(format.weights, width(), in_) /
                               sizeof(Scalar));
   }

@@ -275,12 +275,13 @@ void Rotary<Scalar>::apply_at(Context& context, const TensorView<Scalar, 4>& x,
   Index* lengths = frame.take<Index>(B);
   const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
   if (context.measuring()) return;
-  for (Index b = 0; b < B; ++b) {
-    lengths[b] = sequence_length;
-    for (Index t = 0; sequence_length == 0 && t < x.size(2); ++t)
-      lengths[b] = (std::max)(lengths[b], detail::saturating_add(position(b, t), 1));
-    if (lengths[b] > options_.original_max_position_embeddings) frequencies(lengths[b], own + b * pairs);
-  }
+  if (B > 0)
+    context.parallel(B, 1, [&](Index b, int) {
+      lengths[b] = sequence_length;
+      for (Index t = 0; sequence_length == 0 && t < x.size(2); ++t)
+        lengths[b] = (std::max)(lengths[b], detail::saturating_add(position(b, t), 1));
+      if (lengths[b] > options_.original_max_position_embeddings) frequencies(lengths[b], own + b * pairs);
+    });
   detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
     const Index p = position(b, t);
     const bool longer = B > 0 && lengths[b] > options_.original_max_position_embeddings;

@@ -124,6 +124,12 @@ constexpr DType dtype_of() {
 }
 
 namespace detail {
+/// std::bit_cast, which emscripten of Debian 12 does not have.
+template <class To, class From>
+constexpr To bit_cast(const From& from) {
+  return __builtin_bit_cast(To, from);
+}
+
 /// IEEE 754 binary16 as float, exact; NaN keeps its payload. Never touches a subnormal float, so
 /// flush-to-zero cannot change the result.
 inline float half_to_float(std::uint16_t half) {
@@ -133,16 +139,16 @@ inline float half_to_float(std::uint16_t half) {
   const std::uint32_t normal = (rest << 13) + (112u << 23);
   const std::uint32_t special = (rest << 13) + (224u << 23);  // exponent 31 becomes 255
   const float subnormal =
-      std::bit_cast<float>((rest << 13) + two_to_minus_14) - std::bit_cast<float>(two_to_minus_14);
-  const std::uint32_t magnitude = rest < 0x400u     ? std::bit_cast<std::uint32_t>(subnormal)
+      bit_cast<float>((rest << 13) + two_to_minus_14) - bit_cast<float>(two_to_minus_14);
+  const std::uint32_t magnitude = rest < 0x400u     ? bit_cast<std::uint32_t>(subnormal)
                                   : rest >= 0x7c00u ? special
                                                     : normal;
-  return std::bit_cast<float>(sign | magnitude);
+  return bit_cast<float>(sign | magnitude);
 }
 
 /// A bfloat16 is the upper half of a float.
 inline float bfloat16_to_float(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  return bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 /// One stored value as Scalar. An integral Scalar takes only what it can hold: false where it cannot.

@@ -22,8 +22,8 @@ struct Completion {
 };
 /// Of prompt (a text, or ids) and of messages. What is not said is as the folder says, and `most_tokens` at
 /// most. Taken are max_tokens, max_completion_tokens, temperature, top_p, top_k, min_p, repetition_penalty,
-/// seed, stop, logprobs, top_logprobs, stream, stream_options, and of the chat template tools and
-/// chat_template_kwargs.
+/// seed, stop, logprobs, top_logprobs (20 at most), stream, stream_options, and of the chat template tools
+/// and chat_template_kwargs.
 Completion read_completion(const TextGenerator& generator, std::string_view body, bool chat,
                            Index most_tokens);
 

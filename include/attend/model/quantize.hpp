@@ -23,7 +23,8 @@ struct QuantizedParameter {
 /// Writes to `out`, a folder that is not there or empty, what opens as `folder` does when it is opened with
 /// `open`: its files, and model.safetensors with the weights as they are kept (see `save`), under the names
 /// that the library gives to parameters. `report(parameter, done, all)` is called for each of them. Errors: a
-/// model_type that is not known, an `out` that has files, a weight that the type cannot hold.
+/// model_type that is not known, an `out` that has files, a weight that the type cannot hold, files that
+/// cannot be read or written.
 void quantize_folder(
     const Location& folder, const std::filesystem::path& out, const OpenOptions& open,
     detail::FunctionRef<void(const QuantizedParameter&, std::size_t done, std::size_t all)> report);

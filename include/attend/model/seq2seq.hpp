@@ -167,13 +167,15 @@ class Seq2Seq {
                            .memory_caches = cache.memory};
     if (options_.positions == PositionKind::relative) in.self.modifier = target_.relative.modifier(start);
     decoder_.forward(context, x, in, x, outputs);
-    if (options_.output_scale != 1 && !context.measuring())
+    context.parallel(options_.output_scale != 1 ? 1 : 0, 1, [&](Index, int) {
       for (Index i = 0; i < x.numel(); ++i)
         x.data()[i] = x.data()[i] * static_cast<Scalar>(options_.output_scale);
+    });
     output_.forward(context, x, logits);
-    for (Index b = 0; options_.logits_bias && !context.measuring() && b < B; ++b)
+    context.parallel(options_.logits_bias ? B : 0, 1, [&](Index b, int) {
       for (Index t = 0; t < T; ++t)
         for (Index v = 0; v < V; ++v) logits(b, t, v) += logits_bias_.data()[v];
+    });
     appending.keep();
   }
   Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
@@ -223,10 +225,10 @@ class Seq2Seq {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
       sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
       sinusoids = frame.tensor<Scalar>(Shape<2>{T + 1, out.size(2)});
-      if (!context.measuring()) {
+      context.parallel(1, 1, [&](Index, int) {
         sinusoidal_positions<Scalar>(sinusoidal, sinusoids.slice(0, 0, T));
         std::fill_n(&sinusoids(T, 0), sinusoids.size(1), Scalar(0));
-      }
+      });
     }
     const bool learned = options_.positions == PositionKind::learned;
     const auto row = [&](Index b, Index t) {  // of the table

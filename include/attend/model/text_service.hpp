@@ -2,6 +2,7 @@
 // gathered.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -106,18 +107,20 @@ class TextService {
   TextGenerator generator_;
   TextServiceOptions options_;
   GenerationBatch batch_;
+  Context context_;  // of the working thread
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<Shared> arrivals_;
+  std::vector<Shared> arrivals_;
   std::vector<Shared> live_;  // of the working thread
   std::atomic<Index> waiting_{0}, running_{0};
   std::atomic<std::uint64_t> generated_{0};
   bool closed_ = false;
-  std::jthread worker_;  // last: it uses all the others
+  std::jthread worker_;
 };
 
 /// Calls of many threads as few: what comes while one runs waits, and is then run together. `run` takes all
-/// items of some calls, up to `most` unless one call has more, and gives as many results, in their order.
+/// items of some calls, up to `most` unless one call has more, and gives as many results, in their order; an
+/// error where it gives another number.
 template <class In, class Out>
 class Gatherer {
  public:
@@ -153,6 +156,13 @@ std::vector<Out> Gatherer<In, Out>::operator()(std::vector<In> items) {
   std::unique_lock lock(mutex_);
   if (calls_.size() >= most_waiting_) detail::throw_message<Busy>("too many calls wait");
   calls_.push_back(&call);
+  struct Leave {  // where there is no memory to run calls together: another one of them has to
+    Gatherer& gatherer;
+    Call* call;
+    ~Leave() {
+      if (std::erase(gatherer.calls_, call) > 0) gatherer.changed_.notify_all();
+    }
+  } leave{*this, &call};
   while (!call.done) {
     if (running_)
       changed_.wait(lock);
@@ -164,39 +174,40 @@ std::vector<Out> Gatherer<In, Out>::operator()(std::vector<In> items) {
 }
 template <class In, class Out>
 void Gatherer<In, Out>::run_together(std::unique_lock<std::mutex>& lock) {
-  std::vector<Call*> together;
-  std::vector<In> all;
-  while (!calls_.empty() && (together.empty() || all.size() + calls_.front()->items.size() <= most_)) {
-    together.push_back(calls_.front());
-    calls_.pop_front();
-    all.insert(all.end(), together.back()->items.begin(), together.back()->items.end());
-  }
+  std::size_t n = 0, count = 0;
+  for (; n < calls_.size() && (n == 0 || count + calls_[n]->items.size() <= most_); ++n)
+    count += calls_[n]->items.size();
+  const auto end = calls_.begin() + static_cast<std::ptrdiff_t>(n);
+  const std::vector<Call*> together(calls_.begin(), end);
+  calls_.erase(calls_.begin(), end);
   running_ = true;
   lock.unlock();
-  const auto run = [&](std::span<Call* const> calls, std::vector<In> items) {
-    const std::size_t expected = items.size();
-    std::vector<Out> results = run_(std::move(items));
-    if (results.size() != expected) throw_error("Gatherer: ", results.size(), " results of ", expected);
+  const auto run = [&](std::span<Call* const> calls) {
+    std::vector<In> all;
+    for (Call* call : calls) all.insert(all.end(), call->items.begin(), call->items.end());
+    const std::size_t items = all.size();
+    std::vector<Out> results = run_(std::move(all));
+    if (results.size() != items) throw_error("Gatherer: ", results.size(), " results of ", items, " items");
     auto next = std::make_move_iterator(results.begin());
     for (Call* call : calls) {
-      const auto end = next + static_cast<std::ptrdiff_t>(call->items.size());
-      call->results.assign(next, end);
-      next = end;
+      const auto last = next + std::ssize(call->items);
+      call->results.assign(next, last);
+      next = last;
     }
   };
 #if defined(__cpp_exceptions)
   try {
-    run(together, std::move(all));
+    run(together);
   } catch (...) {  // whose fault it is shows when each runs alone
-    for (Call*& call : together) try {
+    for (Call* const& call : together) try {
         if (together.size() == 1) throw;
-        run({&call, 1}, call->items);
+        run({&call, 1});
       } catch (...) {
         call->error = std::current_exception();
       }
   }
 #else
-  run(together, std::move(all));
+  run(together);
 #endif
   lock.lock();
   running_ = false;
