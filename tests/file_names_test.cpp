@@ -33,6 +33,15 @@ TEST_F(FileNames, AreUtf8WhereFilesAreWrittenAndMapped) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{kName + ".safetensors"});
 }
 
+TEST_F(FileNames, PathsMayBeLongerThan260Characters) {
+  std::filesystem::path deep = folder.path();
+  for (char c : {'a', 'b', 'c', 'd', 'e'}) deep /= std::string(60, c);
+  std::filesystem::create_directories(deep);
+  std::ofstream(deep / "file") << "bytes";
+  EXPECT_EQ(read_file(deep / "file"), "bytes");
+  EXPECT_EQ(MappedFile(deep / "file").bytes().size(), 5u);
+}
+
 TEST_F(FileNames, AreUtf8InErrors) {
   EXPECT_THAT(attend_test::error_of([&] { read_file(folder / kName); }), testing::HasSubstr(kName));
   EXPECT_THAT(attend_test::error_of([&] { MappedFile(folder / kName / "none"); }), testing::HasSubstr(kName));
