@@ -228,6 +228,33 @@ TEST(GenerationBatch, AFaultOfOneIsItsOwn) {
   expect_same(ended.at(good).generation, Generator(model).generate(context, prompt, options));
 }
 
+TEST(GenerationBatch, ACallbackMayJoinAndLeave) {
+  const Model model = tiny();
+  Context context;
+  GenerationBatch batch(model);
+  const GenerationOptions options{.max_new_tokens = 4, .eos_token_ids = Ids{}};
+  const Ids prompt = random_ids(20, 50);
+  GenerationBatch::Ticket later = 0, filling = 0;
+  bool left = false, itself = false;
+  const auto first = batch.join(prompt, options, [&](const TokenLogprob&) {
+    if (later != 0) return true;
+    later = batch.join(prompt, options);
+    left = batch.leave(filling);
+    return true;
+  });
+  GenerationBatch::Ticket own = 0;
+  own = batch.join(prompt, options, [&](const TokenLogprob&) { return itself = batch.leave(own); });
+  filling = batch.join(random_ids(400, 50), options);
+  std::map<GenerationBatch::Ticket, GenerationBatch::Ended> ended;
+  while (!batch.idle())
+    for (auto& one : batch.step(context)) ended[one.ticket] = std::move(one);
+  EXPECT_TRUE(left);
+  EXPECT_TRUE(itself);
+  ASSERT_EQ(ended.size(), 2u);
+  for (const auto ticket : {first, later})
+    expect_same(ended.at(ticket).generation, Generator(model).generate(context, prompt, options));
+}
+
 TEST(GenerationBatch, SaysWhatIsWrongWithARequest) {
   GenerationBatch batch(tiny());
   EXPECT_THAT(error_of([&] { batch.join({}); }), HasSubstr("no tokens"));
