@@ -171,11 +171,19 @@ TEST(GenerationBatch, ComputesACommonPrefixOnce) {
   batch.step(context);  // it has a piece of its prompt
   const auto second = batch.join(with(2), options);
   run();
-  EXPECT_EQ(reused.at(first), 0);
-  EXPECT_GE(reused.at(second), 128);
+  EXPECT_EQ(reused.at(first) + reused.at(second), 500) << "in pieces, each by one of the two";
   const auto third = batch.join(with(1), options);  // as one that has ended
   run();
   EXPECT_EQ(reused.at(third), 500);
+  const auto fourth = batch.join({7, 8, 9}, options);
+  run();  // which leaves nothing of the others
+  Index sum = 0;
+  std::vector<GenerationBatch::Ticket> together;
+  for (std::int32_t id : {3, 4, 5}) together.push_back(batch.join(with(id), options));
+  run();
+  for (GenerationBatch::Ticket ticket : together) sum += reused.at(ticket);
+  EXPECT_EQ(sum, 2 * 500) << "of three that come at once";
+  EXPECT_EQ(reused.at(fourth), 0);
 }
 
 TEST(GenerationBatch, AShortPromptIsNotHeldUpByALongOne) {

@@ -125,6 +125,19 @@ TEST(Gatherer, RunsCallsThatWaitTogether) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 12);
   EXPECT_LT(runs, 12);
+  std::atomic<int> failed{0};
+  threads.clear();
+  for (int i = 0; i < 12; ++i)
+    threads.emplace_back([&, i] {
+      try {
+        right += twice({i % 4 == 0 ? -1 : i}) == std::vector<int>{2 * i};
+      } catch (const std::runtime_error&) {
+        ++failed;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 12 + 9) << "a call's fault is its own";
+  EXPECT_EQ(failed, 3);
   EXPECT_THROW(twice({-1}), std::runtime_error);
   EXPECT_EQ(twice({4}), std::vector<int>{8});
 }

@@ -19,8 +19,8 @@ namespace attend::inline ATTEND_ABI {
 
 /// Named as PyTorch's Embedding.
 struct EmbeddingOptions {
-  Index num_embeddings = 0;
-  Index embedding_dim = 0;
+  Index num_embeddings = 0;  // rows of the table
+  Index embedding_dim = 0;   // features of a row
   WeightType weights = WeightType::float32;
 };
 
@@ -107,6 +107,7 @@ class Embedding {
       view.for_each([&](const Id& id) { copy_row(static_cast<Index>(id), out.row(r++)); });
     });
   }
+  /// The rows of ids, as a new tensor [ids' shape, embedding_dim]. Error where an id is no row.
   template <TensorLike Ids>
   Tensor<Scalar, Ids::rank + 1> operator()(const Ids& ids) const {
     Shape<Ids::rank + 1> shape;

@@ -34,7 +34,7 @@ struct SafeTensors::State {
       if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
       entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
                          file.bytes().data() + header.data_start + tensor.begin,
-                         std::size_t{tensor.end - tensor.begin}});
+                         static_cast<std::size_t>(tensor.end - tensor.begin)});
     }
     for (const auto& [key, value] : header.metadata)
       if (key.starts_with("encoding.")) find_encoding(key.substr(9), value, first);

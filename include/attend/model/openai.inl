@@ -231,7 +231,7 @@ ATTEND_INLINE std::string CompletionWriter::whole() const {
               {"finish_reason", detail::name_of(reason_.value_or(FinishReason::length))},
               {"logprobs", nullptr}};
   if (completion_->request.options.logprobs) {
-    const Json content = Json::parse("[" + logprobs_ + "]");
+    const Json content = Json::parse('[' + logprobs_ + ']');
     choice["logprobs"] = chat ? Json{{"content", content}} : detail::logprobs_of_text(content);
   }
   if (chat)
@@ -251,7 +251,10 @@ ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
   const JsonObject body(json, "request");
   Embeddings out{.texts = detail::texts(body, "input")};
   if (out.texts.empty()) throw_error(body.where("input"), ": expected a text or a list of texts");
-  if (body.has("dimensions")) out.dimensions = body.integer("dimensions");
+  if (body.has("dimensions")) {
+    out.dimensions = body.integer("dimensions");
+    attend::detail::check_size("request", "dimensions", out.dimensions);
+  }
   const std::string format = body.string("encoding_format", "float");
   out.base64 = format == "base64";
   if (!out.base64 && format != "float")

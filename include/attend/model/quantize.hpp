@@ -13,11 +13,11 @@ namespace attend::inline ATTEND_ABI {
 
 /// What became of one parameter.
 struct QuantizedParameter {
-  std::string name;
-  std::vector<Index> shape;
-  WeightType type = WeightType::float32;
-  double bits = 32;  // of each value, scales included
-  double error = 0;  // |kept - given| / |given|, in the Euclidean norm
+  std::string name;                       // ours
+  std::vector<Index> shape;               // of all of it
+  WeightType type = WeightType::float32;  // what it is kept in now
+  double bits = 32;                       // of each value, scales included
+  double error = 0;                       // |kept - given| / |given|, in the Euclidean norm
 };
 
 /// Writes to `out`, a folder that is not there or empty, what opens as `folder` does when it is opened with
