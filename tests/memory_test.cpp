@@ -9,6 +9,7 @@
 
 #include <attend/attend.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/quant.hpp>
 
 #include "counted_malloc.hpp"
 #include "support.hpp"
@@ -156,6 +157,19 @@ TEST(Memory, AModelsWeightsAndCachesAreOfItsScope) {
     EXPECT_THAT(attend_test::error_of(make), HasSubstr("not in the caller's memory resource"));
     EXPECT_EQ(memory.in_use, 0u);
   }
+}
+
+TEST(Memory, ReducedWeightsAreOfItsScope) {
+  Budget memory;
+  {
+    const MemoryScope scope(&memory);
+    const Embedding<float> table({.num_embeddings = 100, .embedding_dim = 64, .weights = WeightType::int8});
+    EXPECT_GE(memory.in_use, 6800u);
+    const std::size_t before = memory.in_use;
+    const Linear<float> linear({.in_features = 64, .out_features = 96, .weights = WeightType::int4});
+    EXPECT_GE(memory.in_use, before + 3456);
+  }
+  EXPECT_EQ(memory.in_use, 0u);
 }
 
 TEST(Memory, ThatIsUsedUpLeavesACacheThatWasToResumeEmpty) {

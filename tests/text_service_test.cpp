@@ -8,6 +8,7 @@
 
 #include <attend/json/json.hpp>
 #include <attend/model/openai.hpp>
+#include <attend/model/openai_service.hpp>
 
 #include "support.hpp"
 
@@ -195,6 +196,23 @@ TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
   const Json ranked = Json::parse(openai::write_rerank(rerank, scores, "m"));
   EXPECT_EQ(ranked["results"][0]["index"], 1);
   EXPECT_EQ(ranked["results"].size(), 2u);
+}
+
+TEST(OpenAIService, TakesAnyDeadlineAndCountsNoPathsOfItsClients) {
+  openai::Service service({.deadline = std::chrono::seconds::max()});
+  service.open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories");
+  const char* body = R"({"prompt": "Once", "max_tokens": 3, "stream": true})";
+  openai::Answer answer = service.post("/v1/completions", body);
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  std::string events;
+  while (const std::optional<std::string> event = answer.next()) events += *event;
+  EXPECT_TRUE(events.ends_with("[DONE]\n\n")) << events;
+  EXPECT_FALSE(answer.next());
+  answer = {};
+  service.close();
+  EXPECT_EQ(service.post("/v1/completions", body).status, 503);
+  EXPECT_EQ(service.post("/a path\"}", body).status, 404);
+  EXPECT_THAT(service.metrics(), testing::Not(HasSubstr("a path")));
 }
 
 }  // namespace

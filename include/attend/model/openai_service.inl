@@ -64,7 +64,9 @@ ATTEND_INLINE void Service::open(const Location& model) {
 ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat) {
   const auto begin = std::chrono::steady_clock::now();
   Completion asked = read_completion(text_->generator(), body, chat, options_.max_tokens);
-  asked.request.deadline = begin + options_.deadline;
+  const auto most = std::chrono::steady_clock::time_point::max();
+  if (options_.deadline < std::chrono::duration_cast<std::chrono::seconds>(most - begin))
+    asked.request.deadline = begin + options_.deadline;
   TextService::Stream stream = text_->start(asked.request);
   std::optional<TextService::Piece> first = stream.next();  // errors of the request are a status
   {
@@ -96,7 +98,8 @@ ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat) {
     std::optional<std::string> next() {
       if (ended) return std::nullopt;
       if (!piece) piece = stream.next();
-      ended = piece->reason.has_value();
+      ended = !piece || piece->reason;
+      if (!piece) return std::nullopt;
       const std::string event = writer.event(*piece);
       piece.reset();
       return event;
@@ -139,12 +142,14 @@ ATTEND_INLINE std::string Service::rank(std::string_view body) {
 }
 
 ATTEND_INLINE Answer Service::answer(std::string_view path, std::string_view body) {
+  const bool chats = text_ != nullptr && path == "/v1/chat/completions",
+             writes = text_ != nullptr && path == "/v1/completions",
+             embeds = encoder_ != nullptr && path == "/v1/embeddings",
+             ranks = judge_ != nullptr && path == "/v1/rerank";
+  if (!chats && !writes && !embeds && !ranks) return {404, write_error("no model is for this path")};
   if (closed_) return {503, write_error("the service is closed", "server_error")};
-  if (text_ != nullptr && path == "/v1/completions") return complete(body, false);
-  if (text_ != nullptr && path == "/v1/chat/completions") return complete(body, true);
-  if (encoder_ != nullptr && path == "/v1/embeddings") return {.body = embed(body)};
-  if (judge_ != nullptr && path == "/v1/rerank") return {.body = rank(body)};
-  return {404, write_error("no model is for this path")};
+  if (chats || writes) return complete(body, chats);
+  return {.body = embeds ? embed(body) : rank(body)};
 }
 
 ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body) {
