@@ -283,15 +283,15 @@ template <class T, int Rank>
 TensorView<const T, Rank> view_of(const Tensor<T, Rank>& tensor) {
   return tensor;
 }
-template <class Derived>
-requires EigenInMemory<Derived, typename Derived::Scalar> TensorView<const typename Derived::Scalar, 2>
-view_of(const Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
-}
-template <class Derived>
-requires EigenInMemory<Derived, typename Derived::Scalar> TensorView<typename Derived::Scalar, 2> view_of(
-    Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+template <class M, class Matrix = std::remove_cvref_t<M>>  // of an expression, such as out.transpose(), too
+requires EigenInMemory<Matrix, typename Matrix::Scalar>
+auto view_of(M&& matrix) {
+  constexpr bool lasts =
+      std::is_lvalue_reference_v<M> || !std::is_base_of_v<Eigen::PlainObjectBase<Matrix>, Matrix>;
+  constexpr bool writes =
+      lasts && !std::is_const_v<std::remove_reference_t<M>> && (Matrix::Flags & Eigen::LvalueBit) != 0;
+  using Scalar = typename Matrix::Scalar;
+  return TensorView<std::conditional_t<writes, Scalar, const Scalar>, 2>(matrix);
 }
 
 template <class X>

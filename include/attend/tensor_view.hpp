@@ -174,7 +174,9 @@ class TensorView {
   template <std::size_t Axes>
   TensorView<T, static_cast<int>(Axes)> reshape(std::array<Index, Axes> shape) const {
     constexpr int NewRank = static_cast<int>(Axes);
-    if (!is_contiguous()) throw_error("Tensor: reshape of a view that is not contiguous, shape ", shape_);
+    if (!is_contiguous())
+      throw_error("Tensor: reshape of a view that is not contiguous, shape ", shape_,
+                  ": copy it first, by Tensor(view)");
     const std::array<Index, Axes> asked = shape;
     for (Index& unknown : shape)
       if (unknown == -1) {
