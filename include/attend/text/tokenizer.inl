@@ -70,8 +70,9 @@ struct Tokenizer::Parts {
     const auto items = by.model().items();
     if (std::none_of(items.begin(), items.end(), differs))  // large vocabularies are not copied
       return from_parts(by.parts().is_null() ? root : Part(by.parts(), where), model, added);
-    Json changed = model.json();
-    changed.update(by.model());
+    Json changed = by.model();
+    for (const char* name : {"type", "vocab", "merges"})
+      if (!changed.contains(name) && model.json().contains(name)) changed[name] = model.json()[name];
     return from_parts(Part(by.parts(), where), Part(changed, model.where()), added);
   }
   template <class BesideThem>

@@ -69,20 +69,21 @@ class TokenizerClass {
  public:
   TokenizerClass(const FolderConfig& config, const Json& json)
       : config_(config), json_(json), name_(class_of_folder(config, json)) {
-    const std::string kind = json.contains("model") && json["model"].is_object()
-                                 ? json["model"].value("type", Json()).dump()
-                                 : std::string();
-    if (kind == "\"WordPiece\"") word_piece();
-    if (kind == "\"BPE\"") bpe();
-    if (kind == "\"Unigram\"") unigram();
+    if (!json.contains("model") || !json["model"].is_object()) return;
+    word_piece();
+    bpe();
+    unigram();
+    const bool same = json["model"].value("type", Json(type_)) == type_;
+    if (!same && type_ == "Unigram") parts_ = nullptr, model_ = specials_ = Json::object();
     if (!parts_.is_object()) return;
+    if (!same) take_other_model();
     parts_["added_tokens"] = json.value("added_tokens", Json::array());
     if (!parts_.contains("post_processor")) parts_["post_processor"] = json.value("post_processor", Json());
   }
 
   /// Null where it is not one of them: the file is then taken as it is.
   const Json& parts() const { return parts_; }
-  /// Of the model all but its vocabulary and merges.
+  /// Of the model all but what it takes from the file.
   const Json& model() const { return model_; }
   /// Its special tokens where no file names others.
   const Json& specials() const { return specials_; }
@@ -157,6 +158,20 @@ class TokenizerClass {
                                 {"add_prefix_space", add_prefix_space}};
   }
 
+  /// Its own kind of model with the tokens of one of another kind.
+  void take_other_model() {
+    model_["type"] = type_;
+    if (type_ == "BPE") model_["merges"] = Json::array();
+    if (!vocabulary().is_array()) return;
+    Json& tokens = model_["vocab"] = Json::object();
+    std::int32_t next = 0;
+    for (const Json& entry : vocabulary()) {
+      if (entry.is_array() && !entry.empty() && entry[0].is_string())
+        tokens[entry[0].get<std::string>()] = next;
+      ++next;
+    }
+  }
+
   void word_piece() {
     const bool mpnet = is({"MPNetTokenizer"});
     if (!mpnet && !is({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"})) return;
@@ -169,6 +184,7 @@ class TokenizerClass {
       specials_ = {{"bos_token", "<s>"},    {"eos_token", "</s>"}, {"unk_token", "[UNK]"},
                    {"sep_token", "</s>"},   {"cls_token", "<s>"},  {"pad_token", "<pad>"},
                    {"mask_token", "<mask>"}};
+    type_ = "WordPiece";
     const bool strips = config_.part().has("strip_accents");
     parts_ = {{"normalizer",
                {{"type", "BertNormalizer"},
@@ -190,9 +206,10 @@ class TokenizerClass {
   void bpe() {
     const bool roberta = is({"RobertaTokenizer", "BartTokenizer"}), gpt2 = is({"GPT2Tokenizer"}),
                neox = is({"GPTNeoXTokenizer"}), qwen2 = is({"Qwen2Tokenizer"});
-    if (is({"LlamaTokenizer"})) return llama();
-    if (is({"GemmaTokenizer"})) return gemma();
-    if (!roberta && !gpt2 && !neox && !qwen2) return;
+    const bool others = is({"LlamaTokenizer", "GemmaTokenizer"});
+    if (!roberta && !gpt2 && !neox && !qwen2 && !others) return;
+    type_ = "BPE";
+    if (others) return is({"LlamaTokenizer"}) ? llama() : gemma();
     const bool prefix = flag("add_prefix_space", false), trim = flag("trim_offsets", true);
     const Json bytes = {
         {"type", "ByteLevel"}, {"add_prefix_space", prefix}, {"trim_offsets", true}, {"use_regex", !qwen2}};
@@ -275,6 +292,7 @@ class TokenizerClass {
                xlm_roberta = is({"XLMRobertaTokenizer"}), t5 = is({"T5Tokenizer"}),
                deberta = is({"DebertaV2Tokenizer"});
     if (!albert && !camembert && !xlm_roberta && !t5 && !deberta) return;
+    type_ = "Unigram";
     specials_ = {{"bos_token", "<s>"},    {"eos_token", "</s>"},  {"unk_token", "<unk>"},
                  {"sep_token", "</s>"},   {"pad_token", "<pad>"}, {"cls_token", "<s>"},
                  {"mask_token", "<mask>"}};
@@ -342,7 +360,7 @@ class TokenizerClass {
 
   const FolderConfig& config_;
   const Json& json_;
-  std::string name_;
+  std::string name_, type_;
   Json parts_, model_ = Json::object(), specials_ = Json::object();
 };
 
