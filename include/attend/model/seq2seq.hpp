@@ -152,6 +152,7 @@ class Seq2Seq {
                                   std::span<const Index> lengths = {}) const {
     return decoder_.make_cache(context, states, lengths);
   }
+  /// The same by the thread's default context.
   DecoderCache<Scalar> make_cache(TensorView<const Scalar, 3> states,
                                   std::span<const Index> lengths = {}) const {
     return make_cache(default_context(), states, lengths);
