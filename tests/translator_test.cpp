@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <attend/json/json.hpp>
+#include <attend/model/seq2seq_families.hpp>
 #include <attend/model/translator.hpp>
 
 #include "support.hpp"
