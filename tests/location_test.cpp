@@ -115,7 +115,10 @@ TEST(Location, OtherFormatsAreNamedWithTheWayToConvertThem) {
   EXPECT_THAT(error({{"config.json", config}, {"pytorch_model.bin", "x"}}),
               AllOf(HasSubstr("neither model.safetensors nor"), HasSubstr("pytorch_model.bin is there"),
                     HasSubstr("save_pretrained")));
-  EXPECT_THAT(error({{"config.json", config}, {"model.onnx", "x"}}), HasSubstr("model.onnx is there"));
+  EXPECT_THAT(
+      error({{"config.json", config}, {"onnx/model.onnx", "x"}}),
+      AllOf(HasSubstr("onnx/model.onnx is there"), HasSubstr("needs the folder that this was made of")));
+  EXPECT_THAT(error({{"config.json", config}, {"adapter_model.safetensors", "x"}}), HasSubstr("peft"));
   EXPECT_THAT(
       error({{"README.md", ""}, {"tiny.Q8_0.gguf", "x"}}),
       AllOf(HasSubstr("config.json: is missing"), HasSubstr("tiny.Q8_0.gguf is there: open that file")));

@@ -26,8 +26,9 @@ inline GenerationOptions read_generation_keys(const Config& config, GenerationOp
       throw_error(config.file(), ": 'max_length' is ", o.max_length, ", expected 1 or more");
   }
   config.ignore({"max_length", "max_new_tokens"});
-  o.min_length = count("min_length", o.min_length);
   o.min_new_tokens = count("min_new_tokens", o.min_new_tokens);
+  const Index min_length = count("min_length", o.min_length);
+  o.min_length = config.has("min_new_tokens") ? 0 : min_length;  // which does not count beside the other
   const bool sample = config.get<bool>("do_sample", false);
   const double temperature = config.get<double>("temperature", 1);
   if (sample && !(temperature > 0))

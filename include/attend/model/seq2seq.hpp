@@ -144,10 +144,18 @@ class Seq2Seq {
     encode(context, ids, lengths, states.view(), outputs);
     return states;
   }
+  Tensor<Scalar, 3> encode(TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths = {}) const {
+    return encode(default_context(), ids, lengths);
+  }
   /// A cache for decoding from encoded states.
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states,
                                   std::span<const Index> lengths = {}) const {
     return decoder_.make_cache(context, states, lengths);
+  }
+  /// The same by the thread's default context.
+  DecoderCache<Scalar> make_cache(TensorView<const Scalar, 3> states,
+                                  std::span<const Index> lengths = {}) const {
+    return make_cache(default_context(), states, lengths);
   }
   /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A
   /// call that fails leaves the cache as it was.
@@ -184,6 +192,9 @@ class Seq2Seq {
     Tensor<Scalar, 3> logits({ids.size(0), ids.size(1), options_.target_vocab_size});
     decode(context, ids, cache, logits.view(), outputs);
     return logits;
+  }
+  Tensor<Scalar, 3> decode(TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache) const {
+    return decode(default_context(), ids, cache);
   }
 
  private:
