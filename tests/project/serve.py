@@ -143,6 +143,7 @@ def check_texts(stories):
 
         told = server.ask("/v1/completions", {**body, "logprobs": 2})[1]["choices"][0]["logprobs"]
         check(len(told["tokens"]) == len(told["token_logprobs"]) and all(len(t) <= 2 for t in told["top_logprobs"]), f"logprobs: {told}")
+        check("".join(told["tokens"]) == alone["choices"][0]["text"], f"logprobs: {told['tokens']}, of {alone['choices'][0]['text']!r}")
         cut = alone["choices"][0]["text"][5:9]
         stopped = server.ask("/v1/completions", {**body, "stop": [cut]})[1]["choices"][0]
         check(cut not in stopped["text"] and stopped["finish_reason"] == "stop", f"stop: {stopped}")
