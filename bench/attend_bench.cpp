@@ -78,9 +78,9 @@ bool close(std::span<const float> a, std::span<const float> b) {
 /// Problems with more operations are not given to Eigen. Its scores take memory as T², 1 GB at T 16384.
 constexpr double kEigenOperations = 1e12 / 2;
 
-/// A problem made of `sizes` in attend's way, and in Eigen's where there is one thread.
+/// A problem made of `sizes` in attend's way.
 template <class Problem, class... Sizes>
-void add_problem(const std::string& name, int threads, Sizes... sizes) {
+void add_own(const std::string& name, int threads, Sizes... sizes) {
   const Cost cost = Problem::cost(sizes...);
   if (cost.bytes > 0) bytes_read.insert({static_cast<Index>(cost.bytes), threads});
   add(name, threads, [=](benchmark::State& state, int n) {
@@ -93,6 +93,12 @@ void add_problem(const std::string& name, int threads, Sizes... sizes) {
     const auto context = std::make_shared<Context>(threads);
     return Job{[=] { problem->run(*context); }, [=] { return std::as_const(problem->out).span(); }};
   });
+}
+/// And in Eigen's, where there is one thread.
+template <class Problem, class... Sizes>
+void add_problem(const std::string& name, int threads, Sizes... sizes) {
+  add_own<Problem>(name, threads, sizes...);
+  const Cost cost = Problem::cost(sizes...);
   if (threads > 1 || cost.operations > kEigenOperations) return;
   for (const auto& [prefix, way] : {std::pair{"eigen_", &eigen}, std::pair{"eigen_native_", &eigen_native}})
     add(prefix + name, 1, [=, way = way](benchmark::State& state, int) {
@@ -122,6 +128,11 @@ std::string sizes_of(const AttentionSizes& s) {
 
 void add_linear(Index M, Index K, Index N, int threads = 1) {
   add_problem<LinearProblem>("linear" + sizes_of({{"M", M}, {"K", K}, {"N", N}}), threads, M, K, N);
+}
+void add_reduced(Index M, Index K, Index N, int threads) {
+  for (const WeightType type : kReduced)
+    add_own<LinearProblem>("linear" + sizes_of({{"M", M}, {"K", K}, {"N", N}}) + suffix_of(type), threads, M,
+                           K, N, type);
 }
 void add_sdpa(AttentionSizes s, bool causal, int threads = 1) {
   s.window = causal ? s.T : 0;
@@ -153,6 +164,8 @@ void add_problems() {
     add_linear(16, 384, 384, threads);
     add_linear(512, 768, 3072, threads);
     add_linear(50, 300, 1000, threads);  // multiples of nothing
+    for (const auto& [K, N] : {std::pair<Index, Index>{384, 1536}, {768, 768}, {768, 3072}, {3072, 768}})
+      for (Index M : {1, 8, 128}) add_reduced(M, K, N, threads);
 
     for (bool causal : {false, true}) {
       for (Index T : {1, 8, 32, 128, 512, 1024, 2048, 4096}) add_sdpa({1, 12, 12, T, 64}, causal, threads);

@@ -77,6 +77,7 @@ inline constexpr std::array<DTypeInfo, 30> kDTypes{{
 }};
 }  // namespace detail
 
+/// The name that files have for it: "F32", "Q8_0".
 inline std::string_view to_string(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].name; }
 namespace detail {
 inline int bits_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].bits; }
@@ -89,6 +90,7 @@ inline bool is_readable(DType type) { return type <= DType::F64 || is_in_blocks(
 inline bool is_integer(DType type) { return type <= DType::I64; }
 }  // namespace detail
 
+/// Nothing where there is no type of that name.
 inline std::optional<DType> dtype_from_string(std::string_view name) {
   for (std::size_t i = 0; i < detail::kDTypes.size(); ++i)
     if (detail::kDTypes[i].name == name) return static_cast<DType>(i);

@@ -52,7 +52,7 @@ struct SafeTensors::State {
     const std::size_t space = value.find(" [");
     const std::string type = value.substr(0, space);
     std::vector<Index> shape;
-    for (std::size_t at = space; at < value.size() && value[at] != ']';) {
+    for (std::size_t at = space; at < value.size() - 1 && value[at] != ']';) {
       const char* begin = value.data() + at + 2;  // behind " [" or ", "
       Index size = -1;
       const auto [end, error] = std::from_chars(begin, value.data() + value.size(), size);
