@@ -78,6 +78,7 @@ TEST(TextService, IsBusyWhereTooManyWaitAndFreeWhereTheyHaveGone) {
     }
   }
   EXPECT_TRUE(busy);
+  EXPECT_EQ(streams.size(), 3u);  // one that runs, and two
   streams.clear();  // all go away
   go = true;
   for (int i = 0; i < 2000 && service.running() + service.waiting() > 0; ++i)
