@@ -138,8 +138,7 @@ inline float half_to_float(std::uint16_t half) {
   constexpr std::uint32_t two_to_minus_14 = 113u << 23;
   const std::uint32_t normal = (rest << 13) + (112u << 23);
   const std::uint32_t special = (rest << 13) + (224u << 23);  // exponent 31 becomes 255
-  const float subnormal =
-      bit_cast<float>((rest << 13) + two_to_minus_14) - bit_cast<float>(two_to_minus_14);
+  const float subnormal = bit_cast<float>((rest << 13) + two_to_minus_14) - bit_cast<float>(two_to_minus_14);
   const std::uint32_t magnitude = rest < 0x400u     ? bit_cast<std::uint32_t>(subnormal)
                                   : rest >= 0x7c00u ? special
                                                     : normal;
