@@ -21,18 +21,19 @@
 
 namespace attend::inline ATTEND_ABI::openai {
 
+/// Of a Service.
 struct ServiceOptions {
-  OpenOptions weights = {};
-  int threads = 1;          ///< of each kind of model
-  Index max_running = 16;   ///< texts that are generated at once
-  Index max_waiting = 64;   ///< requests that wait beside them; more get status 429
-  Index max_tokens = 2048;  ///< that a request may have generated
-  std::chrono::seconds deadline{600};
+  OpenOptions weights = {};            ///< of each model
+  int threads = 1;                     ///< of each kind of model
+  Index max_running = 16;              ///< texts that are generated at once
+  Index max_waiting = 64;              ///< requests that wait beside them; more get status 429
+  Index max_tokens = 2048;             ///< that a request may have generated
+  std::chrono::seconds deadline{600};  ///< of a request
 };
 
 /// An answer: whole, or as events that come one by one.
 struct Answer {
-  int status = 200;
+  int status = 200;       ///< of HTTP
   std::string body = {};  ///< JSON, where it is whole
   /// Of a stream: waits for the next event, which may be empty; nothing behind the last. Whoever lets go of
   /// it before that gives the request up.
@@ -43,6 +44,7 @@ struct Answer {
 /// wait together run together; each answer is the one that a request gets alone.
 class Service {
  public:
+  /// Without models yet.
   explicit Service(ServiceOptions options = {}) : options_(std::move(options)) {}
 
   /// A folder or a GGUF file: a language model, a sentence encoder or a cross-encoder, before the first
