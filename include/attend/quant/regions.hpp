@@ -77,6 +77,7 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni {
 #define ATTEND_VNNI 1
 #include <attend/kernel/simd.inl>
 #include <attend/quant/kernels.inl>
+#include <attend/quant/tiles.inl>
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni
@@ -96,14 +97,18 @@ inline constexpr const Table* defined_tables[kTiers] = {
     nullptr,
 #endif
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
-    &avx2::table, &avx_vnni::table,
+    &avx2::table,
+    &avx_vnni::table,
 #else
     nullptr, nullptr,
 #endif
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
-    &avx512bw::table, &avx512_vnni::table
+    &avx512bw::table,
+    &avx512_vnni::table,
+    &avx512_vnni::tile_table
 #else
-    nullptr, nullptr
+    nullptr, nullptr,
+    nullptr
 #endif
 };
 
