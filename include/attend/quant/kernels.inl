@@ -199,6 +199,10 @@ ATTEND_NOINLINE void quantize(const float* x, Index k, InputGroup group, Index m
 /// Most rows of a block: as registers hold.
 constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 ? 4 : 2;
 
+/// What one row is multiplied by is fetched so many bytes ahead: smaller weights lie on small pages, at whose
+/// ends the processor's own fetching stops.
+constexpr Index kAhead = 8704;
+
 template <int MR>
 struct GroupSums {
   vi at[MR][kHalves];
@@ -266,6 +270,10 @@ ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
       for (int j = 0; j < Bits; ++j, codes += 64) {
         vi four[kHalves];
         ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = load_bytes(codes + h * kCodes.half());
+        if constexpr (MR == 1) {
+          ATTEND_UNROLL for (int h = 0; h < kHalves; ++h)
+              __builtin_prefetch(codes + h * kCodes.half() + kAhead);
+        }
         add_four<MR, Bytes, Bits>(sums, a, 4 * j, four);
         if constexpr (Bits == 4) {
           ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = srl<4>(four[h]);
@@ -335,6 +343,9 @@ ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
     ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
       vf b[NP * kHalves];
       ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat>(w + q * panel, half, b + q * kHalves);
+      if constexpr (MR == 1) {
+        ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + kAhead);
+      }
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
         const vf x = set1(a[i / 4][i % 4 * t.lda]);
         ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = fma(x, b[h], y[i][h]);
