@@ -241,6 +241,49 @@ TEST(GenerationBatch, SaysWhatIsWrongWithARequest) {
   EXPECT_FALSE(batch.leave(1));
 }
 
+TEST(GenerationBatch, GoesOnWhereMemoryWasUsedUp) {
+  struct Failing : std::pmr::memory_resource {
+    long left = -1;
+    void* do_allocate(std::size_t n, std::size_t a) override {
+      if (left >= 0 && left-- == 0) throw std::bad_alloc();
+      return std::pmr::new_delete_resource()->allocate(n, a);
+    }
+    void do_deallocate(void* p, std::size_t n, std::size_t a) override {
+      std::pmr::new_delete_resource()->deallocate(p, n, a);
+    }
+    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+  } memory;
+  const Model model = tiny();
+  const GenerationOptions options{.max_new_tokens = 4, .eos_token_ids = Ids{}};
+  const Ids prompts[] = {random_ids(20, 50, 1), random_ids(190, 50, 2), random_ids(100, 50, 2)};
+  std::vector<Generation> expected;
+  for (const Ids& prompt : prompts)
+    expected.push_back(Generator(model).generate(default_context(), prompt, options));
+  const MemoryScope scope(&memory);
+  long failing = 0;
+  for (bool failed = true; failed; ++failing) {
+    SCOPED_TRACE(failing);
+    Context context;
+    GenerationBatch batch(model, {.max_running = 2, .prompt_piece = 50, .kept_prompts = 1});
+    for (const Ids& prompt : prompts) batch.join(prompt, options);
+    failed = false;
+    memory.left = failing;
+    std::map<GenerationBatch::Ticket, Ids> got;
+    for (int steps = 0; !batch.idle() && steps < 100; ++steps) {
+      try {
+        for (const auto& ended : batch.step(context)) got[ended.ticket] = ended.generation.ids;
+      } catch (const Error&) {
+        failed = true;
+      }
+    }
+    failed = failed || memory.left < 0;
+    memory.left = -1;
+    ASSERT_TRUE(batch.idle());
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(got[i + 1], expected[i].ids);
+  }
+  EXPECT_GT(failing, 20);
+}
+
 /// Pages come from one pool: what ended requests gave back is what later ones take.
 TEST(GenerationBatch, TakesNoMoreMemoryInTheLongRun) {
   struct Counted : std::pmr::memory_resource {

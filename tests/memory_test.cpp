@@ -160,6 +160,28 @@ TEST(Memory, AModelsWeightsAndCachesAreOfItsScope) {
   }
 }
 
+TEST(Memory, ThatIsUsedUpLeavesACacheThatWasToResumeEmpty) {
+  const auto x = random_tensor<float, 3>({4, 30, 8});
+  Budget memory;
+  KVCacheOptions options{.num_kv_heads = 4, .head_dim = 8, .window = 20, .memory = &memory};
+  int failures = 0;
+  for (bool failed = true; failed; ++failures) {
+    KVCache<float> cache(options);
+    memory.left = failures;
+    failed = !attend_test::error_or_none([&] { cache.resume(0, 9600, x, x); }).empty();
+    memory.left = 1'000'000;
+    if (failed) {
+      EXPECT_EQ(cache.length(0), 0);
+      cache.append(0, x, x);
+      EXPECT_EQ(cache.first_token(0), 0);
+    }
+    std::vector<float> key(8);
+    cache.read(0, 3, cache.length(0) - 1, key, {});
+    EXPECT_EQ(key[7], x(3, 29, 7)) << failures;
+  }
+  EXPECT_GE(failures, 3);
+}
+
 TEST(Memory, ThatIsUsedUpIsAnErrorAndLosesNothing) {
   const auto x = random_tensor<float, 3>({1, 420, 32});
   for (Index window : {0, 30})

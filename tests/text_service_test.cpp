@@ -86,6 +86,27 @@ TEST(TextService, IsBusyWhereTooManyWaitAndFreeWhereTheyHaveGone) {
   EXPECT_LT(service.generated_tokens(), 200u);
 }
 
+TEST(TextService, OfAContextThatCannotBeIsAnErrorOfItsConstructor) {
+  EXPECT_THAT(error_of([] { TextService(stories(), {.context = {.threads = 0}}); }), HasSubstr("threads"));
+}
+
+TEST(TextService, AStreamThatWasMovedFromHasNothingMore) {
+  TextService service(stories());
+  TextService::Stream stream = service.start({.ids = {1, 2}, .options = {.max_new_tokens = 3}});
+  const TextService::Stream moved = std::move(stream);
+  EXPECT_FALSE(stream.next());
+}
+
+TEST(Gatherer, AnotherNumberOfResultsThanItemsIsAnError) {
+  std::size_t results = 1;
+  Gatherer<int, int> gatherer([&](std::vector<int>) { return std::vector<int>(results); });
+  EXPECT_THAT(error_of([&] { gatherer({1, 2, 3}); }), HasSubstr("1 results of 3 items"));
+  results = 4;
+  EXPECT_THAT(error_of([&] { gatherer({1, 2, 3}); }), HasSubstr("4 results of 3 items"));
+  results = 3;
+  EXPECT_EQ(gatherer({1, 2, 3}).size(), 3u);
+}
+
 TEST(Gatherer, RunsCallsThatWaitTogether) {
   std::atomic<int> runs{0};
   Gatherer<int, int> twice([&](std::vector<int> items) {
@@ -137,11 +158,25 @@ TEST(OpenAI, ReadsWhatClientsSendAndNamesWhatItDoesNotKnow) {
   for (const auto& [body, name] : {std::pair{R"({"prompt": "a", "n": 2})", "'n'"},
                                    {R"({"prompt": "a", "frequency_penalty": 1})", "'frequency_penalty'"},
                                    {R"({"prompt": "a", "top_p": 2})", "top_p"},
+                                   {R"({"prompt": "a", "logprobs": 21})", "20 at most"},
                                    {R"({})", "'prompt'"},
                                    {R"({"prompt": "a")", "request"}})
     EXPECT_THAT(error_of([&, b = body] { read(b); }), HasSubstr(name)) << body;
   EXPECT_THAT(error_of([&] { openai::read_completion(generator, R"({"messages": []})", true, 5); }),
               HasSubstr("chat template"));
+}
+
+TEST(OpenAI, AnAnswerHasTheLogProbabilitiesOfAllItsPieces) {
+  const TextGenerator generator = stories();
+  const openai::Completion completion =
+      openai::read_completion(generator, R"({"prompt": "a", "logprobs": 1})", false, 5);
+  openai::CompletionWriter writer(generator, completion, "m", "1");
+  EXPECT_EQ(Json::parse(writer.whole())["choices"][0]["logprobs"]["tokens"].size(), 0u);
+  for (std::int32_t id : {300, 301, 302})
+    writer.add({.text = "x", .token = TokenLogprob{.id = id, .logprob = -1, .top = {{id, -1.0f}}}});
+  const Json logprobs = Json::parse(writer.whole())["choices"][0]["logprobs"];
+  EXPECT_EQ(logprobs["token_logprobs"], Json::parse("[-1.0, -1.0, -1.0]"));
+  EXPECT_EQ(logprobs["top_logprobs"].size(), 3u);
 }
 
 TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {

@@ -369,13 +369,27 @@ TEST(WeightTypes, WhatIsSavedIsReadBackToTheSameBytes) {
 TEST(WeightTypes, AnEncodingThatIsNotTheTensorsIsAnError) {
   const Folder folder;
   const std::filesystem::path path = folder / "encoding.safetensors";
-  for (const char* encoding : {"int8 [2, 65]", "int8 [3, 40]", "int5 [2, 40]", "int8 [2, 40", "int8", "",
-                               "int8 [-2, 40]", "int8 [99999999999999999999]", "int8 [2,40]"}) {
+  for (const char* encoding :
+       {"int8 [2, 65]", "int8 [3, 40]", "int5 [2, 40]", "int8 [2, 40", "int8", "", "int8 [-2, 40]",
+        "int8 [99999999999999999999]", "int8 [2,40]", "int8 [1111111111111111,", "int8 [1111111111111111, ",
+        "int8 [0, 9223372036854775807]", "int4 [2, 4611686018427387903]"}) {
     SafeTensorsWriter writer(path, {{"w", DType::U8, {2, 68}}}, {{"encoding.w", encoding}});
     writer.write(std::vector<std::byte>(136));
     writer.commit();
     EXPECT_THAT(error_of([&] { SafeTensors{path}; }), HasSubstr("'w'")) << encoding;
   }
+}
+
+TEST(WeightTypes, SizesWhoseBytesOverflowAreErrors) {
+  for (const WeightType type : kAll)
+    for (const Index most : {Index{512409557603043100}, Index{1} << 60, (Index{1} << 62) + 1}) {
+      EXPECT_THAT(error_of([&] { Linear<float>({.in_features = 1, .out_features = most, .weights = type}); }),
+                  HasSubstr("more elements than memory can hold"))
+          << to_string(type) << most;
+      EXPECT_FALSE(error_of([&] {
+                     Embedding<float>({.num_embeddings = 40, .embedding_dim = most, .weights = type});
+                   }).empty());
+    }
 }
 
 TEST(WeightTypes, ATinyModelOfAllTypesOpens) {
@@ -434,6 +448,23 @@ TEST_P(QuantizedFolder, OpensAsItsOriginalDoesWithThatType) {
 }
 INSTANTIATE_TEST_SUITE_P(Models, QuantizedFolder, ::testing::Values("llama", "gpt2", "bert"),
                          [](const auto& info) { return std::string(info.param); });
+
+TEST(WeightTypes, AFolderIsQuantizedIntoOneOfItsOwn) {
+  const Folder scratch;
+  const std::filesystem::path from = scratch / "model", to = from / "int8";
+  std::filesystem::copy(model_folder("llama").string(), from);
+  scratch.write("model/model-00002-of-00002.safetensors", "a shard");
+  quantize_folder(from / "", to, {.weights = WeightType::int8}, [](const auto&...) {});
+  EXPECT_FALSE(std::filesystem::exists(to / "model-00002-of-00002.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(to / "config.json"));
+  EXPECT_FALSE(std::filesystem::exists(to / "int8"));
+  const std::filesystem::path file = scratch.write("file", "");
+  EXPECT_THAT(error_of([&] { quantize_folder(from, file / "in it", {}, [](const auto&...) {}); }),
+              HasSubstr("in it"));
+  const std::map<std::string, std::string> files{{"config.json", "{}"}};
+  EXPECT_THAT(error_of([&] { quantize_folder(files, scratch / "x", {}, [](const auto&...) {}); }),
+              HasSubstr("no folder"));
+}
 
 TEST(WeightTypes, TheWorkspaceIsWhatACallTakes) {
   for (const WeightType type : kAll) {

@@ -32,7 +32,7 @@ namespace attend::inline ATTEND_ABI {
 using StopToken = std::stop_token;
 #else
 struct StopToken {
-  bool stop_requested() const { return false; }
+  bool stop_requested() const { return false; }  // Never: this standard library has no std::stop_token.
 };
 #endif
 
@@ -53,7 +53,7 @@ struct LayerTime {
   int depth = 0;                   // of layers that it runs in
   std::span<const Index> in, out;  // shapes
   double operations = 0;  // of its products, a multiplication and an addition each; 0: none of its own
-  std::uint64_t nanoseconds = 0;
+  std::uint64_t nanoseconds = 0;  // from the begin of the call to its end
 };
 using LayerHook = std::function<void(const LayerTime&)>;
 
@@ -69,6 +69,7 @@ class Context {
   explicit Context(ContextOptions options)
       : Context(std::move(options),
                 MemoryScope(options.memory != nullptr ? options.memory : MemoryScope::current())) {}
+  /// Of so many threads, 1 to 4096, with no other options.
   explicit Context(AnyIndex threads)
       : Context(ContextOptions{.threads = checked_threads("Context", threads.value), .executor = {}}) {}
   /// Leaves a context of one thread behind. Error where one of the two is in use.
@@ -79,13 +80,14 @@ class Context {
     return *this;
   }
 
-  int threads() const { return threads_; }
+  int threads() const { return threads_; }  // On how many threads calls run, the caller's among them.
+  /// What calls scribble on: a layer of one's own takes memory from it, through a Frame.
   Workspace& workspace() { return workspace_; }
 
   /// Once a stop is requested, from whatever thread, a call that runs ends within milliseconds, and the next
   /// ones at once, by the error Stopped: caches are as before it. (Without exceptions the program ends.)
   void set_stop_token(StopToken token) { stop_ = std::move(token); }
-  const StopToken& stop_token() const { return stop_; }
+  const StopToken& stop_token() const { return stop_; }  // The one that was set last.
   /// What long items ask between their parts, to leave early: `parallel` then says so to its caller.
   bool stopping() const { return stop_.stop_requested(); }
   /// Error where a stop is requested.
@@ -227,6 +229,7 @@ class Context {
 /// Of a layer's call: tells the hook at its end, where there is one.
 class LayerTimer {
  public:
+  /// Starts the clock where a hook is set. Names and shapes have to live until the end.
   LayerTimer(Context& context, const char* name, std::span<const Index> in, std::span<const Index> out,
              double operations = 0, Index number = -1) {
     if (context.hook_) [[unlikely]]

@@ -88,6 +88,7 @@ inline int checked_threads(const char* who, Index threads) {
 /// The first exception that one of several tasks leaves by; it waits here until all are done.
 class FirstException {
  public:
+  /// Runs f, and keeps what it throws where it is the first. Any number of threads may call it.
   template <class F>
   void guard(F&& f) {
 #if defined(__cpp_exceptions)
@@ -100,6 +101,7 @@ class FirstException {
     f();
 #endif
   }
+  /// Throws what was kept, if anything. All tasks have to be done.
   void rethrow() {
 #if defined(__cpp_exceptions)
     if (!caught_.load(std::memory_order_relaxed)) return;
@@ -116,6 +118,8 @@ class FirstException {
 /// `threads` - 1 workers that help the calling thread. Error where they cannot be had.
 class ThreadPool {
  public:
+  /// Starts threads - 1 of them; the caller's is the last. Error, and none is left, where one cannot be
+  /// started.
   explicit ThreadPool(int threads) {
     workers_.reserve(static_cast<std::size_t>(checked_threads("ThreadPool", threads)));
 #if defined(__cpp_exceptions)
@@ -216,6 +220,7 @@ class ThreadPool {
 /// after `run` has returned, and what it does wrong is an Error.
 class ExecutorTasks {
  public:
+  /// Takes up to `most` tasks.
   ExecutorTasks(Executor executor, int most)
       : executor_(std::move(executor)), taken_(static_cast<std::size_t>(most)) {
     for (std::atomic<bool>& taken : taken_) taken.store(true, std::memory_order_relaxed);

@@ -34,7 +34,7 @@ struct SafeTensors::State {
       if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
       entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
                          file.bytes().data() + header.data_start + tensor.begin,
-                         std::size_t{tensor.end - tensor.begin}});
+                         static_cast<std::size_t>(tensor.end - tensor.begin)});
     }
     for (const auto& [key, value] : header.metadata)
       if (key.starts_with("encoding.")) find_encoding(key.substr(9), value, first);
@@ -52,7 +52,7 @@ struct SafeTensors::State {
     const std::size_t space = value.find(" [");
     const std::string type = value.substr(0, space);
     std::vector<Index> shape;
-    for (std::size_t at = space; at < value.size() && value[at] != ']';) {
+    for (std::size_t at = space; at < value.size() - 1 && value[at] != ']';) {
       const char* begin = value.data() + at + 2;  // behind " [" or ", "
       Index size = -1;
       const auto [end, error] = std::from_chars(begin, value.data() + value.size(), size);

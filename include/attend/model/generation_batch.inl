@@ -109,15 +109,20 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
     if (n < rest) {
       filling_.push_back(std::move(filling_.front()));
     } else {
-      running_.emplace_back();  // all that can fail comes first
-      struct Undo {
-        Requests* running;
+      struct Undo {  // where it fails the last piece is computed anew, for its logits
+        GenerationBatch& batch;
+        CausalCache<float>* cache;
+        Index length;
         ~Undo() {
-          if (running != nullptr) running->pop_back();
+          if (cache == nullptr) return;
+          if (batch.running_.size() > static_cast<std::size_t>(batch.cache_.batch()))
+            batch.running_.pop_back();
+          cache->rewind(0, length);
         }
-      } undo{&running_};
+      } undo{*this, &request.cache, done};
+      running_.emplace_back();  // all that can fail comes first
       cache_.fork(request.cache, 0);
-      undo.running = nullptr;
+      undo.cache = nullptr;
       running_.back() = std::move(filling_.front());
       request.cache = {};
       sample(context, request, row_of_logits(row));

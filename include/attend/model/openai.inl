@@ -122,6 +122,8 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
   if (chat && body.boolean("logprobs", false))
     o.logprobs = body.has("top_logprobs") ? body.integer("top_logprobs") : 0;
   if (!chat && body.has("logprobs")) o.logprobs = body.integer("logprobs");
+  if (o.logprobs.value_or(0) > 20)
+    throw_error("request: log-probabilities of ", *o.logprobs, " tokens, expected 20 at most");
   out.stream = body.boolean("stream", false);
   if (body.has("stream_options"))
     out.include_usage = body.object("stream_options").boolean("include_usage", false);

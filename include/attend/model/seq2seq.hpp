@@ -21,27 +21,28 @@ enum class PositionKind { none, sinusoidal, learned, relative };
 
 /// Of an encoder-decoder, as its folder's config.json says.
 struct Seq2SeqOptions {
+  /// Tokens of source and target.
   Index source_vocab_size = 0, target_vocab_size = 0;
-  EncoderOptions encoder = {};
-  DecoderOptions decoder = {};
-  double embedding_scale = 1;
-  bool embedding_norm = false;     // a LayerNorm after embedding and positions (BART)
-  bool shared_embeddings = false;  // one table for source and target
-  bool tied_output = false;        // the output layer's weight is the target's table
-  bool output_bias = false;
+  EncoderOptions encoder = {};                 // its blocks
+  DecoderOptions decoder = {};                 // its blocks
+  double embedding_scale = 1;                  // multiplies the embeddings
+  bool embedding_norm = false;                 // a LayerNorm after embedding and positions (BART)
+  bool shared_embeddings = false;              // one table for source and target
+  bool tied_output = false;                    // the output layer's weight is the target's table
+  bool output_bias = false;                    // the output layer has a bias
   bool logits_bias = false;                    // final_logits_bias [1, V] of Marian and BART
   double output_scale = 1;                     // of the decoder's states before the output layer (T5)
   std::optional<double> attention_scale = {};  // 1 / sqrt(head_dim) where not given
 
-  PositionKind positions = PositionKind::none;
-  SinusoidalOptions sinusoidal = {};
-  Index max_position_embeddings = 0;  // 0: any number of tokens
-  Index position_offset = 0;          // row of position 0 in a learned table
+  PositionKind positions = PositionKind::none;  // which kind of positions
+  SinusoidalOptions sinusoidal = {};            // where they are of that kind
+  Index max_position_embeddings = 0;            // 0: any number of tokens
+  Index position_offset = 0;                    // row of position 0 in a learned table
   /// Tokens of this id take no sinusoid, and those behind them in one call count on without them (M2M100).
   std::optional<std::int32_t> unplaced_id = {};
   RelativeBiasOptions relative = {};  // of the encoder; the decoder's looks back only
 
-  std::int32_t decoder_start_token_id = 0;
+  std::int32_t decoder_start_token_id = 0;  // what a target begins with
   std::vector<std::int32_t> eos_token_ids = {};
   WeightType weights = WeightType::float32;           // of the token tables and the output layer
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
@@ -166,13 +167,15 @@ class Seq2Seq {
                            .memory_caches = cache.memory};
     if (options_.positions == PositionKind::relative) in.self.modifier = target_.relative.modifier(start);
     decoder_.forward(context, x, in, x, outputs);
-    if (options_.output_scale != 1 && !context.measuring())
+    context.parallel(options_.output_scale != 1 ? 1 : 0, 1, [&](Index, int) {
       for (Index i = 0; i < x.numel(); ++i)
         x.data()[i] = x.data()[i] * static_cast<Scalar>(options_.output_scale);
+    });
     output_.forward(context, x, logits);
-    for (Index b = 0; options_.logits_bias && !context.measuring() && b < B; ++b)
+    context.parallel(options_.logits_bias ? B : 0, 1, [&](Index b, int) {
       for (Index t = 0; t < T; ++t)
         for (Index v = 0; v < V; ++v) logits(b, t, v) += logits_bias_.data()[v];
+    });
     appending.keep();
   }
   Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
@@ -222,10 +225,10 @@ class Seq2Seq {
       SinusoidalOptions sinusoidal = options_.sinusoidal;
       sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
       sinusoids = frame.tensor<Scalar>(Shape<2>{T + 1, out.size(2)});
-      if (!context.measuring()) {
+      context.parallel(1, 1, [&](Index, int) {
         sinusoidal_positions<Scalar>(sinusoidal, sinusoids.slice(0, 0, T));
         std::fill_n(&sinusoids(T, 0), sinusoids.size(1), Scalar(0));
-      }
+      });
     }
     const bool learned = options_.positions == PositionKind::learned;
     const auto row = [&](Index b, Index t) {  // of the table

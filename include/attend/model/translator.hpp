@@ -34,7 +34,7 @@ struct TranslateOptions {
 
 /// What a Translator made of one line.
 struct Translation {
-  std::string text;
+  std::string text;               // without special tokens
   std::vector<std::int32_t> ids;  // with the end token if there is one
   FinishReason reason = FinishReason::length;
   bool source_cut = false;  // the source has more tokens than the model has positions

@@ -41,6 +41,7 @@ class Tokenizer {
   /// The same tokenizer for texts whose letters become small ones first.
   Tokenizer lowercased() const;
 
+  /// The ids of a text.
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   /// The same with what else there is to know of each token.
@@ -56,6 +57,7 @@ class Tokenizer {
   /// One more than the largest id, added tokens included: the rows that an embedding table needs.
   std::size_t vocab_size() const;
 
+  /// Nothing where there is no such token.
   std::optional<std::int32_t> token_to_id(std::string_view token) const;
 
   /// The text of tokens, special ones among them as they are written.
@@ -64,9 +66,9 @@ class Tokenizer {
   /// Fails on an id that no token has.
   std::string id_to_token(std::int32_t id) const;
 
-  bool contains(std::int32_t id) const;
+  bool contains(std::int32_t id) const;  // Whether a token has the id.
 
-  bool is_special(std::int32_t id) const;
+  bool is_special(std::int32_t id) const;  // Whether it is one that decode leaves out on request.
 
   /// What characters that no token covers become, if the model has such a token.
   std::optional<std::int32_t> unknown_id() const;
