@@ -138,8 +138,7 @@ inline float half_to_float(std::uint16_t half) {
   constexpr std::uint32_t two_to_minus_14 = 113u << 23;
   const std::uint32_t normal = (rest << 13) + (112u << 23);
   const std::uint32_t special = (rest << 13) + (224u << 23);  // exponent 31 becomes 255
-  const float subnormal =
-      bit_cast<float>((rest << 13) + two_to_minus_14) - bit_cast<float>(two_to_minus_14);
+  const float subnormal = bit_cast<float>((rest << 13) + two_to_minus_14) - bit_cast<float>(two_to_minus_14);
   const std::uint32_t magnitude = rest < 0x400u     ? bit_cast<std::uint32_t>(subnormal)
                                   : rest >= 0x7c00u ? special
                                                     : normal;
@@ -192,7 +191,6 @@ bool convert_each(const std::byte* in, Index n, Scalar* out, Decode decode) {
     return good;
   }
 }
-}  // namespace detail
 
 /// Converts n elements of a readable type, which need no alignment. Floating-point scalars take every type
 /// (rounded where they are narrower); integral ones take integers only. False where a value does not fit.
@@ -201,34 +199,35 @@ bool convert(DType type, const std::byte* in, Index n, Scalar* out) {
   const auto same = [](auto value) { return value; };
   switch (type) {
     case DType::BOOL:
-      return detail::convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
+      return convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
     case DType::U8:
-      return detail::convert_each<std::uint8_t>(in, n, out, same);
+      return convert_each<std::uint8_t>(in, n, out, same);
     case DType::I8:
-      return detail::convert_each<std::int8_t>(in, n, out, same);
+      return convert_each<std::int8_t>(in, n, out, same);
     case DType::U16:
-      return detail::convert_each<std::uint16_t>(in, n, out, same);
+      return convert_each<std::uint16_t>(in, n, out, same);
     case DType::I16:
-      return detail::convert_each<std::int16_t>(in, n, out, same);
+      return convert_each<std::int16_t>(in, n, out, same);
     case DType::U32:
-      return detail::convert_each<std::uint32_t>(in, n, out, same);
+      return convert_each<std::uint32_t>(in, n, out, same);
     case DType::I32:
-      return detail::convert_each<std::int32_t>(in, n, out, same);
+      return convert_each<std::int32_t>(in, n, out, same);
     case DType::U64:
-      return detail::convert_each<std::uint64_t>(in, n, out, same);
+      return convert_each<std::uint64_t>(in, n, out, same);
     case DType::I64:
-      return detail::convert_each<std::int64_t>(in, n, out, same);
+      return convert_each<std::int64_t>(in, n, out, same);
     case DType::F16:
-      return detail::convert_each<std::uint16_t>(in, n, out, detail::half_to_float);
+      return convert_each<std::uint16_t>(in, n, out, half_to_float);
     case DType::BF16:
-      return detail::convert_each<std::uint16_t>(in, n, out, detail::bfloat16_to_float);
+      return convert_each<std::uint16_t>(in, n, out, bfloat16_to_float);
     case DType::F32:
-      return detail::convert_each<float>(in, n, out, same);
+      return convert_each<float>(in, n, out, same);
     case DType::F64:
-      return detail::convert_each<double>(in, n, out, same);
+      return convert_each<double>(in, n, out, same);
     default:
       return false;
   }
 }
+}  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

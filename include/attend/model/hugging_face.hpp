@@ -13,7 +13,7 @@
 #include <attend/io/config.hpp>
 #include <attend/rotary.hpp>
 
-namespace attend::inline ATTEND_ABI {
+namespace attend::inline ATTEND_ABI::detail {
 
 /// Marks keys of config.json as read that say nothing of the arithmetic: names, dropout and initialisation of
 /// training, defaults for generation, and what old files of every family carry.
@@ -239,4 +239,4 @@ inline RotaryOptions read_layer_rotary(const Config& config, const char* kind, b
   return check_rotary_options(config, std::move(o));
 }
 
-}  // namespace attend::inline ATTEND_ABI
+}  // namespace attend::inline ATTEND_ABI::detail

@@ -25,7 +25,7 @@ ATTEND_INLINE void Service::open(const Location& model) {
   const Location folder = attend::detail::model_folder(model);
   const auto kinds = Config(folder / "config.json").get<std::vector<std::string>>("architectures", {});
   const std::string kind = kinds.empty() ? "" : kinds[0];
-  const std::string name = detail::utf8_text((model.path() / "").parent_path().filename());
+  const std::string name = attend::detail::utf8_text((model.path() / "").parent_path().filename());
   if (kind.ends_with("ForSequenceClassification")) {
     judge_ = std::make_unique<Named<CrossEncoder>>(CrossEncoder::open(model, options_.weights), name,
                                                    options_.threads);
