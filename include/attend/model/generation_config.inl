@@ -83,44 +83,18 @@ inline GenerationOptions read_generation_keys(const Config& config, GenerationOp
 ATTEND_INLINE GenerationOptions read_generation_options(const Config& config, GenerationOptions otherwise) {
   GenerationOptions o = detail::read_generation_keys(config, std::move(otherwise));
   // How the loop, its cache and its outputs are made, drafts that are checked, and whose names these are.
-  config.ignore({"_from_model_config",
-                 "_commit_hash",
-                 "transformers_version",
-                 "_original_object_hash",
-                 "use_cache",
-                 "use_mtp",
-                 "cache_implementation",
-                 "cache_config",
-                 "max_cache_len",
-                 "return_legacy_cache",
-                 "prefill_chunk_size",
-                 "output_attentions",
-                 "output_hidden_states",
-                 "output_scores",
-                 "output_logits",
-                 "return_dict_in_generate",
-                 "pad_token_id",
-                 "bos_token_id",
-                 "is_assistant",
-                 "num_assistant_tokens",
-                 "num_assistant_tokens_schedule",
-                 "assistant_confidence_threshold",
-                 "prompt_lookup_num_tokens",
-                 "max_matching_ngram_size",
-                 "assistant_early_exit",
-                 "assistant_lookbehind",
-                 "target_lookbehind",
-                 "assistant_ensemble_weight",
-                 "speculation_type",
-                 "compile_config",
-                 "disable_compile",
-                 "continuous_batching_config",
-                 "attn_implementation",
-                 "trust_remote_code",
-                 "chat_format",
-                 "max_window_size",
-                 "user_token_id",
-                 "assistant_token_id"});
+  config.ignore({"_from_model_config", "_commit_hash", "transformers_version", "_original_object_hash",
+                 "use_cache", "use_mtp", "cache_implementation", "cache_config", "max_cache_len",
+                 "return_legacy_cache"});
+  config.ignore({"prefill_chunk_size", "output_attentions", "output_hidden_states", "output_scores",
+                 "output_logits", "return_dict_in_generate", "pad_token_id", "bos_token_id", "is_assistant",
+                 "num_assistant_tokens"});
+  config.ignore({"num_assistant_tokens_schedule", "assistant_confidence_threshold",
+                 "prompt_lookup_num_tokens", "max_matching_ngram_size", "assistant_early_exit",
+                 "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight", "speculation_type",
+                 "compile_config"});
+  config.ignore({"disable_compile", "continuous_batching_config", "attn_implementation", "trust_remote_code",
+                 "chat_format", "max_window_size", "user_token_id", "assistant_token_id"});
   for (const std::string& key : config.keys())
     if (config.is_null(key)) config.ignore({key.c_str()});
   config.finish();
