@@ -33,7 +33,7 @@ TEST(Location, ReadsBytesOfAMapWhereTheyLie) {
   const Files files{{"a.txt", "one\ntwo"}, {"./sub//b.bin", "\x01\x02"}, {"sub/deep/c", ""}};
   const Location root(files);
   EXPECT_EQ(read_file(root / "a.txt"), "one\ntwo");
-  EXPECT_EQ(MappedFile(root / "a.txt").bytes().data(),
+  EXPECT_EQ(detail::MappedFile(root / "a.txt").bytes().data(),
             reinterpret_cast<const std::byte*>(files.at("a.txt").data()));
   EXPECT_EQ(read_file(root / "sub" / "b.bin"), "\x01\x02");
   EXPECT_EQ(read_file(root / "sub/./b.bin"), "\x01\x02");
@@ -133,7 +133,7 @@ TEST(Location, AGitLfsPointerIsNamedAsOne) {
     const fs::path file = folder.write(name, pointer);
     const Files files{{name, pointer}};
     for (const Location& one : {Location(file), Location(files) / name})
-      EXPECT_THAT(error_of([&] { InputFile opened(one); }),
+      EXPECT_THAT(error_of([&] { detail::InputFile opened(one); }),
                   AllOf(HasSubstr(name), HasSubstr("Git-LFS pointer"), HasSubstr("git lfs pull")));
   }
   Files files = files_of(model_folder("bert"));

@@ -85,7 +85,7 @@ ATTEND_INLINE Translator Translator::open(const Location& folder, const Generati
   const std::string unknown = tokenizer.get<std::string>("unknown", "<unk>");
   const std::string source_end = tokenizer.get<std::string>("source_end", "");
   const auto file = [&](const char* key) {
-    return file_in_folder(folder, tokenizer.get<std::string>(key), config.file() + ": '" + key + "'");
+    return detail::file_in_folder(folder, tokenizer.get<std::string>(key), config.file() + ": '" + key + "'");
   };
   const Location target_file = file("target_vocabulary");
   Characters characters{{file("source_vocabulary"), unknown}, {target_file, unknown}};

@@ -90,7 +90,7 @@ struct Tokenizer::Parts {
   }
 
   static Parts from_gguf(const Location& path) {
-    const MappedFile mapped(path);
+    const attend::detail::MappedFile mapped(path);
     const GgufFile file(mapped);
     const detail::GgufTokenizer described(file);
     Parts out{described.model()};
