@@ -1,4 +1,5 @@
 // Serves models over HTTP, in the words of OpenAI's clients: completions, chats, embeddings, reranking.
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <iostream>
@@ -7,6 +8,9 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <netdb.h>
+#include <sys/socket.h>
 
 #include <attend/core/file.hpp>
 #include <attend/model/openai_service.hpp>
@@ -60,6 +64,34 @@ void set_json(httplib::Response& response, const std::string& body, int status =
   response.set_content(body, "application/json");
 }
 
+/// Whether the client of a request has gone. Its socket, which httplib does not tell, is the one with that
+/// peer.
+class Gone {
+ public:
+  explicit Gone(const httplib::Request& request) {
+    const std::string port = std::to_string(request.remote_port);
+    for (int socket = 3, closed = 0; closed < 64 && socket_ < 0; ++socket) {
+      sockaddr_storage peer{};
+      socklen_t size = sizeof peer;
+      sockaddr* const at = reinterpret_cast<sockaddr*>(&peer);
+      char host[NI_MAXHOST], service[NI_MAXSERV];
+      if (getpeername(socket, at, &size) != 0)
+        closed += errno == EBADF;
+      else if (getnameinfo(at, size, host, sizeof host, service, sizeof service,
+                           NI_NUMERICHOST | NI_NUMERICSERV) == 0 &&
+               host == request.remote_addr && service == port)
+        socket_ = socket;
+    }
+  }
+  bool operator()() const {
+    char byte = 0;
+    return socket_ >= 0 && recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  }
+
+ private:
+  int socket_ = -1;
+};
+
 void respond(openai::Answer answer, httplib::Response& response) {
   if (answer.status == 429) response.set_header("Retry-After", "1");
   if (!answer.next) return set_json(response, answer.body, answer.status);
@@ -110,8 +142,8 @@ void run(int argc, char** argv) {
   http.set_keep_alive_timeout(5);
   http.set_keep_alive_max_count(1000000);
   http.set_tcp_nodelay(true);  // each token goes out as soon as it is there
-  http.new_task_queue = [&] {  // a thread waits for each request
-    return new httplib::ThreadPool(static_cast<std::size_t>(options.max_waiting + options.max_running + 16));
+  http.new_task_queue = [&] {  // a thread waits for each connection, idle ones too
+    return new httplib::ThreadPool(static_cast<std::size_t>(options.max_waiting + options.max_running + 128));
   };
   http.set_pre_routing_handler([&](const httplib::Request& request, httplib::Response& response) {
     const std::string given = request.get_header_value("Authorization");
@@ -134,7 +166,7 @@ void run(int argc, char** argv) {
     response.set_content(service.metrics(), "text/plain; version=0.0.4");
   });
   http.Post("/v1/.*", [&](const httplib::Request& request, httplib::Response& response) {
-    respond(service.post(request.path, request.body), response);
+    respond(service.post(request.path, request.body, Gone(request)), response);
   });
 
   const std::string host = arguments.text("--host", "127.0.0.1");

@@ -8,6 +8,7 @@
 
 #include <attend/json/json.hpp>
 #include <attend/model/openai.hpp>
+#include <attend/model/openai_service.hpp>
 
 #include "support.hpp"
 
@@ -78,7 +79,8 @@ TEST(TextService, IsBusyWhereTooManyWaitAndFreeWhereTheyHaveGone) {
     }
   }
   EXPECT_TRUE(busy);
-  streams.clear();  // all go away
+  EXPECT_EQ(streams.size(), 3u);  // one that runs, and two
+  streams.clear();                // all go away
   go = true;
   for (int i = 0; i < 2000 && service.running() + service.waiting() > 0; ++i)
     std::this_thread::sleep_for(milliseconds(2));
@@ -195,6 +197,53 @@ TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
   const Json ranked = Json::parse(openai::write_rerank(rerank, scores, "m"));
   EXPECT_EQ(ranked["results"][0]["index"], 1);
   EXPECT_EQ(ranked["results"].size(), 2u);
+}
+
+TEST(OpenAIService, TakesAnyDeadlineAndCountsNoPathsOfItsClients) {
+  openai::Service service({.deadline = std::chrono::seconds::max()});
+  service.open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories");
+  const char* body = R"({"prompt": "Once", "max_tokens": 3, "stream": true})";
+  openai::Answer answer = service.post("/v1/completions", body);
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  std::string events;
+  while (const std::optional<std::string> event = answer.next()) events += *event;
+  EXPECT_TRUE(events.ends_with("[DONE]\n\n")) << events;
+  EXPECT_FALSE(answer.next());
+  answer = {};
+  service.close();
+  EXPECT_EQ(service.post("/v1/completions", body).status, 503);
+  EXPECT_EQ(service.post("/a path\"}", body).status, 404);
+  EXPECT_THAT(service.metrics(), testing::Not(HasSubstr("a path")));
+}
+
+TEST(OpenAIService, AnswersByPathAndSaysWhatIsWrong) {
+  openai::Service service;
+  EXPECT_EQ(service.post("/v1/completions", "{}").status, 404);
+  service.open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories");
+  EXPECT_THAT(service.models(), HasSubstr("\"stories\""));
+  EXPECT_EQ(service.post("/v1/embeddings", R"({"input": "a"})").status, 404);
+  EXPECT_EQ(service.post("/v1/completions", "[").status, 400);
+  const std::string body = R"({"prompt": "Once", "max_tokens": 20, "temperature": 0, "stream": )";
+  const openai::Answer whole = service.post("/v1/completions", body + "false}");
+  ASSERT_EQ(whole.status, 200);
+  openai::Answer stream = service.post("/v1/completions", body + "true}");
+  std::string text, last;
+  while (const std::optional<std::string> event = stream.next()) {
+    if (!event->empty()) last = *event;
+    if (const std::size_t at = event->find("data: {"); at != std::string::npos)
+      text += Json::parse(event->substr(at + 6, event->find("\n\n", at) - at - 6))["choices"][0]["text"];
+  }
+  EXPECT_EQ(Json::parse(whole.body)["choices"][0]["text"], text);
+  EXPECT_TRUE(last.ends_with("data: [DONE]\n\n"));
+  int asked = 0;
+  EXPECT_EQ(service.post("/v1/completions", body + "false}", [&] { return ++asked == 3; }).status, 499);
+  EXPECT_EQ(asked, 3);
+  EXPECT_THAT(service.metrics(),
+              HasSubstr(R"(attend_responses_total{path="/v1/completions",status="200"} 2)"));
+  std::thread closing([&] { service.close(); });  // waits for the stream that is not let go of
+  while (service.post("/v1/completions", "{}").status != 503) std::this_thread::yield();
+  stream = {};
+  closing.join();
 }
 
 }  // namespace

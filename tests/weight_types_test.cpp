@@ -92,13 +92,14 @@ bool exact_now() {
 #endif
 }
 
-TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
-  each_tier([] {
+void expect_products_of_the_reference(const std::vector<Index>& ks, const std::vector<Index>& ns,
+                                      const std::vector<Index>& ms) {
+  each_tier([&] {
     for (const WeightType type : kCodes)
       for (const ActivationType activations : {ActivationType::int8, ActivationType::int16})
-        for (const Index K : {1, 31, 32, 33, 97, 160})
-          for (const Index N : {1, 15, 16, 17, 33, 70})
-            for (const Index M : {1, 2, 3, 5, 8, 13}) {
+        for (const Index K : ks)
+          for (const Index N : ns)
+            for (const Index M : ms) {
               const FloatRows weight = random_rows(N, K, 3), x = random_rows(M, K, 4);
               const std::vector<float> bias = flat(random_rows(1, N, 5));
               const Linear<float> linear = linear_of(weight, type, activations, bias);
@@ -118,6 +119,13 @@ TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
               }
             }
   });
+}
+TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
+  expect_products_of_the_reference({1, 31, 32, 33, 97, 160}, {1, 15, 16, 17, 33, 70}, {1, 2, 3, 5, 8, 13});
+}
+// Tiles have 16 rows, and take a long row in parts.
+TEST(WeightTypes, ProductsOfManyAndLongRowsAreThoseOfTheReference) {
+  expect_products_of_the_reference({64, 1057}, {16, 45}, {16, 39});
 }
 
 TEST(WeightTypes, InputsAtTheEdgesAreThoseOfTheReference) {
@@ -176,7 +184,7 @@ TEST(WeightTypes, SixteenBitsGiveTheBitsOfTheWidenedWeight) {
             half.forward(context, x, a, epilogue);
             wide.forward(context, x, b, epilogue);
             for (Index i = 0; i < M * N; ++i)
-              if (has_fma() && exact_now())
+              if (ATTEND_HAS_KERNELS && has_fma() && exact_now())
                 ASSERT_TRUE(same_float(a.data()[i], b.data()[i])) << M << " " << K << " " << N;
               else
                 ASSERT_NEAR(a.data()[i], b.data()[i], 1e-4);
@@ -309,7 +317,9 @@ TEST(WeightTypes, ABlockGivesEachTokenTheSameBitsAloneAndInABatch) {
           for (Index e = 0; e < 48; ++e) steps(b, t, e) = out(b, 0, e);
       }
       EXPECT_TRUE(all == alone) << to_string(type);
-      EXPECT_TRUE(all == steps) << to_string(type);
+      if (ATTEND_HAS_KERNELS) {  // else the products of attention are Eigen's, which add up in other orders
+        EXPECT_TRUE(all == steps) << to_string(type);
+      }
     }
   });
 }

@@ -223,7 +223,7 @@ Rotary<Scalar>::Rotary(const RotaryOptions& options) : options_(options) {
   if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
     throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ",
                 o.short_factor.size(), " and ", o.long_factor.size());
-  FloatEnvironment environment;
+  detail::FloatEnvironment environment;
   scale_ = attention_scale();
   cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
   sine_ = cosine_;

@@ -71,7 +71,8 @@ class Context {
                 MemoryScope(options.memory != nullptr ? options.memory : MemoryScope::current())) {}
   /// Of so many threads, 1 to 4096, with no other options.
   explicit Context(AnyIndex threads)
-      : Context(ContextOptions{.threads = checked_threads("Context", threads.value), .executor = {}}) {}
+      : Context(
+            ContextOptions{.threads = detail::checked_threads("Context", threads.value), .executor = {}}) {}
   /// Leaves a context of one thread behind. Error where one of the two is in use.
   Context(Context&& other) : Context() { swap(other); }
   Context& operator=(Context&& other) {
@@ -117,7 +118,7 @@ class Context {
   void parallel(Index items, int workers, detail::FunctionRef<void(Index item, int worker)> item) {
     if (workspace_.measuring_) return;
     const auto alone = [&] {
-      FloatEnvironment environment;
+      detail::FloatEnvironment environment;
       for (Index i = 0; i < items && !stopping(); ++i) item(i, 0);
     };
     if (threads_ == 1) {
@@ -138,7 +139,7 @@ class Context {
     for (Index w = 0; w < workers; ++w)
       next_[static_cast<std::size_t>(w)].item.store(first(w), std::memory_order_relaxed);
     const auto body = [&](Index worker) {
-      FloatEnvironment environment;
+      detail::FloatEnvironment environment;
       LeaveOut rest{next_};
       for (Index k = 0; k < workers; ++k) {
         const Index owner = (worker + k) % workers, end = first(owner + 1);
@@ -160,7 +161,7 @@ class Context {
   template <class F>
   static std::size_t measure(int threads, F&& f) {
     Context context;
-    context.threads_ = checked_threads("Context", threads);
+    context.threads_ = detail::checked_threads("Context", threads);
     context.workspace_.measuring_ = true;
     f(context);
     return context.workspace_.peak_bytes();
@@ -191,14 +192,14 @@ class Context {
   }
   /// In the scope of its memory.
   Context(ContextOptions&& options, const MemoryScope&)
-      : threads_(checked_threads("Context", options.threads)) {
+      : threads_(detail::checked_threads("Context", options.threads)) {
     if (threads_ == 1) return;
     next_ = Counters(static_cast<std::size_t>(threads_));
     if (options.executor)
-      executor_ = std::allocate_shared<ExecutorTasks>(detail::Allocator<ExecutorTasks>(),
-                                                      std::move(options.executor), threads_);
+      executor_ = std::allocate_shared<detail::ExecutorTasks>(detail::Allocator<detail::ExecutorTasks>(),
+                                                              std::move(options.executor), threads_);
     else
-      pool_ = std::allocate_shared<ThreadPool>(detail::Allocator<ThreadPool>(), threads_);
+      pool_ = std::allocate_shared<detail::ThreadPool>(detail::Allocator<detail::ThreadPool>(), threads_);
   }
   void swap(Context& other) {
     workspace_.swap(other.workspace_);
@@ -218,8 +219,8 @@ class Context {
 
   int threads_ = 1;
   Counters next_;  // of each worker
-  std::shared_ptr<ExecutorTasks> executor_;
-  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<detail::ExecutorTasks> executor_;
+  std::shared_ptr<detail::ThreadPool> pool_;
   StopToken stop_;
   LayerHook hook_;
   int depth_ = 0;  // of layers that run, as the hook sees them

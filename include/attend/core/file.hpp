@@ -34,6 +34,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+namespace detail {
 /// The file of that name in a folder. A name that leads out of it, as a file may say, is an error that begins
 /// with `what`.
 inline Location file_in_folder(const Location& folder, const std::string& name, const std::string& what) {
@@ -255,10 +256,11 @@ class MappedFile {
   std::vector<std::byte, detail::Allocator<std::byte>> memory_;
 #endif
 };
+}  // namespace detail
 
 /// The bytes of a file, or of what is left of one that gets shorter meanwhile.
 inline std::string read_file(const Location& path) {
-  InputFile file(path);
+  detail::InputFile file(path);
   std::string bytes(file.size(), '\0');
   bytes.resize(file.read(bytes.data(), bytes.size()));
   return bytes;
@@ -268,7 +270,7 @@ inline std::string read_file(const Location& path) {
 /// in memory; offset is that of the line in the file.
 template <class F>
 void for_each_line(const Location& path, F&& f) {
-  InputFile file(path);
+  detail::InputFile file(path);
   std::string block(std::min<std::size_t>(file.size(), std::size_t{1} << 16), '\0'), begun;
   std::size_t offset = 0;
   const auto give = [&](std::string_view line) {

@@ -30,7 +30,7 @@ class GgufFile {
   };
 
   /// Checks the header; Error where it is malformed. The file has to live as long.
-  explicit GgufFile(const MappedFile& file);
+  explicit GgufFile(const detail::MappedFile& file);
 
   const std::string& path() const { return file_.path(); }    // How errors name it.
   std::size_t bytes() const { return file_.bytes().size(); }  ///< of all of it
@@ -82,7 +82,7 @@ class GgufFile {
   const Value* find_list(std::string_view key, bool strings) const;
   double number_of(const Value& value, std::uint32_t type, std::size_t at) const;
 
-  const MappedFile& file_;
+  const detail::MappedFile& file_;
   std::vector<Value> values_;  // by key
   std::size_t tensors_at_ = 0, data_at_ = 0;
   std::uint64_t tensor_count_ = 0, alignment_ = 32;

@@ -191,7 +191,6 @@ bool convert_each(const std::byte* in, Index n, Scalar* out, Decode decode) {
     return good;
   }
 }
-}  // namespace detail
 
 /// Converts n elements of a readable type, which need no alignment. Floating-point scalars take every type
 /// (rounded where they are narrower); integral ones take integers only. False where a value does not fit.
@@ -200,34 +199,35 @@ bool convert(DType type, const std::byte* in, Index n, Scalar* out) {
   const auto same = [](auto value) { return value; };
   switch (type) {
     case DType::BOOL:
-      return detail::convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
+      return convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
     case DType::U8:
-      return detail::convert_each<std::uint8_t>(in, n, out, same);
+      return convert_each<std::uint8_t>(in, n, out, same);
     case DType::I8:
-      return detail::convert_each<std::int8_t>(in, n, out, same);
+      return convert_each<std::int8_t>(in, n, out, same);
     case DType::U16:
-      return detail::convert_each<std::uint16_t>(in, n, out, same);
+      return convert_each<std::uint16_t>(in, n, out, same);
     case DType::I16:
-      return detail::convert_each<std::int16_t>(in, n, out, same);
+      return convert_each<std::int16_t>(in, n, out, same);
     case DType::U32:
-      return detail::convert_each<std::uint32_t>(in, n, out, same);
+      return convert_each<std::uint32_t>(in, n, out, same);
     case DType::I32:
-      return detail::convert_each<std::int32_t>(in, n, out, same);
+      return convert_each<std::int32_t>(in, n, out, same);
     case DType::U64:
-      return detail::convert_each<std::uint64_t>(in, n, out, same);
+      return convert_each<std::uint64_t>(in, n, out, same);
     case DType::I64:
-      return detail::convert_each<std::int64_t>(in, n, out, same);
+      return convert_each<std::int64_t>(in, n, out, same);
     case DType::F16:
-      return detail::convert_each<std::uint16_t>(in, n, out, detail::half_to_float);
+      return convert_each<std::uint16_t>(in, n, out, half_to_float);
     case DType::BF16:
-      return detail::convert_each<std::uint16_t>(in, n, out, detail::bfloat16_to_float);
+      return convert_each<std::uint16_t>(in, n, out, bfloat16_to_float);
     case DType::F32:
-      return detail::convert_each<float>(in, n, out, same);
+      return convert_each<float>(in, n, out, same);
     case DType::F64:
-      return detail::convert_each<double>(in, n, out, same);
+      return convert_each<double>(in, n, out, same);
     default:
       return false;
   }
 }
+}  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

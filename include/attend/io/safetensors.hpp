@@ -20,7 +20,9 @@
 
 namespace attend::inline ATTEND_ABI {
 
+namespace detail {
 class MappedFile;
+}  // namespace detail
 
 /// The tensors of a safetensors file, of a set of shards or of a GGUF file, memory-mapped. Copies share the
 /// mapping; it lives as long as the last copy, and views and entries live as long as it. Any number of
@@ -30,12 +32,12 @@ class SafeTensors {
  public:
   /// A tensor where it lies in a file.
   struct Entry {
-    std::string name;          // as the file has it
-    DType dtype;               // of its elements
-    std::vector<Index> shape;  // as the file has it; empty of a scalar
-    const MappedFile* file;    // the shard that it lies in
-    const std::byte* data;     // no alignment is promised
-    std::size_t size;          // bytes
+    std::string name;                // as the file has it
+    DType dtype;                     // of its elements
+    std::vector<Index> shape;        // as the file has it; empty of a scalar
+    const detail::MappedFile* file;  // the shard that it lies in
+    const std::byte* data;           // no alignment is promised
+    std::size_t size;                // bytes
 
     /// What its rows are an encoding of; float32 where they are none of ours.
     WeightType type() const {
@@ -111,7 +113,7 @@ class SafeTensors {
                             std::to_string(total));
     if (detail::is_in_blocks(entry.dtype)
             ? !detail::convert_blocks(entry.dtype, entry.data, first, count, out)
-            : !convert(entry.dtype, entry.data + first * block_size, count, out))
+            : !detail::convert(entry.dtype, entry.data + first * block_size, count, out))
       fail_entry(entry, "values of type " + std::string(to_string(entry.dtype)) +
                             " do not fit the integer asked for");
   }

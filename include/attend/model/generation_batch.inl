@@ -108,6 +108,7 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
     left -= n;
     if (n < rest) {
       filling_.push_back(std::move(filling_.front()));
+      filling_.pop_front();
     } else {
       struct Undo {  // where it fails the last piece is computed anew, for its logits
         GenerationBatch& batch;
@@ -124,10 +125,10 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
       cache_.fork(request.cache, 0);
       undo.cache = nullptr;
       running_.back() = std::move(filling_.front());
+      filling_.pop_front();
       request.cache = {};
       sample(context, request, row_of_logits(row));
     }
-    filling_.pop_front();
   }
 }
 

@@ -41,8 +41,15 @@ inline void refuse(const JsonObject& body, std::initializer_list<std::pair<const
 }
 inline const char* name_of(FinishReason reason) { return reason == FinishReason::length ? "length" : "stop"; }
 
+/// A token as it stands inside a text: at the beginning some vocabularies leave its blank out.
+inline std::string text_of_token(const text::Tokenizer& tokenizer, std::int32_t id) {
+  if (!tokenizer.contains(id)) return {};
+  const std::int32_t twice[] = {id, id};
+  const std::string alone = tokenizer.decode(std::span(&id, 1)), both = tokenizer.decode(twice);
+  return both.starts_with(alone) ? both.substr(alone.size()) : alone;
+}
 inline Json token_json(const text::Tokenizer& tokenizer, std::int32_t id, float logprob) {
-  const std::string text = tokenizer.contains(id) ? tokenizer.decode(std::span(&id, 1)) : std::string();
+  const std::string text = text_of_token(tokenizer, id);
   Json bytes = Json::array();
   for (char c : text) bytes.push_back(static_cast<unsigned char>(c));
   return {{"token", text}, {"logprob", logprob}, {"bytes", std::move(bytes)}};

@@ -54,7 +54,8 @@ class Service {
   /// POST /v1/completions, /v1/chat/completions, /v1/embeddings, /v1/rerank. An error is an answer, too: 400
   /// a request that is wrong, 404 a path that no model is for, 429 no room, 503 a service that is closed, 504
   /// a deadline that has passed.
-  Answer post(std::string_view path, std::string_view body);
+  /// `gone` says whether nobody waits for a whole answer any more, which then ends after the next token.
+  Answer post(std::string_view path, std::string_view body, const std::function<bool()>& gone = {});
   /// GET /v1/models.
   std::string models() const { return write_models(names_); }
   /// GET /metrics, in Prometheus' text format.
@@ -74,10 +75,10 @@ class Service {
   };
   struct Taking;
 
-  Answer complete(std::string_view body, bool chat);
+  Answer complete(std::string_view body, bool chat, const std::function<bool()>& gone);
   std::string embed(std::string_view body);
   std::string rank(std::string_view body);
-  Answer answer(std::string_view path, std::string_view body);
+  Answer answer(std::string_view path, std::string_view body, const std::function<bool()>& gone);
 
   ServiceOptions options_;
   std::vector<std::string> names_;

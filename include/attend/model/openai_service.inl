@@ -61,10 +61,12 @@ ATTEND_INLINE void Service::open(const Location& model) {
   names_.push_back(name);
 }
 
-ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat) {
+ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const std::function<bool()>& gone) {
   const auto begin = std::chrono::steady_clock::now();
   Completion asked = read_completion(text_->generator(), body, chat, options_.max_tokens);
-  asked.request.deadline = begin + options_.deadline;
+  const auto most = std::chrono::steady_clock::time_point::max();
+  if (options_.deadline < std::chrono::duration_cast<std::chrono::seconds>(most - begin))
+    asked.request.deadline = begin + options_.deadline;
   TextService::Stream stream = text_->start(asked.request);
   std::optional<TextService::Piece> first = stream.next();  // errors of the request are a status
   {
@@ -76,7 +78,10 @@ ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat) {
   const std::string id = std::to_string(++number_);
   if (!asked.stream) {
     CompletionWriter writer(text_->generator(), asked, text_name_, id);
-    for (; first; first = stream.next()) writer.add(*first);
+    for (; first; first = stream.next()) {
+      if (gone && gone()) return {499, write_error("the client has gone")};
+      writer.add(*first);
+    }
     return {.body = writer.whole()};
   }
   struct Events {
@@ -96,7 +101,8 @@ ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat) {
     std::optional<std::string> next() {
       if (ended) return std::nullopt;
       if (!piece) piece = stream.next();
-      ended = piece->reason.has_value();
+      ended = !piece || piece->reason;
+      if (!piece) return std::nullopt;
       const std::string event = writer.event(*piece);
       piece.reset();
       return event;
@@ -138,21 +144,25 @@ ATTEND_INLINE std::string Service::rank(std::string_view body) {
   return write_rerank(asked, (*rank_)({asked})[0], judge_->name);
 }
 
-ATTEND_INLINE Answer Service::answer(std::string_view path, std::string_view body) {
+ATTEND_INLINE Answer Service::answer(std::string_view path, std::string_view body,
+                                     const std::function<bool()>& gone) {
+  const bool chats = text_ != nullptr && path == "/v1/chat/completions",
+             writes = text_ != nullptr && path == "/v1/completions",
+             embeds = encoder_ != nullptr && path == "/v1/embeddings",
+             ranks = judge_ != nullptr && path == "/v1/rerank";
+  if (!chats && !writes && !embeds && !ranks) return {404, write_error("no model is for this path")};
   if (closed_) return {503, write_error("the service is closed", "server_error")};
-  if (text_ != nullptr && path == "/v1/completions") return complete(body, false);
-  if (text_ != nullptr && path == "/v1/chat/completions") return complete(body, true);
-  if (encoder_ != nullptr && path == "/v1/embeddings") return {.body = embed(body)};
-  if (judge_ != nullptr && path == "/v1/rerank") return {.body = rank(body)};
-  return {404, write_error("no model is for this path")};
+  if (chats || writes) return complete(body, chats, gone);
+  return {.body = embeds ? embed(body) : rank(body)};
 }
 
-ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body) {
+ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body,
+                                   const std::function<bool()>& gone) {
   const Taking taking(taking_);
   Answer out;
 #if defined(__cpp_exceptions)
   try {
-    out = answer(path, body);
+    out = answer(path, body, gone);
   } catch (const Busy& error) {
     out = {429, write_error(error.what(), "rate_limit_exceeded")};
   } catch (const DeadlinePassed& error) {
@@ -165,7 +175,7 @@ ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body)
     out = {500, write_error(error.what(), "server_error")};
   }
 #else
-  out = answer(path, body);
+  out = answer(path, body, gone);
 #endif
   const std::lock_guard lock(mutex_);
   ++answers_[{out.status == 404 ? "other" : std::string(path), out.status}];

@@ -76,6 +76,7 @@ struct GenerationBounds {
   std::vector<std::int32_t> eos_token_ids = {};  // that the rules hold back
 };
 
+namespace detail {
 /// SplitMix64 (Steele, Lea, Flood 2014): a sequence of its own for each seed and stream.
 class Random {
  public:
@@ -99,7 +100,6 @@ class Random {
   std::uint64_t state_;
 };
 
-namespace detail {
 /// All that changes the logits, or log-probabilities, of the token that follows `ids`.
 void process(const GenerationOptions& o, const GenerationBounds& bounds, std::span<const std::int32_t> ids,
              std::span<float> logits);
@@ -137,7 +137,7 @@ class Sampler {
 
   const GenerationOptions* options_;
   GenerationBounds bounds_;
-  Random random_;
+  detail::Random random_;
   std::vector<Candidate> candidates_;
   std::vector<float> values_;
 };

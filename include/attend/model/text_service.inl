@@ -108,7 +108,8 @@ ATTEND_INLINE TextService::Stream TextService::start(Request request) {
   state->request = std::move(request);
   const std::lock_guard lock(mutex_);
   if (closed_) detail::throw_message<Busy>("the service is closed");
-  if (waiting_ >= options_.max_waiting) detail::throw_message<Busy>("too many requests wait");
+  if (waiting_ + running_ >= options_.max_waiting + options_.batch.max_running)  // some may just begin to run
+    detail::throw_message<Busy>("too many requests wait");
   arrivals_.push_back(state);
   ++waiting_;
   changed_.notify_all();
