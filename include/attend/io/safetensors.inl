@@ -32,9 +32,9 @@ struct SafeTensors::State {
     for (; !header.tensors.empty(); header.tensors.pop_front()) {
       auto& tensor = header.tensors.front();
       if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
+      const std::size_t size = tensor.end - tensor.begin;  // of a file in memory
       entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
-                         file.bytes().data() + header.data_start + tensor.begin,
-                         static_cast<std::size_t>(tensor.end - tensor.begin)});
+                         file.bytes().data() + header.data_start + tensor.begin, size});
     }
     for (const auto& [key, value] : header.metadata)
       if (key.starts_with("encoding.")) find_encoding(key.substr(9), value, first);
