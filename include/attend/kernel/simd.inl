@@ -240,22 +240,21 @@ ATTEND_INLINED vm gt(vf a, vf b) { return lt(b, a); }
 ATTEND_INLINED vf load_n(const float* p, int n) {
 #if ATTEND_SIMD == 512
   return vf{{(freg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)}};
+#elif ATTEND_SIMD == 256
+  const ireg lanes = {0, 1, 2, 3, 4, 5, 6, 7}, count = ireg{} + n;
+  return vf{{(freg)_mm256_maskload_ps(p, (__m256i)(lanes < count)),
+             (freg)_mm256_maskload_ps(p + 8, (__m256i)(lanes + 8 < count))}};
 #else
   vf v;
   ATTEND_UNROLL ATTEND_EACH {  // floats gathered in memory would be a wait for their stores
     const float* from = p + i * kWidth;
     const int left = n - i * kWidth;
-    if (left >= kWidth) {
+    if (left >= kWidth)
       v.r[i] = *(const freg_unaligned*)from;
-    } else if (left <= 0) {
+    else if (left <= 0)
       v.r[i] = freg{};
-    } else {
-#if ATTEND_SIMD == 256
-      v.r[i] = (freg)_mm256_maskload_ps(from, (__m256i)(ireg{0, 1, 2, 3, 4, 5, 6, 7} < (ireg{} + left)));
-#else
+    else
       v.r[i] = freg{from[0], left > 1 ? from[1] : 0.0f, left > 2 ? from[2] : 0.0f, 0.0f};
-#endif
-    }
   }
   return v;
 #endif
@@ -355,6 +354,11 @@ ATTEND_NOINLINE void transpose_16x16(const float* src, ptrdiff_t stride, int row
 #elif ATTEND_SIMD == 256
   for (int j = 0; j < 16; j += 8) {
     for (int d = 0; d < 16; d += 8) {
+      if (j >= rows) {
+        ATTEND_UNROLL for (int i = 0; i < 8; ++i)
+            _mm256_storeu_ps(dst + row * (d + i) + j, _mm256_setzero_ps());
+        continue;
+      }
       __m256 t[8], u[8];
       ATTEND_UNROLL for (int i = 0; i < 8; ++i) t[i] =
           j + i < rows ? _mm256_loadu_ps(src + (j + i) * stride + d) : _mm256_setzero_ps();

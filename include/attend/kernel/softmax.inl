@@ -24,6 +24,7 @@ ATTEND_NOINLINE void softmax(const float* x, float* y, Index n, bool log) {
     if (m < 16) e = select(from_bits((1u << m) - 1u), e, set1(0.0f));
     lanes = add(lanes, e);
     if (!log) store_block(y + i, e, m);
+    if (m < 16) break;
   }
   const float sum = reduce_sum(lanes);
   if (sum == 0.0f) {
@@ -35,5 +36,6 @@ ATTEND_NOINLINE void softmax(const float* x, float* y, Index n, bool log) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
     const vf v = load_block((log ? x : y) + i, m);
     store_block(y + i, log ? sub(sub(v, shift), logs) : div(v, sums), m);
+    if (m < 16) break;
   }
 }
