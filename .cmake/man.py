@@ -13,6 +13,7 @@ program, version, share = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(s
 name = program.stem
 text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
 usage, *sections = re.split(r"\n{2,}", text.strip())
+sentence = re.split(r"[.;:](?=\s|$)", " ".join(sections[0].split()))[0]
 
 
 def escaped(line):
@@ -20,7 +21,7 @@ def escaped(line):
     return "\\&" + line if line.startswith((".", "'")) else line
 
 
-page = [f'.TH {name.upper()} 1 "" "attend {version}"', ".SH NAME", f"{name} \\- {escaped(sections[0].splitlines()[0])}", ".SH SYNOPSIS", ".nf"]
+page = [f'.TH {name.upper()} 1 "" "attend {version}"', ".SH NAME", f"{name} \\- {escaped(sentence)}", ".SH SYNOPSIS", ".nf"]
 page += [escaped(line.removeprefix("usage:").strip()) for line in usage.splitlines()]
 page += [".fi", ".SH DESCRIPTION"]
 options = {}

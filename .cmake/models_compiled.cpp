@@ -5,7 +5,7 @@
 #include <attend/model/cross_encoder.hpp>
 #include <attend/model/generation_batch.hpp>
 #include <attend/model/modernbert.hpp>
-#include <attend/model/openai.hpp>
+#include <attend/model/openai_service.hpp>
 #include <attend/model/quantize.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>

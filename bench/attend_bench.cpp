@@ -4,6 +4,8 @@
 // the `bytes` of weights, or of keys and values, read once. One thread is timed by its own CPU clock,
 // several by the wall clock.
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -14,6 +16,7 @@
 #include <initializer_list>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -78,9 +81,9 @@ bool close(std::span<const float> a, std::span<const float> b) {
 /// Problems with more operations are not given to Eigen. Its scores take memory as T², 1 GB at T 16384.
 constexpr double kEigenOperations = 1e12 / 2;
 
-/// A problem made of `sizes` in attend's way, and in Eigen's where there is one thread.
+/// A problem made of `sizes` in attend's way.
 template <class Problem, class... Sizes>
-void add_problem(const std::string& name, int threads, Sizes... sizes) {
+void add_own(const std::string& name, int threads, Sizes... sizes) {
   const Cost cost = Problem::cost(sizes...);
   if (cost.bytes > 0) bytes_read.insert({static_cast<Index>(cost.bytes), threads});
   add(name, threads, [=](benchmark::State& state, int n) {
@@ -93,6 +96,12 @@ void add_problem(const std::string& name, int threads, Sizes... sizes) {
     const auto context = std::make_shared<Context>(threads);
     return Job{[=] { problem->run(*context); }, [=] { return std::as_const(problem->out).span(); }};
   });
+}
+/// And in Eigen's, where there is one thread.
+template <class Problem, class... Sizes>
+void add_problem(const std::string& name, int threads, Sizes... sizes) {
+  add_own<Problem>(name, threads, sizes...);
+  const Cost cost = Problem::cost(sizes...);
   if (threads > 1 || cost.operations > kEigenOperations) return;
   for (const auto& [prefix, way] : {std::pair{"eigen_", &eigen}, std::pair{"eigen_native_", &eigen_native}})
     add(prefix + name, 1, [=, way = way](benchmark::State& state, int) {
@@ -122,6 +131,11 @@ std::string sizes_of(const AttentionSizes& s) {
 
 void add_linear(Index M, Index K, Index N, int threads = 1) {
   add_problem<LinearProblem>("linear" + sizes_of({{"M", M}, {"K", K}, {"N", N}}), threads, M, K, N);
+}
+void add_reduced(Index M, Index K, Index N, int threads) {
+  for (const WeightType type : kReduced)
+    add_own<LinearProblem>("linear" + sizes_of({{"M", M}, {"K", K}, {"N", N}}) + suffix_of(type), threads, M,
+                           K, N, type);
 }
 void add_sdpa(AttentionSizes s, bool causal, int threads = 1) {
   s.window = causal ? s.T : 0;
@@ -153,6 +167,8 @@ void add_problems() {
     add_linear(16, 384, 384, threads);
     add_linear(512, 768, 3072, threads);
     add_linear(50, 300, 1000, threads);  // multiples of nothing
+    for (const auto& [K, N] : {std::pair<Index, Index>{384, 1536}, {768, 768}, {768, 3072}, {3072, 768}})
+      for (Index M : {1, 8, 128}) add_reduced(M, K, N, threads);
 
     for (bool causal : {false, true}) {
       for (Index T : {1, 8, 32, 128, 512, 1024, 2048, 4096}) add_sdpa({1, 12, 12, T, 64}, causal, threads);
@@ -331,45 +347,76 @@ void add_context() {
   benchmark::AddCustomContext("flags_of_eigen_native", ATTEND_BENCH_NATIVE_FLAGS);
 }
 
-/// --table: what a person reads. A heading for each kind, and beside attend's time how many times as long
-/// Eigen takes.
+/// --table: what a person reads. A table for each kind, a line for each problem: attend's time, its rates,
+/// and how many times as long Eigen takes, compiled as attend is, and for this machine.
 class Table : public benchmark::BenchmarkReporter {
  public:
   bool ReportContext(const Context&) override { return true; }
   void ReportRuns(const std::vector<Run>& runs) override {
     for (const Run& run : runs) {
       std::string name = run.benchmark_name();
-      if (run.error_occurred) {
-        std::printf("%-58s %s\n", name.c_str(), run.error_message.c_str());
-        continue;
+      const std::string prefixes[] = {"eigen_native_", "eigen_"};
+      std::size_t way = 0;  // of `others_`, or none of them
+      while (way < 2 && name.rfind(prefixes[way], 0) != 0) ++way;
+      if (way < 2) name = name.substr(prefixes[way].size());
+      if (name != name_) {
+        print();
+        name_ = name;
       }
-      bool other = false;
-      for (const std::string prefix : {"eigen_native_", "eigen_"})
-        if (name.rfind(prefix, 0) == 0) {
-          name = name.substr(prefix.size());
-          other = true;
-        }
-      const double us = run.GetAdjustedRealTime() * 1e6 / benchmark::GetTimeUnitMultiplier(run.time_unit);
-      if (other && name == name_) {
-        std::printf("    %-54s %11.2f us %8.2f times as long\n", run.benchmark_name().c_str(), us, us / us_);
-        continue;
-      }
-      if (const std::string kind = name.substr(0, name.find('/')); kind != kind_)
-        std::printf("\n%s\n", (kind_ = kind).c_str());
-      std::printf("  %-56s %11.2f us", name.c_str(), us);
-      for (const auto& [counter, unit] : {std::pair{"GFLOPS", "GFLOP/s"}, std::pair{"GBps", "GB/s"},
-                                          std::pair{"tokens_per_second", "tokens/s"}})
-        if (const auto found = run.counters.find(counter); found != run.counters.end())
-          std::printf(" %9.1f %s", static_cast<double>(found->second), unit);
-      std::printf("\n");
-      name_ = name, us_ = us;
+      if (run.error_occurred)
+        error_ = run.error_message;
+      else if (way < 2)
+        others_[way] = run.GetAdjustedRealTime() / benchmark::GetTimeUnitMultiplier(run.time_unit);
+      else
+        run_ = run;
     }
-    std::fflush(stdout);
   }
+  void Finalize() override { print(); }
 
  private:
-  std::string kind_, name_;
-  double us_ = 0;
+  static std::string time(double seconds) {
+    const char* units[] = {"ns", "us", "ms", "s "};
+    std::size_t unit = 0;
+    for (seconds *= 1e9; seconds >= 1000 && unit < 3; ++unit) seconds /= 1000;
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*f %s",
+                  seconds < 10    ? 2
+                  : seconds < 100 ? 1
+                                  : 0,
+                  seconds, units[unit]);
+    return text;
+  }
+  /// The problem that all is there of.
+  void print() {
+    if (!run_ && error_.empty()) return;
+    const std::size_t slash = name_.find('/');
+    if (const std::string kind = name_.substr(0, slash); kind != kind_)
+      std::printf("\n%-46s %10s %9s %8s %9s %9s\n", (kind_ = kind).c_str(), "attend", "GFLOP/s", "GB/s",
+                  "Eigen", "native");
+    std::string sizes = slash == name_.npos ? "" : name_.substr(slash + 1);
+    std::replace(sizes.begin(), sizes.end(), '/', ' ');
+    std::printf("  %-44s", sizes.c_str());
+    if (run_) {
+      const double seconds = run_->GetAdjustedRealTime() / benchmark::GetTimeUnitMultiplier(run_->time_unit);
+      std::printf(" %10s", time(seconds).c_str());
+      for (const auto& [counter, width] : {std::pair{"GFLOPS", 9}, std::pair{"GBps", 8}}) {
+        const auto found = run_->counters.find(counter);
+        found == run_->counters.end() ? std::printf(" %*s", width, "")
+                                      : std::printf(" %*.1f", width, static_cast<double>(found->second));
+      }
+      for (const std::size_t way : {1, 0})
+        others_[way] > 0 ? std::printf(" %8.2fx", others_[way] / seconds) : std::printf(" %9s", "");
+      if (const auto found = run_->counters.find("tokens_per_second"); found != run_->counters.end())
+        std::printf("  %.0f tokens/s", static_cast<double>(found->second));
+    }
+    std::printf("%s%s\n", error_.empty() ? "" : "  ", error_.c_str());
+    std::fflush(stdout);
+    run_.reset(), error_.clear(), others_ = {};
+  }
+
+  std::string kind_, name_, error_;
+  std::optional<Run> run_;
+  std::array<double, 2> others_ = {};  // seconds of Eigen for this machine, and as it is
 };
 
 }  // namespace

@@ -9,9 +9,14 @@ TOLERANCE of the largest value. Each round gives every contestant a slot, one af
 a second; a ratio is the median over the rounds of the peer's time of a call over attend's in the same round. One
 thread is timed by the CPU clock of the contestant's process, as attend_bench does it, two by the wall clock. Pin
 the command to as many cores as there are threads (taskset), or the system moves them about.
+With --reduced it measures weights in fewer bits instead: MiniLM, or with the folder of a decoder's --model (one of
+random weights is written by `peers.write_llama(DIR)`) prompts and single tokens, attend's types of weights beside
+the peers' reduced forms, and how near each comes to float32: the cosine of the mean of each text's outputs (of a
+decoder's logits), the mean and the least of all.
 """
 
 import argparse
+import json
 import os
 import re
 import statistics
@@ -38,6 +43,9 @@ NAMES = [
     "encoder_block/E:768/H:12/F:3072/B:1/T:128", "encoder_block/E:768/H:12/F:3072/B:1/T:512"]
 NAMES += [f"model/minilm/B:{B}/T:{T}"
           for B, T in ((1, 8), (1, 16), (1, 32), (1, 128), (1, 512), (8, 32), (32, 16), (32, 128))]
+
+GENERATE = ["generate/prompt/T:128", "generate/token/S:128"]
+TYPES = ["bfloat16", "float16", "int8", "int4"]
 
 
 class Attend:
@@ -78,6 +86,79 @@ def check(problem, name, output, expected, where):
     return None
 
 
+def vectors(problem, output):
+    """One of each text: the mean of its outputs; of a decoder the logits."""
+    output = np.asarray(output, np.float64)
+    if problem.kind.startswith("generate/"):
+        return output.reshape(1, -1)
+    return output.reshape(problem.sizes["B"], problem.sizes["T"], -1).mean(axis=1)
+
+
+def cosines(a, b):
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def compare_reduced(attend, problem, contestants, arguments):
+    """{name: seconds of a call in each round}, {name: cosines to attend's float32}."""
+    suffix = f"/threads:{problem.threads}" if problem.threads > 1 else ""
+    expected = vectors(problem, attend.output(problem.name + suffix))
+    runs, found = {}, {}
+    for type in ["float32", *TYPES]:
+        name = problem.name + ("" if type == "float32" else "/weights:" + type) + suffix
+        runs["attend " + type] = lambda calls, name=name: attend.ask(name, calls)
+        found["attend " + type] = cosines(vectors(problem, attend.output(name)), expected)
+    for peer_name, make in contestants:
+        try:
+            peer = make(problem)
+            peer.run(2)
+        except peers.Unsupported:
+            continue
+        except Exception as error:  # a peer's own trouble is no reason to lose the others
+            print(f"{peer_name} is left out at {problem.name}: {str(error).splitlines()[0]}", file=sys.stderr)
+            continue
+        if (output := peer.output()) is not None:
+            found[peer_name] = cosines(vectors(problem, output), expected)
+        runs[peer_name] = getattr(peer, "seconds", lambda calls, peer=peer: seconds_of(peer, calls, problem.threads))
+    return rounds(runs, problem.threads, arguments), found
+
+
+def reduced_table(results):
+    """A row for each contestant: milliseconds, how many times attend's float32 they are faster, and cosines."""
+    whos = list(dict.fromkeys(who for times, _ in results.values() for who in times))
+    lines = ["| | " + " | ".join(f"`{name}`" for name in results) + " | cosine, mean / least |",
+             "|---|" + "--:|" * (len(results) + 1)]
+    for who in whos:
+        cells = []
+        for times, _ in results.values():
+            if who not in times:
+                cells.append("")
+                continue
+            faster = statistics.median(mine / t for t, mine in zip(times[who], times["attend float32"]))
+            cells.append(f"{1e3 * statistics.median(times[who]):.3g} ({faster:.2f} ×)")
+        all_cosines = [found[who] for _, found in results.values() if who in found]
+        near = np.concatenate(all_cosines) if all_cosines else None
+        cells.append("" if near is None else f"{near.mean():.5f} / {near.min():.5f}")
+        lines.append("| " + " | ".join([who, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def rounds(runs, threads, arguments):
+    """Seconds of a call of each, in rounds in which one comes after the other."""
+    calls = {}
+    for who, run in runs.items():
+        once = min(run(1) for _ in range(3))
+        calls[who] = max(1, round(arguments.seconds / min(run(max(1, round(0.02 / once))), once)))
+    times = {who: [] for who in runs}
+    for _ in range(arguments.rounds):
+        for who, run in runs.items():
+            if threads > 1:
+                time.sleep(0.02)  # threads of the one before spin for a while
+            if calls[who] > 3:
+                run(1)  # caches are another's
+            times[who].append(run(calls[who]))
+    return times
+
+
 def compare(attend, problem, contestants, arguments):
     """{name: [seconds of a call in each round]}; also of attend itself and, for as many operations, of fma_peak."""
     where, expected = peers.reference(problem)
@@ -106,18 +187,7 @@ def compare(attend, problem, contestants, arguments):
             print(wrong, file=sys.stderr)
             continue
         runs[peer_name] = lambda calls, peer=peer: seconds_of(peer, calls, problem.threads)
-    calls = {}
-    for who, run in runs.items():
-        once = min(run(1) for _ in range(3))
-        calls[who] = max(1, round(arguments.seconds / min(run(max(1, round(0.02 / once))), once)))
-    times = {who: [] for who in runs}
-    for _ in range(arguments.rounds):
-        for who, run in runs.items():
-            if problem.threads > 1:
-                time.sleep(0.02)  # threads of the one before spin for a while
-            if calls[who] > 3:
-                run(1)  # caches are another's
-            times[who].append(run(calls[who]))
+    times = rounds(runs, problem.threads, arguments)
     share = problem.operations() / float(attend.output("fma_peak" + suffix)[0])
     times["fma_peak"] = [seconds * share for seconds in times["fma_peak"]]
     return times
@@ -168,11 +238,19 @@ def write(results, contestants, versions, arguments):
                          [name for name, _ in contestants], about))
 
 
+def write_reduced(results, versions, arguments):
+    about = (f"{cpu_model()}, {arguments.threads} thread{'s' if arguments.threads > 1 else ''}; {', '.join(versions)}; "
+             f"ms, medians of {arguments.rounds} alternating rounds, and how many times as fast as attend's float32.")
+    with open(arguments.markdown, "w") as file:
+        file.write(f"{about}\n\n{reduced_table(results)}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bench", default="build/bench/attend_bench")
     parser.add_argument("--model", default="", help="folder of all-MiniLM-L6-v2; without it model/… is left out")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--reduced", action="store_true", help="weights in fewer bits")
     parser.add_argument("--filter", default="", help="regular expression over the problems' names")
     parser.add_argument("--peers", default="", help="regular expression over the peers' names")
     parser.add_argument("--rounds", type=int, default=9)
@@ -181,9 +259,14 @@ def main():
     parser.add_argument("--svg", default="compare.svg", help="file to write the chart to")
     arguments = parser.parse_args()
 
-    installed, versions, missing = peers.installed()
+    installed, versions, missing = peers.installed(arguments.reduced)
     contestants = [(name, make) for name, make in installed if re.search(arguments.peers, name)]
     names = [name for name in NAMES if re.search(arguments.filter, name)]
+    if arguments.reduced:
+        with open(os.path.join(arguments.model, "config.json")) as file:
+            decoder = json.load(file)["model_type"] != "bert"
+        kind = "generate/" if decoder else "model/"
+        names = [name for name in NAMES + GENERATE if name.startswith(kind) and re.search(arguments.filter, name)]
     if not arguments.model:
         missing.append("model/… is left out: no --model")
         names = [name for name in names if not name.startswith("model/")]
@@ -193,6 +276,11 @@ def main():
     attend = Attend(arguments.bench, arguments.model, arguments.threads)
     results = {}
     for name in names:
+        if arguments.reduced:
+            problem = peers.Problem(name, arguments.threads, arguments.model)
+            results[name] = compare_reduced(attend, problem, contestants, arguments)
+            write_reduced(results, versions, arguments)
+            continue
         results[name] = compare(attend, peers.Problem(name, arguments.threads, arguments.model), contestants, arguments)
         found = ", ".join(f"{peer} {ratio:.2f}" for peer, ratio in ratios(results[name]).items())
         print(f"{name}: {1e6 * statistics.median(results[name]['attend']):.1f} µs; {found}", file=sys.stderr)

@@ -36,7 +36,9 @@ ROWS = [
     ("`attend.hpp`, unused", UNUSED, (), 2.0, 1),
     ("a `MultiHeadAttention<float>`, `attend::compiled`", LAYER, COMPILED, 2.7, 20),
     ("the same, header-only", LAYER, (), 9.6, 300),
-    ("the same for one ISA (`ATTEND_ONLY_AVX2`)", LAYER, ("-DATTEND_ONLY_AVX2",), 5.3, 200),
+    ("the same with `quant.hpp`, `attend::compiled`", "#include <attend/quant.hpp>\n" + LAYER, COMPILED, 2.8, 20),
+    ("the same with `quant.hpp`, header-only", "#include <attend/quant.hpp>\n" + LAYER, (), 14, 500),
+    ("a `MultiHeadAttention<float>` header-only for one ISA (`ATTEND_ONLY_AVX2`)", LAYER, ("-DATTEND_ONLY_AVX2",), 5.3, 200),
 ]
 MODEL_ROWS = [("a `SentenceEncoder`, `attend::models_compiled`", SENTENCES, COMPILED, 4.3, 40)]
 

@@ -32,6 +32,13 @@ class Lazy {
   std::unique_ptr<Model> model_;
 };
 
+/// One whose weights are of a type.
+template <class Model>
+struct Typed {
+  WeightType type;
+  std::shared_ptr<Lazy<Model>> model;
+};
+
 template <class Model>
 Model randomised(Model model) {
   model.parameters([](const std::string&, attend::Parameter<float> parameter) {
@@ -80,25 +87,31 @@ void add_encoders(const std::string& folder, std::vector<ModelProblem>& problems
                         .num_hidden_layers = 6,
                         .num_attention_heads = 12,
                         .intermediate_size = 1536};
-  const auto model = std::make_shared<Lazy<BertModel<float>>>([=] {
-    return folder.empty() ? randomised(BertModel<float>(o))
-                          : BertModel<float>::open(folder, {.base_only = true});
-  });
-  if (!folder.empty()) o = model->get().options();
+  const auto lazy = [&](WeightType type) {
+    o.set_weights(type, attend::ActivationType::int8);
+    return std::make_shared<Lazy<BertModel<float>>>([=] {
+      return folder.empty() ? randomised(BertModel<float>(o))
+                            : BertModel<float>::open(folder, {.weights = type, .base_only = true});
+    });
+  };
+  std::vector<Typed<BertModel<float>>> models{{WeightType::float32, lazy(WeightType::float32)}};
+  if (!folder.empty()) o = models[0].model->get().options();
+  for (const WeightType type : kReduced) models.push_back({type, lazy(type)});
   const Index sizes[][2] = {{1, 8}, {1, 16}, {1, 32}, {1, 128}, {1, 512}, {8, 32}, {32, 16}, {32, 128}};
   for (const auto& [B, T] : sizes) {
     if (T > o.max_position_embeddings) continue;
     const double tokens = static_cast<double>(B * T), E = static_cast<double>(o.hidden_size),
                  F = static_cast<double>(o.intermediate_size);
     const double layer = 2 * tokens * (4 * E * E + 2 * E * F) + 4 * E * tokens * static_cast<double>(T);
-    problems.push_back(
-        {with_size(with_size("model/minilm", "B", B), "T", T),
-         {static_cast<double>(o.num_hidden_layers) * layer, 0},
-         tokens,
-         [model, B = B, T = T](int threads) {
-           const auto run = std::make_shared<EncoderRun>(model, B, T, threads);
-           return Job{[=] { run->run(); }, [=] { return std::as_const(run->out).span(); }, &run->context};
-         }});
+    for (const auto& [type, model] : models)
+      problems.push_back(
+          {with_size(with_size("model/minilm", "B", B), "T", T) + suffix_of(type),
+           {static_cast<double>(o.num_hidden_layers) * layer, 0},
+           tokens,
+           [model = model, B = B, T = T](int threads) {
+             const auto run = std::make_shared<EncoderRun>(model, B, T, threads);
+             return Job{[=] { run->run(); }, [=] { return std::as_const(run->out).span(); }, &run->context};
+           }});
   }
 }
 
@@ -155,11 +168,12 @@ attend::CausalLMOptions small_llama() {
 /// What T tokens behind `past` others cost: all products of the layers, the head once, attention by visible
 /// pairs.
 Cost cost_of(const attend::CausalLMOptions& o, Index past, Index T) {
-  Cost cost = Cost::of_weights(1, o.vocab_size * o.embed_dim);
+  Cost cost = Cost::of_weights(1, o.vocab_size * o.embed_dim, o.weights);
   for (const attend::CausalBlockOptions& b : o.blocks) {
     const Index in = b.embed_dim * (b.num_heads + 2 * b.num_kv_heads) * b.head_dim,
                 out = b.num_heads * b.head_dim * b.embed_dim;
-    const Cost products = Cost::of_weights(T, in + out + (b.gated ? 3 : 2) * b.embed_dim * b.dim_feedforward);
+    const Cost products =
+        Cost::of_weights(T, in + out + (b.gated ? 3 : 2) * b.embed_dim * b.dim_feedforward, o.weights);
     double pairs = 0;
     for (Index t = past; t < past + T; ++t)
       pairs += static_cast<double>(b.sliding_window > 0 ? std::min(b.sliding_window, t + 1) : t + 1);
@@ -172,16 +186,27 @@ Cost cost_of(const attend::CausalLMOptions& o, Index past, Index T) {
 
 void add_decoders(const std::string& folder, std::vector<ModelProblem>& problems) {
   attend::CausalLMOptions o = small_llama();
-  const auto model = std::make_shared<Lazy<CausalLM<float>>>(
-      [=] { return folder.empty() ? randomised(CausalLM<float>(o)) : CausalLM<float>::open(folder); });
-  if (!folder.empty()) o = model->get().options();
+  const auto lazy = [&](WeightType type) {
+    o.set_weights(type, attend::ActivationType::int8);
+    return std::make_shared<Lazy<CausalLM<float>>>([=] {
+      return folder.empty() ? randomised(CausalLM<float>(o))
+                            : CausalLM<float>::open(folder, {.weights = type});
+    });
+  };
+  std::vector<Typed<CausalLM<float>>> models{{WeightType::float32, lazy(WeightType::float32)}};
+  if (!folder.empty()) o = models[0].model->get().options();
+  for (const WeightType type : kReduced) models.push_back({type, lazy(type)});
   const auto add = [&](const std::string& name, Index past, Index T) {
     if (o.max_position_embeddings > 0 && past + T > o.max_position_embeddings) return;
-    problems.push_back(
-        {name, cost_of(o, past, T), static_cast<double>(T), [=](int threads) {
-           const auto run = std::make_shared<DecoderRun>(model, past, T, threads);
-           return Job{[=] { run->run(); }, [=] { return std::as_const(run->logits).span(); }, &run->context};
-         }});
+    for (const auto& [type, model] : models) {
+      o.set_weights(type, attend::ActivationType::int8);
+      problems.push_back({name + suffix_of(type), cost_of(o, past, T), static_cast<double>(T),
+                          [=, model = model](int threads) {
+                            const auto run = std::make_shared<DecoderRun>(model, past, T, threads);
+                            return Job{[=] { run->run(); }, [=] { return std::as_const(run->logits).span(); },
+                                       &run->context};
+                          }});
+    }
   };
   for (Index T : {16, 128, 512}) add(with_size("generate/prompt", "T", T), 0, T);
   for (Index S : {16, 128, 512}) add(with_size("generate/token", "S", S), S, 1);

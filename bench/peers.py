@@ -1,6 +1,7 @@
 """What bench/compare.py measures attend against: its benchmarks' problems, and each peer's way to their output."""
 
 import importlib
+import importlib.metadata
 import json
 import math
 import pathlib
@@ -29,7 +30,7 @@ class Problem:
 
     def __init__(self, name, threads, model):
         self.name, self.threads = name, threads
-        self.kind = name.split("/B:")[0] if name.startswith("model/") else name.split("/")[0]
+        self.kind = re.split("/[A-Z]+:", name)[0]
         sizes = self.sizes = {key: int(value) for key, value in re.findall(r"/([A-Z]+|causal):(\d+)", name)}
         if self.kind == "linear":
             self.inputs = [random((sizes["M"], sizes["K"]))]
@@ -49,6 +50,11 @@ class Problem:
             self.read_bert(pathlib.Path(model))
             ids = np.arange(sizes["B"] * sizes["T"]).reshape(sizes["B"], sizes["T"])
             self.inputs = [(1000 + ids * 7919 % (self.vocab_size - 1000)).astype(np.int64)]
+        elif self.kind in ("generate/prompt", "generate/token"):
+            self.folder = pathlib.Path(model)
+            vocab_size = json.loads((self.folder / "config.json").read_text())["vocab_size"]
+            ids = np.arange(sizes.get("T", sizes.get("S")))
+            self.inputs = [1000 + ids * 7919 % (vocab_size - 1000)]
         else:
             raise SystemExit(f"compare.py: no peers for {name}")
 
@@ -275,11 +281,24 @@ def onnx_model(problem):
 
 
 class OnnxRuntime:
-    def __init__(self, problem):
+    def __init__(self, problem, int8=False):
+        if problem.kind.startswith("generate/"):
+            raise Unsupported
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = problem.threads, 1
-        self.session = onnxruntime.InferenceSession(onnx_model(problem), options, ["CPUExecutionProvider"])
+        model = onnx_model(problem)
+        if int8:
+            import onnx
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+            with tempfile.TemporaryDirectory() as folder:
+                path = folder + "/model.onnx"
+                # Signed weights of 7 bits where the processor has no VNNI, or sums saturate (reduce_range).
+                quantize_dynamic(onnx.load_from_string(model), path, weight_type=QuantType.QInt8,
+                                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+                                 reduce_range="vnni" not in pathlib.Path("/proc/cpuinfo").read_text())
+                model = pathlib.Path(path).read_bytes()
+        self.session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         self.binding = self.session.io_binding()
         for i, x in enumerate(problem.inputs):
             self.binding.bind_cpu_input(f"x{i}", x)
@@ -293,8 +312,19 @@ class OnnxRuntime:
         return self.binding.copy_outputs_to_cpu()[0]
 
 
-class OpenVino:
+class OnnxRuntimeInt8(OnnxRuntime):
+    """Weights to 8 bits by its own quantize_dynamic, with the fused operations."""
+
     def __init__(self, problem):
+        super().__init__(problem, int8=True)
+
+
+class OpenVino:
+    precision = "f32"
+
+    def __init__(self, problem):
+        if problem.kind.startswith("generate/"):
+            raise Unsupported
         import openvino
         import torch
         module = torch_module(problem)
@@ -303,7 +333,7 @@ class OpenVino:
         with torch.no_grad():
             model = openvino.convert_model(module, example_input=example, input=shapes)
         # Its own choice would be bfloat16 where the machine has it.
-        options = {"INFERENCE_NUM_THREADS": problem.threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
+        options = {"INFERENCE_NUM_THREADS": problem.threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": self.precision,
                    "ENABLE_CPU_PINNING": False}
         self.request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
         for i, x in enumerate(problem.inputs):
@@ -317,8 +347,13 @@ class OpenVino:
         return self.request.get_output_tensor(0).data
 
 
+class OpenVinoBfloat16(OpenVino):
+    precision = "bf16"
+
+
 class CTranslate2:
     converted = None  # the folder is converted once
+    compute_type = "float32"
 
     def __init__(self, problem):
         if problem.kind != "model/minilm":
@@ -329,7 +364,7 @@ class CTranslate2:
             CTranslate2.converted = tempfile.TemporaryDirectory()
             converter = ctranslate2.converters.TransformersConverter(str(problem.folder))
             converter.convert(CTranslate2.converted.name, force=True)
-        self.encoder = ctranslate2.Encoder(CTranslate2.converted.name, device="cpu", compute_type="float32",
+        self.encoder = ctranslate2.Encoder(CTranslate2.converted.name, device="cpu", compute_type=self.compute_type,
                                            inter_threads=1, intra_threads=problem.threads)
         ids = problem.inputs[0].astype(np.int32)
         self.ids = ctranslate2.StorageView.from_array(ids)
@@ -343,21 +378,144 @@ class CTranslate2:
         return np.array(self.out.last_hidden_state)
 
 
+class CTranslate2Int8(CTranslate2):
+    compute_type = "int8"
+
+
+def write_llama(folder):
+    """A folder with a Llama of 125 million parameters: random weights, no tokenizer."""
+    from safetensors.numpy import save_file
+    E, F, KV, V, layers = 768, 2048, 256, 32000, 12
+    folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": E, "intermediate_size": F,
+              "num_hidden_layers": layers, "num_attention_heads": 12, "num_key_value_heads": 4, "vocab_size": V,
+              "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+              "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False}
+    weights = {"model.embed_tokens.weight": parameter(V, E), "lm_head.weight": parameter(V, E),
+               "model.norm.weight": np.ones(E, np.float32)}
+    shapes = {"self_attn.q_proj": (E, E), "self_attn.k_proj": (KV, E), "self_attn.v_proj": (KV, E),
+              "self_attn.o_proj": (E, E), "mlp.gate_proj": (F, E), "mlp.up_proj": (F, E), "mlp.down_proj": (E, F)}
+    for i in range(layers):
+        layer = f"model.layers.{i}."
+        weights |= {layer + name + ".weight": parameter(*shape) for name, shape in shapes.items()}
+        weights |= {layer + norm + ".weight": np.ones(E, np.float32) for norm in ("input_layernorm", "post_attention_layernorm")}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_gguf(folder, path, kind):
+    """A Llama's folder as a GGUF file, its matrices in a type of ggml; tokens that nobody reads."""
+    import gguf
+    from safetensors.numpy import load_file
+    config, weights = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    heads, kv_heads, V = config["num_attention_heads"], config["num_key_value_heads"], config["vocab_size"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_dimension_count(config["hidden_size"] // heads)
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_vocab_size(V)
+    writer.add_tokenizer_model("llama")
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    writer.add_token_list(tokens + [f"t{i}" for i in range(len(tokens), V)])
+    writer.add_token_scores([0.0] * V)
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (V - 259))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    names = {"model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm",
+             "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+             "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+    kind = getattr(gguf.GGMLQuantizationType, kind)
+    for name, w in weights.items():
+        name = name.removesuffix(".weight")
+        found = re.match(r"model\.layers\.(\d+)\.(.*)", name)
+        to = f"blk.{found[1]}.{names[found[2]]}" if found else names[name]
+        if "q_proj" in name or "k_proj" in name:  # ggml turns neighbouring pairs
+            n = heads if "q_proj" in name else kv_heads
+            w = w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
+        own = gguf.GGMLQuantizationType.F32 if w.ndim == 1 else kind
+        writer.add_tensor(to + ".weight", gguf.quants.quantize(w, own), raw_dtype=own)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class LlamaCpp:
+    """Through its server's own timings of one request: of the prompt, or of 32 tokens behind it."""
+    servers, folder = {}, None
+
+    def __init__(self, problem):
+        if not problem.kind.startswith("generate/"):
+            raise Unsupported
+        import xllamacpp
+        key = (self.kind, problem.threads)
+        if LlamaCpp.folder is None:
+            LlamaCpp.folder = tempfile.TemporaryDirectory()
+        if key not in LlamaCpp.servers:
+            path = f"{LlamaCpp.folder.name}/{self.kind}.gguf"
+            if not pathlib.Path(path).exists():
+                write_gguf(problem.folder, path, self.kind)
+            p = xllamacpp.CommonParams()
+            p.model.path, p.n_ctx, p.n_parallel, p.warmup, p.verbosity = path, 1024, 1, True, -1
+            p.cpuparams.n_threads = p.cpuparams_batch.n_threads = problem.threads
+            p.cache_prompt, p.n_batch, p.n_ubatch = False, 512, 512
+            p.cache_ram_mib = 0
+            LlamaCpp.servers[key] = xllamacpp.Server(p)
+        self.server, self.token = LlamaCpp.servers[key], problem.kind == "generate/token"
+        self.request = {"prompt": problem.inputs[0].tolist(), "n_predict": 33 if self.token else 1, "cache_prompt": False,
+                        "temperature": 0, "samplers": ["top_k"], "top_k": 1, "ignore_eos": True}
+
+    def seconds(self, calls):
+        """Of a call. Timings of tokens are means of 32, so these count as many calls."""
+        times = []
+        for _ in range(-(-calls // 32) if self.token else calls):
+            answer = self.server.handle_completions(self.request)
+            timings = (answer if isinstance(answer, dict) else json.loads(answer))["timings"]
+            times.append(timings["predicted_per_token_ms" if self.token else "prompt_ms"] / 1000)
+        return sum(times) / len(times)
+
+    def run(self, calls):
+        self.seconds(calls)
+
+    def output(self):
+        return None
+
+
+def llama_cpp(kind):
+    return type("LlamaCpp" + kind, (LlamaCpp,), {"kind": kind})
+
+
 # Name in the table, the modules it needs, and how it runs a problem.
 PEERS = [("PyTorch", ["torch"], Torch), ("PyTorch layer", ["torch"], TorchLayer),
          ("torch.compile", ["torch"], TorchCompile), ("ONNX Runtime", ["onnxruntime", "onnx"], OnnxRuntime),
          ("OpenVINO", ["openvino", "torch"], OpenVino), ("CTranslate2", ["ctranslate2", "transformers"], CTranslate2)]
 
 
-def installed():
+# Those of compare.py --reduced.
+REDUCED = [("ONNX Runtime int8", ["onnxruntime", "onnx"], OnnxRuntimeInt8),
+           ("OpenVINO", ["openvino", "torch"], OpenVino), ("OpenVINO bf16", ["openvino", "torch"], OpenVinoBfloat16),
+           ("CTranslate2 int8", ["ctranslate2", "transformers"], CTranslate2Int8),
+           *(("llama.cpp " + kind, ["xllamacpp", "gguf"], llama_cpp(kind)) for kind in ("F32", "BF16", "Q8_0", "Q4_0"))]
+
+
+def installed(reduced=False):
     """([(name, class)], [versions], [a line for each that is missing])."""
     peers, versions, missing = [], [], []
-    for name, modules, make in PEERS:
+    for name, modules, make in REDUCED if reduced else PEERS:
         try:
-            module = [importlib.import_module(module) for module in modules][0]
+            for module in modules:
+                importlib.import_module(module)
         except ImportError as error:
             missing.append(f"{name} is left out: {error}")
             continue
         peers.append((name, make))
-        versions.append(f"{modules[0]} {module.__version__.split('-')[0]}")
+        versions.append(f"{modules[0]} {importlib.metadata.version(modules[0]).split('-')[0]}")
     return peers, list(dict.fromkeys(versions)), missing

@@ -9,6 +9,7 @@
 #include <string>
 
 #include <attend/attend.hpp>
+#include <attend/quant.hpp>
 
 #include "way.hpp"
 
@@ -17,6 +18,7 @@ namespace bench {
 using attend::Context;
 using attend::Shape;
 using attend::Tensor;
+using attend::WeightType;
 
 /// Uniform in [-scale, scale), the same in every run.
 template <int Rank>
@@ -50,26 +52,44 @@ class StateDict {
 /// Fewer rows than this may run at the speed of memory instead of the multiply-adds'.
 inline constexpr Index kFewRows = 16;
 
+/// Of a number of a weight, scales included.
+inline double bytes_of(WeightType type) {
+  return type == WeightType::float32 ? 4
+         : type == WeightType::int8  ? 34.0 / 32
+         : type == WeightType::int4  ? 18.0 / 32
+                                     : 2;
+}
+/// What a name ends with.
+inline std::string suffix_of(WeightType type) {
+  return type == WeightType::float32 ? "" : std::string("/weights:") + to_string(type);
+}
+inline constexpr WeightType kReduced[] = {WeightType::bfloat16, WeightType::float16, WeightType::int8,
+                                          WeightType::int4};
+
 /// What a call has to do at least.
 struct Cost {
   double operations = 0;
   double bytes = 0;  // weights, or keys and values, read once; 0 where the multiply-adds take longer by far
 
   /// Products of some rows with weights of so many elements.
-  static Cost of_weights(Index rows, Index elements) {
+  static Cost of_weights(Index rows, Index elements, WeightType type = WeightType::float32) {
     const double n = static_cast<double>(elements);
-    return {2 * n * static_cast<double>(rows), rows <= kFewRows ? 4 * n : 0};
+    return {2 * n * static_cast<double>(rows), rows <= kFewRows ? bytes_of(type) * n : 0};
   }
 };
 
 struct LinearProblem {
   Index M, K, N;
-  attend::Linear<float> layer{{.in_features = K, .out_features = N}};
+  WeightType type;
+  attend::Linear<float> layer{{.in_features = K, .out_features = N, .weights = type}};
   StateDict weights{layer};
   Tensor<float, 2> x = random<2>({M, K}), out{{M, N}};
 
-  LinearProblem(Index m, Index k, Index n) : M(m), K(k), N(n) {}
-  static Cost cost(Index M, Index K, Index N) { return Cost::of_weights(M, K * N); }
+  LinearProblem(Index m, Index k, Index n, WeightType weight = WeightType::float32)
+      : M(m), K(k), N(n), type(weight) {}
+  static Cost cost(Index M, Index K, Index N, WeightType type = WeightType::float32) {
+    return Cost::of_weights(M, K * N, type);
+  }
   void run(Context& context) { layer.forward(context, x, out); }
   void run(const Way& way) { way.linear(x.data(), weights["weight"], weights["bias"], out.data(), M, K, N); }
 };

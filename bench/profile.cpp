@@ -100,13 +100,17 @@ void profile(const ModelProblem& problem, int threads, double most) {
   std::vector<const Line*> ordered;
   for (const auto& [path, line] : lines) ordered.push_back(&line);
   std::sort(ordered.begin(), ordered.end(), [](const Line* a, const Line* b) { return a->order < b->order; });
+  const auto label = [](const Line& line) {
+    return std::string(2 * static_cast<std::size_t>(line.depth), ' ') + line.shapes;
+  };
+  int width = 0;
+  for (const Line* line : ordered) width = std::max(width, static_cast<int>(label(*line).size()));
   std::printf("\n%s, threads: %d, %.3f ms\n", problem.name.c_str(), threads, total / runs * 1e-6);
-  std::printf("%-64s %7s %10s %6s %8s %6s\n", "layer", "calls", "us", "time", "GFLOP/s", "peak");
+  std::printf("%-*s %7s %10s %6s %8s %6s\n", width, "layer", "calls", "us", "time", "GFLOP/s", "peak");
   for (const Line* line : ordered) {
     const double rate = line->operations / line->nanoseconds;
-    std::printf("%-64s %7.0f %10.1f %5.1f%%",
-                (std::string(2 * static_cast<std::size_t>(line->depth), ' ') + line->shapes).c_str(),
-                line->calls / runs, line->nanoseconds / runs * 1e-3, 100 * line->nanoseconds / total);
+    std::printf("%-*s %7.0f %10.1f %5.1f%%", width, label(*line).c_str(), line->calls / runs,
+                line->nanoseconds / runs * 1e-3, 100 * line->nanoseconds / total);
     if (line->operations > 0) std::printf(" %8.1f %5.1f%%", rate, 100 * rate / most);
     std::printf("\n");
   }

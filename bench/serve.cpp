@@ -1,5 +1,6 @@
 #include "serve.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <ctime>
@@ -19,12 +20,12 @@ std::map<std::string, std::function<Job()>>& offers() {
   return offers;
 }
 
-/// The problems that are kept: the last two, as some fill caches and more, and one is held against another.
+/// The problems that are kept: the last ones, as some fill caches and more, and one is held against others.
 struct Kept {
   std::string name;
   Job job;
 };
-using Jobs = std::array<Kept, 2>;
+using Jobs = std::array<Kept, 6>;
 
 /// Returns the seconds of a call: by the wall clock and by the CPU's.
 std::pair<double, double> answer(Jobs& jobs, const std::string& line) {
@@ -36,7 +37,9 @@ std::pair<double, double> answer(Jobs& jobs, const std::string& line) {
   words >> path;
   const auto offer = offers().find(name);
   if (offer == offers().end()) throw std::runtime_error("no benchmark " + name);
-  if (jobs[0].name != name) std::swap(jobs[0], jobs[1]);
+  auto found = std::find_if(jobs.begin(), jobs.end(), [&](const Kept& kept) { return kept.name == name; });
+  if (found == jobs.end()) --found;
+  std::rotate(jobs.begin(), found, found + 1);
   Kept& kept = jobs[0];
   if (kept.name != name) {
     kept = {};

@@ -22,7 +22,7 @@ void offer(const std::string& name, std::function<Job()> make);
 
 /// Answers lines of standard input until its end. `NAME CALLS [FILE]` runs NAME so many times, writes its
 /// last output to FILE (raw floats) and answers `WALL CPU`, the seconds of a call by either clock, or `error
-/// TEXT`. The last two problems are kept.
+/// TEXT`. The last six problems are kept.
 void serve();
 
 }  // namespace bench

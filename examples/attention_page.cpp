@@ -37,28 +37,21 @@ Example:
 Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
-/// What a run of a model gives: room for each layer's and head's entropy and strongest keys.
-class Looked {
- public:
-  Looked(std::size_t layers, Index heads, Index tokens, Index top) : outputs_(layers) {
-    for (std::size_t i = 0; i < layers; ++i) {
-      entropy.emplace_back(attend::Shape<3>{1, heads, tokens});
-      keys.emplace_back(attend::Shape<4>{1, heads, tokens, top});
-      weights.emplace_back(attend::Shape<4>{1, heads, tokens, top});
-    }
-    for (std::size_t i = 0; i < layers; ++i)
-      outputs_[i].self.introspection = {
-          .entropy = entropy[i], .top_keys = keys[i], .top_weights = weights[i]};
-  }
-  std::span<const attend::BlockOutputs<float>> outputs() const { return outputs_; }
-
-  std::vector<attend::Tensor<float, 3>> entropy;  // [1, H, T] of each layer
-  std::vector<attend::Tensor<Index, 4>> keys;     // [1, H, T, n]
-  std::vector<attend::Tensor<float, 4>> weights;
-
- private:
-  std::vector<attend::BlockOutputs<float>> outputs_;
-};
+/// Room for what a run of a model gives: each layer's and head's entropy and strongest keys.
+std::vector<attend::BlockOutputs<float>> make_room(attention_page::Page& page, std::size_t layers,
+                                                   Index heads, Index top) {
+  const Index T = static_cast<Index>(page.tokens.size());
+  for (std::size_t i = 0; i < layers; ++i)
+    page.layers.push_back({attend::Tensor<float, 3>({1, heads, T}),
+                           attend::Tensor<Index, 4>({1, heads, T, top}),
+                           attend::Tensor<float, 4>({1, heads, T, top})});
+  std::vector<attend::BlockOutputs<float>> outputs(layers);
+  for (std::size_t i = 0; i < layers; ++i)
+    outputs[i].self.introspection = {.entropy = page.layers[i].entropy,
+                                     .top_keys = page.layers[i].keys,
+                                     .top_weights = page.layers[i].weights};
+  return outputs;
+}
 
 void run(int argc, char** argv) {
   const CommandLine arguments(argc, argv, {}, {"--model", "--html", "--text", "--top", "--threads"});
@@ -80,33 +73,32 @@ void run(int argc, char** argv) {
 
   const attend::Json config = attend::read_json(std::filesystem::path(folder) / "config.json");
   const std::string kind = config.value("architectures", attend::Json::array({""}))[0].get<std::string>();
-  attention_page::Page page{.title = std::filesystem::path(folder).filename().string(), .tokens = {}};
+  attention_page::Page page;
   for (std::int32_t id : ids) page.tokens.push_back(tokenizer.id_to_token(id));
-  const auto show = [&](const Looked& looked) {
-    for (std::size_t i = 0; i < looked.keys.size(); ++i)
-      page.layers.push_back(
-          {looked.entropy[i].view()[0], looked.keys[i].view()[0], looked.weights[i].view()[0]});
-    std::ofstream out(file, std::ios::binary);
-    attention_page::write(out, page);
-    if (!out.flush()) attend::throw_error(file, ": cannot be written");
-  };
   if (kind.ends_with("ForCausalLM") || kind.ends_with("LMHeadModel")) {
     const auto model = attend::CausalLM<float>::open(folder, {.base_only = true});
-    Looked looked(model.options().blocks.size(), model.options().blocks[0].num_heads, T, top);
+    const auto outputs =
+        make_room(page, model.options().blocks.size(), model.options().blocks[0].num_heads, top);
     attend::Tensor<float, 3> logits({1, 1, model.options().vocab_size});
     auto cache = model.make_cache();
-    model.forward(context, {ids.data(), {1, T}}, cache, logits.view(), looked.outputs());
-    return show(looked);
+    model.forward(context, {ids.data(), {1, T}}, cache, logits.view(), outputs);
+  } else {
+    const auto model = attend::BertModel<float>::open(folder, {.base_only = true});
+    const auto& options = model.options();
+    const auto outputs =
+        make_room(page,
+                  options.layer_order.empty() ? static_cast<std::size_t>(options.num_hidden_layers)
+                                              : options.layer_order.size(),
+                  options.num_attention_heads, top);
+    attend::Tensor<float, 2> states({T, options.hidden_size});
+    const Index offsets[] = {0, T};
+    model.forward(context, ids, {}, offsets, states.view(), outputs);
   }
-  const auto model = attend::BertModel<float>::open(folder, {.base_only = true});
-  const std::size_t layers = model.options().layer_order.empty()
-                                 ? static_cast<std::size_t>(model.options().num_hidden_layers)
-                                 : model.options().layer_order.size();
-  Looked looked(layers, model.options().num_attention_heads, T, top);
-  attend::Tensor<float, 2> states({T, model.options().hidden_size});
-  const Index offsets[] = {0, T};
-  model.forward(context, ids, {}, offsets, states.view(), looked.outputs());
-  show(looked);
+  std::ofstream out(file, std::ios::binary);
+  attention_page::write(
+      out, std::filesystem::path(folder + "/").parent_path().filename().string() + ": what its heads look at",
+      {&page, 1});
+  if (!out.flush()) attend::throw_error(file, ": cannot be written");
 }
 
 }  // namespace

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstdint>
 #include <ostream>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <attend/json/json.hpp>
@@ -17,191 +19,288 @@ namespace attention_page {
 using attend::Index;
 
 struct Layer {
-  attend::TensorView<const float, 2> entropy;  // [H, T]
-  attend::TensorView<const Index, 3> keys;     // [H, T, n], -1: none
-  attend::TensorView<const float, 3> weights;  // [H, T, n]
+  attend::Tensor<float, 3> entropy;  // [1, H, T]
+  attend::Tensor<Index, 4> keys;     // [1, H, T, n]: the strongest first, -1: none
+  attend::Tensor<float, 4> weights;  // [1, H, T, n]
 };
+/// A text, and what was seen of it.
 struct Page {
-  std::string title;
-  std::vector<std::string> tokens;
+  std::string title = {}, note = {};
+  std::vector<std::string> tokens = {};
   std::vector<Layer> layers = {};
+  std::vector<std::pair<std::string, float>> answers =
+      {};                     // classes and their probabilities, where there are some
+  Index layer = 0, head = 0;  // what is shown first
 };
+
+/// A layer of which all weights are known: [H, T, T].
+inline Layer all_keys(attend::TensorView<const float, 3> weights) {
+  const Index H = weights.size(0), T = weights.size(1);
+  Layer layer{attend::Tensor<float, 3>({1, H, T}), attend::Tensor<Index, 4>({1, H, T, T}),
+              attend::Tensor<float, 4>({1, H, T, T})};
+  for (Index h = 0; h < H; ++h)
+    for (Index q = 0; q < T; ++q) {
+      const auto row = weights[h][q];
+      const auto keys = layer.keys[0][h][q].span();
+      for (Index k = 0; k < T; ++k) keys[static_cast<std::size_t>(k)] = k;
+      std::stable_sort(keys.begin(), keys.end(), [&](Index a, Index b) { return row[a] > row[b]; });
+      for (Index i = 0; i < T; ++i) {
+        const float w = layer.weights(0, h, q, i) = row[layer.keys(0, h, q, i)];
+        if (w > 0) layer.entropy(0, h, q) -= w * std::log(w);
+      }
+    }
+  return layer;
+}
 
 /// Numbers in [0, 65535], little-endian, in base 64.
-class Packed {
- public:
-  explicit Packed(std::ostream& out) : out_(out) {}
-  void add(std::uint32_t value) {
-    for (const std::uint32_t byte : {value & 255, value >> 8 & 255}) {
-      bits_ = bits_ << 8 | byte;
-      if (++bytes_ == 3) flush();
-    }
+inline std::string packed(const std::vector<std::uint16_t>& values) {
+  constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  const std::size_t bytes = 2 * values.size();
+  const auto byte = [&](std::size_t i) {
+    return i < bytes ? static_cast<unsigned>(values[i / 2] >> 8 * (i % 2) & 255) : 0u;
+  };
+  for (std::size_t i = 0; i < bytes; i += 3) {
+    const unsigned bits = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    for (std::size_t k = 0; k < 4; ++k) out += i + k > bytes ? '=' : kDigits[bits >> (18 - 6 * k) & 63];
   }
-  ~Packed() {
-    const int missing = bytes_ == 0 ? 0 : 3 - bytes_;
-    for (int i = 0; i < missing; ++i) bits_ <<= 8, ++bytes_;
-    if (missing > 0) flush(missing);
-  }
-
- private:
-  void flush(int missing = 0) {
-    constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (int i = 0; i < 4; ++i) out_ << (i + missing > 3 ? '=' : kDigits[bits_ >> (18 - 6 * i) & 63]);
-    bits_ = 0, bytes_ = 0;
-  }
-
-  std::ostream& out_;
-  std::uint32_t bits_ = 0;
-  int bytes_ = 0;
-};
+  return out;
+}
 
 /// How much of a head's weight goes to the token before, to the first, to the token itself; and how evenly it
 /// is spread, 1 where all tokens get the same. Means over the queries, in the strongest keys.
 inline std::vector<float> patterns(const Layer& layer, Index head) {
-  const Index T = layer.keys.size(1);
+  const Index T = layer.keys.size(2);
   std::vector<float> sums(4);
   for (Index q = 0; q < T; ++q) {
-    for (Index i = 0; i < layer.keys.size(2); ++i) {
-      const Index k = layer.keys(head, q, i);
+    for (Index i = 0; i < layer.keys.size(3); ++i) {
+      const Index k = layer.keys(0, head, q, i);
       if (k < 0) continue;
-      const float w = layer.weights(head, q, i);
+      const float w = layer.weights(0, head, q, i);
       if (k == q - 1) sums[0] += w;
       if (k == 0) sums[1] += w;
       if (k == q) sums[2] += w;
     }
-    if (T > 1) sums[3] += layer.entropy(head, q) / std::log(static_cast<float>(T));
+    if (T > 1) sums[3] += layer.entropy(0, head, q) / std::log(static_cast<float>(T));
   }
   for (float& sum : sums) sum = std::round(1000 * sum / static_cast<float>(T)) / 1000;
   return sums;
 }
 
-/// JSON as a part of a script: nothing in it ends the script.
-inline std::string script_json(const attend::Json& json) {
+/// JSON that can stand in a script: nothing in it ends one.
+inline std::string script_text(const attend::Json& json) {
   std::string out;
   for (char c : json.dump(-1, ' ', true, attend::Json::error_handler_t::replace))
     c == '<' ? out += "\\u003c" : out += c;
   return out;
 }
 
+/// A page as its script takes it.
+inline std::string to_json(const Page& page) {
+  attend::Json layers = attend::Json::array();
+  for (const Layer& layer : page.layers) {
+    attend::Json of_heads = attend::Json::array();
+    for (Index h = 0; h < layer.keys.size(1); ++h) of_heads.push_back(patterns(layer, h));
+    std::vector<std::uint16_t> keys, weights;
+    for (Index k : layer.keys.span())
+      keys.push_back(static_cast<std::uint16_t>(k < 0 ? 65535 : std::min<Index>(k, 65534)));
+    for (float w : layer.weights.span())
+      weights.push_back(static_cast<std::uint16_t>(std::lround(65535 * std::clamp(w, 0.0f, 1.0f))));
+    layers.push_back(
+        {{"patterns", std::move(of_heads)}, {"keys", packed(keys)}, {"weights", packed(weights)}});
+  }
+  return script_text({{"title", page.title},
+                      {"note", page.note},
+                      {"tokens", page.tokens},
+                      {"answers", page.answers},
+                      {"layer", page.layer},
+                      {"head", page.head},
+                      {"H", page.layers.empty() ? 0 : page.layers[0].keys.size(1)},
+                      {"n", page.layers.empty() ? 0 : page.layers[0].keys.size(3)},
+                      {"layers", std::move(layers)}});
+}
+
 inline constexpr const char* kBegin = R"html(<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <style>
-:root{color-scheme:light dark;--fg:#1d2330;--bg:#fff;--soft:#e8ebf1;--line:#b9c0cd;--ink:29,78,160}
-@media(prefers-color-scheme:dark){:root:not(.light){--fg:#e4e8f0;--bg:#14171d;--soft:#232833;--line:#475063;--ink:120,170,255}}
-:root.dark{--fg:#e4e8f0;--bg:#14171d;--soft:#232833;--line:#475063;--ink:120,170,255}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:1.2rem auto;max-width:1100px;padding:0 1rem}
-h1{font-size:1.25rem}h2{font-size:1.05rem}button,select,input{font:inherit;color:inherit;background:var(--soft);border:1px solid var(--line);border-radius:5px;padding:.15rem .5rem}
-#heads{display:grid;grid-template-columns:repeat(auto-fill,minmax(68px,1fr));gap:6px}
-#heads button{padding:3px;font-size:11px;line-height:1.2}#heads canvas{width:100%;aspect-ratio:1;display:block;image-rendering:pixelated}
-[aria-pressed=true]{outline:3px solid rgb(var(--ink))}.bar{display:flex;flex-wrap:wrap;gap:.6rem;align-items:center;margin:.7rem 0}
-#flow{line-height:2;max-height:22rem;overflow:auto;border:1px solid var(--line);border-radius:5px;padding:.5rem}
-#flow button{border:0;padding:0 .12em;background:none;border-radius:3px}svg{max-width:100%;height:auto}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
-table{border-collapse:collapse;font-size:13px}td,th{border:1px solid var(--line);padding:1px 6px;text-align:left}#tip{min-height:1.6em}
-@media print{.bar,details{display:none}body{max-width:none}#heads{grid-template-columns:repeat(12,1fr)}}
+:root{color-scheme:light;--fg:#1d2330;--faint:#5b6577;--bg:#fff;--soft:#f1f3f7;--line:#c3c9d5;--ink:29,78,160}
+@media(prefers-color-scheme:dark){:root:not(.light){color-scheme:dark;--fg:#e4e8f0;--faint:#9aa5b8;--bg:#14171d;--soft:#20252e;--line:#475063;--ink:120,170,255}}
+:root.dark{color-scheme:dark;--fg:#e4e8f0;--faint:#9aa5b8;--bg:#14171d;--soft:#20252e;--line:#475063;--ink:120,170,255}
+*{box-sizing:border-box}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:1.2rem auto;max-width:1360px;padding:0 1.2rem}
+h1{font-size:1.3rem;margin:0}h2{font-size:1.05rem;margin:0}p{margin:.2rem 0}
+button,select,input{font:inherit;color:inherit;background:var(--soft);border:1px solid var(--line);border-radius:6px;padding:.2rem .55rem}
+button{cursor:pointer}button:hover{border-color:rgb(var(--ink))}:focus-visible{outline:3px solid rgba(var(--ink),.55);outline-offset:1px}
+.bar{display:flex;flex-wrap:wrap;gap:.5rem .9rem;align-items:center;margin:.6rem 0}.faint{color:var(--faint)}[hidden]{display:none!important}
+#typed{width:min(46rem,100%)}.wide{flex:1 1 100%}#text{max-width:min(46rem,100%)}
+#answers{display:grid;grid-template-columns:max-content minmax(8rem,20rem) max-content;gap:.15rem .6rem;align-items:center}
+#answers i{display:block;height:.8rem;background:rgb(var(--ink));border-radius:3px;transition:width .15s}#answers b+i,#answers div{background:var(--soft);border-radius:3px}
+.alive #note{min-height:1.5em}#note:empty{margin:0}
+main{display:grid;grid-template-columns:minmax(230px,30%) minmax(0,1fr);gap:1.6rem;align-items:start;margin-top:.8rem}
+#overview{position:sticky;top:.6rem;max-height:calc(100vh - 1.2rem);overflow:auto;padding:3px}
+#heads{display:grid;gap:4px;align-items:center}#heads span{font-size:11px;color:var(--faint);text-align:center}#heads button{padding:2px;font-size:10.5px;line-height:1.25;color:var(--faint);min-width:0;overflow:hidden}
+#heads canvas{width:100%;aspect-ratio:1;display:block;image-rendering:pixelated;background:var(--bg)}
+[aria-pressed=true]{outline:2.5px solid rgb(var(--ink));outline-offset:-1px}
+#view{overflow-x:auto}#view svg{display:block;max-width:100%;height:auto}svg text{fill:var(--fg);font-family:system-ui,sans-serif}
+svg .w{fill:rgb(var(--ink))}svg line{stroke:rgb(var(--ink))}svg .ground{fill:var(--soft)}svg g[data-q]{cursor:pointer}
+svg.hot g[data-q]:not(.on){opacity:.15}svg.square.hot g[data-q]:not(.on){opacity:.45}svg .chosen{font-weight:700}
+#tip{min-height:3em}
+#flow{line-height:1.9;max-height:21rem;overflow:auto;border:1px solid var(--line);border-radius:6px;padding:.4rem .6rem;margin-top:.4rem}
+#flow button{border:0;padding:0 1px;background:none;border-radius:3px;white-space:pre;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+#flow button:hover{box-shadow:inset 0 -2px rgb(var(--ink))}
+table{border-collapse:collapse;font-size:13px;margin:.4rem 0}td,th{border:1px solid var(--line);padding:1px 7px;text-align:left;font-weight:400}thead th{font-weight:600}details{margin:.8rem 0}
+@media(max-width:760px){main{grid-template-columns:1fr}#overview{position:static;max-height:20rem}}
+@media print{.bar,details:not([open]),#tip{display:none}body{max-width:none;margin:0}main{display:block}#overview{position:static;max-height:none;break-inside:avoid;margin-bottom:1rem}#heads{max-width:60%}#flow{max-height:none}#view,#heads canvas{print-color-adjust:exact;-webkit-print-color-adjust:exact}#view svg{max-height:16cm;width:auto}}
 </style></head><body>
 )html";
 
-inline constexpr const char* kEnd = R"html(
-<h1></h1>
+inline constexpr const char* kBody = R"html(<h1></h1>
+<div class="bar"><label class="wide" id="live" hidden>Type a sentence, and see the attention change at every key<br><input id="typed" autocomplete="off" spellcheck="false"></label>
+<label id="texts" hidden>Text <select id="text"></select></label></div>
+<div id="answers" aria-live="polite"></div><p id="note" class="faint" role="status"></p>
 <div class="bar"><label>Rank heads by <select id="rank"><option value="-1">layer</option><option value="0">previous token</option><option value="1">first token</option><option value="2">the token itself</option><option value="3">spread (entropy)</option></select></label>
-<label>Only tokens with <input id="filter" size="12"></label><button id="theme">Light or dark</button></div>
-<h2 id="h-heads">All layers and heads</h2><div id="heads" role="group" aria-labelledby="h-heads"></div>
-<h2 id="name"></h2><p id="about"></p>
-<div class="bar"><button id="matrix" aria-pressed="true">Square</button><button id="lines" aria-pressed="false">Lines</button><button id="save">Save as SVG</button></div>
+<label>Only tokens with <input id="filter" size="12"></label><button id="theme">Light or dark</button>
+<span class="faint">Keys: ← → heads, Alt ↑ ↓ tokens, Esc none</span></div>
+<main><section id="overview"><h2 id="all">All layers and heads</h2><p class="faint" id="order"></p><div id="heads" role="group" aria-labelledby="all"></div></section>
+<section><h2 id="name"></h2><p class="faint" id="about"></p>
+<div class="bar"><button id="square" aria-pressed="true">Square</button><button id="lines" aria-pressed="false">Lines</button><button id="save">Save as SVG</button></div>
 <div id="view"></div><p id="tip" role="status" aria-live="polite"></p>
-<h2>Text</h2><div id="flow" role="group" aria-label="tokens"></div>
-<details id="details"><summary>As a table</summary><div id="table"></div></details>
-<script>
-"use strict";
-const $=id=>document.getElementById(id),unpack=t=>{const s=atob(t),b=new Uint8Array(s.length);for(let i=0;i<s.length;i++)b[i]=s.charCodeAt(i);return new Uint16Array(b.buffer,0,b.length>>1)};
-const {tokens,title,L,H,n,patterns}=data,T=tokens.length,keys=packed.map(p=>unpack(p[0])),weights=packed.map(p=>unpack(p[1])),small=T<=64;
-tokens.forEach((t,i)=>{const b=/^<0x([2-7][0-9A-F])>$/.exec(t);if(b)tokens[i]=String.fromCharCode(parseInt(b[1],16))});
-const kinds=["previous token","first token","the token itself","spread"];
-let layer=0,head=0,token=-1,view="matrix",order=[];
-document.title=title+": attention";document.querySelector("h1").textContent=title+": what "+L*H+" heads look at in "+T+" tokens";
-const at=(l,h,q)=>{const out=[],o=(h*T+q)*n;for(let i=0;i<n;i++)if(keys[l][o+i]!==65535)out.push([keys[l][o+i],weights[l][o+i]/65535]);return out};
-const percent=w=>(100*w).toFixed(w<.1?1:0)+" %";
-const ink=()=>getComputedStyle(document.documentElement).getPropertyValue("--ink");
-const shown=()=>{const f=$("filter").value.toLowerCase();return tokens.map((t,i)=>i).filter(i=>!f||tokens[i].toLowerCase().includes(f))};
-function thumbnail(canvas,l,h){const size=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(size*size);canvas.width=canvas.height=size;
- const step=T>2000?Math.ceil(T/1000):1;
- for(let q=0;q<T;q+=step){const y=Math.floor(q*size/T),o=(h*T+q)*n;for(let i=0;i<n;i++){const k=keys[l][o+i];if(k!==65535)sums[y*size+Math.floor(k*size/T)]+=weights[l][o+i]/65535}}
- let most=0;for(const s of sums)most=Math.max(most,s);const rgb=ink();
- for(let y=0;y<size;y++)for(let x=0;x<size;x++){const a=sums[y*size+x]/(most||1);if(a>.02){c.fillStyle="rgba("+rgb+","+a+")";c.fillRect(x,y,1,1)}}}
-function heads(){const r=+$("rank").value;order=[];for(let l=0;l<L;l++)for(let h=0;h<H;h++)order.push([l,h]);
- if(r>=0)order.sort((a,b)=>patterns[b[0]][b[1]][r]-patterns[a[0]][a[1]][r]);
- $("heads").replaceChildren(...order.map(([l,h])=>{const b=document.createElement("button"),c=document.createElement("canvas");
-  const p=patterns[l][h];b.append(c,l+"."+h+(r>=0?" "+percent(p[r]):""));b.setAttribute("aria-label","layer "+l+", head "+h+": "+kinds.map((k,i)=>k+" "+percent(p[i])).join(", "));
-  b.title=b.getAttribute("aria-label");b.setAttribute("aria-pressed",l===layer&&h===head);b.onclick=()=>{layer=l;head=h;mark();draw()};thumbnail(c,l,h);return b}))}
-function mark(){order.forEach(([l,h],i)=>$("heads").children[i].setAttribute("aria-pressed",l===layer&&h===head))}
-function svg(w,h){const s=document.createElementNS("http://www.w3.org/2000/svg","svg");s.setAttribute("viewBox","0 0 "+w+" "+h);s.setAttribute("width",w);s.setAttribute("height",h);s.setAttribute("role","img");s.setAttribute("aria-label",$("name").textContent+"; the table below has its numbers");return s}
-function put(s,name,attributes,text){const e=document.createElementNS("http://www.w3.org/2000/svg",name);for(const k in attributes)e.setAttribute(k,attributes[k]);if(text!==undefined)e.textContent=text;s.append(e);return e}
-const tip=q=>$("tip").textContent=q<0?"":tokens[q]+" looks at "+at(layer,head,q).slice(0,8).map(([k,w])=>tokens[k]+" "+percent(w)).join(", ");
-function rows(){let r=shown();if(r.length>64){const c=token<0?0:Math.max(0,r.findIndex(i=>i>=token));r=r.slice(Math.max(0,c-16),Math.max(0,c-16)+48)}return r}
-function matrix(){const r=rows(),seen=small?tokens.map((t,i)=>i):[...new Set(r.flatMap(q=>at(layer,head,q).slice(0,3).map(x=>x[0])))].sort((a,b)=>a-b).slice(0,64);
- const cell=16,left=110,up=90,s=svg(left+cell*seen.length+10,up+cell*r.length+10),rgb=ink(),column=new Map(seen.map((k,i)=>[k,i]));
- seen.forEach((k,i)=>put(s,"text",{transform:"translate("+(left+i*cell+12)+","+(up-5)+") rotate(-60)","font-size":11},tokens[k]));
- r.forEach((q,y)=>{put(s,"text",{x:left-6,y:up+y*cell+12,"text-anchor":"end","font-size":11},tokens[q]);
-  const row=put(s,"g",{"data-q":q});put(row,"rect",{x:left,y:up+y*cell,width:cell*seen.length,height:cell,fill:"rgb("+rgb+")","fill-opacity":q===token?.12:.02});
-  const all=at(layer,head,q),most=small?1:all.length?all[0][1]:1;for(const [k,w] of all)if(column.has(k)&&w>.004*most){const e=put(row,"rect",{x:left+column.get(k)*cell,y:up+y*cell,width:cell-1,height:cell-1,fill:"rgb("+rgb+")","fill-opacity":(w/most).toFixed(3)});put(e,"title",{},tokens[q]+" → "+tokens[k]+" "+percent(w))}
-  row.onmouseenter=()=>tip(q);row.onclick=()=>choose(q)});return s}
-function linesView(){const r=rows(),seen=small?tokens.map((t,i)=>i):[...new Set([...r,...r.flatMap(q=>at(layer,head,q).slice(0,3).map(x=>x[0]))])].sort((a,b)=>a-b).slice(0,80);
- const step=18,s=svg(460,step*Math.max(r.length,seen.length)+20),rgb=ink(),y=new Map(seen.map((k,i)=>[k,i]));
- r.forEach((q,i)=>{const faint=token>=0&&q!==token;if(!faint)for(const [k,w] of at(layer,head,q))if(y.has(k)&&w>.01)put(s,"line",{x1:155,y1:step*i+12,x2:305,y2:step*y.get(k)+12,stroke:"rgb("+rgb+")","stroke-opacity":w.toFixed(3),"stroke-width":2});
-  const t=put(s,"text",{x:150,y:step*i+16,"text-anchor":"end","data-q":q,"fill-opacity":faint?.5:1},tokens[q]);t.style.cursor="pointer";t.onmouseenter=()=>{tip(q)};t.onclick=()=>choose(q)});
- seen.forEach((k,i)=>put(s,"text",{x:310,y:step*i+16},tokens[k]));return s}
-function flow(){const looked=token<0?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow");
- if(f.children.length!==T)f.replaceChildren(...tokens.map((t,i)=>{const b=document.createElement("button");b.textContent=t.replace(/^##|^[Ġ▁]/,"");b.onclick=()=>choose(i);b.onmouseenter=()=>tip(i);return b}));
- const keep=new Set(shown());for(let i=0;i<T;i++){const b=f.children[i],w=looked.get(i)||0;b.style.background=w>0?"rgba("+rgb+","+Math.max(.08,w)+")":"";b.style.opacity=keep.has(i)?1:.35;b.setAttribute("aria-pressed",i===token)}}
-function table(){const t=document.createElement("table"),r=token>=0?[token]:rows();t.innerHTML="<thead><tr><th>token<th>looks at</thead>";
- for(const q of r){const tr=t.insertRow();tr.insertCell().textContent=tokens[q];for(const [k,w] of at(layer,head,q).slice(0,10))tr.insertCell().textContent=tokens[k]+" "+percent(w)}$("table").replaceChildren(t)}
-function draw(){$("name").textContent="Layer "+layer+", head "+head;$("about").textContent=kinds.map((k,i)=>k+" "+percent(patterns[layer][head][i])).join(", ");
- $("view").replaceChildren(view==="matrix"?matrix():linesView());for(const v of["matrix","lines"])$(v).setAttribute("aria-pressed",v===view);flow();if($("details").open)table()}
-function choose(q){token=token===q?-1:q;draw();tip(token)}
-$("rank").onchange=heads;$("filter").oninput=draw;$("matrix").onclick=()=>{view="matrix";draw()};$("lines").onclick=()=>{view="lines";draw()};$("details").ontoggle=()=>{if($("details").open)table()};
-$("theme").onclick=()=>{const c=document.documentElement.classList,dark=c.contains("dark")||(!c.contains("light")&&matchMedia("(prefers-color-scheme:dark)").matches);c.toggle("dark",!dark);c.toggle("light",dark);heads();draw()};
-$("save").onclick=()=>{const s=$("view").firstChild.cloneNode(true),fg=getComputedStyle(document.documentElement).getPropertyValue("--fg");s.setAttribute("xmlns","http://www.w3.org/2000/svg");
- for(const t of s.querySelectorAll("text")){t.setAttribute("fill",fg);t.setAttribute("font-family","sans-serif");if(!t.hasAttribute("font-size"))t.setAttribute("font-size",12)}
- const a=document.createElement("a");a.href=URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(s)],{type:"image/svg+xml"}));a.download="attention_layer"+layer+"_head"+head+".svg";a.click()};
-document.onkeydown=e=>{if(e.target.matches("input,select"))return;const i=order.findIndex(([l,h])=>l===layer&&h===head),d={ArrowRight:1,ArrowLeft:-1}[e.key],u={ArrowDown:1,ArrowUp:-1}[e.key];
- if(d&&order[i+d]){[layer,head]=order[i+d];mark();draw();e.preventDefault()}else if(u&&e.altKey){choose(Math.min(T-1,Math.max(0,token+u)));e.preventDefault()}else if(e.key==="Escape"){token=-1;draw()}};
-heads();draw();
-</script></body></html>
+<h2>Text</h2><div id="flow" role="group" aria-label="tokens; one that is chosen shows what it looks at"></div>
+<details id="details"><summary>As a table</summary><div id="table"></div></details></section></main>
 )html";
 
-inline void write(std::ostream& out, const Page& page) {
-  const std::size_t heads = page.layers.empty() ? 0 : static_cast<std::size_t>(page.layers[0].keys.size(0));
-  attend::Json pattern = attend::Json::array();
-  for (const Layer& layer : page.layers) {
-    attend::Json of_heads = attend::Json::array();
-    for (std::size_t h = 0; h < heads; ++h) of_heads.push_back(patterns(layer, static_cast<Index>(h)));
-    pattern.push_back(std::move(of_heads));
-  }
-  out << kBegin << "<script>\nconst data="
-      << script_json({{"title", page.title},
-                      {"tokens", page.tokens},
-                      {"L", page.layers.size()},
-                      {"H", heads},
-                      {"n", page.layers.empty() ? 0 : page.layers[0].keys.size(2)},
-                      {"patterns", std::move(pattern)}})
-      << ";\nconst packed=[";
-  for (const Layer& layer : page.layers) {
-    out << "[\"";
-    {
-      Packed keys(out);
-      layer.keys.for_each(
-          [&](Index k) { keys.add(k < 0 ? 65535 : static_cast<std::uint32_t>(std::min<Index>(k, 65534))); });
-    }
-    out << "\",\"";
-    {
-      Packed weights(out);
-      layer.weights.for_each([&](float w) {
-        weights.add(static_cast<std::uint32_t>(std::lround(65535 * std::clamp(w, 0.0f, 1.0f))));
-      });
-    }
-    out << "\"],\n";
-  }
-  out << "];\n</script>" << kEnd;
+inline constexpr const char* kScript = R"html(
+"use strict";
+const $=id=>document.getElementById(id),make=(name,text)=>{const e=document.createElement(name);if(text!==undefined)e.textContent=text;return e};
+const unpack=t=>{const s=atob(t),b=new Uint8Array(s.length);for(let i=0;i<s.length;i++)b[i]=s.charCodeAt(i);return new Uint16Array(b.buffer,0,b.length>>1)};
+const kinds=["previous token","first token","the token itself","spread"];
+const percent=w=>(100*w).toFixed(w<.0995?1:0)+" %";
+const bytes=new Map();{let n=0;for(let b=0;b<256;b++)bytes.set(b>32&&b<127||b>160&&b!==173?String.fromCharCode(b):String.fromCharCode(256+n++),b)}
+let page,T,L,H,n,small,names,layer=0,head=0,token=-1,view="square",order=[],drawing=0;
+// Tokens as they are read: each vocabulary has its own sign for a blank, or for none.
+function readable(tokens){
+ const blank=tokens.some(t=>t.startsWith("Ġ"))?"Ġ":tokens.some(t=>t.startsWith("▁"))?"▁":"";
+ page.spaced=tokens.map((t,i)=>i>0&&(blank?t.startsWith(blank):!t.startsWith("##")));
+ return tokens.map(t=>{
+  const byte=/^<0x([0-9A-F]{2})>$/.exec(t);
+  if(byte){const b=parseInt(byte[1],16);return b===10?"⏎":b>31&&b<127?String.fromCharCode(b):t}
+  if(blank==="Ġ"&&[...t].every(c=>bytes.has(c)))t=new TextDecoder().decode(Uint8Array.from([...t],c=>bytes.get(c))).replace(/^ (?=.)/,"");
+  else if(blank)t=t.replace(/^▁(?=.)/,"").replaceAll("▁"," ");
+  else t=t.replace(/^##(?=.)/,"");
+  return t.replaceAll("\n","⏎").replace(/^ +$/,s=>"␣".repeat(s.length))})}
+function show(p){
+ page=p;T=p.tokens.length;L=p.layers.length;H=p.H;n=p.n;small=T<=64;names=readable(p.tokens);
+ layer=Math.min(layer,L-1);head=Math.min(head,H-1);if(token>=T)token=-1;
+ $("square").textContent=small?"Square":"Top keys";$("flow").replaceChildren();$("note").textContent=p.note;
+ $("answers").replaceChildren(...p.answers.flatMap(([name,w])=>{const b=make("div"),i=make("i");i.style.width=100*w+"%";b.append(i);return[make("span",name),b,make("span",percent(w))]}));
+ heads();draw()}
+const of=l=>{const o=page.layers[l];if(typeof o.keys==="string"){o.keys=unpack(o.keys);o.weights=unpack(o.weights)}return o};
+const at=(l,h,q)=>{const out=[],o=(h*T+q)*n,{keys,weights}=of(l);for(let i=0;i<n;i++)if(keys[o+i]!==65535)out.push([keys[o+i],weights[o+i]/65535]);return out};
+const ink=()=>getComputedStyle(document.documentElement).getPropertyValue("--ink");
+const shown=()=>{const f=$("filter").value.trim().toLowerCase();return names.map((t,i)=>i).filter(i=>!f||names[i].toLowerCase().includes(f))};
+function thumbnail(canvas,l,h,rgb){
+ const size=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(size*size),{keys,weights}=of(l),step=Math.ceil(T/1000);
+ canvas.width=canvas.height=size;
+ for(let q=0;q<T;q+=step){const y=Math.floor(q*size/T)*size,o=(h*T+q)*n;for(let i=0;i<n;i++){const k=keys[o+i];if(k!==65535)sums[y+Math.floor(k*size/T)]+=weights[o+i]}}
+ let most=1;for(const s of sums)if(s>most)most=s;
+ const image=c.createImageData(size,size),[r,g,b]=rgb.split(",");
+ sums.forEach((s,i)=>image.data.set([r,g,b,255*Math.sqrt(s/most)],4*i));c.putImageData(image,0,0)}
+function heads(){
+ const r=+$("rank").value,rgb=ink(),pattern=(l,h)=>page.layers[l].patterns[h];
+ order=[];for(let l=0;l<L;l++)for(let h=0;h<H;h++)order.push([l,h]);
+ if(r>=0)order.sort((a,b)=>pattern(...b)[r]-pattern(...a)[r]);
+ $("order").textContent=r>=0?"by how much they look at: "+kinds[r]:"a row for each layer, a column for each head";
+ const columns=r<0?H:Math.min(6,H),label=t=>make("span",t),todo=[];
+ $("heads").style.gridTemplateColumns=(r<0?"max-content ":"")+"repeat("+columns+",minmax(0,1fr))";
+ const buttons=order.map(([l,h])=>{const b=make("button"),c=make("canvas"),p=pattern(l,h);
+  b.append(c,r>=0?percent(p[r]):"");b.title="layer "+l+", head "+h+": "+kinds.map((k,i)=>k+" "+percent(p[i])).join(", ");
+  b.dataset.head=l+"."+h;b.setAttribute("aria-label",b.title);b.onclick=()=>choose_head(l,h);c.width=c.height=1;todo.push([c,l,h,rgb]);return b});
+ $("heads").replaceChildren(...r<0?[label(""),...buttons.slice(0,H).map((b,h)=>label(h)),...buttons.flatMap((b,i)=>i%H?[b]:[label(i/H),b])]:buttons);mark();
+ // Many of a long text take a while: after the page is there, a few at a time.
+ const mine=++drawing,some=()=>{for(const end=performance.now()+30;todo.length&&performance.now()<end;)thumbnail(...todo.shift());if(todo.length&&mine===drawing)setTimeout(some)};
+ T<=256?some():setTimeout(some)}
+function mark(){for(const b of $("heads").querySelectorAll("button"))b.setAttribute("aria-pressed",b.dataset.head===layer+"."+head)}
+function choose_head(l,h){layer=l;head=h;mark();draw()}
+function choose(q){token=token===q?-1:q;draw();tip(token)}
+function tip(q){$("tip").textContent=q<0?"":names[q]+" looks at "+at(layer,head,q).slice(0,8).filter(([k,w],i)=>i===0||w>=.005).map(([k,w])=>names[k]+" "+percent(w)).join(", ")}
+)html";
+
+inline constexpr const char* kViews = R"html(
+function put(s,name,attributes,text){const e=document.createElementNS("http://www.w3.org/2000/svg",name);for(const k in attributes)e.setAttribute(k,attributes[k]);if(text!==undefined)e.textContent=text;s.append(e);return e}
+function svg(w,h,kind){const s=put(document.createDocumentFragment(),"svg",{viewBox:"0 0 "+w+" "+h,width:w,height:h,role:"img",class:kind});
+ s.setAttribute("aria-label",$("name").textContent+"; the table below has its numbers");return s}
+const cut=t=>t.length>16?t.slice(0,15)+"…":t;
+const measure=make("canvas").getContext("2d"),width=(texts,size)=>{measure.font=size+"px system-ui,sans-serif";return Math.ceil(Math.max(0,...texts.map(t=>measure.measureText(t).width)))};
+// Of a long text a piece is shown: around the token that is chosen, or from the first that the filter leaves.
+function rows(most){const r=shown(),c=token<0?0:r.findIndex(i=>i>=token),from=Math.max(0,Math.min((c<0?r.length:c)-most/4,r.length-most));return r.length<=most?r:r.slice(from,from+most)}
+function group(s,q){const g=put(s,"g",{"data-q":q});
+ g.onmouseenter=()=>{tip(q);s.classList.add("hot");g.classList.add("on")};g.onmouseleave=()=>{s.classList.remove("hot");g.classList.remove("on");tip(token)};g.onclick=()=>choose(q);return g}
+function square(){
+ const r=rows(64),cell=T<=14?30:T<=24?22:T<=40?16:12,font=Math.min(14,cell-1),labels=names.map(cut),long=width(labels,font),left=long+8,up=Math.ceil(long*.87)+12;
+ const s=svg(left+cell*T+Math.ceil(long*.5)+6,up+cell*r.length+2,"square");
+ labels.forEach((t,k)=>put(s,"text",{transform:"translate("+(left+k*cell+cell*.62)+","+(up-5)+") rotate(-60)","font-size":font},t));
+ r.forEach((q,y)=>{const g=group(s,q),top=up+y*cell;put(g,"text",{x:left-6,y:top+cell/2+font*.35,"text-anchor":"end","font-size":font,class:q===token?"chosen":""},labels[q]);
+  put(g,"rect",{x:left,y:top,width:cell*T,height:cell-1,class:"ground","fill-opacity":q===token?1:.55});
+  for(const [k,w] of at(layer,head,q))if(w>.004){const e=put(g,"rect",{x:left+k*cell,y:top,width:cell-1,height:cell-1,class:"w","fill-opacity":w.toFixed(3)});put(e,"title",{},names[q]+" → "+names[k]+" "+percent(w))}});
+ return s}
+function top_keys(){
+ const r=rows(28),step=24,most=Math.min(n,8),labels=r.map(q=>q+"  "+cut(names[q])),left=width(labels,13)+12,column=104,s=svg(left+column*most,step*r.length+22,"keys");
+ put(s,"text",{x:left,y:12,"font-size":12,"fill-opacity":.75},"looks at, the most first; a bar is its share of the weight");
+ r.forEach((q,y)=>{const g=group(s,q),top=20+y*step;put(g,"rect",{x:0,y:top,width:left+column*most,height:step-1,class:"ground","fill-opacity":q===token?1:.35});
+  put(g,"text",{x:left-8,y:top+16,"text-anchor":"end","font-size":13,class:q===token?"chosen":""},labels[y]);
+  at(layer,head,q).slice(0,most).forEach(([k,w],i)=>{const x=left+i*column;put(g,"rect",{x,y:top+step-5,width:Math.max(1,(column-10)*w),height:4,class:"w"});
+   const t=put(g,"text",{x,y:top+15,"font-size":12},names[k].slice(0,8)+" "+percent(w));put(t,"title",{},names[q]+" ("+q+") → "+names[k]+" ("+k+") "+percent(w))})});
+ return s}
+function lines(){
+ const r=rows(small?64:32),seen=small?names.map((t,i)=>i):[...new Set([...r,...r.flatMap(q=>at(layer,head,q).slice(0,3).map(x=>x[0]))])].sort((a,b)=>a-b).slice(0,64);
+ const step=T<=24?24:18,font=T<=24?15:13,long=width(names.map(cut),font),left=long+8,right=left+260,s=svg(right+long+12,step*Math.max(r.length,seen.length)+8,"lines"),y=new Map(seen.map((k,i)=>[k,i]));
+ r.forEach((q,i)=>{const g=group(s,q),faint=token>=0&&q!==token;put(g,"rect",{x:0,y:step*i+2,width:left,height:step,"fill-opacity":0});
+  if(!faint)for(const [k,w] of at(layer,head,q))if(y.has(k)&&w>.02)put(g,"line",{x1:left+4,y1:step*i+step/2+2,x2:right-4,y2:step*y.get(k)+step/2+2,"stroke-opacity":w.toFixed(3),"stroke-width":Math.max(1,3.5*w)});
+  put(g,"text",{x:left-2,y:step*i+step/2+2+font*.35,"text-anchor":"end","font-size":font,class:q===token?"chosen":"","fill-opacity":faint?.5:1},cut(names[q]))});
+ seen.forEach((k,i)=>put(s,"text",{x:right+2,y:step*i+step/2+2+font*.35,"font-size":font},cut(names[k])));return s}
+function flow(){
+ const looked=token<0?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow"),keep=new Set(shown()),most=Math.max(.001,...looked.values());
+ if(f.children.length!==T){const all=document.createDocumentFragment();names.forEach((t,i)=>{if(page.spaced[i])all.append(" ");const b=make("button",t);b.dataset.i=i;all.append(b)});f.replaceChildren(all)}
+ [...f.children].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false";
+  b.style.background=w>.004*most?"rgba("+rgb+","+Math.max(.08,small?w:.8*w/most).toFixed(2)+")":"";b.style.color=w>.55?"var(--bg)":"";b.style.opacity=keep.has(i)?"":.35;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
+$("flow").onclick=e=>{if(e.target.dataset.i)choose(+e.target.dataset.i)};$("flow").onmouseover=e=>{if(e.target.dataset.i)tip(+e.target.dataset.i)};$("flow").onmouseleave=()=>tip(token);
+function table(){
+ const t=make("table"),first=t.createTHead().insertRow();for(const h of["token","looks at"]){const c=make("th",h);c.scope="col";first.append(c)}first.lastChild.colSpan=8;
+ const body=t.createTBody();for(const q of token>=0?[token]:rows(64)){const tr=body.insertRow(),h=make("th",q+" "+names[q]);h.scope="row";tr.append(h);for(const [k,w] of at(layer,head,q).slice(0,8))tr.insertCell().textContent=names[k]+" "+percent(w)}
+ $("table").replaceChildren(t)}
+function draw(){
+ $("name").textContent="Layer "+layer+", head "+head;$("about").textContent=kinds.map((k,i)=>k+" "+percent(page.layers[layer].patterns[head][i])).join(", ");
+ $("view").replaceChildren(view==="lines"?lines():small?square():top_keys());for(const v of["square","lines"])$(v).setAttribute("aria-pressed",v===view);flow();if($("details").open)table()}
+function redraw(){heads();draw()}
+$("rank").onchange=heads;$("filter").oninput=draw;$("square").onclick=()=>{view="square";draw()};$("lines").onclick=()=>{view="lines";draw()};$("details").ontoggle=()=>{if($("details").open)table()};
+$("theme").onclick=()=>{const c=document.documentElement.classList,dark=c.contains("dark")||(!c.contains("light")&&matchMedia("(prefers-color-scheme:dark)").matches);c.toggle("dark",!dark);c.toggle("light",dark);redraw()};
+{let was="";addEventListener("beforeprint",()=>{was=document.documentElement.className;document.documentElement.className="light";redraw()});addEventListener("afterprint",()=>{document.documentElement.className=was;redraw()})}
+matchMedia("(prefers-color-scheme:dark)").addEventListener("change",redraw);
+$("save").onclick=()=>{const from=$("view").firstChild,s=from.cloneNode(true),to=[...s.querySelectorAll("*")];s.setAttribute("xmlns","http://www.w3.org/2000/svg");s.removeAttribute("class");
+ [...from.querySelectorAll("*")].forEach((e,i)=>{const c=getComputedStyle(e);if(e.matches("text"))to[i].setAttribute("font-family","sans-serif");if(e.matches("text,rect"))to[i].setAttribute("fill",c.fill);if(e.matches("line"))to[i].setAttribute("stroke",c.stroke);if(e.matches(".chosen"))to[i].setAttribute("font-weight","bold");to[i].removeAttribute("class")});
+ const a=make("a");a.href=URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(s)],{type:"image/svg+xml"}));a.download="attention_layer"+layer+"_head"+head+".svg";a.click();setTimeout(()=>URL.revokeObjectURL(a.href),1000)};
+document.onkeydown=e=>{if(e.target.matches("input,select"))return;const i=order.findIndex(([l,h])=>l===layer&&h===head),d={ArrowRight:1,ArrowLeft:-1}[e.key],u={ArrowDown:1,ArrowUp:-1}[e.key];
+ if(d&&!e.altKey&&order[i+d]){choose_head(...order[i+d]);e.preventDefault()}else if(u&&e.altKey){const q=Math.min(T-1,Math.max(0,token+u));if(q!==token)choose(q);e.preventDefault()}else if(e.key==="Escape"){token=-1;draw();tip(-1)}};
+// Where a model is inside the page: what is typed goes through it.
+function live(read){
+ $("live").hidden=false;document.body.className="alive";let last=null;
+ const typed=()=>{const text=$("typed").value;if(text===last)return;last=text;const p=JSON.parse(read(text));if(p.error)$("note").textContent=p.error;else show(p)};
+ $("typed").oninput=typed;$("text").onchange=()=>{$("typed").value=pages[$("text").value].title;typed()};$("typed").value=pages[0].title;typed()}
+document.title=heading;document.querySelector("h1").textContent=heading;
+pages.forEach((p,i)=>{const o=make("option",p.title.length>90?p.title.slice(0,89)+"…":p.title);o.value=i;$("text").append(o)});
+$("texts").hidden=pages.length<2;$("text").onchange=()=>show(pages[$("text").value]);
+layer=pages[0].layer;head=pages[0].head;show(pages[0]);
+)html";
+
+/// Texts to choose from. A `script`, where there is one, may call live(f): f takes what is typed and gives
+/// to_json's.
+inline void write(std::ostream& out, std::string_view heading, std::span<const Page> pages,
+                  std::string_view script = {}) {
+  out << kBegin << "<script>\n\"use strict\";\nconst heading=" << script_text(heading) << ",pages=[";
+  for (const Page& page : pages) out << to_json(page) << ",\n";
+  out << "];\n</script>\n" << kBody << "<script>" << kScript << kViews << "</script>\n";
+  if (!script.empty()) out << "<script>" << script << "</script>\n";
+  out << "</body></html>\n";
 }
 
 }  // namespace attention_page

@@ -80,6 +80,7 @@ const char* to_string(attend::FinishReason reason) {
 void read_options(const CommandLine& arguments, attend::GenerationOptions& options) {
   if (arguments.has("--max-new-tokens")) options.max_length = 0;
   options.max_new_tokens = arguments.integer("--max-new-tokens", options.max_new_tokens, 0, 1000000000);
+  if (arguments.has("--min-new-tokens")) options.min_length = 0;
   options.min_new_tokens = arguments.integer("--min-new-tokens", options.min_new_tokens, 0, 1000000000);
   options.temperature = arguments.number("--temperature", options.temperature, 0, 1000);
   options.top_k = arguments.integer("--top-k", options.top_k, 0, 1000000000);

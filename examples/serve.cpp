@@ -1,22 +1,19 @@
 // Serves models over HTTP, in the words of OpenAI's clients: completions, chats, embeddings, reranking.
-#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <filesystem>
 #include <iostream>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include <attend/json/json.hpp>
-#include <attend/model/cross_encoder.hpp>
-#include <attend/model/openai.hpp>
-#include <attend/model/sentence_encoder.hpp>
+#include <netdb.h>
+#include <sys/socket.h>
+
+#include <attend/core/file.hpp>
+#include <attend/model/openai_service.hpp>
 
 #include "command_line.hpp"
 #include "serve_page.hpp"
@@ -25,7 +22,6 @@
 #include <httplib.h>  // last: a macro that it brings is a name in Eigen's
 
 namespace {
-using Clock = std::chrono::steady_clock;
 namespace openai = attend::openai;
 
 constexpr const char* kHelp = R"(usage: serve --model DIR [--model DIR ...] [options]
@@ -34,7 +30,7 @@ Answers POST /v1/completions and /v1/chat/completions (language models), /v1/emb
 /v1/rerank (cross-encoders), in the fields that OpenAI's clients send and read, and GET /v1/models, /health, /metrics, and a page at /.
 Requests that wait together run as one batch; each gets the text that it gets alone. SIGTERM ends what runs, then all.
 
-  --model DIR        Hugging Face folder; of several, one of each kind
+  --model DIR        Hugging Face folder or GGUF file; of several, one of each kind
   --host ADDRESS     where to listen (default: 127.0.0.1, which only this machine reaches)
   --port N           (default: 8080; 0: any that is free, which is printed)
   --weights TYPE     float32, bfloat16, float16, int8, int4, or file: as it has them
@@ -55,127 +51,58 @@ Example:
 Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
-struct Server {
-  httplib::Server http;
-  std::unique_ptr<attend::TextService> text;
-  std::optional<attend::SentenceEncoder> encoder;
-  std::optional<attend::CrossEncoder> judge;
-  std::vector<std::string> names, keys;
-  std::string text_name, encoder_name, judge_name;
-  long max_tokens = 2048;
-  std::chrono::seconds deadline{600};
-  std::atomic<std::uint64_t> requests{0}, number{0};
-  std::atomic<bool> ending{false};
-  std::atomic<int> streams{0};  // whose ends are still to be written
-  std::mutex mutex;
-  std::map<std::pair<std::string, int>, std::uint64_t> answers;  // by path and status
-  double seconds_to_first_token = 0;
-  std::uint64_t first_tokens = 0;
+/// Takes as long whatever is given.
+bool same(const std::string& key, const std::string& given) {
+  unsigned char differs = key.size() != given.size();
+  for (std::size_t i = 0; i < key.size(); ++i)
+    differs |= static_cast<unsigned char>(key[i] ^ given.c_str()[i % (given.size() + 1)]);
+  return differs == 0;
+}
 
-  void open(const std::string& folder, const attend::OpenOptions& weights) {
-    const attend::Json config = attend::read_json(std::filesystem::path(folder) / "config.json");
-    const std::string kind = config.value("architectures", attend::Json::array({""}))[0].get<std::string>();
-    const bool sentences = std::filesystem::exists(std::filesystem::path(folder) / "modules.json");
-    names.push_back(std::filesystem::path(folder + "/").parent_path().filename().string());
-    if (kind.ends_with("ForSequenceClassification"))
-      judge = attend::CrossEncoder::open(folder, weights), judge_name = names.back();
-    else if (!sentences && (kind.ends_with("ForCausalLM") || kind.ends_with("LMHeadModel")))
-      text_name = names.back();
-    else
-      encoder = attend::SentenceEncoder::open(folder, weights), encoder_name = names.back();
-  }
+void set_json(httplib::Response& response, const std::string& body, int status = 200) {
+  response.status = status;
+  response.set_content(body, "application/json");
+}
 
-  /// What a handler throws, as a status.
-  template <class Handle>
-  httplib::Server::Handler guarded(Handle handle) {
-    return [this, handle](const httplib::Request& request, httplib::Response& response) {
-      ++requests;
-      const auto fail = [&](int status, const std::string& what, const char* type) {
-        response.status = status;
-        response.set_content(openai::write_error(what, type), "application/json");
-      };
-      try {
-        response.status = 200;
-        handle(request, response);
-      } catch (const attend::Busy& busy) {
-        response.set_header("Retry-After", "1");
-        fail(429, busy.what(), "rate_limit_exceeded");
-      } catch (const attend::DeadlinePassed& late) {
-        fail(504, late.what(), "timeout");
-      } catch (const attend::Stopped& stopped) {
-        fail(503, stopped.what(), "server_error");
-      } catch (const attend::Error& error) {
-        fail(400, error.what(), "invalid_request_error");
-      } catch (const std::exception& error) {
-        fail(500, error.what(), "server_error");
-      }
-      const std::lock_guard lock(mutex);
-      ++answers[{request.path, response.status}];
-    };
-  }
-
-  struct Answering {
-    std::atomic<int>& count;
-    explicit Answering(std::atomic<int>& c) : count(c) { ++count; }
-    ~Answering() { --count; }
-  };
-
-  void complete(const httplib::Request& request, httplib::Response& response, bool chat) {
-    const auto begin = Clock::now();
-    const auto answering = std::make_shared<Answering>(streams);
-    const auto asked = std::make_shared<openai::Completion>(
-        openai::read_completion(text->generator(), request.body, chat, max_tokens));
-    asked->request.deadline = begin + deadline;
-    const auto writer = std::make_shared<openai::CompletionWriter>(text->generator(), *asked, text_name,
-                                                                   std::to_string(++number));
-    const auto stream = std::make_shared<attend::TextService::Stream>(text->start(asked->request));
-    std::optional<attend::TextService::Piece> piece = stream->next();  // errors of the request are a status
-    {
-      const std::lock_guard lock(mutex);
-      seconds_to_first_token += std::chrono::duration<double>(Clock::now() - begin).count();
-      ++first_tokens;
+/// Whether the client of a request has gone. Its socket, which httplib does not tell, is the one with that
+/// peer.
+class Gone {
+ public:
+  explicit Gone(const httplib::Request& request) {
+    const std::string port = std::to_string(request.remote_port);
+    for (int socket = 3, closed = 0; closed < 64 && socket_ < 0; ++socket) {
+      sockaddr_storage peer{};
+      socklen_t size = sizeof peer;
+      sockaddr* const at = reinterpret_cast<sockaddr*>(&peer);
+      char host[NI_MAXHOST], service[NI_MAXSERV];
+      if (getpeername(socket, at, &size) != 0)
+        closed += errno == EBADF;
+      else if (getnameinfo(at, size, host, sizeof host, service, sizeof service,
+                           NI_NUMERICHOST | NI_NUMERICSERV) == 0 &&
+               host == request.remote_addr && service == port)
+        socket_ = socket;
     }
-    if (!asked->stream) {
-      for (; piece; piece = stream->next()) writer->add(*piece);
-      return response.set_content(writer->whole(), "application/json");
-    }
-    response.set_chunked_content_provider(
-        "text/event-stream",
-        [answering, asked, writer, stream, piece](std::size_t, httplib::DataSink& sink) mutable {
-          std::string event;
-          bool last = true;
-          try {
-            if (!piece) piece = stream->next();
-            event = writer->event(*piece);
-            last = piece->reason.has_value();
-            piece.reset();
-          } catch (const std::exception& error) {
-            event = "data: " + openai::write_error(error.what(), "server_error") + "\n\n";
-          }
-          if (!event.empty() && !sink.write(event.data(), event.size())) return false;  // the client has gone
-          if (last) sink.done();
-          return true;
-        });
+  }
+  bool operator()() const {
+    char byte = 0;
+    return socket_ >= 0 && recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   }
 
-  std::string metrics() {
-    std::ostringstream out;
-    const std::lock_guard lock(mutex);
-    out << "# TYPE attend_requests_total counter\nattend_requests_total " << requests << '\n'
-        << "# TYPE attend_responses_total counter\n";
-    for (const auto& [which, count] : answers)
-      out << "attend_responses_total{path=\"" << which.first << "\",status=\"" << which.second << "\"} "
-          << count << '\n';
-    if (text != nullptr)
-      out << "# TYPE attend_generated_tokens_total counter\nattend_generated_tokens_total "
-          << text->generated_tokens() << "\n# TYPE attend_requests_running gauge\nattend_requests_running "
-          << text->running() << "\n# TYPE attend_requests_waiting gauge\nattend_requests_waiting "
-          << text->waiting() << "\n# TYPE attend_time_to_first_token_seconds summary\n"
-          << "attend_time_to_first_token_seconds_sum " << seconds_to_first_token
-          << "\nattend_time_to_first_token_seconds_count " << first_tokens << '\n';
-    return out.str();
-  }
+ private:
+  int socket_ = -1;
 };
+
+void respond(openai::Answer answer, httplib::Response& response) {
+  if (answer.status == 429) response.set_header("Retry-After", "1");
+  if (!answer.next) return set_json(response, answer.body, answer.status);
+  response.status = 200;
+  response.set_chunked_content_provider(
+      "text/event-stream", [next = std::move(answer.next)](std::size_t, httplib::DataSink& sink) {
+        const std::optional<std::string> event = next();
+        if (!event) return sink.done(), true;
+        return event->empty() || sink.write(event->data(), event->size());  // false: the client has gone
+      });
+}
 
 void run(int argc, char** argv) {
   const CommandLine arguments(
@@ -193,116 +120,54 @@ void run(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
 
   arguments.required("--model");
-  Server server;
-  const auto waiting = static_cast<std::size_t>(arguments.integer("--max-waiting", 64, 1, 100000));
-  for (const std::string& folder : arguments.all("--model")) {
-    server.open(folder, open_options(arguments));
-    if (server.text_name == server.names.back() && server.text == nullptr)
-      server.text = std::make_unique<attend::TextService>(
-          attend::TextGenerator::open(folder, {.max_new_tokens = 256}, open_options(arguments)),
-          attend::TextServiceOptions{
-              .context = {.threads = arguments.threads()},
-              .batch = {.max_running = arguments.integer("--max-running", 16, 1, 10000)},
-              .max_waiting = static_cast<attend::Index>(waiting)});
-  }
-  server.max_tokens = arguments.integer("--max-tokens", 2048, 1, 100000000);
-  server.deadline = std::chrono::seconds(arguments.integer("--deadline", 600, 1, 1000000));
+  const openai::ServiceOptions options{
+      .weights = open_options(arguments),
+      .threads = arguments.threads(),
+      .max_running = arguments.integer("--max-running", 16, 1, 10000),
+      .max_waiting = arguments.integer("--max-waiting", 64, 1, 100000),
+      .max_tokens = arguments.integer("--max-tokens", 2048, 1, 100000000),
+      .deadline = std::chrono::seconds(arguments.integer("--deadline", 600, 1, 1000000))};
+  openai::Service service(options);
+  for (const std::string& model : arguments.all("--model")) service.open(model);
+  std::vector<std::string> keys;
   if (arguments.has("--api-key-file")) {
     std::istringstream lines(attend::read_file(arguments.text("--api-key-file")));
     for (std::string line; std::getline(lines, line);)
-      if (!line.empty()) server.keys.push_back("Bearer " + line);
-    if (server.keys.empty()) attend::throw_error(arguments.text("--api-key-file"), ": no keys");
+      if (!line.empty()) keys.push_back("Bearer " + line);
+    if (keys.empty()) attend::throw_error(arguments.text("--api-key-file"), ": no keys");
   }
 
-  // Texts, and pairs, of requests that wait together run together, on a context of their own.
-  attend::Context encoding(arguments.threads()), judging(arguments.threads());
-  using Vector = std::vector<float>;
-  attend::Gatherer<std::string, Vector> encode(
-      [&](std::vector<std::string> texts) {
-        const attend::Tensor<float, 2> vectors = server.encoder->encode(encoding, texts);
-        std::vector<Vector> out;
-        for (attend::Index i = 0; i < vectors.size(0); ++i)
-          out.emplace_back(vectors[i].span().begin(), vectors[i].span().end());
-        return out;
-      },
-      256, waiting);
-  attend::Gatherer<openai::Rerank, Vector> rerank(
-      [&](std::vector<openai::Rerank> asked) {
-        std::vector<Vector> out;
-        for (const openai::Rerank& one : asked)
-          out.push_back(server.judge->score(judging, one.query, one.documents).to_vector());
-        return out;
-      },
-      16, waiting);
-
-  httplib::Server& http = server.http;
-  const auto json = [](httplib::Response& response, const std::string& body) {
-    response.set_content(body, "application/json");
-  };
+  httplib::Server http;
   http.set_payload_max_length(static_cast<std::size_t>(arguments.integer("--max-body", 4 << 20, 1, 1 << 30)));
   http.set_keep_alive_timeout(5);
-  http.new_task_queue = [&] {  // a thread waits for each request
-    return new httplib::ThreadPool(waiting + 16 + std::thread::hardware_concurrency());
+  http.set_keep_alive_max_count(1000000);
+  http.set_tcp_nodelay(true);  // each token goes out as soon as it is there
+  http.new_task_queue = [&] {  // a thread waits for each connection, idle ones too
+    return new httplib::ThreadPool(static_cast<std::size_t>(options.max_waiting + options.max_running + 128));
   };
   http.set_pre_routing_handler([&](const httplib::Request& request, httplib::Response& response) {
-    if (server.ending && request.method == "POST") {
-      response.status = 503;
-      json(response, openai::write_error("the server is ending", "server_error"));
-      return httplib::Server::HandlerResponse::Handled;
-    }
     const std::string given = request.get_header_value("Authorization");
-    bool known = server.keys.empty() || request.path == "/health" || request.path == "/";
-    for (const std::string& key : server.keys) {  // in the same time, whatever is given
-      unsigned char differs = key.size() != given.size();
-      for (std::size_t i = 0; i < key.size(); ++i)
-        differs |= static_cast<unsigned char>(key[i] ^ given[i % (given.size() + 1)]);
-      known = known || differs == 0;
-    }
+    bool known = keys.empty() || request.path == "/health" || request.path == "/";
+    for (const std::string& key : keys) known |= same(key, given);
     if (known) return httplib::Server::HandlerResponse::Unhandled;
-    response.status = 401;
-    json(response, openai::write_error("no such key", "invalid_api_key"));
+    set_json(response, openai::write_error("no such key", "invalid_api_key"), 401);
     return httplib::Server::HandlerResponse::Handled;
   });
   http.Get("/health", [&](const httplib::Request&, httplib::Response& response) {
-    json(response, R"({"status":"ok"})");
+    set_json(response, R"({"status":"ok"})");
   });
   http.Get("/", [&](const httplib::Request&, httplib::Response& response) {
     response.set_content(kServePage, "text/html; charset=utf-8");
   });
   http.Get("/v1/models", [&](const httplib::Request&, httplib::Response& response) {
-    json(response, openai::write_models(server.names));
+    set_json(response, service.models());
   });
   http.Get("/metrics", [&](const httplib::Request&, httplib::Response& response) {
-    response.set_content(server.metrics(), "text/plain; version=0.0.4");
+    response.set_content(service.metrics(), "text/plain; version=0.0.4");
   });
-  for (const bool chat : {false, true})
-    if (server.text != nullptr)
-      http.Post(chat ? "/v1/chat/completions" : "/v1/completions",
-                server.guarded([&server, chat](const httplib::Request& request, httplib::Response& response) {
-                  server.complete(request, response, chat);
-                }));
-  if (server.encoder)
-    http.Post(
-        "/v1/embeddings", server.guarded([&](const httplib::Request& request, httplib::Response& response) {
-          const openai::Embeddings asked = openai::read_embeddings(request.body);
-          attend::Index tokens = 0;
-          for (const std::string& text : asked.texts)
-            tokens += static_cast<attend::Index>(server.encoder->encode_ids(text).size());
-          const std::vector<Vector> vectors = encode(asked.texts);
-          const auto width = static_cast<attend::Index>(vectors[0].size());
-          if (asked.dimensions > width) attend::throw_error("request: 'dimensions' are more than ", width);
-          attend::Tensor<float, 2> out(
-              {static_cast<attend::Index>(vectors.size()), asked.dimensions > 0 ? asked.dimensions : width});
-          for (attend::Index i = 0; i < out.size(0); ++i)
-            std::copy_n(vectors[static_cast<std::size_t>(i)].begin(), out.size(1), out[i].span().begin());
-          json(response, openai::write_embeddings(asked, out, tokens, server.encoder_name));
-        }));
-  if (server.judge)
-    http.Post("/v1/rerank", server.guarded([&](const httplib::Request& request, httplib::Response& response) {
-      const openai::Rerank asked = openai::read_rerank(request.body);
-      if (server.judge->num_labels() != 1) attend::throw_error("request: the model has several labels");
-      json(response, openai::write_rerank(asked, rerank({asked})[0], server.judge_name));
-    }));
+  http.Post("/v1/.*", [&](const httplib::Request& request, httplib::Response& response) {
+    respond(service.post(request.path, request.body, Gone(request)), response);
+  });
 
   const std::string host = arguments.text("--host", "127.0.0.1");
   int port = static_cast<int>(arguments.integer("--port", 8080, 0, 65535));
@@ -315,10 +180,8 @@ void run(int argc, char** argv) {
   std::thread([&] {
     int signal = 0;
     sigwait(&signals, &signal);
-    server.ending = true;  // takes no more
-    if (server.text != nullptr) server.text->close();
-    while (server.streams > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    http.stop();  // listen returns when all that run have their answers
+    service.close();  // takes no more, and ends what runs
+    http.stop();
   }).detach();
   http.listen_after_bind();
 }

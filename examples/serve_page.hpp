@@ -3,26 +3,30 @@
 #pragma once
 
 inline constexpr const char* kServePage = R"html(<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>attend</title>
-<style>:root{color-scheme:light dark;--fg:#1d2330;--bg:#fff;--line:#b9c0cd;--ink:29,78,160}
-@media(prefers-color-scheme:dark){:root{--fg:#e4e8f0;--bg:#14171d;--line:#475063;--ink:120,170,255}}
-body{font:16px/1.6 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:1.5rem auto;max-width:760px;padding:0 1rem}
-textarea,input,button{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--line);border-radius:5px;padding:.3rem .5rem}textarea{width:100%;box-sizing:border-box}
-#out{white-space:pre-wrap;min-height:3em}#out span{border-radius:3px}.key{font-size:13px}</style></head><body>
-<h1>attend</h1><p class="key"><label>API key, where one is needed <input id="key" size="16"></label></p>
-<h2>Continue a text</h2><label for="prompt">Text</label><textarea id="prompt" rows="4">Once upon a time</textarea>
-<p><button id="go">Continue</button> <button id="stop" disabled>Stop</button> <label>tokens <input id="most" type="number" value="60" min="1" style="width:5em"></label> <label>temperature <input id="heat" type="number" value="0" min="0" step="0.1" style="width:5em"></label></p>
-<div id="out" aria-live="polite"></div><p id="tip" role="status"></p>
-<h2>What is near a text</h2><label for="query">Text</label><input id="query" size="40" value="a cat sleeps"><label for="lines"><br>Lines to compare with it</label>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,"><title>attend</title>
+<style>:root{color-scheme:light dark;--fg:#1d2330;--faint:#5b6577;--bg:#fff;--soft:#f1f3f7;--line:#c3c9d5;--ink:29,78,160;--doubt:234,150,40}
+@media(prefers-color-scheme:dark){:root{--fg:#e4e8f0;--faint:#9aa5b8;--bg:#14171d;--soft:#20252e;--line:#475063;--ink:120,170,255;--doubt:225,140,40}}
+*{box-sizing:border-box}body{font:16px/1.6 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:1.5rem auto;max-width:820px;padding:0 1.2rem}
+h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}p{margin:.5rem 0}.faint{color:var(--faint);font-size:14px}
+textarea,input,button{font:inherit;color:inherit;background:var(--soft);border:1px solid var(--line);border-radius:6px;padding:.3rem .6rem}textarea,#query{width:100%}input[type=number]{width:5.5em}
+button{cursor:pointer}button:disabled{opacity:.5;cursor:default}button:hover:enabled{border-color:rgb(var(--ink))}:focus-visible{outline:3px solid rgba(var(--ink),.5);outline-offset:1px}
+.bar{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}
+#out{white-space:pre-wrap;overflow-wrap:anywhere;min-height:5em;border-left:3px solid var(--line);padding-left:.8rem;margin:.8rem 0}#out span{border-radius:3px}#out span:hover{box-shadow:inset 0 -2px rgb(var(--ink))}#tip{min-height:3.2em}
+#list{list-style:none;padding:0}#list li{display:grid;grid-template-columns:4em minmax(4rem,12rem) 1fr;gap:.8rem;align-items:center}#list i{height:.7rem;border-radius:3px;background:rgb(var(--ink))}</style></head><body>
+<h1>attend</h1><p class="faint"><label>API key, where one is needed <input id="key" size="16"></label></p>
+<h2>Continue a text</h2><label class="faint" for="prompt">Text</label><textarea id="prompt" rows="3">Once upon a time</textarea>
+<p class="bar"><button id="go">Continue</button><button id="stop" disabled>Stop</button><label>tokens <input id="most" type="number" value="60" min="1"></label><label>temperature <input id="heat" type="number" value="0" min="0" step="0.1"></label></p>
+<div id="out" role="log"></div><p id="tip" class="faint" role="status">The less likely a token was, the stronger its colour. Point at one to see what else was likely.</p>
+<h2>What is near a text</h2><label class="faint" for="query">Text</label><input id="query" value="a cat sleeps"><label class="faint" for="lines">Lines to compare with it</label>
 <textarea id="lines" rows="4">the kitten is napping
 stock markets fell
-a dog runs in the park</textarea><p><button id="near">Compare</button></p><ol id="list"></ol>
+a dog runs in the park</textarea><p><button id="near">Compare</button></p><p id="said" class="faint" role="status"></p><ol id="list"></ol>
 <script>"use strict";
 const $=id=>document.getElementById(id),post=(path,body,signal)=>fetch(path,{method:"POST",signal,headers:{"Content-Type":"application/json",...($("key").value?{Authorization:"Bearer "+$("key").value}:{})},body:JSON.stringify(body)});
 const failed=async r=>{const t=await r.text();try{return JSON.parse(t).error.message}catch{return r.status+" "+r.statusText}};
 let running=null;
-function token(t,logprob,top){const s=document.createElement("span"),p=Math.exp(logprob);s.textContent=t;s.style.background="rgba(var(--ink),"+(.55*(1-p)).toFixed(2)+")";
- s.title=(100*p).toFixed(1)+" %";s.onmouseenter=()=>$("tip").textContent=JSON.stringify(t)+" "+s.title+(top?": likeliest "+Object.entries(top).map(([k,v])=>JSON.stringify(k)+" "+(100*Math.exp(v)).toFixed(1)+" %").join(", "):"");$("out").append(s)}
+function token(t,logprob,top){const s=document.createElement("span"),p=Math.exp(logprob);s.textContent=t;s.style.background="rgba(var(--doubt),"+(.75*(1-p)).toFixed(2)+")";
+ s.title=(100*p).toFixed(1)+" %";s.onmouseenter=()=>$("tip").textContent=JSON.stringify(t)+" "+s.title+(top?": likeliest "+Object.entries(top).sort((a,b)=>b[1]-a[1]).map(([k,v])=>JSON.stringify(k)+" "+(100*Math.exp(v)).toFixed(1)+" %").join(", "):"");$("out").append(s)}
 $("go").onclick=async()=>{running=new AbortController();$("go").disabled=true;$("stop").disabled=false;$("out").textContent=$("prompt").value;$("tip").textContent="";
  try{const r=await post("/v1/completions",{prompt:$("prompt").value,max_tokens:+$("most").value,temperature:+$("heat").value,stream:true,logprobs:3},running.signal);
   if(!r.ok)throw new Error(await failed(r));
@@ -33,8 +37,8 @@ $("go").onclick=async()=>{running=new AbortController();$("go").disabled=true;$(
  }catch(e){if(e.name!=="AbortError")$("tip").textContent=e.message}finally{$("go").disabled=false;$("stop").disabled=true}};
 $("stop").onclick=()=>running.abort();
 $("near").onclick=async()=>{const lines=$("lines").value.split("\n").filter(x=>x.trim()),r=await post("/v1/embeddings",{input:[$("query").value,...lines]});
- $("list").replaceChildren();if(!r.ok){$("tip").textContent=await failed(r);return}
+ $("list").replaceChildren();$("said").textContent=r.ok?"Cosine of their vectors":await failed(r);if(!r.ok)return;
  const v=(await r.json()).data.map(d=>d.embedding),dot=(a,b)=>a.reduce((s,x,i)=>s+x*b[i],0),alike=i=>dot(v[0],v[i])/Math.sqrt(dot(v[0],v[0])*dot(v[i],v[i]));
- lines.map((t,i)=>[alike(i+1),t]).sort((a,b)=>b[0]-a[0]).forEach(([s,t])=>{const li=document.createElement("li");li.textContent=s.toFixed(3)+"  "+t;$("list").append(li)})};
+ lines.map((t,i)=>[alike(i+1),t]).sort((a,b)=>b[0]-a[0]).forEach(([s,t])=>{const li=document.createElement("li"),bar=document.createElement("i");bar.style.width=100*Math.max(0,s)+"%";li.append(s.toFixed(3),bar,t);$("list").append(li)})};
 </script></body></html>
 )html";

@@ -12,10 +12,10 @@
 
 #include <Eigen/Core>
 
-#include "attention_html.hpp"
+#include "attention_page.hpp"
 #include "command_line.hpp"
 #include "text_input.hpp"
-#include "toy/toy_encoder.hpp"
+#include "toy/toy_page.hpp"
 
 #ifndef ATTEND_EXAMPLES_DIR
 #define ATTEND_EXAMPLES_DIR "examples"
@@ -44,6 +44,7 @@ Reads sentences and says what was thought of the thing that each asks about, wit
 
   --sentence TEXT   read TEXT instead of the built-in sentences (may be repeated)
   --html FILE       also write a page with the attention of every layer and head
+  --live FILE       script that makes the page of --html read what is typed there (the target toy_page makes it)
   --model FILE      safetensors file of the model (default: toy/toy_encoder.safetensors in the examples' source)
   --threads N       threads to compute with (default: 1)
   --quiet           no progress and no remarks on standard error
@@ -55,19 +56,9 @@ Example:
 Exit code: 0, or 1 after an error, which is one line on standard error.
 )";
 
-constexpr const char* kLead =
-    "Each row is a word that looks, each column a word that it looks at; the stronger the colour, the more "
-    "weight. Rest the pointer on a row to see its words and weights.";
-
 std::string percent(float probability) {
   char text[16];
   std::snprintf(text, sizeof text, "%.1f %%", 100.0 * static_cast<double>(probability));
-  return text;
-}
-
-std::string list(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
   return text;
 }
 
@@ -86,7 +77,7 @@ std::string nearest(const Reading& reading, const std::vector<Reading>& readings
   if (best == nullptr) return "none";
   char text[16];
   std::snprintf(text, sizeof text, " (%.2f)", static_cast<double>(best_cosine));
-  return attention_html::joined(best->words) + text;
+  return toy::joined(best->words, " ") + text;
 }
 
 /// Cut or filled with blanks to `width` characters (of UTF-8, not bytes).
@@ -126,7 +117,7 @@ void print_map(const std::vector<std::string>& words, attend::TensorView<const f
 }
 
 void run(int argc, char** argv) {
-  const CommandLine arguments(argc, argv, {}, {"--sentence", "--html", "--model", "--threads"});
+  const CommandLine arguments(argc, argv, {}, {"--sentence", "--html", "--live", "--model", "--threads"});
   if (arguments.has("--help")) {
     std::printf("%s", kHelp);
     return;
@@ -146,26 +137,23 @@ void run(int argc, char** argv) {
       "An encoder of %d parameters. The maps show layer %d, head %d: rows look at columns,\n"
       "· below 10 %%   ░ below 30 %%   ▒ below 50 %%   ▓ below 75 %%   █ from 75 %% on\n",
       static_cast<int>(model.parameter_count()), static_cast<int>(layer), static_cast<int>(head));
-  std::vector<attention_html::Picture> pictures;
+  std::vector<attention_page::Page> pages;
   for (std::size_t i = 0; i < shown; ++i) {
     const Reading& reading = readings[i];
     const std::string answer = reading.answer + " (" + percent(reading.probability) + ")";
-    const std::string near = nearest(reading, readings);
-    std::printf("\n%s\n  answer   %s\n  nearest  %s\n", attention_html::joined(reading.words).c_str(),
-                answer.c_str(), near.c_str());
+    std::printf("\n%s\n  answer   %s\n  nearest  %s\n", toy::joined(reading.words, " ").c_str(),
+                answer.c_str(), nearest(reading, readings).c_str());
     if (!reading.unknown.empty())
-      std::printf("  unknown  %s (read as <unk>)\n", list(reading.unknown).c_str());
+      std::printf("  unknown  %s (read as <unk>)\n", toy::joined(reading.unknown, ", ").c_str());
     print_map(reading.words, reading.attention[layer][head]);
-
-    std::string note = "Nearest other sentence: " + near;
-    if (!reading.unknown.empty()) note += ". Not in the vocabulary: " + list(reading.unknown);
-    pictures.push_back({reading.words, answer, note, reading.attention, layer, head});
+    pages.push_back(toy::page_of(model, reading));
   }
 
   if (arguments.has("--html")) {
     const std::string path = arguments.text("--html");
     std::ofstream file(path, std::ios::binary);
-    attention_html::write_page(file, "What a small encoder attends to", kLead, pictures);
+    attention_page::write(file, "What a small encoder attends to", pages,
+                          arguments.has("--live") ? attend::read_file(arguments.text("--live")) : "");
     if (!file.flush()) attend::throw_error(path, ": cannot be written");
     std::printf("\nwrote %s\n", path.c_str());
   }

@@ -11,6 +11,7 @@
 #include <attend/model/translator.hpp>
 
 #include "support.hpp"
+#include "tiny_models.hpp"
 
 namespace {
 using namespace attend;
@@ -337,5 +338,28 @@ TEST(Seq2Seq, AFailedStepLeavesTheCacheAsItWas) {
   const Ids translated = generate(context, model, std::span<const std::int32_t>(source), beams);
   EXPECT_EQ(generate(context, model, std::span<const std::int32_t>(source), beams), translated);
 }
+
+#if defined(__SSE2__)
+TEST(Models, GiveTheSameBitsWhereTheCallerFlushesSubnormals) {
+  const std::vector<std::int32_t> ids = attend_test::random_ids(12, 40);
+  const TensorView<const std::int32_t, 2> batch(ids.data(), {2, 6});
+  Seq2SeqOptions o = attend_test::tiny_seq2seq(PositionKind::sinusoidal).options();
+  o.output_scale = 1e-39;
+  Seq2Seq<float> model(o);
+  fill_parameters<float>(model);
+  Context context;
+  const auto run = [&] {
+    DecoderCache<float> cache = model.make_cache(context, model.encode(context, batch));
+    return model.decode(context, batch, cache);
+  };
+  const Tensor<float, 3> expected = run();
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040u);
+  const Tensor<float, 3> got = run();
+  _mm_setcsr(before);
+  EXPECT_TRUE(attend_test::same_bits(got, expected));
+  EXPECT_NE(got(0, 0, 0), 0);
+}
+#endif
 
 }  // namespace

@@ -104,6 +104,21 @@ TEST(CachedPrompt, OfAnotherModelIsAnError) {
   EXPECT_EQ(fingerprint(default_context(), model), name);
 }
 
+TEST(CachedPrompt, OfOtherSizesIsNoneOfAGenerators) {
+  CausalLMOptions options = attend_test::tiny_causal_lm().options();
+  for (CausalBlockOptions& block : options.blocks) block.num_kv_heads = 4;
+  CausalLM<float> wide(options);
+  attend_test::fill_parameters<float>(wide);
+  Generator generator(attend_test::tiny_causal_lm());
+  const Ids prompt{1, 2, 3};
+  const Ids expected = generator.generate(default_context(), prompt).ids;
+  EXPECT_THAT(error_of([&] {
+                generator.set_cached_prompt(CachedPrompt::compute(default_context(), wide, {1, 2, 3, 4}));
+              }),
+              HasSubstr("num_kv_heads"));
+  EXPECT_EQ(generator.generate(default_context(), prompt).ids, expected);
+}
+
 TEST(CachedPrompt, ThatIsBrokenIsAnError) {
   const attend_test::Folder scratch;
   const fs::path file = scratch.path / "prompt.safetensors";

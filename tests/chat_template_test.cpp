@@ -155,6 +155,7 @@ TEST(ChatTemplate, NamesWhatIsNotSupported) {
               HasSubstr("chat_template: line 2, column 6: statement 'include'"));
   for (const auto& [source, name] : std::vector<std::pair<std::string, std::string>>{
            {"{{ 1|nonesuch }}", "filter 'nonesuch'"},
+           {"{{ 1|groupby('a') }}", "filter 'groupby' is not supported"},
            {"{{ 1 is nonesuch }}", "test 'nonesuch'"},
            {"{{ nonesuch() }}", "'nonesuch'"},
            {"{{ 'a'.zfill(3) }}", "'zfill'"},

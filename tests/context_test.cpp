@@ -269,7 +269,7 @@ TEST(ContextExceptions, OfAnErrorHandlerOnAWorkerToo) {
 }
 
 TEST(ThreadPool, ThrowsTheFirstExceptionOfItsTasksAndGoesOn) {
-  ThreadPool pool(3);
+  detail::ThreadPool pool(3);
   for (int round = 0; round < 50; ++round) {
     std::atomic<int> inside{0}, calls{0};
     EXPECT_THROW(pool.run(20,
@@ -288,7 +288,7 @@ TEST(ThreadPool, ThrowsTheFirstExceptionOfItsTasksAndGoesOn) {
 }
 
 TEST(ThreadPool, IsAnErrorWhereItRunsAlready) {
-  ThreadPool pool(2);
+  detail::ThreadPool pool(2);
   EXPECT_THAT(error_of([&] { pool.run(2, [&](Index) { pool.run(2, [](Index) {}); }); }),
               HasSubstr("runs already"));
   EXPECT_THAT(error_of([&] { pool.run(-1, [](Index) {}); }), HasSubstr("-1 tasks"));
@@ -445,7 +445,7 @@ TEST(Context, NumbersOfThreadsBeyondReasonAreErrors) {
     EXPECT_EQ(error_of([&] { Context context(threads); }), expected);
     EXPECT_EQ(error_of([&] { with_executor(threads, run_on_threads); }), expected);
     EXPECT_EQ(error_of([&] { Context::measure(threads, [](Context&) {}); }), expected);
-    EXPECT_THAT(error_of([&] { ThreadPool pool(threads); }),
+    EXPECT_THAT(error_of([&] { detail::ThreadPool pool(threads); }),
                 HasSubstr("ThreadPool: expected 1 to 4096 threads"));
   }
 }

@@ -65,6 +65,13 @@ TEST(GenerationConfig, LengthsThatItDoesNotSayAreTheCallers) {
   EXPECT_EQ(both.max_new_tokens, 5);
 }
 
+TEST(GenerationConfig, ALeastLengthDoesNotCountBesideLeastNewTokens) {
+  EXPECT_EQ(read(R"({"min_length": 9})").min_length, 9);
+  const GenerationOptions both = read(R"({"min_length": 9, "min_new_tokens": 0})");
+  EXPECT_EQ(both.min_length, 0);
+  EXPECT_EQ(both.min_new_tokens, 0);
+}
+
 TEST(GenerationConfig, NamesWhatItDoesNotSupport) {
   for (const char* member :
        {R"("typical_p": 0.9)", R"("encoder_no_repeat_ngram_size": 3)", R"("num_beam_groups": 2)",

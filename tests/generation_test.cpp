@@ -87,6 +87,18 @@ TEST(Sampler, DrawsTokensAsOftenAsItShould) {
   EXPECT_THROW(frequencies({}, {none, nan}), Error);
 }
 
+TEST(Sampler, AnyTemperatureGoesWithAnyFiniteLogits) {
+  const float most = (std::numeric_limits<float>::max)();
+  for (const double temperature : {1e-300, 1.0, 1e38, 1e300, std::numeric_limits<double>::infinity()})
+    for (const bool cut : {false, true}) {
+      const auto got = frequencies({.temperature = temperature, .top_p = cut ? 0.9 : 1}, {most, -most});
+      EXPECT_NEAR(got[0] + got[1], 1, 1e-9) << temperature;
+      if (temperature <= 1) {
+        EXPECT_EQ(got[1], 0);
+      }
+    }
+}
+
 TEST(Sampler, TheSameSeedDrawsTheSameTokens) {
   const std::vector<float> logits{0.5f, 0.25f, -0.125f, 1.0f, 0.75f, 0.0f, -1.0f, 0.375f};
   const auto draw = [&](std::uint64_t seed, std::uint64_t stream) {

@@ -1,4 +1,5 @@
-// GGUF files against the folders that they were made of, and broken ones. tests/gguf/make.py made them.
+// Models in GGUF files against the folders that they were made of (tests/gguf/make.py), and metadata that is
+// wrong.
 #include "support.hpp"
 
 #include <algorithm>
@@ -21,93 +22,18 @@
 #include <attend/text/byte_level.hpp>
 #include <attend/text/chat_template.hpp>
 
+#include "gguf_writer.hpp"
+
 namespace {
 using namespace attend;
 using attend_test::bytes_of;
 using attend_test::error_of;
 using attend_test::Folder;
+using attend_test::gguf;
+using attend_test::GgufWriter;
 using attend_test::model_folder;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
-
-fs::path gguf(const std::string& name) {
-  return fs::path(ATTEND_SOURCE_DIR) / "tests" / "gguf" / (name + ".gguf");
-}
-
-/// Writes a file, with whatever is wrong with it.
-class Writer {
- public:
-  template <class T>
-  Writer& number(T value) {
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
-    return *this;
-  }
-  Writer& text(std::string_view text) {
-    number<std::uint64_t>(text.size());
-    bytes_ += text;
-    return *this;
-  }
-  Writer& header(std::uint64_t tensors, std::uint64_t keys, std::uint32_t version = 3) {
-    bytes_ += "GGUF";
-    return number(version).number(tensors).number(keys);
-  }
-  Writer& key(std::string_view name, std::string_view value) {
-    return text(name).number<std::uint32_t>(8).text(value);
-  }
-  Writer& key(std::string_view name, std::uint32_t value) {
-    return text(name).number<std::uint32_t>(4).number(value);
-  }
-  Writer& key(std::string_view name, const std::vector<std::string>& values) {
-    text(name).number<std::uint32_t>(9).number<std::uint32_t>(8).number<std::uint64_t>(values.size());
-    for (const std::string& value : values) text(value);
-    return *this;
-  }
-  Writer& tensor(std::string_view name, const std::vector<std::uint64_t>& sizes, std::uint32_t type,
-                 std::uint64_t offset = 0) {
-    text(name).number(static_cast<std::uint32_t>(sizes.size()));
-    for (std::uint64_t size : sizes) number(size);
-    return number(type).number(offset);
-  }
-  Writer& data(std::size_t size) {
-    bytes_.resize((bytes_.size() + 31) / 32 * 32 + size);
-    return *this;
-  }
-  const std::string& bytes() const { return bytes_; }
-
- private:
-  std::string bytes_;
-};
-
-/// What a program says that opens such a file.
-std::string error_of_file(const Writer& writer) {
-  const Folder folder;
-  return error_of([&] { SafeTensors file(folder.write("a.gguf", writer.bytes())); });
-}
-
-TEST(GgufFile, GivesTensorsOfEachTypeAsTheGgufPackageDoes) {
-  const SafeTensors file(gguf("types"));
-  int types = 0;
-  for (const SafeTensors::Entry& entry : file.entries()) {
-    if (entry.name.ends_with(".expected")) continue;
-    const Tensor<float, 2> got = file.read<float, 2>(entry.name),
-                           expected = file.read<float, 2>(entry.name + ".expected");
-    EXPECT_EQ(std::string(to_string(entry.dtype)), entry.name);
-    EXPECT_EQ(std::memcmp(got.data(), expected.data(), static_cast<std::size_t>(got.numel()) * 4), 0)
-        << entry.name;
-    std::vector<double> some(70);  // which begin and end inside of blocks
-    if (got.numel() < 80) continue;
-    file.read_elements(entry, 5, 70, some.data());
-    for (Index i = 0; i < 70; ++i)
-      EXPECT_EQ(some[static_cast<std::size_t>(i)], static_cast<double>(expected.data()[5 + i]));
-    std::vector<std::int32_t> integers(70);
-    EXPECT_THAT(error_of([&] { file.read_elements(entry, 0, 70, integers.data()); }),
-                HasSubstr("do not fit"));
-    EXPECT_THAT(error_of([&] { file.read_elements(entry, got.numel() - 1, 2, some.data()); }),
-                HasSubstr("elements"));
-    ++types;
-  }
-  EXPECT_EQ(types, 11);
-}
 
 struct Family {
   const char *file, *folder;
@@ -190,7 +116,7 @@ TEST(Gguf, TextsAreCutIntoWordsAsTheFileSays) {
                      {"qwen2", 4, 1}, {"tekken", 4, 2}, {"gpt-4o", 2, 2}};
   for (const auto& kind : kinds) {
     const Folder folder;
-    Writer writer;
+    GgufWriter writer;
     writer.header(0, 4).key("tokenizer.ggml.model", "gpt2").key("tokenizer.ggml.pre", kind.pre);
     writer.key("tokenizer.ggml.tokens", tokens);
     writer.key("tokenizer.ggml.merges", std::vector<std::string>{"1 2", "12 3", "123 4", "a B"});
@@ -221,13 +147,13 @@ TEST(Gguf, AFileInMemoryIsOneToo) {
 }
 
 /// A Llama of one layer whose matrices are of a type, `bytes` a row of 32, each with the scale 1/64.
-Writer blocks_of(std::uint32_t type, std::uint64_t bytes) {
+GgufWriter blocks_of(std::uint32_t type, std::uint64_t bytes) {
   constexpr std::pair<const char*, std::uint64_t> matrices[] = {
       {"token_embd", 40},     {"output", 40},       {"blk.0.attn_q", 32},
       {"blk.0.attn_k", 32},   {"blk.0.attn_v", 32}, {"blk.0.attn_output", 32},
       {"blk.0.ffn_gate", 32}, {"blk.0.ffn_up", 32}, {"blk.0.ffn_down", 32}};
   constexpr const char* norms[] = {"output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"};
-  Writer out;
+  GgufWriter out;
   out.header(12, 6)
       .key("general.architecture", "llama")
       .key("llama.context_length", 64)
@@ -310,98 +236,27 @@ TEST(Gguf, BlocksOfQ8AndQ4AreKeptAsTheyAre) {
   });
 }
 
-TEST(GgufFile, SaysWhichByteIsWrong) {
-  const auto f32 = [](std::uint64_t tensors = 1) { return Writer().header(tensors, 0); };
-  EXPECT_THAT(error_of_file(Writer()), HasSubstr("a.gguf: byte 0: not a GGUF file"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 0, 1)), HasSubstr("byte 4: GGUF version 1"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 0, 0x03000000)), HasSubstr("big-endian"));
-  EXPECT_THAT(error_of_file(Writer().header(1, 0)), HasSubstr("byte 8: 1 tensors do not fit"));
-  EXPECT_THAT(error_of_file(Writer().header(~std::uint64_t{0}, 0)), HasSubstr("byte 8"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 2).key("a", 5)), HasSubstr("byte 16: 2 keys"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 1).text("a").number<std::uint32_t>(13).data(8)),
-              HasSubstr("unknown type 13"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 1).text("").number<std::uint32_t>(4).data(8)),
-              HasSubstr("byte 24: an empty key"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 2).key("a", 5).key("a", 6)), HasSubstr("twice"));
-  EXPECT_THAT(
-      error_of_file(Writer().header(0, 1).text("a").number<std::uint32_t>(8).number(~std::uint64_t{0})),
-      HasSubstr("byte 45: the file ends too early"));
-  EXPECT_THAT(error_of_file(
-                  Writer().header(0, 1).text("a").number<std::uint32_t>(9).number<std::uint32_t>(9).data(16)),
-              HasSubstr("unknown type 9"));
-  EXPECT_THAT(
-      error_of_file(Writer().header(0, 1).text("a").number<std::uint32_t>(9).number<std::uint32_t>(10).number(
-          std::uint64_t{1} << 61)),
-      HasSubstr("values do not fit"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 1).key("general.alignment", 24)),
-              HasSubstr("'general.alignment' is 24"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 1).key("general.alignment", "8")),
-              HasSubstr("is not a number"));
-  EXPECT_THAT(error_of_file(Writer().header(0, 1).key("split.count", 2)), HasSubstr("'split.count' is 2"));
-
-  EXPECT_THAT(error_of_file(f32().tensor("a", {4}, 0).data(15)),
-              HasSubstr("tensor 'a': its data end behind the file"));
-  EXPECT_THAT(error_of_file(f32().tensor("", {4}, 0).data(16)), HasSubstr("without a name"));
-  EXPECT_THAT(error_of_file(f32().tensor("a", {1, 1, 1, 1, 1}, 0).data(16)), HasSubstr("5 axes"));
-  EXPECT_THAT(error_of_file(f32().tensor("a", {4}, 11).data(999)), HasSubstr("type Q3_K is not supported"));
-  EXPECT_THAT(error_of_file(f32().tensor("a", {4}, 99).data(999)), HasSubstr("type 99 is not supported"));
-  EXPECT_THAT(error_of_file(f32().tensor("a", {16}, 8).data(999)),
-              HasSubstr("rows of 16 values of type Q8_0"));
-  EXPECT_THAT(error_of_file(f32().tensor("a", {4}, 0, 32).data(99)),
-              HasSubstr("begins at 32 of the data, expected 0"));
-  EXPECT_THAT(error_of_file(f32(2).tensor("a", {4}, 0).tensor("b", {4}, 0, 16).data(99)),
-              HasSubstr("expected 32"));
-  EXPECT_THAT(error_of_file(f32(2).tensor("a", {4}, 0).tensor("a", {4}, 0, 32).data(99)),
-              HasSubstr("two of this name"));
-  const std::uint64_t most = ~std::uint64_t{0};
-  for (const auto& sizes : {std::vector{most},
-                            {most, most},
-                            {std::uint64_t{1} << 32, std::uint64_t{1} << 32},
-                            {most, 0},
-                            {0, most}})
-    EXPECT_THAT(error_of_file(f32().tensor("a", sizes, 0).data(99)), HasSubstr("its sizes are beyond"));
-  // Each beginning of a file that is right is wrong.
-  const Folder folder;
-  const std::string whole = bytes_of(gguf("pieces"));
-  for (std::size_t size = 0; size < whole.size() - 8; size += 97)
-    EXPECT_THAT(error_of([&] { SafeTensors file(folder.write("a.gguf", whole.substr(0, size))); }),
-                HasSubstr("a.gguf: byte "));
-}
-
 TEST(GgufFile, ErrorsOfMetadataNameTheKey) {
   const Folder folder;
-  const auto error = [&](const Writer& writer) {
+  const auto error = [&](const GgufWriter& writer) {
     return error_of([&] { CausalLM<float>::open(folder.write("m.gguf", writer.bytes())); });
   };
-  EXPECT_THAT(error(Writer().header(0, 0)), HasSubstr("m.gguf: 'general.architecture' '' is not supported"));
-  EXPECT_THAT(error(Writer().header(0, 1).key("general.architecture", "mamba")),
+  EXPECT_THAT(error(GgufWriter().header(0, 0)),
+              HasSubstr("m.gguf: 'general.architecture' '' is not supported"));
+  EXPECT_THAT(error(GgufWriter().header(0, 1).key("general.architecture", "mamba")),
               HasSubstr("'mamba' is not supported"));
-  EXPECT_THAT(error(Writer().header(0, 1).key("general.architecture", "llama")),
+  EXPECT_THAT(error(GgufWriter().header(0, 1).key("general.architecture", "llama")),
               HasSubstr("'llama.embedding_length' is missing"));
-  const auto tokens = [&](const Writer& writer) {
+  const auto tokens = [&](const GgufWriter& writer) {
     return error_of([&] { text::Tokenizer::open(folder.write("t.gguf", writer.bytes())); });
   };
-  EXPECT_THAT(tokens(Writer().header(0, 1).key("tokenizer.ggml.model", "rwkv")),
+  EXPECT_THAT(tokens(GgufWriter().header(0, 1).key("tokenizer.ggml.model", "rwkv")),
               HasSubstr("t.gguf: 'tokenizer.ggml.model' 'rwkv'"));
   EXPECT_THAT(
-      tokens(Writer().header(0, 2).key("tokenizer.ggml.model", "gpt2").key("tokenizer.ggml.pre", "new")),
+      tokens(GgufWriter().header(0, 2).key("tokenizer.ggml.model", "gpt2").key("tokenizer.ggml.pre", "new")),
       HasSubstr("'tokenizer.ggml.pre' 'new'"));
-  EXPECT_THAT(tokens(Writer().header(0, 1).key("tokenizer.ggml.model", "llama")),
+  EXPECT_THAT(tokens(GgufWriter().header(0, 1).key("tokenizer.ggml.model", "llama")),
               HasSubstr("'tokenizer.ggml.tokens' is missing"));
-}
-
-TEST(SafeTensors, OfBlocksAreNone) {
-  const Folder folder;
-  EXPECT_THAT(error_of([&] {
-                SafeTensorsWriter writer(folder / "a.safetensors", {{"a", DType::Q8_0, {32}}});
-              }),
-              HasSubstr("Q8_0 is not supported"));
-  std::string header = R"({"a":{"dtype":"Q8_0","shape":[32],"data_offsets":[0,34]}})";
-  const std::uint64_t size = header.size();
-  header.insert(0, reinterpret_cast<const char*>(&size), 8);
-  EXPECT_THAT(
-      error_of([&] { SafeTensors file(folder.write("b.safetensors", header + std::string(34, 'a'))); }),
-      HasSubstr("unknown dtype 'Q8_0'"));
 }
 
 }  // namespace

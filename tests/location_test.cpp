@@ -33,7 +33,7 @@ TEST(Location, ReadsBytesOfAMapWhereTheyLie) {
   const Files files{{"a.txt", "one\ntwo"}, {"./sub//b.bin", "\x01\x02"}, {"sub/deep/c", ""}};
   const Location root(files);
   EXPECT_EQ(read_file(root / "a.txt"), "one\ntwo");
-  EXPECT_EQ(MappedFile(root / "a.txt").bytes().data(),
+  EXPECT_EQ(detail::MappedFile(root / "a.txt").bytes().data(),
             reinterpret_cast<const std::byte*>(files.at("a.txt").data()));
   EXPECT_EQ(read_file(root / "sub" / "b.bin"), "\x01\x02");
   EXPECT_EQ(read_file(root / "sub/./b.bin"), "\x01\x02");
@@ -115,7 +115,10 @@ TEST(Location, OtherFormatsAreNamedWithTheWayToConvertThem) {
   EXPECT_THAT(error({{"config.json", config}, {"pytorch_model.bin", "x"}}),
               AllOf(HasSubstr("neither model.safetensors nor"), HasSubstr("pytorch_model.bin is there"),
                     HasSubstr("save_pretrained")));
-  EXPECT_THAT(error({{"config.json", config}, {"model.onnx", "x"}}), HasSubstr("model.onnx is there"));
+  EXPECT_THAT(
+      error({{"config.json", config}, {"onnx/model.onnx", "x"}}),
+      AllOf(HasSubstr("onnx/model.onnx is there"), HasSubstr("needs the folder that this was made of")));
+  EXPECT_THAT(error({{"config.json", config}, {"adapter_model.safetensors", "x"}}), HasSubstr("peft"));
   EXPECT_THAT(
       error({{"README.md", ""}, {"tiny.Q8_0.gguf", "x"}}),
       AllOf(HasSubstr("config.json: is missing"), HasSubstr("tiny.Q8_0.gguf is there: open that file")));
@@ -130,7 +133,7 @@ TEST(Location, AGitLfsPointerIsNamedAsOne) {
     const fs::path file = folder.write(name, pointer);
     const Files files{{name, pointer}};
     for (const Location& one : {Location(file), Location(files) / name})
-      EXPECT_THAT(error_of([&] { InputFile opened(one); }),
+      EXPECT_THAT(error_of([&] { detail::InputFile opened(one); }),
                   AllOf(HasSubstr(name), HasSubstr("Git-LFS pointer"), HasSubstr("git lfs pull")));
   }
   Files files = files_of(model_folder("bert"));

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include <attend/attend.hpp>
+#include <attend/io/state_dict.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/quant.hpp>
 
 #include "counted_malloc.hpp"
 #include "support.hpp"
@@ -158,6 +160,41 @@ TEST(Memory, AModelsWeightsAndCachesAreOfItsScope) {
   }
 }
 
+TEST(Memory, ReducedWeightsAreOfItsScope) {
+  Budget memory;
+  {
+    const MemoryScope scope(&memory);
+    const Embedding<float> table({.num_embeddings = 100, .embedding_dim = 64, .weights = WeightType::int8});
+    EXPECT_GE(memory.in_use, 6800u);
+    const std::size_t before = memory.in_use;
+    const Linear<float> linear({.in_features = 64, .out_features = 96, .weights = WeightType::int4});
+    EXPECT_GE(memory.in_use, before + 3456);
+  }
+  EXPECT_EQ(memory.in_use, 0u);
+}
+
+TEST(Memory, ThatIsUsedUpLeavesACacheThatWasToResumeEmpty) {
+  const auto x = random_tensor<float, 3>({4, 30, 8});
+  Budget memory;
+  KVCacheOptions options{.num_kv_heads = 4, .head_dim = 8, .window = 20, .memory = &memory};
+  int failures = 0;
+  for (bool failed = true; failed; ++failures) {
+    KVCache<float> cache(options);
+    memory.left = failures;
+    failed = !attend_test::error_or_none([&] { cache.resume(0, 9600, x, x); }).empty();
+    memory.left = 1'000'000;
+    if (failed) {
+      EXPECT_EQ(cache.length(0), 0);
+      cache.append(0, x, x);
+      EXPECT_EQ(cache.first_token(0), 0);
+    }
+    std::vector<float> key(8);
+    cache.read(0, 3, cache.length(0) - 1, key, {});
+    EXPECT_EQ(key[7], x(3, 29, 7)) << failures;
+  }
+  EXPECT_GE(failures, 3);
+}
+
 TEST(Memory, ThatIsUsedUpIsAnErrorAndLosesNothing) {
   const auto x = random_tensor<float, 3>({1, 420, 32});
   for (Index window : {0, 30})
@@ -199,5 +236,35 @@ TEST(Memory, ThatIsUsedUpIsAnErrorAndLosesNothing) {
       EXPECT_GT(failures, 5);
     }
 }
+
+#if ATTEND_TEST_COUNTS
+TEST(Memory, QuantisingALoadHoldsNoSecondCopy) {
+  const auto make = [](WeightType type) {
+    return EncoderBlock<float>({.embed_dim = 256, .num_heads = 8, .dim_feedforward = 1024, .weights = type});
+  };
+  const attend_test::Folder folder;
+  const auto path = folder / "model.safetensors";
+  save(filled<float>(make(WeightType::float32)), path);
+  constexpr double kNumbers = 4 * 256 * 256 + 2 * 256 * 1024;
+  const auto peak_of = [&](WeightType type) {
+    const SafeTensors file(path);
+    const std::size_t before = attend_test::live_bytes;
+    attend_test::peak_bytes = before;
+    auto layer = make(type);
+    load(layer, file);
+    return static_cast<double>(attend_test::peak_bytes - before);
+  };
+  const double rows = static_cast<double>(detail::block_rows(1024, 256, 4)) * 256 * 4;
+  const std::pair<WeightType, double> types[] = {{WeightType::bfloat16, 2},
+                                                 {WeightType::float16, 2},
+                                                 {WeightType::int8, 34.0 / 32},
+                                                 {WeightType::int4, 18.0 / 32}};
+  for (const auto& [type, bytes] : types) {
+    const double quantized = bytes * kNumbers;
+    EXPECT_LE(peak_of(type), 1.1 * quantized + rows) << to_string(type);
+    EXPECT_GE(peak_of(type), quantized) << to_string(type);
+  }
+}
+#endif
 
 }  // namespace

@@ -28,6 +28,18 @@ static_assert(!std::is_convertible_v<Rows<const float>, Rows<float>>);
 static_assert(!std::is_convertible_v<Tensor<double, 2>&, Rows<const float>>);
 static_assert(!std::is_convertible_v<TensorView<float, 0>, Rows<float>>);
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+// Expressions of Eigen's in memory can be written to where they are of what can; a matrix without a name
+// cannot.
+using Transposed = decltype(std::declval<Eigen::MatrixXf&>().transpose());
+static_assert(std::is_convertible_v<Transposed, Rows<float>>);
+static_assert(std::is_convertible_v<decltype(std::declval<Matrix&>().topRows(1)), Rows<float>>);
+static_assert(std::is_convertible_v<Eigen::Map<Matrix>, Rows<float>>);
+static_assert(
+    !std::is_convertible_v<decltype(std::declval<const Eigen::MatrixXf&>().transpose()), Rows<float>>);
+static_assert(!std::is_convertible_v<Eigen::Map<const Matrix>&, Rows<float>>);
+static_assert(!std::is_convertible_v<const Transposed, Rows<float>>);
+static_assert(!std::is_convertible_v<Matrix, Rows<float>>);
+static_assert(std::is_convertible_v<Matrix, Rows<const float>>);
 static_assert(std::is_convertible_v<const Matrix&, Rows<const float>> &&
               std::is_convertible_v<Matrix&, Rows<float>>);
 static_assert(!std::is_convertible_v<const Matrix&, Rows<float>>);

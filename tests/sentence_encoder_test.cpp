@@ -313,8 +313,13 @@ TEST(SentenceFolders, LengthAndCaseAreAsTheySay) {
   EXPECT_EQ(longest(), 9);
   folder.change("sentence_bert_config.json", [](Json& j) { j["max_seq_length"] = nullptr; });
   EXPECT_EQ(longest(), 64);
+  folder.change("sentence_bert_config.json", [](Json& j) { j["max_seq_length"] = 99; });
+  EXPECT_EQ(longest(), 64);
+  // Without a table of positions a folder may name more than config.json does.
+  EXPECT_GT(ModernBertModel<float>::open(model_folder("modernbert")).max_length(), 1 << 20);
+  EXPECT_GT(BertModel<float>::open(model_folder("deberta_v2")).max_length(), 1 << 20);
 
-  folder.change("tokenizer.json", [](Json& j) { j["normalizer"]["lowercase"] = false; });
+  folder.change("tokenizer_config.json", [](Json& j) { j["do_lower_case"] = false; });
   EXPECT_FALSE(same_bits(folder.encode("THE CAT"), folder.encode("the cat")));
   folder.change("sentence_bert_config.json", [](Json& j) { j["do_lower_case"] = true; });
   EXPECT_TRUE(same_bits(folder.encode("THE CAT"), folder.encode("the cat")));

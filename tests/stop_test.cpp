@@ -10,6 +10,7 @@
 
 #include <attend/attend.hpp>
 #include <attend/model/generation.hpp>
+#include <attend/quant.hpp>
 
 #include "support.hpp"
 #include "tiny_models.hpp"
@@ -114,6 +115,28 @@ TEST(Stop, EndsAProductOfVeryLongRows) {
   expect_stops([&](Context& context) {
     for (int i = 0; i < 100; ++i) linear.forward(context, x, y.view());
   });
+}
+
+TEST(Stop, EndsAProductOfWeightsInFewerBits) {
+  const Tensor<float, 2> x({2000, 30000}, 0.5f);
+  Tensor<float, 2> y({2000, 320});
+  for (const WeightType type : {WeightType::bfloat16, WeightType::int8}) {
+    const auto linear =
+        filled<float>(Linear<float>({.in_features = 30000, .out_features = 320, .weights = type}));
+    expect_stops([&](Context& context) {
+      for (int i = 0; i < 10; ++i) linear.forward(context, x, y.view());
+    });
+  }
+}
+
+TEST(Stop, EndsWhatIsComputedByEigen) {
+  const auto linear = filled<double>(Linear<double>({.in_features = 1500, .out_features = 1500}));
+  const Tensor<double, 2> x({3000, 1500}, 0.5);
+  Tensor<double, 2> y({3000, 1500});
+  expect_stops([&](Context& context) { linear.forward(context, x, y.view()); });
+  const Tensor<double, 4> q({1, 4, 100, 64}, 0.01), k({1, 1, 60000, 64}, 0.01);
+  Tensor<double, 4> out(q.shape());
+  expect_stops([&](Context& context) { scaled_dot_product_attention(context, q, k, k, {}, out.view()); });
 }
 
 TEST(Stop, EndsAttentionOverManyKeys) {

@@ -198,7 +198,7 @@ TEST(ByteLevelTokenizer, TakesLinearTimeForLongTextsOfOneKind) {
        {" ", "\n", "a", "A", "1", "'", "\u00e9", "\U0001F600", " \n", "\u0301", "aB", "'s"}) {
     SCOPED_TRACE(unit);
     std::string text;
-    while (text.size() < 300'000) text += unit;
+    while (text.size() < 100'000) text += unit;
     EXPECT_EQ(t.decode(t.encode(text)), text);
     EXPECT_EQ(t.decode(t.encode(text + "x")), text + "x");
   }

@@ -8,6 +8,7 @@
 
 #include <attend/json/json.hpp>
 #include <attend/model/openai.hpp>
+#include <attend/model/openai_service.hpp>
 
 #include "support.hpp"
 
@@ -78,12 +79,34 @@ TEST(TextService, IsBusyWhereTooManyWaitAndFreeWhereTheyHaveGone) {
     }
   }
   EXPECT_TRUE(busy);
-  streams.clear();  // all go away
+  EXPECT_EQ(streams.size(), 3u);  // one that runs, and two
+  streams.clear();                // all go away
   go = true;
   for (int i = 0; i < 2000 && service.running() + service.waiting() > 0; ++i)
     std::this_thread::sleep_for(milliseconds(2));
   EXPECT_EQ(service.running(), 0);
   EXPECT_LT(service.generated_tokens(), 200u);
+}
+
+TEST(TextService, OfAContextThatCannotBeIsAnErrorOfItsConstructor) {
+  EXPECT_THAT(error_of([] { TextService(stories(), {.context = {.threads = 0}}); }), HasSubstr("threads"));
+}
+
+TEST(TextService, AStreamThatWasMovedFromHasNothingMore) {
+  TextService service(stories());
+  TextService::Stream stream = service.start({.ids = {1, 2}, .options = {.max_new_tokens = 3}});
+  const TextService::Stream moved = std::move(stream);
+  EXPECT_FALSE(stream.next());
+}
+
+TEST(Gatherer, AnotherNumberOfResultsThanItemsIsAnError) {
+  std::size_t results = 1;
+  Gatherer<int, int> gatherer([&](std::vector<int>) { return std::vector<int>(results); });
+  EXPECT_THAT(error_of([&] { gatherer({1, 2, 3}); }), HasSubstr("1 results of 3 items"));
+  results = 4;
+  EXPECT_THAT(error_of([&] { gatherer({1, 2, 3}); }), HasSubstr("4 results of 3 items"));
+  results = 3;
+  EXPECT_EQ(gatherer({1, 2, 3}).size(), 3u);
 }
 
 TEST(Gatherer, RunsCallsThatWaitTogether) {
@@ -104,6 +127,19 @@ TEST(Gatherer, RunsCallsThatWaitTogether) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 12);
   EXPECT_LT(runs, 12);
+  std::atomic<int> failed{0};
+  threads.clear();
+  for (int i = 0; i < 12; ++i)
+    threads.emplace_back([&, i] {
+      try {
+        right += twice({i % 4 == 0 ? -1 : i}) == std::vector<int>{2 * i};
+      } catch (const std::runtime_error&) {
+        ++failed;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 12 + 9) << "a call's fault is its own";
+  EXPECT_EQ(failed, 3);
   EXPECT_THROW(twice({-1}), std::runtime_error);
   EXPECT_EQ(twice({4}), std::vector<int>{8});
 }
@@ -124,11 +160,25 @@ TEST(OpenAI, ReadsWhatClientsSendAndNamesWhatItDoesNotKnow) {
   for (const auto& [body, name] : {std::pair{R"({"prompt": "a", "n": 2})", "'n'"},
                                    {R"({"prompt": "a", "frequency_penalty": 1})", "'frequency_penalty'"},
                                    {R"({"prompt": "a", "top_p": 2})", "top_p"},
+                                   {R"({"prompt": "a", "logprobs": 21})", "20 at most"},
                                    {R"({})", "'prompt'"},
                                    {R"({"prompt": "a")", "request"}})
     EXPECT_THAT(error_of([&, b = body] { read(b); }), HasSubstr(name)) << body;
   EXPECT_THAT(error_of([&] { openai::read_completion(generator, R"({"messages": []})", true, 5); }),
               HasSubstr("chat template"));
+}
+
+TEST(OpenAI, AnAnswerHasTheLogProbabilitiesOfAllItsPieces) {
+  const TextGenerator generator = stories();
+  const openai::Completion completion =
+      openai::read_completion(generator, R"({"prompt": "a", "logprobs": 1})", false, 5);
+  openai::CompletionWriter writer(generator, completion, "m", "1");
+  EXPECT_EQ(Json::parse(writer.whole())["choices"][0]["logprobs"]["tokens"].size(), 0u);
+  for (std::int32_t id : {300, 301, 302})
+    writer.add({.text = "x", .token = TokenLogprob{.id = id, .logprob = -1, .top = {{id, -1.0f}}}});
+  const Json logprobs = Json::parse(writer.whole())["choices"][0]["logprobs"];
+  EXPECT_EQ(logprobs["token_logprobs"], Json::parse("[-1.0, -1.0, -1.0]"));
+  EXPECT_EQ(logprobs["top_logprobs"].size(), 3u);
 }
 
 TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
@@ -147,6 +197,53 @@ TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
   const Json ranked = Json::parse(openai::write_rerank(rerank, scores, "m"));
   EXPECT_EQ(ranked["results"][0]["index"], 1);
   EXPECT_EQ(ranked["results"].size(), 2u);
+}
+
+TEST(OpenAIService, TakesAnyDeadlineAndCountsNoPathsOfItsClients) {
+  openai::Service service({.deadline = std::chrono::seconds::max()});
+  service.open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories");
+  const char* body = R"({"prompt": "Once", "max_tokens": 3, "stream": true})";
+  openai::Answer answer = service.post("/v1/completions", body);
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  std::string events;
+  while (const std::optional<std::string> event = answer.next()) events += *event;
+  EXPECT_TRUE(events.ends_with("[DONE]\n\n")) << events;
+  EXPECT_FALSE(answer.next());
+  answer = {};
+  service.close();
+  EXPECT_EQ(service.post("/v1/completions", body).status, 503);
+  EXPECT_EQ(service.post("/a path\"}", body).status, 404);
+  EXPECT_THAT(service.metrics(), testing::Not(HasSubstr("a path")));
+}
+
+TEST(OpenAIService, AnswersByPathAndSaysWhatIsWrong) {
+  openai::Service service;
+  EXPECT_EQ(service.post("/v1/completions", "{}").status, 404);
+  service.open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories");
+  EXPECT_THAT(service.models(), HasSubstr("\"stories\""));
+  EXPECT_EQ(service.post("/v1/embeddings", R"({"input": "a"})").status, 404);
+  EXPECT_EQ(service.post("/v1/completions", "[").status, 400);
+  const std::string body = R"({"prompt": "Once", "max_tokens": 20, "temperature": 0, "stream": )";
+  const openai::Answer whole = service.post("/v1/completions", body + "false}");
+  ASSERT_EQ(whole.status, 200);
+  openai::Answer stream = service.post("/v1/completions", body + "true}");
+  std::string text, last;
+  while (const std::optional<std::string> event = stream.next()) {
+    if (!event->empty()) last = *event;
+    if (const std::size_t at = event->find("data: {"); at != std::string::npos)
+      text += Json::parse(event->substr(at + 6, event->find("\n\n", at) - at - 6))["choices"][0]["text"];
+  }
+  EXPECT_EQ(Json::parse(whole.body)["choices"][0]["text"], text);
+  EXPECT_TRUE(last.ends_with("data: [DONE]\n\n"));
+  int asked = 0;
+  EXPECT_EQ(service.post("/v1/completions", body + "false}", [&] { return ++asked == 3; }).status, 499);
+  EXPECT_EQ(asked, 3);
+  EXPECT_THAT(service.metrics(),
+              HasSubstr(R"(attend_responses_total{path="/v1/completions",status="200"} 2)"));
+  std::thread closing([&] { service.close(); });  // waits for the stream that is not let go of
+  while (service.post("/v1/completions", "{}").status != 503) std::this_thread::yield();
+  stream = {};
+  closing.join();
 }
 
 }  // namespace

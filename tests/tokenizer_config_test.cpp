@@ -47,6 +47,85 @@ TEST(TokenizerConfig, ALlamaTokenizerPutsABlankBeforeTheFirstWordAlone) {
   EXPECT_EQ(llama(R"(, "add_prefix_space": false)").decode(llama().encode("  the</s> cat")), "  the cat");
 }
 
+// Classes of transformers make anew what stands around a vocabulary, by the flags that stand beside it.
+TEST(TokenizerConfig, AClassTakesTheVocabularyAlone) {
+  struct Case {
+    const char *tokenizer, *config, *model;
+    std::vector<std::int32_t> ids;
+  };
+  const Case cases[] = {
+      {"wordpiece",
+       R"({"tokenizer_class": "BertTokenizer", "do_lower_case": false})",
+       "bert",
+       {2, 1, 1, 7, 32, 1, 1, 28, 40, 39, 46, 1, 11, 55, 3}},
+      {"wordpiece",
+       R"({"do_lower_case": false, "strip_accents": true})",
+       "electra",
+       {2, 1, 1, 7, 32, 1, 1, 28, 40, 39, 46, 1, 11, 55, 3}},
+      {"wordpiece",
+       R"({"tokenizer_class": "BertTokenizerFast", "strip_accents": false})",
+       "",
+       {2, 63, 70, 7, 32, 1, 1, 28, 40, 39, 46, 1, 11, 55, 3}},
+      {"wordpiece",
+       R"({"tokenizer_class": "MPNetTokenizer", "cls_token": "[CLS]", "sep_token": "[SEP]"})",
+       "mpnet",
+       {2, 63, 70, 7, 32, 21, 43, 47, 93, 11, 55, 3}},
+      {"wordpiece",
+       R"({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": false})",
+       "bert",
+       {2, 63, 70, 7, 32, 21, 43, 47, 1, 28, 40, 39, 46, 1, 11, 55, 3}},
+      {"byte_level_bpe",
+       R"({"tokenizer_class": "TokenizersBackend"})",
+       "qwen2",
+       {293, 220, 322, 314, 220, 220, 127, 231, 83, 302, 220, 27, 76, 64, 82, 74, 29, 198, 16, 17}},
+      {"byte_level_bpe",
+       R"({"tokenizer_class": "TokenizersBackend"})",
+       "qwen3",
+       {293, 220, 322, 314, 220, 220, 36, 136, 223, 83, 302, 220, 27, 76, 64, 82, 74, 29, 198, 318}},
+      {"byte_level_bpe",
+       R"({"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": true})",
+       "gpt2",
+       {305, 220, 322, 314, 220, 220, 36, 136, 223, 83, 302, 220, 27, 76, 64, 82, 74, 29, 198, 318}},
+      {"byte_level_bpe",
+       R"({"tokenizer_class": "RobertaTokenizer", "cls_token": "<|endoftext|>", "sep_token": "<|endoftext|>"})",
+       "roberta",
+       {330, 293, 220, 322, 314, 220, 220, 36, 136, 223, 83, 302, 220, 335, 198, 318, 330}},
+      {"byte_level_bpe",
+       R"({"tokenizer_class": "GPTNeoXTokenizer"})",
+       "gpt_neox",
+       {293, 220, 322, 314, 220, 220, 127, 231, 83, 302, 220, 27, 76, 64, 82, 74, 29, 198, 318}},
+      {"byte_fallback_bpe",
+       R"({"tokenizer_class": "GemmaTokenizer"})",
+       "gemma2",
+       {1, 339, 301, 272, 306, 261, 291, 301, 301, 72, 207, 132, 292, 299, 301, 362, 13, 265, 266}},
+      {"unigram",
+       R"({"tokenizer_class": "XLMRobertaTokenizer"})",
+       "bert",
+       {1, 259, 289, 285, 259, 323, 275, 277, 267, 259, 3, 344, 291, 351, 259, 325, 278, 2}},
+      {"unigram", R"({})", "t5", {259, 289, 285, 259, 323, 275, 277, 267, 259, 2,   344, 291,
+                                  259, 2,   328, 346, 267, 279, 2,   259, 325, 278, 2}},
+      {"unigram",
+       R"({"tokenizer_class": "AlbertTokenizer", "keep_accents": true, "cls_token": "<s>", "sep_token": "</s>"})",
+       "albert",
+       {262, 288, 277, 267, 259, 264, 1, 344, 291, 259, 1, 328, 346, 267, 279, 1, 259, 325, 278, 2}},
+      {"unigram",
+       R"({"tokenizer_class": "CamembertTokenizer"})",
+       "camembert",
+       {1, 259, 289, 285, 259, 323, 275, 277, 267, 259, 0, 344, 291, 351, 259, 325, 278, 2}},
+      {"unigram",
+       R"({"tokenizer_class": "DebertaV2Tokenizer", "split_by_punct": true, "add_prefix_space": false})",
+       "deberta-v2",
+       {350, 259, 289, 285, 259, 323, 275, 277, 267, 259, 1,   344,
+        291, 259, 1,   328, 346, 267, 279, 1,   259, 325, 278, 351}},
+  };
+  for (const Case& c : cases) {
+    Files files{{"tokenizer_config.json", c.config}};
+    if (*c.model) files["config.json"] = R"({"model_type": ")" + std::string(c.model) + R"("})";
+    EXPECT_EQ(with(c.tokenizer, files).encode("The Cat's  E\u0301t\u00e9 <mask>\n12"), c.ids)
+        << c.config << " " << c.model;
+  }
+}
+
 TEST(TokenizerConfig, ATokenizerJsonSaysWhatStandsAroundATextWhateverTheFlags) {
   for (const char* flags : {R"(, "add_bos_token": false, "add_eos_token": true)",
                             R"(, "add_bos_token": true, "add_eos_token": false)"})

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "../examples/attention_html.hpp"
-#include "../examples/toy/toy_encoder.hpp"
+#include "../examples/attention_page.hpp"
+#include "../examples/toy/toy_page.hpp"
 #include "support.hpp"
 
 using attend::Index;
@@ -56,12 +56,6 @@ double accuracy(std::optional<double> scale) {
 
 std::string error_of_file(const std::string& path) {
   return attend_test::error_of([&] { toy::ToyEncoder encoder(path); });
-}
-
-int count(const std::string& text, const std::string& part) {
-  int n = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++n;
-  return n;
 }
 
 }  // namespace
@@ -163,19 +157,46 @@ TEST(ToyEncoder, RefusesFilesOfOtherModelsInOneLine) {
   EXPECT_THAT(error_with("\\n<unk>", "\\n<ukn>"), HasSubstr("vocabulary: has no <unk>"));
 }
 
-TEST(AttentionPage, HasEveryMapAndEscapesItsWords) {
-  const Reading reading = read("the soup <script> & \"bread\" was good .");
-  const attention_html::Picture picture{reading.words, reading.answer, "", reading.attention, 1, 0};
+TEST(AttentionPage, HasEveryWeightTheStrongestFirstAndEndsNoScript) {
+  const Reading reading = read("the soup </script> & \"bread\" was good .");
+  const attention_page::Page page = toy::page_of(model(), reading);
+  const Index T = static_cast<Index>(reading.words.size());
+  ASSERT_EQ(page.layers.size(), 2u);
+  for (Index l = 0; l < 2; ++l) {
+    const attention_page::Layer& layer = page.layers[static_cast<std::size_t>(l)];
+    ASSERT_THAT(layer.keys.shape(), ElementsAre(1, 4, T, T));
+    for (Index h = 0; h < 4; ++h)
+      for (Index q = 0; q < T; ++q)
+        for (Index i = 0; i < T; ++i) {
+          EXPECT_EQ(layer.weights(0, h, q, i), reading.attention(l, h, q, layer.keys(0, h, q, i)));
+          if (i > 0) EXPECT_LE(layer.weights(0, h, q, i), layer.weights(0, h, q, i - 1));
+        }
+  }
+  const std::string json = attention_page::to_json(page);
+  EXPECT_EQ(json.find('<'), std::string::npos);
+  const attend::Json parsed = attend::Json::parse(json);
+  EXPECT_EQ(parsed["tokens"].get<std::vector<std::string>>(), reading.words);
+  EXPECT_EQ(parsed["layers"][1]["keys"].get<std::string>().size(),
+            4 * ((2 * 4 * static_cast<std::size_t>(T * T) + 2) / 3));
+  EXPECT_EQ(parsed["answers"][1][1].get<float>(), reading.probabilities(1));
   std::ostringstream out;
-  attention_html::write_page(out, "title", "lead", {&picture, 1});
-  const std::string page = out.str();
-  EXPECT_EQ(count(page, "<table>"), 1 + 2 * 4);
-  EXPECT_EQ(count(page, "</table>"), 1 + 2 * 4);
-  EXPECT_EQ(count(page, "<figcaption>layer 1, head 3</figcaption>"), 1);
-  EXPECT_THAT(page, Not(HasSubstr("<script")));
-  EXPECT_THAT(page, HasSubstr("&lt;"));
-  EXPECT_THAT(page, Not(HasSubstr("http")));
-  const std::size_t row = static_cast<std::size_t>(reading.words.size());
-  // each row of each map has one cell a word; the first row an empty corner
-  EXPECT_EQ(count(page, "<td"), static_cast<int>((1 + 2 * 4) * (row * row + 1)));
+  attention_page::write(out, "a </script> heading", {&page, 1});
+  std::string text = out.str();
+  EXPECT_THAT(text, Not(HasSubstr("a </script>")));
+  for (const std::string at = "http://www.w3.org/2000/svg"; text.find(at) != std::string::npos;)
+    text.erase(text.find(at), at.size());  // a name, and no address
+  EXPECT_THAT(text, Not(HasSubstr("http")));
+}
+
+TEST(AttentionPage, SaysWhatAHeadLooksAt) {
+  attend::Tensor<float, 3> weights({2, 3, 3});
+  weights.view().fill(0);
+  weights(0, 0, 0) = weights(0, 1, 0) = weights(0, 2, 1) = 1;  // the token before
+  for (Index q = 0; q < 3; ++q)
+    for (Index k = 0; k < 3; ++k) weights(1, q, k) = 1 / 3.0f;
+  const attention_page::Layer layer = attention_page::all_keys(weights);
+  EXPECT_THAT(attention_page::patterns(layer, 0), ElementsAre(0.667f, 0.667f, 0.333f, 0));
+  EXPECT_THAT(attention_page::patterns(layer, 1), ElementsAre(0.222f, 0.333f, 0.333f, 1));
+  EXPECT_EQ(attention_page::packed({1, 0x8002, 65535}), "AQACgP//");
+  EXPECT_EQ(attention_page::packed({1}), "AQA=");
 }

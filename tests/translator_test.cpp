@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <attend/json/json.hpp>
+#include <attend/model/seq2seq_families.hpp>
 #include <attend/model/translator.hpp>
 
 #include "support.hpp"
@@ -148,6 +149,17 @@ TEST_F(Languages, TextsLongerThanThePositionsAreCut) {
   endless.num_beams = 2;
   EXPECT_TRUE(translator.translate(context, "ab", endless).cut);
   EXPECT_EQ(translator.translate(context, "", options).source_cut, false);
+}
+
+TEST_F(Languages, ATranslatorOfPartsIsThatOfItsFolder) {
+  write({"en_XX", "de_DE"}, Json::array({token("en_XX"), text, token("</s>")}));
+  const Translator whole = Translator::open(folder.path),
+                   parts(open_seq2seq<float>(folder.path), text::Tokenizer::open(folder.path), options);
+  const TranslateOptions german{.target_language = "de"};
+  EXPECT_EQ(parts.languages(), whole.languages());
+  EXPECT_EQ(parts.translate("abc", german).ids, whole.translate("abc", options, german).ids);
+  const Ids source{4, 5, 3};
+  EXPECT_EQ(generate(parts.model(), source, options), generate(context, parts.model(), source, options));
 }
 
 }  // namespace

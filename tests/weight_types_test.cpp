@@ -92,13 +92,14 @@ bool exact_now() {
 #endif
 }
 
-TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
-  each_tier([] {
+void expect_products_of_the_reference(const std::vector<Index>& ks, const std::vector<Index>& ns,
+                                      const std::vector<Index>& ms) {
+  each_tier([&] {
     for (const WeightType type : kCodes)
       for (const ActivationType activations : {ActivationType::int8, ActivationType::int16})
-        for (const Index K : {1, 31, 32, 33, 97, 160})
-          for (const Index N : {1, 15, 16, 17, 33, 70})
-            for (const Index M : {1, 2, 3, 5, 8, 13}) {
+        for (const Index K : ks)
+          for (const Index N : ns)
+            for (const Index M : ms) {
               const FloatRows weight = random_rows(N, K, 3), x = random_rows(M, K, 4);
               const std::vector<float> bias = flat(random_rows(1, N, 5));
               const Linear<float> linear = linear_of(weight, type, activations, bias);
@@ -118,6 +119,13 @@ TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
               }
             }
   });
+}
+TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
+  expect_products_of_the_reference({1, 31, 32, 33, 97, 160}, {1, 15, 16, 17, 33, 70}, {1, 2, 3, 5, 8, 13});
+}
+// Tiles have 16 rows, and take a long row in parts.
+TEST(WeightTypes, ProductsOfManyAndLongRowsAreThoseOfTheReference) {
+  expect_products_of_the_reference({64, 1057}, {16, 45}, {16, 39});
 }
 
 TEST(WeightTypes, InputsAtTheEdgesAreThoseOfTheReference) {
@@ -176,7 +184,7 @@ TEST(WeightTypes, SixteenBitsGiveTheBitsOfTheWidenedWeight) {
             half.forward(context, x, a, epilogue);
             wide.forward(context, x, b, epilogue);
             for (Index i = 0; i < M * N; ++i)
-              if (has_fma() && exact_now())
+              if (ATTEND_HAS_KERNELS && has_fma() && exact_now())
                 ASSERT_TRUE(same_float(a.data()[i], b.data()[i])) << M << " " << K << " " << N;
               else
                 ASSERT_NEAR(a.data()[i], b.data()[i], 1e-4);
@@ -309,7 +317,9 @@ TEST(WeightTypes, ABlockGivesEachTokenTheSameBitsAloneAndInABatch) {
           for (Index e = 0; e < 48; ++e) steps(b, t, e) = out(b, 0, e);
       }
       EXPECT_TRUE(all == alone) << to_string(type);
-      EXPECT_TRUE(all == steps) << to_string(type);
+      if (ATTEND_HAS_KERNELS) {  // else the products of attention are Eigen's, which add up in other orders
+        EXPECT_TRUE(all == steps) << to_string(type);
+      }
     }
   });
 }
@@ -361,13 +371,27 @@ TEST(WeightTypes, WhatIsSavedIsReadBackToTheSameBytes) {
 TEST(WeightTypes, AnEncodingThatIsNotTheTensorsIsAnError) {
   const Folder folder;
   const std::filesystem::path path = folder / "encoding.safetensors";
-  for (const char* encoding : {"int8 [2, 65]", "int8 [3, 40]", "int5 [2, 40]", "int8 [2, 40", "int8", "",
-                               "int8 [-2, 40]", "int8 [99999999999999999999]", "int8 [2,40]"}) {
+  for (const char* encoding :
+       {"int8 [2, 65]", "int8 [3, 40]", "int5 [2, 40]", "int8 [2, 40", "int8", "", "int8 [-2, 40]",
+        "int8 [99999999999999999999]", "int8 [2,40]", "int8 [1111111111111111,", "int8 [1111111111111111, ",
+        "int8 [0, 9223372036854775807]", "int4 [2, 4611686018427387903]"}) {
     SafeTensorsWriter writer(path, {{"w", DType::U8, {2, 68}}}, {{"encoding.w", encoding}});
     writer.write(std::vector<std::byte>(136));
     writer.commit();
     EXPECT_THAT(error_of([&] { SafeTensors{path}; }), HasSubstr("'w'")) << encoding;
   }
+}
+
+TEST(WeightTypes, SizesWhoseBytesOverflowAreErrors) {
+  for (const WeightType type : kAll)
+    for (const Index most : {Index{512409557603043100}, Index{1} << 60, (Index{1} << 62) + 1}) {
+      EXPECT_THAT(error_of([&] { Linear<float>({.in_features = 1, .out_features = most, .weights = type}); }),
+                  HasSubstr("more elements than memory can hold"))
+          << to_string(type) << most;
+      EXPECT_FALSE(error_of([&] {
+                     Embedding<float>({.num_embeddings = 40, .embedding_dim = most, .weights = type});
+                   }).empty());
+    }
 }
 
 TEST(WeightTypes, ATinyModelOfAllTypesOpens) {
@@ -426,6 +450,23 @@ TEST_P(QuantizedFolder, OpensAsItsOriginalDoesWithThatType) {
 }
 INSTANTIATE_TEST_SUITE_P(Models, QuantizedFolder, ::testing::Values("llama", "gpt2", "bert"),
                          [](const auto& info) { return std::string(info.param); });
+
+TEST(WeightTypes, AFolderIsQuantizedIntoOneOfItsOwn) {
+  const Folder scratch;
+  const std::filesystem::path from = scratch / "model", to = from / "int8";
+  std::filesystem::copy(model_folder("llama").string(), from);
+  scratch.write("model/model-00002-of-00002.safetensors", "a shard");
+  quantize_folder(from / "", to, {.weights = WeightType::int8}, [](const auto&...) {});
+  EXPECT_FALSE(std::filesystem::exists(to / "model-00002-of-00002.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(to / "config.json"));
+  EXPECT_FALSE(std::filesystem::exists(to / "int8"));
+  const std::filesystem::path file = scratch.write("file", "");
+  EXPECT_THAT(error_of([&] { quantize_folder(from, file / "in it", {}, [](const auto&...) {}); }),
+              HasSubstr("in it"));
+  const std::map<std::string, std::string> files{{"config.json", "{}"}};
+  EXPECT_THAT(error_of([&] { quantize_folder(files, scratch / "x", {}, [](const auto&...) {}); }),
+              HasSubstr("no folder"));
+}
 
 TEST(WeightTypes, TheWorkspaceIsWhatACallTakes) {
   for (const WeightType type : kAll) {

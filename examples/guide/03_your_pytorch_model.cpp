@@ -14,6 +14,11 @@
 //     nn.TransformerEncoder(…, norm=nn.LayerNorm(16))  .final_norm = true
 //     batch_first=True                                 always: [batch, tokens, width]
 //     mask=…, src_key_padding_mask=…                   {.self = {.mask = …}}: page 04
+//     nn.functional.gelu(x)                            activate(Activation::gelu, x)
+//     self.pos = nn.Parameter(torch.zeros(12, 16))     Tensor<float, 2> pos_{{12, 16}}, and in `parameters`
+//                                                      visit("pos", attend::Parameter<float>({12, 16}, pos_.data()))
+//     x = x + self.pos                                 for each b: x.matrix(b) += pos_.matrix()
+//     x[:, 0]                                          x.slice(1, 0, 1), a view of shape [B, 1, E]; Tensor(view) copies it
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -7,6 +7,9 @@
 // A query that has no key left gives 0, not NaN. What is hidden never leaks, be it NaN or infinite. Masks of the library
 // know which blocks are empty, and these cost nothing; a callable is asked key by key.
 //
+// boolean(tensor) broadcasts from the right to [batch, heads, queries, keys], as PyTorch does: a tensor [batch, queries, keys]
+// would be taken for one of heads, so it is passed as boolean(tensor.reshape(batch, 1, queries, keys)).
+//
 // They are given to a call as {.mask = …}, to an encoder as {.self = {.mask = …}}.
 #include <iostream>
 

@@ -5,6 +5,10 @@
 //     TextGenerator::open(folder).generate(prompt)     text that follows; chat(messages) holds a conversation
 //     TextClassifier::open(folder)                     labels of texts; TokenClassifier's are of words
 //     Translator::open(folder).translate(line)         encoder-decoders
+// What a folder's generation_config.json says is what is generated, in the order that transformers applies it. Options of the
+// call go before it, and a key that is not supported is an error. A conversation goes by the folder's chat template, of which
+// a strict evaluator (attend/text/chat_template.hpp lists what it knows) makes what transformers makes.
+//
 // Below them are a tokenizer, text to ids and back, and models, ids to states or logits, for loops of your own.
 //
 // Here are tiny folders of attend's tests, whose weights are random. Real ones differ in size alone:

@@ -2,7 +2,8 @@
 //
 // A call gives more than its output where it is asked to, by views that it fills: all weights [B, H, Tq, Tk], their average
 // over the heads, the log of the sum; or what needs no T x T matrix: entropies, what each key received, the strongest keys,
-// the weights of chosen rows, of chosen heads. examples/toy_encoder draws maps, and writes a page of them (--html).
+// the weights of chosen rows, of chosen heads. examples/attention_page writes one HTML file of all that a model looks at in a
+// text: every head as a thumbnail, one large, lines between words.
 #include <cstdio>
 #include <vector>
 

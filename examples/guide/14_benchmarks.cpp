@@ -4,6 +4,17 @@
 //     taskset -c 1 python3 bench/summary.py --repetitions 5 'encoder_block'     share of the limit, and times Eigen
 //     python3 bench/compare.py                                                  PyTorch, ONNX Runtime, OpenVINO, CTranslate2
 //     python3 bench/cost.py --models                                            what including attend costs
+//
+// README.md's first table of speed is the medians of 5 interleaved repetitions by
+//     taskset -c 1 python3 bench/summary.py --repetitions 5 --min-time 0.05 FILTER
+// where FILTER is
+//     '^linear/M:(1|128)/K:768/N:3072$|^sdpa/B:1/H:12/KV:12/T:(32|128|1024)/D:64/causal:.$|^decode/H:32/KV:8/S:4096/D:128$|
+//      ^encoder_block/E:(32|384|768)/.*/B:1/T:(8|128)$'
+// and its second one is
+//     python3 -m venv venv
+//     venv/bin/pip install torch numpy safetensors onnx onnxruntime openvino ctranslate2 transformers
+//     taskset -c 1 venv/bin/python bench/compare.py --rounds 3 --filter minilm --model DIR --markdown compare.md --svg compare.svg
+//
 // Measure in your own program as here: warm up; take the least or the median of many; one thread first, on a machine that
 // does nothing else; compiled by -O2 (clang does not optimise kernels in a build of -O0). Count operations: a product of M
 // rows, K -> N, is 2 M K N.

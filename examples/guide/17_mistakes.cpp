@@ -45,8 +45,7 @@ int main() {
   // 3. The output has another shape than the result: make it of the shape that stands behind "expected".
   says([&] { linear.forward(context, x, y.slice(1, 0, 2)); });
   // 4. An output that is the input, where a layer reads what it has written already. Linear and attention
-  // need another
-  //    tensor; norms, activations and blocks work in place, as their documentation says.
+  //    need another tensor; norms, activations and blocks work in place, as their documentation says.
   says([&] { attention.forward(context, x, x); });
   // 5. A column-major matrix of Eigen's where no copy may be made.
   const Eigen::MatrixXf matrix = Eigen::MatrixXf::Ones(4, 8);
@@ -60,9 +59,8 @@ int main() {
   });
   // 8. lengths({…}) has a number for each sequence of the batch.
   says([&] { attention(x, {.mask = lengths({4, 2})}); });
-  // 9. Names in the file and in the layer differ: often a prefix, load(layer, file, "encoder.layers.0"), or a
-  // tensor that is
-  //    not the layer's: LoadOptions{.ignore = {"position_ids"}} or {.strict = false}.
+  // 9. Names in the file and in the layer differ: often a prefix, load(layer, file, "encoder.layers.0"), or
+  //    a tensor that is not the layer's: LoadOptions{.ignore = {"position_ids"}} or {.strict = false}.
   says([&] {
     auto encoder =
         Encoder<float>({.block = {.embed_dim = 16, .num_heads = 2, .dim_feedforward = 32}, .num_layers = 2});

@@ -43,9 +43,10 @@ struct Reading {
   std::vector<std::string> words;    // T
   std::vector<std::string> unknown;  // those of them that the model does not know
   std::string answer;
-  float probability = 0;       // of that answer
-  Tensor<float, 1> summary;    // [embed_dim]: the mean of what the encoder gives for each word
-  Tensor<float, 4> attention;  // [layers, heads, T, T]
+  float probability = 0;           // of that answer
+  Tensor<float, 1> probabilities;  // of each of ToyEncoder::labels()
+  Tensor<float, 1> summary;        // [embed_dim]: the mean of what the encoder gives for each word
+  Tensor<float, 4> attention;      // [layers, heads, T, T]
 };
 
 /// Word and position embeddings, encoder, mean over the words, linear classifier. Built from one file, which
@@ -83,7 +84,8 @@ class ToyEncoder {
     for (Index t = 0; t < length; ++t) {
       const std::string& word = reading.words[static_cast<std::size_t>(t)];
       const auto found = ids_.find(word);
-      if (found == ids_.end() && std::ranges::find(reading.unknown, word) == reading.unknown.end())
+      if (found == ids_.end() &&
+          std::find(reading.unknown.begin(), reading.unknown.end(), word) == reading.unknown.end())
         reading.unknown.push_back(word);
       ids(0, t) = found != ids_.end() ? found->second : ids_.at(kUnknown);
       positions(0, t) = static_cast<int>(t);
@@ -106,10 +108,14 @@ class ToyEncoder {
     float sum = 0;
     for (float logit : logits.span()) sum += std::exp(logit - logits(best));
     reading.probability = 1 / sum;
+    reading.probabilities = Tensor<float, 1>({logits.numel()});
+    for (Index i = 0; i < logits.numel(); ++i)
+      reading.probabilities(i) = std::exp(logits(i) - logits(best)) / sum;
     reading.answer = labels_[static_cast<std::size_t>(best)];
     return reading;
   }
 
+  const std::vector<std::string>& labels() const { return labels_; }
   /// The head whose attention tells a reader most.
   Index shown_layer() const { return shown_layer_; }
   Index shown_head() const { return shown_head_; }
@@ -146,12 +152,19 @@ class ToyEncoder {
     const std::string activation = config.get<std::string>("activation");
     encoder.block.norm_first = config.get<bool>("norm_first");
     encoder.block.layer_norm_eps = config.get<double>("norm_eps");
-    try {
+    const auto build = [&] {
       encoder.block.activation = attend::activation_from_string(activation);
       encoder_ = attend::Encoder<float>(encoder);
+    };
+#if defined(__cpp_exceptions)
+    try {
+      build();
     } catch (const attend::Error& error) {
       attend::throw_error(source, ": ", error.what());
     }
+#else
+    build();
+#endif
     shown_layer_ = number("shown_layer", 0, encoder.num_layers - 1);
     shown_head_ = number("shown_head", 0, encoder.block.num_heads - 1);
 

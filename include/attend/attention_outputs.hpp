@@ -22,10 +22,10 @@ struct AttentionOutputs {
       {};                              // [B, H, Tq]: log of the sum of exp(score); -inf if nothing is seen
   TensorView<Scalar, 4> weights = {};  // [B, H, Tq, Tk]: the attention weights
   TensorView<Scalar, 4> scores = {};   // [B, H, Tq, Tk]: the scores at a stage
-  ScoreStage scores_stage = ScoreStage::masked;
+  ScoreStage scores_stage = ScoreStage::masked;  // which scores those are
   TensorView<Scalar, 3> average_weights =
-      {};  // [B, Tq, Tk]: their average over the heads (MultiHeadAttention)
-  Introspection<Scalar> introspection = {};
+      {};                                    // [B, Tq, Tk]: their average over the heads (MultiHeadAttention)
+  Introspection<Scalar> introspection = {};  // sums that need no weights to be kept
 
   /// Whether anything is wanted.
   bool any() const {

@@ -29,11 +29,11 @@ enum class Residual {
 
 /// What a Block consists of. Names are those of its members.
 struct BlockOptions {
-  MultiHeadAttentionOptions self_attn = {};
+  MultiHeadAttentionOptions self_attn = {};                      // its attention
   std::optional<MultiHeadAttentionOptions> multihead_attn = {};  // cross-attention, where there is one
-  FeedForwardOptions feed_forward = {};
-  NormOptions norm = {};  // of each of the norms
-  Residual residual = Residual::post;
+  FeedForwardOptions feed_forward = {};                          // its two linear layers
+  NormOptions norm = {};                                         // of each of the norms
+  Residual residual = Residual::post;                            // where the norms stand
   bool first_norm = true;     // else x is normalised already, as in ModernBERT's first layer
   double residual_scale = 1;  // multiplies what each part adds to x (Granite)
   std::optional<ConvolutionOptions> convolution = {};  // norm(block(x) + convolution(x)) (DeBERTa-v2-xlarge)
@@ -65,8 +65,11 @@ class Block {
   explicit Block(const BlockOptions& options, const char* name = "Block");
 
   const BlockOptions& options() const { return options_; }
+  /// The self-attention: make_cache, projections.
   const MultiHeadAttention<Scalar>& self_attn() const { return self_attn_; }
+  /// The cross-attention; Error in a call where there is none.
   const MultiHeadAttention<Scalar>& multihead_attn() const { return multihead_attn_; }
+  /// Positions as rotations, which layers may share; null: none.
   void set_rotary(std::shared_ptr<const Rotary<Scalar>> rotary) { self_attn_.set_rotary(std::move(rotary)); }
 
   void parameters(ParameterVisitor<Scalar> visit);

@@ -19,17 +19,18 @@ struct CausalBlockOptions {
   NormKind norm = NormKind::layer;
   double norm_eps = 1e-5;
   bool norm_weight = true;  // norms have a weight, and LayerNorms a bias
+  /// Biases of the projections of queries, keys and values, of the output projection, of the feed-forward.
   bool qkv_bias = true, out_bias = true, mlp_bias = true;
-  bool qk_norm = false;             // an RMSNorm of each head of queries and keys
-  bool qk_norm_over_heads = false;  // that is one over all heads together
-  Residual residual = Residual::pre;
-  double residual_scale = 1;         // see BlockOptions
-  std::optional<double> scale = {};  // of scores; 1 / sqrt(head_dim) where not given
-  double softcap = 0;                // of scores; 0: none
-  Index sliding_window = 0;          // a token sees itself and so many before it, less one; 0: all
-  bool alibi = false;                // scores fall with the distance
-  bool is_causal = true;             // else tokens see those that follow them, too, of the same call
-  bool rotary = true;                // takes part where a model has rotary positions
+  bool qk_norm = false;               // an RMSNorm of each head of queries and keys
+  bool qk_norm_over_heads = false;    // that is one over all heads together
+  Residual residual = Residual::pre;  // where the norms stand
+  double residual_scale = 1;          // see BlockOptions
+  std::optional<double> scale = {};   // of scores; 1 / sqrt(head_dim) where not given
+  double softcap = 0;                 // of scores; 0: none
+  Index sliding_window = 0;           // a token sees itself and so many before it, less one; 0: all
+  bool alibi = false;                 // scores fall with the distance
+  bool is_causal = true;              // else tokens see those that follow them, too, of the same call
+  bool rotary = true;                 // takes part where a model has rotary positions
   WeightType weights = WeightType::float32;
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
 

@@ -17,8 +17,8 @@ struct DecoderBlockOptions {
   Index memory_dim = 0;    // features of the encoder's output; 0: embed_dim
   Index dim_feedforward = 2048;
   Activation activation = Activation::relu;
-  bool gated = false;
-  bool norm_first = false;
+  bool gated = false;       // see FeedForward
+  bool norm_first = false;  // x + f(norm(x)) instead of norm(x + f(x))
   NormKind norm = NormKind::layer;
   double layer_norm_eps = 1e-5;
   bool bias = true;  // of the linear layers, and of the norms where they are LayerNorms
@@ -52,8 +52,9 @@ struct DecoderOptions {
 /// Keys and values of every layer of a decoder: of the targets so far, and of the memory.
 template <class Scalar>
 struct DecoderCache {
-  std::vector<KVCache<Scalar>> targets, memory;
+  std::vector<KVCache<Scalar>> targets, memory;  // one of each layer
 
+  /// Tokens of the longest sequence so far.
   Index length() const { return targets.empty() ? 0 : targets[0].max_length(); }
   /// Sequence i becomes what parents[i] was (beam search); their number may change.
   void reorder(std::span<const Index> parents) {

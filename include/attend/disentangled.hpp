@@ -22,6 +22,7 @@ struct DisentangledAttentionOptions {
   bool position_to_content = false;  // query of the embedding · key
   bool own_projections = false;      // of the embeddings: pos_key_proj, pos_query_proj; else in_proj's
 
+  /// Whether scores get anything from the embeddings.
   bool any() const { return content_to_position || position_to_content; }
 };
 

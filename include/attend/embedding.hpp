@@ -19,8 +19,8 @@ namespace attend::inline ATTEND_ABI {
 
 /// Named as PyTorch's Embedding.
 struct EmbeddingOptions {
-  Index num_embeddings = 0;
-  Index embedding_dim = 0;
+  Index num_embeddings = 0;  // rows of the table
+  Index embedding_dim = 0;   // features of a row
   WeightType weights = WeightType::float32;
 };
 
@@ -38,7 +38,8 @@ class Embedding {
     } else if (!std::is_same_v<Scalar, float>) {
       throw_error("Embedding: ", to_string(options.weights), " is for layers of float");
     } else {
-      encoded_.resize(static_cast<std::size_t>(options.num_embeddings) * row_bytes());
+      encoded_.resize(static_cast<std::size_t>(
+          detail::checked_numel(Shape<2>{options.num_embeddings, static_cast<Index>(row_bytes())})));
     }
     assigned_ = detail::Assigned(options.num_embeddings);
   }
@@ -106,6 +107,7 @@ class Embedding {
       view.for_each([&](const Id& id) { copy_row(static_cast<Index>(id), out.row(r++)); });
     });
   }
+  /// The rows of ids, as a new tensor [ids' shape, embedding_dim]. Error where an id is no row.
   template <TensorLike Ids>
   Tensor<Scalar, Ids::rank + 1> operator()(const Ids& ids) const {
     Shape<Ids::rank + 1> shape;
@@ -136,7 +138,7 @@ class Embedding {
 
   EmbeddingOptions options_;
   Tensor<Scalar, 2> weight_;
-  std::vector<std::byte> encoded_;  // its rows, of another type than float
+  std::vector<std::byte, detail::Allocator<std::byte>> encoded_;  // its rows, of another type than float
   detail::Assigned assigned_;
 };
 

@@ -26,6 +26,7 @@ struct Introspection {
 
   /// Whether anything is wanted, and of every row.
   bool any() const { return every_row() || row_weights.data() != nullptr; }
+  /// Whether what is wanted takes each row's weights.
   bool every_row() const {
     return key_totals.data() != nullptr || entropy.data() != nullptr || top_keys.data() != nullptr;
   }

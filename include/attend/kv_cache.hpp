@@ -25,10 +25,10 @@ class Appending;
 
 /// Of a KVCache; layers make theirs by make_cache.
 struct KVCacheOptions {
-  Index batch = 1;  // sequences
-  Index num_kv_heads = 1;
-  Index head_dim = 0;
-  Index value_dim = 0;  // 0: head_dim
+  Index batch = 1;         // sequences
+  Index num_kv_heads = 1;  // heads of keys and values
+  Index head_dim = 0;      // features of a head's key
+  Index value_dim = 0;     // 0: head_dim
   /// For sliding windows: how many tokens before a new one stay visible to it; 0: all. Pair it with a mask
   /// that looks back no further, sliding_window(window, 0, Corner::bottom_right) at most. A call that appends
   /// any number of tokens first evicts the pages that its first token no longer sees, which are used again.
@@ -72,10 +72,11 @@ class KVCache {
   KVCache sibling(AnyIndex batch = 0);
 
   const KVCacheOptions& options() const { return options_; }
-  Index batch() const { return static_cast<Index>(sequences_.size()); }
+  Index batch() const { return static_cast<Index>(sequences_.size()); }  // Number of sequences.
+  /// Tokens of sequence b so far, evicted ones included.
   Index length(AnyIndex b) const { return lengths_[checked(b)]; }
-  std::span<const Index> lengths() const { return lengths_; }
-  Index max_length() const;
+  std::span<const Index> lengths() const { return lengths_; }  // The same of all of them. [B]
+  Index max_length() const;  // Of the longest sequence; 0 where there is none.
 
   /// Makes room, so that appending up to so many more tokens to each sequence, in any number of calls,
   /// allocates nothing.
@@ -95,7 +96,7 @@ class KVCache {
   /// Whether the window of a token at position `length` is still there. It is for each that the last call
   /// appended, and for 0.
   bool can_truncate(AnyIndex b, AnyIndex length) const;
-  void clear();
+  void clear();  // Forgets all tokens; sequences and pages stay.
   /// A new sequence with the tokens of b, sharing its pages; returns its number.
   Index fork(AnyIndex b) { return fork(*this, b); }
   /// The same of sequence b of another cache, whose options differ in `batch` at most.
@@ -113,6 +114,7 @@ class KVCache {
   const Scalar* const* const* tables() const { return tables_.data(); }
   /// Scalars of one head of a page: as Backend::Page lays them out.
   Index page_size() const { return kKeyTile * (options_.head_dim + value_stride()); }
+  /// Features of a value, rounded up as pages keep them.
   Index value_stride() const { return layout().value_stride; }
 
  private:

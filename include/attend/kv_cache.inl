@@ -81,6 +81,7 @@ void KVCache<Scalar>::resume(AnyIndex b, AnyIndex first, TensorView<const Scalar
                 options_.window, ", where sequence ", b, " has ", length(b));
   Sequence& sequence = sequences_[at(b)];
   check_room(first + key.size(1), 1);
+  make_room(b, first / kKeyTile);
   sequence.pages.resize(at(first / kKeyTile));
   sequence.data.resize(at(first / kKeyTile));
   sequence.evicted = sequence.kept = sequence.released = first / kKeyTile;

@@ -24,29 +24,34 @@ class Weight {
   static_assert(detail::check_scalar<Scalar>());
 
  public:
-  using Format = detail::WeightFormat;
+  using Format = detail::WeightFormat;  // what the weight is kept in, and how its inputs are rounded
   Weight() = default;
+  /// Sections of so many rows each, as in_proj's three; no values yet. Error where a size is negative.
   Weight(std::vector<Index> sections, Index in_features, Format format = {});
 
-  Index in_features() const { return in_; }
-  Format format() const { return format_; }
-  Index rows() const;
+  Index in_features() const { return in_; }  // K, columns of the state dict's weight.
+  Format format() const { return format_; }  // What it is kept in.
+  Index rows() const;                        // N, rows of the state dict's weight: those of all sections.
+  /// Columns of the product's output, padding included.
   Index width() const { return offsets_.empty() ? 0 : offsets_.back(); }
-  Index offset(std::size_t section) const { return offsets_[section]; }
+  Index offset(std::size_t section) const { return offsets_[section]; }  // First column of a section.
   /// Panels of float; of another format `packed`.
   const Scalar* data() const { return data_.data(); }
+  /// Panels of the other formats.
   const std::byte* packed() const { return reinterpret_cast<const std::byte*>(data_.data()); }
 
   /// Row i of the state dict is column slot(i) of the output.
   Index slot(Index row) const;
   /// Rows [begin, end) of [N, K], row-major. Error where the format cannot hold a value.
   void assign(Index begin, Index end, const Scalar* rows);
+  /// Gives rows [begin, end) as float would read them.
   void copy_to(Index begin, Index end, Scalar* rows) const;
   /// The same rows as files keep them, in the weight's own format.
   void assign_encoded(Index begin, Index end, const std::byte* rows);
+  /// Gives the same rows as assign_encoded takes them.
   void copy_encoded(Index begin, Index end, std::byte* rows) const;
-  Parameter<Scalar> parameter();
-  bool assigned() const { return assigned_.all(); }
+  Parameter<Scalar> parameter();  // For a layer's `parameters`. The weight stays where it is meanwhile.
+  bool assigned() const { return assigned_.all(); }  // Whether each row has its values.
 
  private:
   bool plain() const { return format_.weights == WeightType::float32; }
@@ -72,6 +77,8 @@ ATTEND_COLD Weight<Scalar>::Weight(std::vector<Index> sections, Index in_feature
   if (!plain()) {
     if (!std::is_same_v<Scalar, float>)
       throw_error("Weight: ", to_string(format.weights), " is for layers of float");
+    // Whole groups take less than a float for each of their columns.
+    detail::checked_numel(Shape<2>{width(), detail::saturating_add(in_, panel())}, sizeof(Scalar));
     size = static_cast<Index>(detail::kernels_of(format.weights).packed_bytes(format.weights, width(), in_) /
                               sizeof(Scalar));
   }
@@ -165,11 +172,12 @@ template <class Scalar>
 class Bias {
  public:
   Bias() = default;
-  explicit Bias(const Weight<Scalar>& weight);
-  bool empty() const { return weight_rows_ == 0; }
+  explicit Bias(const Weight<Scalar>& weight);      // As many numbers as the weight has rows, no values yet.
+  bool empty() const { return weight_rows_ == 0; }  // Whether there is none.
+  /// In the order of the product's columns; null where there is none.
   const Scalar* data() const { return empty() ? nullptr : data_.data(); }
-  Parameter<Scalar> parameter();
-  bool assigned() const { return assigned_.all(); }
+  Parameter<Scalar> parameter();                     // For a layer's `parameters`.
+  bool assigned() const { return assigned_.all(); }  // Whether each number has its value.
 
  private:
   Index weight_rows_ = 0;
@@ -249,8 +257,8 @@ void check_operands(const Context& context, const char* who, const Rows<const Sc
 
 /// Named as PyTorch's Linear.
 struct LinearOptions {
-  Index in_features = 0;
-  Index out_features = 0;
+  Index in_features = 0;   // K
+  Index out_features = 0;  // N
   bool bias = true;
   WeightType weights = WeightType::float32;
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
@@ -265,7 +273,7 @@ class Linear {
   explicit Linear(const LinearOptions& options);
 
   const LinearOptions& options() const { return options_; }
-  const Weight<Scalar>& weight() const { return weight_; }
+  const Weight<Scalar>& weight() const { return weight_; }  // The weight, as products read it.
 
   void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const;

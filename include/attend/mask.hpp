@@ -27,6 +27,7 @@ namespace attend::inline ATTEND_ABI {
 class Mask : public masks::Expression {
  public:
   Mask() {}  // not = default: {} would set its memory, too
+  /// A mask without heap is copied without one.
   Mask(const Mask& other) : functions_(other.functions_), size_(other.size_) {
     std::memcpy(memory_, other.memory_, size_);
   }
@@ -36,6 +37,8 @@ class Mask : public masks::Expression {
     std::memmove(memory_, other.memory_, size_);
     return *this;
   }
+  /// Of any expression: causal(), lengths(…), what & and | make of two, or a type derived from
+  /// masks::Expression.
   template <masks::Maskable M>
   requires(!std::same_as<M, Mask>) Mask(const M& mask)
       : functions_(&table<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
@@ -66,6 +69,8 @@ class Mask : public masks::Expression {
   /// Whether it adds to scores.
   bool adds() const { return functions_ != nullptr && functions_->add != nullptr; }
 
+  /// As masks::Expression says; an empty mask sees everything.
+  /// @{
   void bind(const AttentionSizes& sizes) {
     if (functions_ != nullptr) functions_->bind(memory_, sizes);
   }
@@ -85,6 +90,7 @@ class Mask : public masks::Expression {
   Extent row(Index b, Index h, Index q, Index k0, Index k1) const {
     return functions_ == nullptr ? Extent{k0, k1, true} : functions_->row(memory_, b, h, q, k0, k1);
   }
+  /// @}
   /// As the kernels take it; valid while this mask lives.
   kernel::MaskFunctions functions() const {
     if (functions_ == nullptr) return {};

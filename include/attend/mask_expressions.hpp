@@ -51,10 +51,14 @@ struct Expression {
   /// Adds to 16 scores, of keys k0 … k0 + 15, of which those from `keys` on are not looked at. They are of
   /// the type that `bind` was told.
   void add(void* /*scores*/, Index, Index, Index, Index /*k0*/, Index /*keys*/) const {}
+  /// Gets the sizes at the start of each call: here is an expression to check them, by throw_error.
   void bind(const AttentionSizes&) {}
   /// Whether numbers that it adds lie where a call writes.
   bool overlaps(const detail::Layout&) const { return false; }
+  /// Which keys in [k0, k1) any query in [q0, q1) sees, as an interval, and whether all of them see all of
+  /// it.
   Extent block(Index, Index, Index, Index, Index k0, Index k1) const { return {k0, k1, false}; }
+  /// Which keys in [k0, k1) one query sees.
   Extent row(Index, Index, Index, Index k0, Index k1) const { return {k0, k1, false}; }
 };
 

@@ -49,8 +49,10 @@ struct MultiHeadAttentionOptions {
 template <class Scalar>
 class MultiHeadAttention {
  public:
+  /// Of one call. @{
   using Options = AttentionOptions<Scalar>;
   using Outputs = AttentionOutputs<Scalar>;
+  /// @}
   using Input = Batched<const Scalar, 3>;  // [B, T, E] or [T, E]
   using Output = Batched<Scalar, 3>;
 

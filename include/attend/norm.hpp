@@ -19,9 +19,9 @@ enum class NormKind { layer, rms };
 struct NormOptions {
   Index size = 0;  // of the normalised axis
   double eps = 1e-5;
-  NormKind kind = NormKind::layer;
-  bool weight = true;
-  std::optional<bool> bias = {};  // not given: that of a LayerNorm with weight; an error of any other
+  NormKind kind = NormKind::layer;  // the mean is taken away, or not
+  bool weight = true;               // it has a weight, and a LayerNorm a bias
+  std::optional<bool> bias = {};    // not given: that of a LayerNorm with weight; an error of any other
 };
 
 /// layer: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
@@ -150,6 +150,8 @@ struct LayerNormOptions {
   std::optional<bool> bias = {};  // not given: as elementwise_affine
 };
 
+/// A Norm that takes the mean away. Parameters: weight and bias [normalized_shape].
+/// https://pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html
 template <class Scalar>
 class LayerNorm : public Norm<Scalar> {
  public:
@@ -167,6 +169,8 @@ struct RMSNormOptions {
   bool elementwise_affine = true;
 };
 
+/// A Norm that leaves the mean. Parameters: weight [normalized_shape].
+/// https://pytorch.org/docs/stable/generated/torch.nn.RMSNorm.html
 template <class Scalar>
 class RMSNorm : public Norm<Scalar> {
  public:

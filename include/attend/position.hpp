@@ -25,9 +25,9 @@ struct SinusoidalOptions {
   /// halves_inclusive: likewise, but the last frequency is 1 / max_timescale: i / (E / 2 - 1), and the last
   /// column of an odd E is 0 (tensor2tensor).
   enum class Layout { interleaved, halves, halves_inclusive };
-  Layout layout = Layout::interleaved;
-  double max_timescale = 10000;
-  Index first = 0;  // position of row 0
+  Layout layout = Layout::interleaved;  // sines and cosines take turns, or come in halves
+  double max_timescale = 10000;         // the longest wavelength, divided by 2 π
+  Index first = 0;                      // position of row 0
   /// Frequencies and angles are rounded to single precision, as the tables were that M2M100 learned with.
   bool single_precision = false;
 };
@@ -110,10 +110,12 @@ struct Alibi {
   bool symmetric = false;          // keys behind the query are as far as those before it
   Index heads = 0;                 // of `slopes`; 0: not known
 
+  /// Error where the call has another number of heads.
   void check_sizes(const AttentionSizes& sizes) const {
     if (heads != 0 && heads != sizes.heads)
       detail::fail_shape("alibi (slopes)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
   }
+  /// The score less the distance of key and query times the head's slope.
   Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
     Index distance = detail::saturating_add(start, query - key);
     if (symmetric && distance < 0) distance = detail::saturating_sub(0, distance);
@@ -135,10 +137,10 @@ Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index 
 /// Of a RelativeBias: T5's buckets of distances.
 struct RelativeBiasOptions {
   Index num_heads = 1;
-  Index relative_attention_num_buckets = 32;
-  Index relative_attention_max_distance = 128;
-  bool bidirectional = true;  // false: all keys behind the query share a bucket
-  Index spare_buckets = 0;    // further rows of the weight, which no distance takes (MPNet may have some)
+  Index relative_attention_num_buckets = 32;    // rows of the table
+  Index relative_attention_max_distance = 128;  // farther tokens share the last row
+  bool bidirectional = true;                    // false: all keys behind the query share a bucket
+  Index spare_buckets = 0;  // further rows of the weight, which no distance takes (MPNet may have some)
 };
 
 namespace detail {
@@ -194,13 +196,16 @@ class RelativeBias {
 
   /// A score modifier: score + weight[bucket(key - query), head]. It refers to this object.
   struct Modifier {
-    const Scalar* weight;
+    const Scalar* weight;        // [buckets, heads]
     const std::int32_t* bucket;  // of distance 0
+    /// Heads, the distance that farther ones share, the position of query 0.
     Index heads, farthest, start;
+    /// Error where the call has another number of heads.
     void check_sizes(const AttentionSizes& sizes) const {
       if (heads != sizes.heads)
         detail::fail_shape("RelativeBias (num_heads)", to_string(Shape<1>{sizes.heads}), Shape<1>{heads});
     }
+    /// The score plus the head's number for the distance's bucket.
     Scalar operator()(const Scalar& score, Index, Index head, Index query, Index key) const {
       const Index relative = std::clamp(detail::saturating_sub(key - query, start), -farthest, farthest);
       return score + weight[bucket[relative] * heads + head];

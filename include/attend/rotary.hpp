@@ -36,16 +36,16 @@ inline RopeType rope_type_from_string(std::string_view name) {
 
 /// Named as in a Hugging Face config.json. What names a rope_type is of that alone: an error with others.
 struct RotaryOptions {
-  Index head_dim = 0;
+  Index head_dim = 0;                // features of a head; even
   double partial_rotary_factor = 1;  // how much of each head turns, from its front
-  Index rotary_dim = 0;      // the same as a number; 0: int(head_dim * partial_rotary_factor), rounded
-                             // up to an even number, though frequencies are those of the odd one
-  bool interleaved = false;  // pairs are neighbours (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
-  double rope_theta = 10000;
-  RopeType rope_type = RopeType::none;
+  Index rotary_dim = 0;       // the same as a number; 0: int(head_dim * partial_rotary_factor), rounded
+                              // up to an even number, though frequencies are those of the odd one
+  bool interleaved = false;   // pairs are neighbours (2 i, 2 i + 1) instead of (i, i + rotary_dim / 2)
+  double rope_theta = 10000;  // base of the wavelengths
+  RopeType rope_type = RopeType::none;  // how wavelengths are stretched
   /// Of all rope_types but none. Default: max_position_embeddings / original_max_position_embeddings, or 1.
   std::optional<double> factor = {};
-  Index max_position_embeddings = 2048;
+  Index max_position_embeddings = 2048;              // tokens that the model was trained for
   Index original_max_position_embeddings = 0;        // 0: max_position_embeddings
   std::optional<double> attention_factor = {};       // yarn, longrope: multiplies cosines and sines
   double beta_fast = 32, beta_slow = 1;              // yarn
@@ -223,7 +223,7 @@ Rotary<Scalar>::Rotary(const RotaryOptions& options) : options_(options) {
   if (o.rope_type == RopeType::longrope && (o.short_factor.size() != pairs || o.long_factor.size() != pairs))
     throw_error("Rotary: expected ", pairs, " entries in short_factor and long_factor, got ",
                 o.short_factor.size(), " and ", o.long_factor.size());
-  FloatEnvironment environment;
+  detail::FloatEnvironment environment;
   scale_ = attention_scale();
   cosine_ = Tensor<Scalar, 2>({o.table_positions, o.rotary_dim / 2});
   sine_ = cosine_;
@@ -275,12 +275,13 @@ void Rotary<Scalar>::apply_at(Context& context, const TensorView<Scalar, 4>& x,
   Index* lengths = frame.take<Index>(B);
   const TensorView<Scalar, 2> scratch = frame.tensor<Scalar>({workers, 2 * pairs});
   if (context.measuring()) return;
-  for (Index b = 0; b < B; ++b) {
-    lengths[b] = sequence_length;
-    for (Index t = 0; sequence_length == 0 && t < x.size(2); ++t)
-      lengths[b] = (std::max)(lengths[b], detail::saturating_add(position(b, t), 1));
-    if (lengths[b] > options_.original_max_position_embeddings) frequencies(lengths[b], own + b * pairs);
-  }
+  if (B > 0)
+    context.parallel(B, 1, [&](Index b, int) {
+      lengths[b] = sequence_length;
+      for (Index t = 0; sequence_length == 0 && t < x.size(2); ++t)
+        lengths[b] = (std::max)(lengths[b], detail::saturating_add(position(b, t), 1));
+      if (lengths[b] > options_.original_max_position_embeddings) frequencies(lengths[b], own + b * pairs);
+    });
   detail::rotate_tokens(context, x, pairs, options_.interleaved, workers, [&](Index b, Index t, int worker) {
     const Index p = position(b, t);
     const bool longer = B > 0 && lengths[b] > options_.original_max_position_embeddings;

@@ -28,12 +28,14 @@ template <class T>
 class Rows {
  public:
   using Scalar = std::remove_const_t<T>;
-  static constexpr std::size_t kMaxRank = 8;
+  static constexpr std::size_t kMaxRank = 8;  // axes that it takes
 
   Rows() = default;
+  /// The rows of a tensor, a view or a row-major matrix of Eigen's; Error where they are not evenly spaced.
   template <detail::Viewable<T> X>
   requires(detail::ViewOf<X>::rank >= 1 && detail::ViewOf<X>::rank <= static_cast<int>(kMaxRank)) Rows(X&& x)
       : Rows(detail::view_of(std::forward<X>(x)), 0) {}
+  /// The same, for reading.
   Rows(const Rows<Scalar>& other) requires std::is_const_v<T> : data_(other.data_),
                                                                 count_(other.count_),
                                                                 width_(other.width_),
@@ -43,10 +45,10 @@ class Rows {
                                                                 shape_(other.shape_) {}
 
   T* data() const { return data_; }
-  T* row(Index r) const { return data_ + r * stride_; }
-  Index count() const { return count_; }
-  Index width() const { return width_; }
-  Index stride() const { return stride_; }
+  T* row(Index r) const { return data_ + r * stride_; }  // Row r; not checked.
+  Index count() const { return count_; }                 // Number of rows.
+  Index width() const { return width_; }                 // Elements of a row.
+  Index stride() const { return stride_; }               // Elements from a row to the next.
   bool empty() const { return count_ == 0 || width_ == 0; }
   /// The shape that the rows came with.
   std::span<const Index> shape() const { return {shape_.data(), rank_}; }
@@ -122,6 +124,7 @@ template <class T, int Rank>
 class Batched : public TensorView<T, Rank> {
  public:
   using TensorView<T, Rank>::TensorView;
+  /// A tensor, a view or a matrix of Eigen's, with leading axes of size 1 where it has fewer than Rank.
   template <detail::Viewable<T> X>
   requires(detail::ViewOf<X>::rank >= 2 && detail::ViewOf<X>::rank <= Rank) Batched(X&& x)
       : TensorView<T, Rank>(with_leading_axes(detail::view_of(std::forward<X>(x)))) {}

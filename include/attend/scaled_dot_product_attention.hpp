@@ -170,8 +170,10 @@ struct ScaledDotProductAttentionOptions {
 template <class Scalar>
 class ScaledDotProductAttention {
  public:
+  /// Of one call. @{
   using Options = AttentionOptions<Scalar>;
   using Outputs = AttentionOutputs<Scalar>;
+  /// @}
 
   ScaledDotProductAttention() = default;
   explicit ScaledDotProductAttention(const ScaledDotProductAttentionOptions& options);
@@ -182,6 +184,7 @@ class ScaledDotProductAttention {
   void forward(Context& context, const Batched<const Scalar, 4>& query, const Batched<const Scalar, 4>& key,
                const Batched<const Scalar, 4>& value, const Options& options, const Batched<Scalar, 4>& out,
                const Outputs& outputs = detail::no_outputs<Scalar>) const;
+  /// The same without a mask or other inputs.
   void forward(Context& context, const Batched<const Scalar, 4>& query, const Batched<const Scalar, 4>& key,
                const Batched<const Scalar, 4>& value, const Batched<Scalar, 4>& out) const;
   /// Over a cache's keys and values. query [B, H, Tq, D] -> out [B, H, Tq, Dv].

@@ -21,6 +21,7 @@ template <class Scalar>
 class ScoreModifier {
  public:
   ScoreModifier() {}  // not = default: {} would set its memory, too
+  /// Any callable (score, batch, head, query, key) -> score of plain values and pointers, up to 256 bytes.
   template <class F>
   requires(!std::same_as<F, ScoreModifier> &&
            std::is_invocable_r_v<Scalar, const F&, Scalar, Index, Index, Index, Index>) ScoreModifier(F f)
@@ -39,7 +40,8 @@ class ScoreModifier {
                   "a score modifier captures plain values and pointers only");
     ::new (static_cast<void*>(memory_)) F(std::move(f));
   }
-  explicit operator bool() const { return apply_ != nullptr; }
+  explicit operator bool() const { return apply_ != nullptr; }  // Whether there is one.
+  /// Asks the callable's `check`, if it has one.
   void check_sizes(const AttentionSizes& sizes) const {
     if (check_ != nullptr) check_(memory_, sizes);
   }

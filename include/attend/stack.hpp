@@ -17,8 +17,8 @@ namespace attend::inline ATTEND_ABI {
 /// Of a Stack: its blocks, and what stands behind them.
 struct StackOptions {
   Index embed_dim = 0;
-  std::vector<BlockOptions> blocks = {};
-  std::optional<NormOptions> final_norm = {};
+  std::vector<BlockOptions> blocks = {};       // from the first to the last
+  std::optional<NormOptions> final_norm = {};  // behind the last block
   std::vector<Index> order = {};  // blocks, each as often as it is to run (ALBERT); empty: each once
 };
 
@@ -29,8 +29,8 @@ struct StackInputs {
   AttentionOptions<Scalar> self = {}, cross = {};
   Batched<const Scalar, 3> memory = {};  // [B, S, memory_dim] or [S, memory_dim]
   // One of each step (a layer, where they have no order), where there are any at all: see BlockInputs.
-  std::optional<std::span<KVCache<Scalar>>> caches = {};
-  std::optional<std::span<const KVCache<Scalar>>> memory_caches = {};
+  std::optional<std::span<KVCache<Scalar>>> caches = {};               // of what x's tokens see
+  std::optional<std::span<const KVCache<Scalar>>> memory_caches = {};  // of memory, which then is none
 };
 
 /// Parameters: layers.N.* of each Block, and norm.* where final_norm.
@@ -44,14 +44,17 @@ class Stack {
 
   /// How many blocks run, and which one runs in a step.
   std::size_t steps() const { return order_.empty() ? layers_.size() : order_.size(); }
+  /// The block of step i.
   const Block<Scalar>& step(std::size_t i) const {
     return layers_[order_.empty() ? i : static_cast<std::size_t>(order_[i])];
   }
 
+  /// Each block once, in the order of their parameters. @{
   const std::vector<Block<Scalar>>& layers() const { return layers_; }
   std::vector<Block<Scalar>>& layers() { return layers_; }
-  const Norm<Scalar>& norm() const { return norm_; }
-  Index embed_dim() const { return embed_dim_; }
+  /// @}
+  const Norm<Scalar>& norm() const { return norm_; }  // The norm behind the last block.
+  Index embed_dim() const { return embed_dim_; }      // E of input and output.
   /// Of all layers.
   void set_rotary(const std::shared_ptr<const Rotary<Scalar>>& rotary) {
     for (Block<Scalar>& layer : layers_) layer.set_rotary(rotary);

@@ -40,12 +40,14 @@ class Tensor {
  public:
   using Scalar = T;
   static constexpr int rank = Rank;
-  using View = TensorView<T, Rank>;
-  using ConstView = TensorView<const T, Rank>;
+  using View = TensorView<T, Rank>;             // what functions take that write
+  using ConstView = TensorView<const T, Rank>;  // what functions take that read
 
   Tensor() noexcept(Rank > 0) : Tensor(Shape<Rank>{}) {}
+  /// Zeros. Error where a size is negative or all are too many.
   explicit Tensor(const Shape<Rank>& shape)
       : data_(static_cast<std::size_t>(detail::checked_numel(shape, sizeof(T)))), shape_(shape) {}
+  /// Each element is `value`.
   Tensor(const Shape<Rank>& shape, const T& value) : Tensor(shape) {
     std::fill(data_.begin(), data_.end(), value);
   }
@@ -55,6 +57,7 @@ class Tensor {
       detail::fail_shape("Tensor", to_string(shape), Shape<1>{static_cast<Index>(values.size())});
     std::copy(values.begin(), values.end(), data_.begin());
   }
+  /// Row-major; Error where there are more or fewer values.
   Tensor(const Shape<Rank>& shape, std::initializer_list<T> values)
       : Tensor(shape, std::span<const T>(values.begin(), values.size())) {}
   /// A copy of what the view shows.
@@ -71,12 +74,13 @@ class Tensor {
     result.template copy_nested<Rank>(values, next);
     return result;
   }
+  /// A matrix of Eigen's or an expression, evaluated; element (i, j) stays element (i, j).
   template <class Derived, class = detail::Flags>
   requires(Rank == 2) explicit Tensor(const Eigen::DenseBase<Derived>& m) : Tensor({m.rows(), m.cols()}) {
     view().matrix() = m.derived();
   }
 
-  Tensor(const Tensor&) = default;
+  Tensor(const Tensor&) = default;  // Copies the elements.
   /// What is moved from is as if it had just been made.
   Tensor(Tensor&& other) noexcept(Rank > 0) : Tensor() { swap(other); }
   /// What fails on the way changes nothing.
@@ -91,15 +95,18 @@ class Tensor {
   requires std::is_same_v<std::remove_const_t<U>, T> Tensor& operator=(const TensorView<U, Rank>& view) {
     return *this = Tensor(ConstView(view));
   }
+  /// The elements change places, views stay with them.
   void swap(Tensor& other) noexcept {
     std::swap(shape_, other.shape_);
     std::swap(data_, other.data_);
   }
 
+  /// All of it, as long as it lives and is not assigned to. @{
   View view() & { return View(data(), shape_, detail::contiguous_strides<Rank>(shape_), {}); }
   ConstView view() const& { return ConstView(data(), shape_, detail::contiguous_strides<Rank>(shape_), {}); }
   operator View() & { return view(); }
   operator ConstView() const { return view(); }
+  /// @}
 
   /// The first element; the others follow in row-major order.
   T* data() { return data_.data(); }
@@ -115,10 +122,14 @@ class Tensor {
   T* end() & { return data_.end(); }
   const T* begin() const& { return data_.begin(); }
   const T* end() const& { return data_.end(); }
+  /// The elements in row-major order, where they lie. @{
   std::span<T> span() & { return {data_.data(), data_.size()}; }
   std::span<const T> span() const& { return {data_.data(), data_.size()}; }
+  /// @}
+  /// A copy of the elements, in row-major order.
   std::vector<T> to_vector() const { return {data_.begin(), data_.end()}; }
 
+  /// One element, an index for each axis; not checked. @{
   template <std::integral... Indices>
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& operator()(Indices... i) {
     return view()(i...);
@@ -126,7 +137,9 @@ class Tensor {
   template <std::integral... Indices>
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) const T& operator()(Indices... i) const {
     return view()(i...);
+    /// @}
   }
+  /// One element; Error where an index is beyond its axis. @{
   template <std::integral... Indices>
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) T& at(Indices... i) {
     return view().at(i...);
@@ -135,8 +148,9 @@ class Tensor {
   requires(sizeof...(Indices) == static_cast<std::size_t>(Rank)) const T& at(Indices... i) const {
     return view().at(i...);
   }
+  /// @}
 
-  // The views of TensorView.
+  /// What a view gives under these names. @{
   decltype(auto) operator[](AnyIndex i) & requires(Rank >= 1) { return view()[i]; }
   decltype(auto) operator[](AnyIndex i) const& requires(Rank >= 1) { return view()[i]; }
   View slice(AnyIndex axis, AnyIndex begin, AnyIndex end) & { return view().slice(axis, begin, end); }
@@ -169,7 +183,8 @@ class Tensor {
   }
   TensorView<T, 2> rows() & requires(Rank >= 1) { return view().rows(); }
   TensorView<const T, 2> rows() const& requires(Rank >= 1) { return view().rows(); }
-  /// The last two axes at the leading indices, as an Eigen map without strides. Rank 1 is one row.
+  /// @}
+  /// The last two axes at the leading indices, as an Eigen map without strides. Rank 1 is one row. @{
   template <std::integral... Indices, class = detail::Flags>
   requires detail::IndicesOfMatrix<Rank, Indices...> ContiguousMatrixMap<T> matrix(Indices... i)
   &{
@@ -182,8 +197,10 @@ class Tensor {
     auto map = view().matrix(i...);
     return {map.data(), map.rows(), map.cols()};
   }
+  /// @}
 
-  // None of a temporary, whose elements would be gone: give it a name first. (As an argument it is a view.)
+  /// None of a temporary, whose elements would be gone: give it a name first. (As an argument it is a view.)
+  /// @{
   void view() const&& = delete;
   void begin() const&& = delete;
   void end() const&& = delete;
@@ -201,6 +218,7 @@ class Tensor {
   void rows() const&& = delete;
   template <std::integral... Indices>
   void matrix(Indices...) const&& = delete;
+  /// @}
 
  private:
   template <int Level, class List>
@@ -265,15 +283,15 @@ template <class T, int Rank>
 TensorView<const T, Rank> view_of(const Tensor<T, Rank>& tensor) {
   return tensor;
 }
-template <class Derived>
-requires EigenInMemory<Derived, typename Derived::Scalar> TensorView<const typename Derived::Scalar, 2>
-view_of(const Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
-}
-template <class Derived>
-requires EigenInMemory<Derived, typename Derived::Scalar> TensorView<typename Derived::Scalar, 2> view_of(
-    Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+template <class M, class Matrix = std::remove_cvref_t<M>>  // of an expression, such as out.transpose(), too
+requires EigenInMemory<Matrix, typename Matrix::Scalar>
+auto view_of(M&& matrix) {
+  constexpr bool lasts =
+      std::is_lvalue_reference_v<M> || !std::is_base_of_v<Eigen::PlainObjectBase<Matrix>, Matrix>;
+  constexpr bool writes =
+      lasts && !std::is_const_v<std::remove_reference_t<M>> && (Matrix::Flags & Eigen::LvalueBit) != 0;
+  using Scalar = typename Matrix::Scalar;
+  return TensorView<std::conditional_t<writes, Scalar, const Scalar>, 2>(matrix);
 }
 
 template <class X>

@@ -59,11 +59,11 @@ class TensorView {
 
  public:
   using Scalar = std::remove_const_t<T>;
-  using Element = T;
+  using Element = T;  // const where the view only reads
   static constexpr int rank = Rank;
 
   TensorView() = default;
-  TensorView(const TensorView&) = default;
+  TensorView(const TensorView&) = default;  // Shows the same elements.
   TensorView& operator=(const TensorView&) & = default;
   /// t[0] = u[0] would let a view that is gone at once see something else: copy(u[0], t[0]) copies elements.
   void operator=(const TensorView&) && = delete;
@@ -89,6 +89,7 @@ class TensorView {
   template <detail::EigenInMemory<Scalar> Derived>
   requires(Rank == 2 && std::is_const_v<T>) TensorView(const Eigen::DenseBase<Derived>& m)
       : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
+  /// A matrix of Eigen's, where it lies; its strides may be those of columns.
   template <detail::EigenInMemory<Scalar> Derived>
   requires(Rank == 2 && !std::is_const_v<T>) TensorView(Eigen::DenseBase<Derived>& m)
       : TensorView(m.derived().data(), {m.rows(), m.cols()}, eigen_strides(m)) {}
@@ -100,6 +101,7 @@ class TensorView {
   const Shape<Rank>& strides() const { return strides_; }
   /// Of one axis; error where it is not one of 0 … rank - 1.
   Index size(AnyIndex axis) const { return shape_[check_axis(axis)]; }
+  /// Of one axis; error where it is not one of 0 … rank - 1.
   Index stride(AnyIndex axis) const { return strides_[check_axis(axis)]; }
   /// Number of elements.
   Index numel() const {
@@ -168,10 +170,13 @@ class TensorView {
   auto reshape(Sizes... sizes) const {
     return reshape(Shape<static_cast<int>(sizeof...(Sizes))>{static_cast<Index>(sizes)...});
   }
+  /// The same elements in another shape; -1 of one axis is what is left. Error where it is not contiguous.
   template <std::size_t Axes>
   TensorView<T, static_cast<int>(Axes)> reshape(std::array<Index, Axes> shape) const {
     constexpr int NewRank = static_cast<int>(Axes);
-    if (!is_contiguous()) throw_error("Tensor: reshape of a view that is not contiguous, shape ", shape_);
+    if (!is_contiguous())
+      throw_error("Tensor: reshape of a view that is not contiguous, shape ", shape_,
+                  ": copy it first, by Tensor(view)");
     const std::array<Index, Axes> asked = shape;
     for (Index& unknown : shape)
       if (unknown == -1) {
@@ -217,6 +222,7 @@ class TensorView {
     for_each([&](const T& element) { elements.push_back(element); });
     return elements;
   }
+  /// Sets each element.
   void fill(const Scalar& value) const {
     for_each([&](T& element) { element = value; });
   }

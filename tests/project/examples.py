@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import struct
@@ -439,6 +440,8 @@ def check_help(program):
         subprocess.run([sys.executable, script, program, "1.2.3", folder], check=True)
         page = (pathlib.Path(folder) / f"man/man1/{program.name}.1").read_text()
         check(".SH OPTIONS" in page and ".SH EXAMPLE" in page and ".SH EXIT STATUS" in page, f"{program.name}: sections of its man page")
+        name = page.partition("\\- ")[2].splitlines()[0].replace("\\-", "-")  # a whole sentence of the text, which is what apropos shows
+        check(re.search(re.escape(name) + "[.;:]", " ".join(text.split())), f"{program.name}: its man page begins with '{name}'")
         completed = subprocess.run(["bash", "-c", f"source {folder}/bash-completion/completions/{program.name}; COMP_WORDS=({program.name} --qui); "
                                     f"COMP_CWORD=1; _{program.name}; echo ${{COMPREPLY[@]}}"], capture_output=True, text=True)
         check(completed.stdout == "--quiet\n", f"{program.name}: bash completes --qui to {completed.stdout}")

@@ -77,7 +77,7 @@ def meson(work):
         shutil.copy(options_.source / ".packages/meson" / file, clone)
     shutil.copy(options_.source / "tests/consumers/layers.cpp", work / "main.cpp")
     shutil.copy(options_.source / "tests/consumers/models.cpp", work / "models.cpp")
-    project = """project('app', 'cpp', default_options: ['cpp_std=c++20', 'optimization=1'])
+    project = """project('app', 'cpp', default_options: ['cpp_std=c++20', 'optimization=0'])
 subproject('attend', default_options: ['only=BASELINE', 'models=enabled', 'compiled=COMPILED'])
 executable('app', 'main.cpp', dependencies: dependency('attend'))
 executable('models', 'models.cpp', dependencies: dependency('attend-models'))

@@ -14,7 +14,7 @@
             runs (which is checked here), and what started this very test.
 
 Other languages are no code (text is what programs print). Blocks are taken in order, so a cmake block that needs
-attend installed comes after the sh block that installs it.
+attend installed comes after the sh block that installs it; but the cpp blocks are one project, at the end.
 """
 
 import argparse
@@ -63,16 +63,19 @@ def link_clone(source, folder):
     return folder
 
 
-def check_cpp(number, code, note, options):
-    folder = fresh(options.binary / f"cpp_{number}")
-    before = note.removeprefix("before:") if note.startswith("before:") else ""
-    (folder / "main.cpp").write_text(program(code, before))
-    (folder / "CMakeLists.txt").write_text(
-        CMAKE_HEAD + "find_package(attend REQUIRED COMPONENTS models_compiled)\nadd_executable(app main.cpp)\n"
-        "target_link_libraries(app PRIVATE attend::models_compiled)\n")
+def check_cpp(blocks, options):
+    """All cpp blocks, {number: (code, note)}, each a program of one project."""
+    folder = fresh(options.binary / "cpp")
+    project = CMAKE_HEAD + "find_package(attend REQUIRED COMPONENTS models_compiled)\nlink_libraries(attend::models_compiled)\n"
+    for number, (code, note) in blocks.items():
+        before = note.removeprefix("before:") if note.startswith("before:") else ""
+        (folder / f"app_{number}.cpp").write_text(program(code, before))
+        project += f"add_executable(app_{number} app_{number}.cpp)\n"
+    (folder / "CMakeLists.txt").write_text(project)
     run([options.cmake, "-S", folder, "-B", folder / "build", f"-DCMAKE_PREFIX_PATH={options.installed}"])
     run([options.cmake, "--build", folder / "build"])
-    run([folder / "build" / "app"], cwd=options.source)
+    for number in blocks:
+        run([folder / "build" / f"app_{number}"], cwd=options.source)
 
 
 def check_cmake(number, code, app, options):
@@ -121,14 +124,14 @@ def main():
     os.environ.update(HOME=str(home), CXX=options.cxx, CMAKE_PREFIX_PATH=str(home / ".local"),
                       PKG_CONFIG_PATH=str(home / ".local/share/pkgconfig"))
 
-    seen = []
+    seen, programs = [], {}
     for number, block in enumerate(blocks, 1):
         note, language, code = (block["note"] or "").strip(), block["language"], block["code"]
         line = text.count("\n", 0, block.start("language")) + 1
         print(f"\n--- README.md:{line}: {language} {note.splitlines()[0] if note else ''}", flush=True)
         seen.append(note if note.startswith("set-up:") else language)
         if language == "cpp":
-            check_cpp(number, code, note, options)
+            programs[number] = code, note
         elif language == "cmake":
             check_cmake(number, code, app, options)
         elif language == "sh" and note.startswith("set-up:"):
@@ -137,6 +140,7 @@ def main():
             run(["sh", "-eu", "-c", code], cwd=app)
         elif language != "text":
             sys.exit(f"unknown language '{language}'")
+    check_cpp(programs, options)
     for needed in ("cpp", "cmake", "sh", "set-up: example", "set-up: test"):
         if needed not in seen:
             sys.exit(f"README.md has no block '{needed}'")

@@ -143,6 +143,7 @@ def check_texts(stories):
 
         told = server.ask("/v1/completions", {**body, "logprobs": 2})[1]["choices"][0]["logprobs"]
         check(len(told["tokens"]) == len(told["token_logprobs"]) and all(len(t) <= 2 for t in told["top_logprobs"]), f"logprobs: {told}")
+        check("".join(told["tokens"]) == alone["choices"][0]["text"], f"logprobs: {told['tokens']}, of {alone['choices'][0]['text']!r}")
         cut = alone["choices"][0]["text"][5:9]
         stopped = server.ask("/v1/completions", {**body, "stop": [cut]})[1]["choices"][0]
         check(cut not in stopped["text"] and stopped["finish_reason"] == "stop", f"stop: {stopped}")
@@ -238,6 +239,13 @@ def check_limits(slow, scratch):
         stream.close()  # the client goes away
         check(server.wait_for("attend_requests_running", 0), "the place of a client that has gone is not free")
         check(server.metric("attend_generated_tokens_total") < 1500, "a client that has gone gets all its tokens")
+        before = server.metric("attend_generated_tokens_total")
+        connection = server.connection()  # and one that waits for a whole answer
+        connection.request("POST", "/v1/completions", json.dumps(long))
+        check(server.wait_for("attend_requests_running", 1), "a request runs")
+        connection.close()
+        check(server.wait_for("attend_requests_running", 0), "the place of a client that has gone from a whole answer is not free")
+        check(server.metric("attend_generated_tokens_total") < before + 1500, "a client that has gone from a whole answer gets all its tokens")
         stream = server.stream("/v1/completions", {**long, "max_tokens": 200})
         first = next(stream)
         server.process.send_signal(signal.SIGTERM)

@@ -29,14 +29,17 @@ class AlignedArray {
 
  public:
   AlignedArray() = default;
+  /// Numbers are 0, other elements have their default values.
   explicit AlignedArray(std::size_t size) : AlignedArray(size, kNumbers) {
     if constexpr (!kNumbers) std::uninitialized_value_construct_n(data_, size);
     size_ = size;
   }
+  /// Copies the elements.
   AlignedArray(const AlignedArray& other) : AlignedArray(other.size_, false) {
     std::uninitialized_copy_n(other.data_, other.size_, data_);
     size_ = other.size_;
   }
+  /// Leaves an empty one behind.
   AlignedArray(AlignedArray&& other) noexcept
       : memory_(other.memory_),
         block_(std::exchange(other.block_, nullptr)),
@@ -68,8 +71,10 @@ class AlignedArray {
   const T* end() const { return data_ + size_; }
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
+  /// Element i; not checked. @{
   T& operator[](std::size_t i) { return data_[i]; }
   const T& operator[](std::size_t i) const { return data_[i]; }
+  /// @}
 
  private:
   ATTEND_OUT_OF_LINE AlignedArray(std::size_t size, bool zeroed) {  // memory without values yet

@@ -32,7 +32,7 @@ namespace attend::inline ATTEND_ABI {
 using StopToken = std::stop_token;
 #else
 struct StopToken {
-  bool stop_requested() const { return false; }
+  bool stop_requested() const { return false; }  // Never: this standard library has no std::stop_token.
 };
 #endif
 
@@ -53,7 +53,7 @@ struct LayerTime {
   int depth = 0;                   // of layers that it runs in
   std::span<const Index> in, out;  // shapes
   double operations = 0;  // of its products, a multiplication and an addition each; 0: none of its own
-  std::uint64_t nanoseconds = 0;
+  std::uint64_t nanoseconds = 0;  // from the begin of the call to its end
 };
 using LayerHook = std::function<void(const LayerTime&)>;
 
@@ -69,8 +69,10 @@ class Context {
   explicit Context(ContextOptions options)
       : Context(std::move(options),
                 MemoryScope(options.memory != nullptr ? options.memory : MemoryScope::current())) {}
+  /// Of so many threads, 1 to 4096, with no other options.
   explicit Context(AnyIndex threads)
-      : Context(ContextOptions{.threads = checked_threads("Context", threads.value), .executor = {}}) {}
+      : Context(
+            ContextOptions{.threads = detail::checked_threads("Context", threads.value), .executor = {}}) {}
   /// Leaves a context of one thread behind. Error where one of the two is in use.
   Context(Context&& other) : Context() { swap(other); }
   Context& operator=(Context&& other) {
@@ -79,13 +81,14 @@ class Context {
     return *this;
   }
 
-  int threads() const { return threads_; }
+  int threads() const { return threads_; }  // On how many threads calls run, the caller's among them.
+  /// What calls scribble on: a layer of one's own takes memory from it, through a Frame.
   Workspace& workspace() { return workspace_; }
 
   /// Once a stop is requested, from whatever thread, a call that runs ends within milliseconds, and the next
   /// ones at once, by the error Stopped: caches are as before it. (Without exceptions the program ends.)
   void set_stop_token(StopToken token) { stop_ = std::move(token); }
-  const StopToken& stop_token() const { return stop_; }
+  const StopToken& stop_token() const { return stop_; }  // The one that was set last.
   /// What long items ask between their parts, to leave early: `parallel` then says so to its caller.
   bool stopping() const { return stop_.stop_requested(); }
   /// Error where a stop is requested.
@@ -117,7 +120,7 @@ class Context {
   void parallel(Index items, int workers, detail::FunctionRef<void(Index item, int worker)> item) {
     if (workspace_.measuring_) return;
     const auto alone = [&] {
-      FloatEnvironment environment;
+      detail::FloatEnvironment environment;
       for (Index i = 0; i < items && !stopping(); ++i) item(i, 0);
     };
     if (threads_ == 1) {
@@ -138,7 +141,7 @@ class Context {
     for (Index w = 0; w < workers; ++w)
       next_[static_cast<std::size_t>(w)].item.store(first(w), std::memory_order_relaxed);
     const auto body = [&](Index worker) {
-      FloatEnvironment environment;
+      detail::FloatEnvironment environment;
       LeaveOut rest{next_};
       for (Index k = 0; k < workers; ++k) {
         const Index owner = (worker + k) % workers, end = first(owner + 1);
@@ -160,7 +163,7 @@ class Context {
   template <class F>
   static std::size_t measure(int threads, F&& f) {
     Context context;
-    context.threads_ = checked_threads("Context", threads);
+    context.threads_ = detail::checked_threads("Context", threads);
     context.workspace_.measuring_ = true;
     f(context);
     return context.workspace_.peak_bytes();
@@ -191,14 +194,14 @@ class Context {
   }
   /// In the scope of its memory.
   Context(ContextOptions&& options, const MemoryScope&)
-      : threads_(checked_threads("Context", options.threads)) {
+      : threads_(detail::checked_threads("Context", options.threads)) {
     if (threads_ == 1) return;
     next_ = Counters(static_cast<std::size_t>(threads_));
     if (options.executor)
-      executor_ = std::allocate_shared<ExecutorTasks>(detail::Allocator<ExecutorTasks>(),
-                                                      std::move(options.executor), threads_);
+      executor_ = std::allocate_shared<detail::ExecutorTasks>(detail::Allocator<detail::ExecutorTasks>(),
+                                                              std::move(options.executor), threads_);
     else
-      pool_ = std::allocate_shared<ThreadPool>(detail::Allocator<ThreadPool>(), threads_);
+      pool_ = std::allocate_shared<detail::ThreadPool>(detail::Allocator<detail::ThreadPool>(), threads_);
   }
   void swap(Context& other) {
     workspace_.swap(other.workspace_);
@@ -218,8 +221,8 @@ class Context {
 
   int threads_ = 1;
   Counters next_;  // of each worker
-  std::shared_ptr<ExecutorTasks> executor_;
-  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<detail::ExecutorTasks> executor_;
+  std::shared_ptr<detail::ThreadPool> pool_;
   StopToken stop_;
   LayerHook hook_;
   int depth_ = 0;  // of layers that run, as the hook sees them
@@ -229,6 +232,7 @@ class Context {
 /// Of a layer's call: tells the hook at its end, where there is one.
 class LayerTimer {
  public:
+  /// Starts the clock where a hook is set. Names and shapes have to live until the end.
   LayerTimer(Context& context, const char* name, std::span<const Index> in, std::span<const Index> out,
              double operations = 0, Index number = -1) {
     if (context.timed()) [[unlikely]]

@@ -34,6 +34,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+namespace detail {
 /// The file of that name in a folder. A name that leads out of it, as a file may say, is an error that begins
 /// with `what`.
 inline Location file_in_folder(const Location& folder, const std::string& name, const std::string& what) {
@@ -53,6 +54,7 @@ inline void check_folder(const Location& folder) {
 /// not waited for; so is a Git-LFS pointer, which stands for a file that was not fetched.
 class InputFile {
  public:
+  /// Opens it. Error, which names it, where it is none or cannot be read.
   explicit InputFile(const Location& location) : path_(location.string()) {
     if (in_memory_ = location.in_memory(); in_memory_) {
       const std::span<const std::byte>* bytes = location.find();
@@ -67,7 +69,7 @@ class InputFile {
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  // How errors name it.
   /// When it was opened. It may have changed since.
   std::size_t size() const { return size_; }
 
@@ -95,6 +97,7 @@ class InputFile {
     }
     return done;
   }
+  /// Back to the first byte.
   void rewind() {
     at_ = 0;
     if (in_memory_) return;
@@ -175,8 +178,9 @@ class InputFile {
 /// lies. Meanwhile nobody may shorten the file: a mapped page that is gone from it ends the program (SIGBUS).
 class MappedFile {
  public:
+  /// Maps it. Error, which names it, where that cannot be.
   explicit MappedFile(const Location& location) : path_(location.string()) { open(location); }
-  MappedFile(MappedFile&& other) noexcept { swap(other); }
+  MappedFile(MappedFile&& other) noexcept { swap(other); }  // Leaves an empty one behind.
   MappedFile& operator=(MappedFile&& other) noexcept {
     swap(other);
     return *this;
@@ -189,8 +193,8 @@ class MappedFile {
 #endif
   }
 
-  const std::string& path() const { return path_; }
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }                    // How errors name it.
+  std::span<const std::byte> bytes() const { return {data_, size_}; }  // All of it; empty of an empty file.
 
   /// Gives back the memory of [begin, begin + count); a later read fetches it again. So does one of its
   /// neighbours: the system maps up to a huge page around a byte that is read, so whole huge pages go.
@@ -252,10 +256,11 @@ class MappedFile {
   std::vector<std::byte, detail::Allocator<std::byte>> memory_;
 #endif
 };
+}  // namespace detail
 
 /// The bytes of a file, or of what is left of one that gets shorter meanwhile.
 inline std::string read_file(const Location& path) {
-  InputFile file(path);
+  detail::InputFile file(path);
   std::string bytes(file.size(), '\0');
   bytes.resize(file.read(bytes.data(), bytes.size()));
   return bytes;
@@ -265,7 +270,7 @@ inline std::string read_file(const Location& path) {
 /// in memory; offset is that of the line in the file.
 template <class F>
 void for_each_line(const Location& path, F&& f) {
-  InputFile file(path);
+  detail::InputFile file(path);
   std::string block(std::min<std::size_t>(file.size(), std::size_t{1} << 16), '\0'), begun;
   std::size_t offset = 0;
   const auto give = [&](std::string_view line) {

@@ -15,15 +15,17 @@ namespace attend::inline ATTEND_ABI {
 /// whose elements stay where they are and must outlive the list.
 class IndexList {
  public:
-  static constexpr std::size_t kMost = 16;
+  static constexpr std::size_t kMost = 16;  // numbers that it keeps itself
 
   constexpr IndexList() = default;
+  /// Up to kMost numbers, which it keeps.
   template <std::integral... Integers>
   requires(sizeof...(Integers) > 0) constexpr IndexList(Integers... numbers) : size_(sizeof...(Integers)) {
     static_assert(sizeof...(Integers) <= kMost,
                   "attend: more than 16 numbers in braces, which are not kept: pass a span of them");
     if constexpr (sizeof...(Integers) <= kMost) kept_ = {static_cast<Index>(numbers)...};
   }
+  /// Any number of them, in an array, a vector or a span that has to live as long.
   template <class Numbers>
   requires std::is_convertible_v<const Numbers&, std::span<const Index>>
   constexpr IndexList(const Numbers& numbers) : IndexList(std::span<const Index>(numbers), 0) {}
@@ -38,7 +40,7 @@ class IndexList {
   constexpr bool empty() const { return size_ == 0; }
   constexpr const Index* begin() const { return data(); }
   constexpr const Index* end() const { return data() + size_; }
-  constexpr Index operator[](std::size_t i) const { return data()[i]; }
+  constexpr Index operator[](std::size_t i) const { return data()[i]; }  // Number i; not checked.
 
  private:
   constexpr IndexList(std::span<const Index> numbers, int)

@@ -60,6 +60,7 @@ concept MapOfFiles = requires(const T& map) {
 /// SafeTensors, whose views lie in them, needs them as long as it lives.
 class Location {
  public:
+  /// A file or folder on disk. Text is UTF-8.
   template <class T>
   requires std::convertible_to<const T&, std::filesystem::path> &&
       (!detail::MapOfFiles<T>)Location(const T& path) {
@@ -68,6 +69,7 @@ class Location {
     else
       path_ = path;
   }
+  /// A folder in memory: names below it, "1_Pooling/config.json", to bytes, which have to live as long.
   template <detail::MapOfFiles T>
   Location(const T& files) {
     FileMap map;
@@ -94,7 +96,7 @@ class Location {
   /// The file that the folder is made of, or null.
   const Location* stands_for() const { return stands_for_.get(); }
 
-  bool in_memory() const { return files_ != nullptr; }
+  bool in_memory() const { return files_ != nullptr; }  // Whether there is a map behind it.
   /// On disk its path, in memory the name below the folder.
   const std::filesystem::path& path() const { return path_; }
   /// How errors name it.
@@ -102,15 +104,18 @@ class Location {
     if (stands_for_) return stands_for_->string() + (path_.empty() ? "" : " as " + detail::utf8_text(path_));
     return in_memory() && path_.empty() ? "files in memory" : detail::utf8_text(path_);
   }
-  std::string name() const { return detail::utf8_text(path_.filename()); }
+  std::string name() const { return detail::utf8_text(path_.filename()); }  // The last part of the path.
+  /// With its dot, ".json"; empty where there is none.
   std::string extension() const { return detail::utf8_text(path_.extension()); }
 
+  /// What lies below a folder.
   Location operator/(std::string_view name) const {
     Location out = *this;
     out.path_ /= detail::utf8_path(name);
     if (in_memory()) out.path_ = detail::utf8_path(normal(detail::utf8_text(out.path_)));
     return out;
   }
+  /// The folder that it lies in.
   Location parent() const {
     Location out = *this;
     out.path_ = path_.parent_path();
@@ -123,6 +128,7 @@ class Location {
     const auto found = files_->find(detail::utf8_text(path_));
     return found == files_->end() ? nullptr : &found->second;
   }
+  /// Whether it is there, and a folder.
   bool is_folder() const {
     std::error_code ignored;
     if (!in_memory()) return std::filesystem::is_directory(path_, ignored);
@@ -130,6 +136,7 @@ class Location {
     const auto next = files_->lower_bound(begin);
     return begin.empty() || (next != files_->end() && next->first.starts_with(begin));
   }
+  /// Whether it is there: a file or a folder.
   bool exists() const {
     std::error_code ignored;
     return in_memory() ? find() != nullptr || is_folder() : std::filesystem::exists(path_, ignored);

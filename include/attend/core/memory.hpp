@@ -23,10 +23,12 @@ using MemoryResource = std::pmr::memory_resource;
 class MemoryResource {
  public:
   virtual ~MemoryResource() = default;
+  /// As std::pmr's: `alignment` is a power of two; deallocate gets what allocate got. @{
   void* allocate(std::size_t bytes, std::size_t alignment) { return do_allocate(bytes, alignment); }
   void deallocate(void* block, std::size_t bytes, std::size_t alignment) {
     do_deallocate(block, bytes, alignment);
   }
+  /// @}
 
  private:
   virtual void* do_allocate(std::size_t bytes, std::size_t alignment) = 0;
@@ -40,6 +42,7 @@ class MemoryResource {
 /// has no more, by an exception or a null pointer, is an Error, and what failed is as it was.
 class MemoryScope {
  public:
+  /// Null: what `operator new` gives.
   explicit MemoryScope(MemoryResource* memory) : outer_(std::exchange(innermost(), memory)) {}
   ~MemoryScope() { innermost() = outer_; }
   MemoryScope(const MemoryScope&) = delete;

@@ -72,8 +72,10 @@ template <class T>
 class Parameter {
  public:
   using Scalar = std::remove_const_t<T>;
+  /// How a layer takes or gives rows [begin, end) of what it keeps in an order of its own. @{
   using Write = void (*)(void* object, Index begin, Index end, const Scalar* rows);
   using Read = void (*)(const void* object, Index begin, Index end, Scalar* rows);
+  /// @}
 
   /// `given`, where there is one, takes note of what was assigned.
   Parameter(std::vector<Index> shape, void* object, Write write, Read read, detail::Assigned* given = nullptr)
@@ -81,6 +83,7 @@ class Parameter {
   /// A parameter that lies contiguous in memory.
   Parameter(std::vector<Index> shape, Scalar* data, detail::Assigned* given = nullptr)
       : shape_(std::move(shape)), object_(data), given_(given) {}
+  /// One that can be read only.
   template <class Mutable>
   requires std::is_same_v<T, const Mutable> Parameter(Parameter<Mutable> other)
       : shape_(std::move(other.shape_)),
@@ -89,12 +92,15 @@ class Parameter {
         read_(other.read_),
         encoded_(other.encoded_),
         given_(other.given_) {}
+  /// How rows are kept that are no Scalars.
   void set_encoded(const detail::EncodedRows& encoded) { encoded_ = encoded; }
+  /// What rows are kept as: float32 where the layer has Scalars.
   WeightType type() const { return encoded_.type; }
 
   const std::vector<Index>& shape() const { return shape_; }
-  Index numel() const { return detail::checked_numel(shape_); }
-  Index rows() const { return shape_.empty() ? 1 : shape_[0]; }
+  Index numel() const { return detail::checked_numel(shape_); }  // Number of elements.
+  Index rows() const { return shape_.empty() ? 1 : shape_[0]; }  // Size of the first axis; 1 of a scalar.
+  /// Elements of a row.
   Index row_size() const {
     Index n = 1;
     for (std::size_t i = 1; i < shape_.size(); ++i) n *= shape_[i];
@@ -135,6 +141,7 @@ class Parameter {
     encoded_.write(object_, begin, end, rows);
     if (given_ != nullptr) given_->mark(begin, end);
   }
+  /// Gives rows [begin, end) in that encoding.
   void copy_encoded(Index begin, Index end, std::byte* rows) const {
     check_range(begin, end);
     encoded_.read(object_, begin, end, rows);

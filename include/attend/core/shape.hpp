@@ -17,10 +17,11 @@ using Index = std::ptrdiff_t;
 
 /// What functions take for a size, axis or position: any integer type, without a warning where it is called.
 struct AnyIndex {
-  Index value;
+  Index value;  // the number
+  /// Any integer converts; what Index cannot hold is cut off as by static_cast.
   template <std::integral Integer>
   constexpr AnyIndex(Integer number) : value(static_cast<Index>(number)) {}
-  constexpr operator Index() const { return value; }
+  constexpr operator Index() const { return value; }  // Converts back without a word.
 };
 
 template <int Rank>

@@ -29,7 +29,7 @@ namespace attend::inline ATTEND_ABI {
 /// layer.
 using Executor = std::function<void(Index n, detail::FunctionRef<void(Index)> task)>;
 
-inline namespace ATTEND_FLAGS {
+namespace detail::inline ATTEND_FLAGS {
 /// The floating-point environment of every task, whatever the caller's is: round to nearest, subnormals kept.
 /// Audio hosts and -Ofast flush them, and bits would depend on the thread. Restores the caller's at its end.
 class FloatEnvironment {
@@ -63,9 +63,7 @@ class FloatEnvironment {
   FloatEnvironment(const FloatEnvironment&) = delete;
   FloatEnvironment& operator=(const FloatEnvironment&) = delete;
 };
-}  // namespace ATTEND_FLAGS
 
-namespace detail::inline ATTEND_FLAGS {
 /// Tells the processor that a thread spins.
 inline void spin_pause() {
 #if defined(__SSE2__)
@@ -76,6 +74,7 @@ inline void spin_pause() {
 }
 }  // namespace detail::inline ATTEND_FLAGS
 
+namespace detail {
 /// The most threads that a context takes: more is a mistake, and would take gigabytes of stacks.
 inline constexpr int kMaxThreads = 4096;
 
@@ -88,6 +87,7 @@ inline int checked_threads(const char* who, Index threads) {
 /// The first exception that one of several tasks leaves by; it waits here until all are done.
 class FirstException {
  public:
+  /// Runs f, and keeps what it throws where it is the first. Any number of threads may call it.
   template <class F>
   void guard(F&& f) {
 #if defined(__cpp_exceptions)
@@ -100,6 +100,7 @@ class FirstException {
     f();
 #endif
   }
+  /// Throws what was kept, if anything. All tasks have to be done.
   void rethrow() {
 #if defined(__cpp_exceptions)
     if (!caught_.load(std::memory_order_relaxed)) return;
@@ -116,6 +117,8 @@ class FirstException {
 /// `threads` - 1 workers that help the calling thread. Error where they cannot be had.
 class ThreadPool {
  public:
+  /// Starts threads - 1 of them; the caller's is the last. Error, and none is left, where one cannot be
+  /// started.
   explicit ThreadPool(int threads) {
     workers_.reserve(static_cast<std::size_t>(checked_threads("ThreadPool", threads)));
 #if defined(__cpp_exceptions)
@@ -134,7 +137,7 @@ class ThreadPool {
 
   /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a
   /// worker to wake up: what no worker took, the caller does. Error where it runs already.
-  void run(Index n, detail::FunctionRef<void(Index)> task) {
+  void run(Index n, FunctionRef<void(Index)> task) {
     if (n < 0 || n > (std::numeric_limits<std::uint32_t>::max)()) throw_error("ThreadPool: ", n, " tasks");
     if (running_.exchange(true, std::memory_order_acquire))
       throw_error("ThreadPool: run is called while it runs already");
@@ -147,7 +150,7 @@ class ThreadPool {
     while (take_one()) {
     }
     for (int i = 0; pending_.load(std::memory_order_acquire) > 0; ++i) {
-      detail::spin_pause();
+      spin_pause();
       if (i > 10000) std::this_thread::yield();  // fewer cores than threads
     }
     running_.store(false, std::memory_order_release);
@@ -186,7 +189,7 @@ class ThreadPool {
         continue;
       }
       for (int i = 0; i < 64 && (state_.load(std::memory_order_relaxed) & 0xffffffffu) == 0; ++i)
-        detail::spin_pause();
+        spin_pause();
       if (Clock::now() - idle_since < std::chrono::microseconds(100)) continue;
       const std::uint32_t call = calls_.load(std::memory_order_seq_cst);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
@@ -207,7 +210,7 @@ class ThreadPool {
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false}, running_{false};
   FirstException first_exception_;
-  const detail::FunctionRef<void(Index)>* task_ = nullptr;
+  const FunctionRef<void(Index)>* task_ = nullptr;
   Index count_ = 0;
   std::vector<std::thread> workers_;
 };
@@ -216,6 +219,7 @@ class ThreadPool {
 /// after `run` has returned, and what it does wrong is an Error.
 class ExecutorTasks {
  public:
+  /// Takes up to `most` tasks.
   ExecutorTasks(Executor executor, int most)
       : executor_(std::move(executor)), taken_(static_cast<std::size_t>(most)) {
     for (std::atomic<bool>& taken : taken_) taken.store(true, std::memory_order_relaxed);
@@ -224,7 +228,7 @@ class ExecutorTasks {
   ExecutorTasks& operator=(const ExecutorTasks&) = delete;
 
   /// As ThreadPool's, for n up to `most`.
-  void run(Index n, detail::FunctionRef<void(Index)> task) {
+  void run(Index n, FunctionRef<void(Index)> task) {
     task_ = &task;
     finished_.store(0, std::memory_order_relaxed);
     wrong_.store(false, std::memory_order_relaxed);
@@ -252,12 +256,14 @@ class ExecutorTasks {
 
  private:
   Executor executor_;
-  std::vector<std::atomic<bool>, detail::Allocator<std::atomic<bool>>>
+  std::vector<std::atomic<bool>, Allocator<std::atomic<bool>>>
       taken_;  // of each task: by a thread, or by `run` at its end
   std::atomic<Index> finished_{0};
   std::atomic<bool> wrong_{false};
   FirstException first_exception_;
-  const detail::FunctionRef<void(Index)>* task_ = nullptr;
+  const FunctionRef<void(Index)>* task_ = nullptr;
 };
+
+}  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

@@ -175,6 +175,7 @@ class Workspace {
 /// Blocks taken through a frame are released, all together, at its end. Frames nest as scopes do.
 class Frame {
  public:
+  /// What is taken lives until this frame ends.
   explicit Frame(Workspace& workspace) : visit_(workspace), workspace_(workspace), mark_(workspace.used_) {}
   ~Frame() {
     for (; values_ != nullptr; values_ = values_->next) values_->destroy(*values_);
@@ -189,6 +190,7 @@ class Frame {
     return static_cast<T*>(
         workspace_.take(static_cast<std::size_t>(detail::checked_numel(shape, sizeof(T))) * sizeof(T)));
   }
+  /// Room for n elements without values.
   template <class T>
   T* take(Index n) {
     return take<T>(std::span<const Index>(&n, 1));
@@ -211,6 +213,7 @@ class Frame {
     }
     return {data, shape};
   }
+  /// The same, of a shape in braces.
   template <class T, std::size_t Rank>
   TensorView<T, static_cast<int>(Rank)> tensor(const Index (&shape)[Rank]) {
     return tensor<T>(std::to_array(shape));

@@ -85,12 +85,20 @@ struct Backend {
     const Index rows = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
     const int workers =
         context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
-    const Index share = (N + workers - 1) / workers;
-    context.parallel((N + share - 1) / share, workers, [&](Index item, int) {
-      const Index begin = item * share, end = (std::min)(N, begin + share);
+    // An item is a square of about 8 M multiplications, two milliseconds of double, since a call is stopped
+    // between items.
+    const Index most = std::max<Index>(1, 8'000'000 / std::max<Index>(1, K));
+    const Index side = (std::max)(Index(8), static_cast<Index>(std::sqrt(static_cast<double>(most))));
+    const Index block = std::max<Index>(1, (std::min)(rows, side));
+    const Index share = (std::min)((N + workers - 1) / workers, (std::max)(side, most / block));
+    const Index shares = (N + share - 1) / share;
+    context.parallel((rows + block - 1) / block * shares, workers, [&](Index item, int) {
+      const Index m = item / shares * block, last = (std::min)(rows, m + block);
+      const Index begin = item % shares * share, end = (std::min)(N, begin + share);
       const Eigen::Map<const RowMajorMatrix<Scalar>> weight(call.weight + begin * K, end - begin, K);
-      call.out.slice(1, begin, end).matrix().noalias() = call.x.matrix() * weight.transpose();
-      for (Index r = 0; r < rows; ++r)
+      call.out.slice(0, m, last).slice(1, begin, end).matrix().noalias() =
+          call.x.slice(0, m, last).matrix() * weight.transpose();
+      for (Index r = m; r < last; ++r)
         for (Index n = begin; n < end; ++n) {
           Scalar y = call.out(r, n);
           if (call.bias != nullptr) y = y + call.bias[n];
@@ -161,7 +169,7 @@ struct Backend {
                         const TensorView<Scalar, 4>& out) {
     const AttentionSizes& sizes = call.sizes;
     const IntrospectionRows<Scalar> look{call.outputs.introspection, sizes};
-    const GenericAttention<Scalar> generic{call, source, query, out};
+    const GenericAttention<Scalar> generic{context, call, source, query, out};
     context.parallel(1, 1, [&](Index, int) { look.begin(); });
     // An item is 48 queries of a head, or all of them where their order counts.
     const Index each = look.in_order() ? std::max<Index>(1, sizes.queries) : 48;
@@ -169,8 +177,7 @@ struct Backend {
     context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
       const Index h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
       const Index begin = item % blocks * each, end = (std::min)(sizes.query_count(b), begin + each);
-      for (Index q = begin; q < end && !context.stopping(); q += 48)
-        generic.rows(b, h, q, (std::min)(end, q + 48));
+      for (Index q = begin; q < end; q += 48) generic.rows(b, h, q, (std::min)(end, q + 48));
     });
   }
 

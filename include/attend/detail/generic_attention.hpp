@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include <attend/core/context.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/tiling.hpp>
 #include <attend/detail/attention_call.hpp>
@@ -19,6 +20,7 @@ template <class Scalar>
 struct GenericAttention {
   using Matrix = RowMajorMatrix<Scalar>;
 
+  const Context& context;
   const AttentionCall<Scalar>& call;
   const KeyValueSource<Scalar>& source;
   TensorView<const Scalar, 4> query;
@@ -80,7 +82,7 @@ struct GenericAttention {
     std::vector<Scalar> maximum(static_cast<std::size_t>(n), none()),
         sum(static_cast<std::size_t>(n), Scalar(0));
 
-    for (Index first = 0; first < keys; first += kKeyTile) {
+    for (Index first = 0; first < keys && !context.stopping(); first += kKeyTile) {
       const Index count = (std::min)(kKeyTile, keys - first);
       const auto key = tile(true, b, g, first, count), value = tile(false, b, g, first, count);
       if (key.rows() == 0) continue;

@@ -67,7 +67,7 @@ inline double decimal_of(float value) {
 
 /// Reads on from a byte; what would lie behind the end is an error.
 struct GgufFile::Cursor {
-  const MappedFile& file;
+  const detail::MappedFile& file;
   std::size_t at;
 
   [[noreturn]] void fail(std::size_t byte, const std::string& message) const {
@@ -175,7 +175,7 @@ struct GgufFile::Cursor {
   }
 };
 
-ATTEND_INLINE GgufFile::GgufFile(const MappedFile& file) : file_(file) {
+ATTEND_INLINE GgufFile::GgufFile(const detail::MappedFile& file) : file_(file) {
   Cursor cursor{file, 0};
   if (file.bytes().size() < 4 || std::memcmp(cursor.take(4), "GGUF", 4) != 0)
     cursor.fail(0, "not a GGUF file");

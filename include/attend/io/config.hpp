@@ -43,7 +43,7 @@ class Config {
   Config(const Config&) = default;  // without moves, so that none is ever empty
   Config& operator=(const Config&) = default;
 
-  explicit Config(const Location& path);
+  explicit Config(const Location& path);  // Opens a file. Error where it is no JSON object.
   /// Settings that are not a file of their own; `source` names them in errors.
   Config(std::string_view json, std::string source);
 
@@ -54,10 +54,12 @@ class Config {
   bool has(const std::string& key) const;
   /// Whether the key is there and null, where that differs from being absent.
   bool is_null(const std::string& key) const;
+  /// Whether the key is there and of that kind. Does not count as reading it. @{
   bool is_list(const std::string& key) const;
   /// Whether it was read, allowed or ignored before.
   bool is_read(const std::string& key) const;
   bool is_string(const std::string& key) const;
+  /// @}
   /// All keys there are, in the order of their letters.
   std::vector<std::string> keys() const;
 
@@ -65,6 +67,7 @@ class Config {
   /// or beyond T's range.
   template <ConfigValue T>
   T get(const std::string& key) const;
+  /// The same, but `otherwise` where the key is missing or null.
   template <ConfigValue T>
   T get(const std::string& key, std::type_identity_t<T> otherwise) const {
     ignore({key.c_str()});
@@ -79,6 +82,7 @@ class Config {
   /// Keys that change nothing here.
   void ignore(std::initializer_list<const char*> keys) const;
 
+  /// nullptr is null
   using Allowed = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string_view>;
   /// A key that may be absent, but where it is there has to have one of these values (nullptr is null).
   template <class... Values>

@@ -21,7 +21,7 @@ struct Config::Node {
   std::map<std::string, std::shared_ptr<Node>> children = {};
 
   static std::shared_ptr<const Json> read_settings(const Location& path) {
-    check_folder(path.parent());
+    detail::check_folder(path.parent());
     if (!path.exists()) throw_error(path.string(), ": is missing", detail::other_formats(path.parent()));
     return share_json(path);
   }

@@ -77,6 +77,7 @@ inline constexpr std::array<DTypeInfo, 30> kDTypes{{
 }};
 }  // namespace detail
 
+/// The name that files have for it: "F32", "Q8_0".
 inline std::string_view to_string(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].name; }
 namespace detail {
 inline int bits_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].bits; }
@@ -89,6 +90,7 @@ inline bool is_readable(DType type) { return type <= DType::F64 || is_in_blocks(
 inline bool is_integer(DType type) { return type <= DType::I64; }
 }  // namespace detail
 
+/// Nothing where there is no type of that name.
 inline std::optional<DType> dtype_from_string(std::string_view name) {
   for (std::size_t i = 0; i < detail::kDTypes.size(); ++i)
     if (detail::kDTypes[i].name == name) return static_cast<DType>(i);
@@ -122,6 +124,12 @@ constexpr DType dtype_of() {
 }
 
 namespace detail {
+/// std::bit_cast, which emscripten of Debian 12 does not have.
+template <class To, class From>
+constexpr To bit_cast(const From& from) {
+  return __builtin_bit_cast(To, from);
+}
+
 /// IEEE 754 binary16 as float, exact; NaN keeps its payload. Never touches a subnormal float, so
 /// flush-to-zero cannot change the result.
 inline float half_to_float(std::uint16_t half) {
@@ -130,17 +138,16 @@ inline float half_to_float(std::uint16_t half) {
   constexpr std::uint32_t two_to_minus_14 = 113u << 23;
   const std::uint32_t normal = (rest << 13) + (112u << 23);
   const std::uint32_t special = (rest << 13) + (224u << 23);  // exponent 31 becomes 255
-  const float subnormal =
-      std::bit_cast<float>((rest << 13) + two_to_minus_14) - std::bit_cast<float>(two_to_minus_14);
-  const std::uint32_t magnitude = rest < 0x400u     ? std::bit_cast<std::uint32_t>(subnormal)
+  const float subnormal = bit_cast<float>((rest << 13) + two_to_minus_14) - bit_cast<float>(two_to_minus_14);
+  const std::uint32_t magnitude = rest < 0x400u     ? bit_cast<std::uint32_t>(subnormal)
                                   : rest >= 0x7c00u ? special
                                                     : normal;
-  return std::bit_cast<float>(sign | magnitude);
+  return bit_cast<float>(sign | magnitude);
 }
 
 /// A bfloat16 is the upper half of a float.
 inline float bfloat16_to_float(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  return bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 /// One stored value as Scalar. An integral Scalar takes only what it can hold: false where it cannot.
@@ -184,7 +191,6 @@ bool convert_each(const std::byte* in, Index n, Scalar* out, Decode decode) {
     return good;
   }
 }
-}  // namespace detail
 
 /// Converts n elements of a readable type, which need no alignment. Floating-point scalars take every type
 /// (rounded where they are narrower); integral ones take integers only. False where a value does not fit.
@@ -193,34 +199,35 @@ bool convert(DType type, const std::byte* in, Index n, Scalar* out) {
   const auto same = [](auto value) { return value; };
   switch (type) {
     case DType::BOOL:
-      return detail::convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
+      return convert_each<std::uint8_t>(in, n, out, [](std::uint8_t value) { return value != 0; });
     case DType::U8:
-      return detail::convert_each<std::uint8_t>(in, n, out, same);
+      return convert_each<std::uint8_t>(in, n, out, same);
     case DType::I8:
-      return detail::convert_each<std::int8_t>(in, n, out, same);
+      return convert_each<std::int8_t>(in, n, out, same);
     case DType::U16:
-      return detail::convert_each<std::uint16_t>(in, n, out, same);
+      return convert_each<std::uint16_t>(in, n, out, same);
     case DType::I16:
-      return detail::convert_each<std::int16_t>(in, n, out, same);
+      return convert_each<std::int16_t>(in, n, out, same);
     case DType::U32:
-      return detail::convert_each<std::uint32_t>(in, n, out, same);
+      return convert_each<std::uint32_t>(in, n, out, same);
     case DType::I32:
-      return detail::convert_each<std::int32_t>(in, n, out, same);
+      return convert_each<std::int32_t>(in, n, out, same);
     case DType::U64:
-      return detail::convert_each<std::uint64_t>(in, n, out, same);
+      return convert_each<std::uint64_t>(in, n, out, same);
     case DType::I64:
-      return detail::convert_each<std::int64_t>(in, n, out, same);
+      return convert_each<std::int64_t>(in, n, out, same);
     case DType::F16:
-      return detail::convert_each<std::uint16_t>(in, n, out, detail::half_to_float);
+      return convert_each<std::uint16_t>(in, n, out, half_to_float);
     case DType::BF16:
-      return detail::convert_each<std::uint16_t>(in, n, out, detail::bfloat16_to_float);
+      return convert_each<std::uint16_t>(in, n, out, bfloat16_to_float);
     case DType::F32:
-      return detail::convert_each<float>(in, n, out, same);
+      return convert_each<float>(in, n, out, same);
     case DType::F64:
-      return detail::convert_each<double>(in, n, out, same);
+      return convert_each<double>(in, n, out, same);
     default:
       return false;
   }
 }
+}  // namespace detail
 
 }  // namespace attend::inline ATTEND_ABI

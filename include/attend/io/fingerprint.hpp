@@ -14,11 +14,13 @@ namespace attend::inline ATTEND_ABI {
 /// Of bytes that come in pieces, which are part of it: 64 bits in four lanes, at the speed of memory.
 class Fingerprint {
  public:
+  /// Takes in more bytes; the result depends on their order, not on how they were cut. @{
   void add(std::span<const std::byte> bytes);
   void add(std::string_view text) { add(std::as_bytes(std::span(text))); }
   template <class T>
   requires std::is_arithmetic_v<T>
   void add(std::span<const T> values) { add(std::as_bytes(values)); }
+  /// @}
 
   /// 16 hexadecimal digits.
   std::string text() const;

@@ -54,7 +54,7 @@ inline void add_folder(Fingerprint& fingerprint, const Location& folder, const s
         name.starts_with("attend_"))
       continue;
     fingerprint.add(prefix + name);
-    fingerprint.add(MappedFile(file).bytes());
+    fingerprint.add(detail::MappedFile(file).bytes());
   }
 }
 }  // namespace detail
@@ -64,7 +64,7 @@ ATTEND_INLINE std::string folder_fingerprint(const Location& folder, std::string
   if (folder.is_folder())
     detail::add_folder(fingerprint, folder, "", but);
   else
-    fingerprint.add(MappedFile(folder).bytes());
+    fingerprint.add(detail::MappedFile(folder).bytes());
   return fingerprint.text();
 }
 

@@ -49,22 +49,26 @@ std::vector<std::string> expand_alternatives(const std::string& name);
 ///           {"layers.*.linear1.weight", transposed({"h.*.mlp.c_fc.weight"})}}
 class NameMap {
  public:
+  /// A pattern and what it stands for.
   struct Rule {
+    /// A pattern and what it stands for. @{
     Rule(std::string its_pattern, std::string name)
         : pattern(std::move(its_pattern)), source{.names = {std::move(name)}} {}
     Rule(std::string its_pattern, std::initializer_list<std::string> names)
         : pattern(std::move(its_pattern)), source{.names = names} {}
     Rule(std::string its_pattern, Source its_source)
         : pattern(std::move(its_pattern)), source(std::move(its_source)) {}
+    /// @}
 
-    std::string pattern;
-    Source source;
+    std::string pattern;  // with '*' for text without a dot
+    Source source;        // where it comes from
   };
 
   NameMap() = default;
-  NameMap(std::initializer_list<Rule> rules) : rules_(rules) {}
-  void add(Rule rule) { rules_.push_back(std::move(rule)); }
+  NameMap(std::initializer_list<Rule> rules) : rules_(rules) {}  // The first rule that matches counts.
+  void add(Rule rule) { rules_.push_back(std::move(rule)); }     // One more, behind the others.
 
+  /// Where the parameter of that name comes from: itself where no rule matches.
   Source operator()(const std::string& name) const;
 
  private:

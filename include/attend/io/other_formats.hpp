@@ -9,22 +9,35 @@
 
 namespace attend::inline ATTEND_ABI::detail {
 
-/// Behind "… is missing": which files of other formats the folder has, and how to convert them; or nothing.
+/// Behind "… is missing": a file of another format that the folder has, and what to do with it; or nothing.
 inline std::string other_formats(const Location& folder) {
-  std::vector<std::string> found;
-  for (const std::string& name : folder.names()) {
-    for (const char* end : {".gguf", ".bin", ".onnx", ".h5", ".msgpack", ".pt", ".pth", ".ckpt"})
-      if (name.ends_with(end)) found.push_back(name);
-  }
-  if (found.empty()) return {};
-  std::sort(found.begin(), found.end());
-  const auto is_gguf = [](const std::string& file) { return file.ends_with(".gguf"); };
-  const auto gguf = std::find_if(found.begin(), found.end(), is_gguf);
-  if (gguf != found.end()) return "; " + *gguf + " is there: open that file in place of the folder";
-  return "; " + found[0] +
-         " is there, which attend does not read: save the model as safetensors, by transformers' "
-         "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), with the AutoModel class of its "
-         "task";
+  std::vector<std::string> names = folder.names();
+  for (const std::string& name : (folder / "onnx").names()) names.push_back("onnx/" + name);
+  std::sort(names.begin(), names.end());
+  struct Format {
+    const char *end, *advice;
+  };
+  static constexpr const char* by_torch =
+      ", which attend does not read: save the model as safetensors, by transformers' "
+      "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), with the AutoModel class of its task";
+  static constexpr const char* made_of =
+      ", which attend does not read, nor is it made to be converted: it needs the folder that this was made "
+      "of, with model.safetensors or pytorch_model.bin";
+  static constexpr Format formats[] = {
+      {".gguf", ": open that file in place of the folder"},
+      {"adapter_model.safetensors",
+       ", which changes another model: save the two as one, by peft's merge_and_unload()"},
+      {".bin", by_torch},
+      {".pt", by_torch},
+      {".pth", by_torch},
+      {".ckpt", by_torch},
+      {".onnx", made_of},
+      {".h5", made_of},
+      {".msgpack", made_of}};
+  for (const Format& format : formats)
+    for (const std::string& name : names)
+      if (name.ends_with(format.end)) return "; " + name + " is there" + format.advice;
+  return {};
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

@@ -20,7 +20,9 @@
 
 namespace attend::inline ATTEND_ABI {
 
+namespace detail {
 class MappedFile;
+}  // namespace detail
 
 /// The tensors of a safetensors file, of a set of shards or of a GGUF file, memory-mapped. Copies share the
 /// mapping; it lives as long as the last copy, and views and entries live as long as it. Any number of
@@ -28,13 +30,14 @@ class MappedFile;
 /// "int8 [64, 384]" (or int4) is one of that shape in rows of Q8_0 (Q4_0), as `save` writes them.
 class SafeTensors {
  public:
+  /// A tensor where it lies in a file.
   struct Entry {
-    std::string name;
-    DType dtype;
-    std::vector<Index> shape;
-    const MappedFile* file;
-    const std::byte* data;  // no alignment is promised
-    std::size_t size;       // bytes
+    std::string name;                // as the file has it
+    DType dtype;                     // of its elements
+    std::vector<Index> shape;        // as the file has it; empty of a scalar
+    const detail::MappedFile* file;  // the shard that it lies in
+    const std::byte* data;           // no alignment is promised
+    std::size_t size;                // bytes
 
     /// What its rows are an encoding of; float32 where they are none of ours.
     WeightType type() const {
@@ -44,9 +47,10 @@ class SafeTensors {
              : dtype == DType::Q4_0 ? WeightType::int4
                                     : WeightType::float32;
     }
-    Index numel() const { return detail::checked_numel(shape); }
+    Index numel() const { return detail::checked_numel(shape); }  // Number of elements.
     /// Rows as in Parameter: slices at one first index. A scalar is one row of one element.
     Index rows() const { return shape.empty() ? 1 : shape[0]; }
+    /// Elements of a row.
     Index row_size() const { return shape.empty() ? 1 : detail::checked_numel(std::span(shape).subspan(1)); }
   };
 
@@ -67,10 +71,12 @@ class SafeTensors {
   const std::map<std::string, std::string>& metadata() const;
   /// All tensors, by name.
   const std::vector<Entry>& entries() const;
-  std::vector<std::string> names() const;
+  std::vector<std::string> names() const;  // In the order of their letters.
+  /// Whether there is a tensor of that name.
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   /// Null where there is no such tensor.
   const Entry* find(std::string_view name) const;
+  /// Error where there is no such tensor.
   const Entry& at(std::string_view name) const;
 
   /// The tensor where it lies in the file. Error where it is of another type or rank, or not aligned for T.
@@ -107,7 +113,7 @@ class SafeTensors {
                             std::to_string(total));
     if (detail::is_in_blocks(entry.dtype)
             ? !detail::convert_blocks(entry.dtype, entry.data, first, count, out)
-            : !convert(entry.dtype, entry.data + first * block_size, count, out))
+            : !detail::convert(entry.dtype, entry.data + first * block_size, count, out))
       fail_entry(entry, "values of type " + std::string(to_string(entry.dtype)) +
                             " do not fit the integer asked for");
   }

@@ -19,13 +19,13 @@ namespace attend::inline ATTEND_ABI {
 
 struct SafeTensors::State {
   std::string opened;  // the file or index
-  std::vector<std::unique_ptr<MappedFile>> files;
+  std::vector<std::unique_ptr<detail::MappedFile>> files;
   std::vector<Entry> entries;
   std::map<std::string, std::string> metadata;
 
   /// Adds the tensors of one file: all, or those in `wanted`, each of which must be there and is taken out.
   void add_file(const Location& path, std::set<std::string>* wanted) {
-    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    const detail::MappedFile& file = *files.emplace_back(std::make_unique<detail::MappedFile>(path));
     detail::SafeTensorsHeader header = detail::read_safetensors_header(file);
     if (wanted == nullptr) entries.reserve(header.tensors.size());
     const std::size_t first = entries.size();
@@ -34,7 +34,7 @@ struct SafeTensors::State {
       if (wanted != nullptr && wanted->erase(tensor.name) == 0) continue;
       entries.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape), &file,
                          file.bytes().data() + header.data_start + tensor.begin,
-                         std::size_t{tensor.end - tensor.begin}});
+                         static_cast<std::size_t>(tensor.end - tensor.begin)});
     }
     for (const auto& [key, value] : header.metadata)
       if (key.starts_with("encoding.")) find_encoding(key.substr(9), value, first);
@@ -52,7 +52,7 @@ struct SafeTensors::State {
     const std::size_t space = value.find(" [");
     const std::string type = value.substr(0, space);
     std::vector<Index> shape;
-    for (std::size_t at = space; at < value.size() && value[at] != ']';) {
+    for (std::size_t at = space; at < value.size() - 1 && value[at] != ']';) {
       const char* begin = value.data() + at + 2;  // behind " [" or ", "
       Index size = -1;
       const auto [end, error] = std::from_chars(begin, value.data() + value.size(), size);
@@ -74,7 +74,7 @@ struct SafeTensors::State {
   }
 
   void add_gguf(const Location& path) {
-    const MappedFile& file = *files.emplace_back(std::make_unique<MappedFile>(path));
+    const detail::MappedFile& file = *files.emplace_back(std::make_unique<detail::MappedFile>(path));
     const GgufFile header(file);
     const std::string_view architecture = header.string("general.architecture").value_or("");
     entries.reserve(header.tensors());
@@ -101,7 +101,7 @@ struct SafeTensors::State {
       shards[shard.get<std::string>()].insert(name);
     }
     for (auto& [shard, names] : shards) {
-      const Location path = file_in_folder(index_path.parent(), shard, opened + ": shard");
+      const Location path = detail::file_in_folder(index_path.parent(), shard, opened + ": shard");
       if (!path.exists()) throw_error(opened, ": shard ", detail::in_quotes(shard), " is missing");
       add_file(path, &names);
     }
@@ -125,7 +125,7 @@ ATTEND_INLINE SafeTensors::SafeTensors(const Location& path) : state_(std::make_
 
 ATTEND_INLINE SafeTensors SafeTensors::open_folder(const Location& folder) {
   if (const Location* file = folder.stands_for()) return SafeTensors(*file);
-  check_folder(folder);
+  detail::check_folder(folder);
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
     if ((folder / name).exists()) return SafeTensors(folder / name);
   }

@@ -187,7 +187,7 @@ inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, 
   return product * bits / 8;
 }
 
-inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
+inline SafeTensorsHeader read_safetensors_header(const detail::MappedFile& file) {
   const std::span<const std::byte> bytes = file.bytes();
   const auto fail_at = [&](std::uint64_t offset, const std::string& message) {
     throw_error(file.path(), ": byte ", offset, ": ", message);

@@ -31,7 +31,7 @@ class BertModel {
   static BertModel open(const Location& place, const OpenOptions& open = {});
 
   const BertOptions& options() const { return options_; }
-  /// Tokens that a text can have.
+  /// Tokens that a text can have: as many as there are positions, if the model has a table of them.
   Index max_length() const;
 
   void parameters(ParameterVisitor<Scalar> visit);

@@ -110,6 +110,7 @@ BertModel<Scalar> BertModel<Scalar>::open(const Location& place, const OpenOptio
 
 template <class Scalar>
 Index BertModel<Scalar>::max_length() const {
+  if (!options_.absolute_positions) return Index{1} << 30;
   return options_.max_position_embeddings -
          (options_.positions_after_padding ? options_.pad_token_id + 1 : 0);
 }

@@ -26,22 +26,23 @@ enum class EmbeddingProjection { none, after_norm, before_norm };
 struct BertOptions {
   Index vocab_size = 0, max_position_embeddings = 512;
   Index type_vocab_size = 2;  // 0: no token types
+  /// As config.json names them: E, layers, heads, features between a layer's two linear layers.
   Index hidden_size = 0, num_hidden_layers = 0, num_attention_heads = 1, intermediate_size = 0;
-  Activation hidden_act = Activation::gelu;
+  Activation hidden_act = Activation::gelu;  // of the layers
   double layer_norm_eps = 1e-12;
   /// RoBERTa counts positions from pad_token_id + 1 on, past the tokens that are padding.
   bool positions_after_padding = false;
-  std::int32_t pad_token_id = 0;
+  std::int32_t pad_token_id = 0;  // the token of padding
 
-  Index embedding_size = 0;  // of the tables; 0: hidden_size
-  EmbeddingProjection projection = EmbeddingProjection::none;
+  Index embedding_size = 0;                                    // of the tables; 0: hidden_size
+  EmbeddingProjection projection = EmbeddingProjection::none;  // where it happens
   std::vector<Index> layer_order = {};  // see StackOptions: ALBERT's layers share their weights
   bool absolute_positions = true;       // a table of positions is added to the words
   std::optional<RelativeBiasOptions> relative_bias = {};            // of all layers (MPNet)
   std::optional<RelativeEmbeddingOptions> relative_embedding = {};  // of all layers (DeBERTa), for
-  DisentangledAttentionOptions disentangled = {};
-  std::optional<ConvolutionOptions> convolution = {};  // beside the first layer
-  std::optional<double> attention_scale = {};          // 1 / sqrt(head size) where not given
+  DisentangledAttentionOptions disentangled = {};                   // as each layer's attention takes it
+  std::optional<ConvolutionOptions> convolution = {};               // beside the first layer
+  std::optional<double> attention_scale = {};                       // 1 / sqrt(head size) where not given
 
   BertHead head = BertHead::none;
   Index num_labels = 2;

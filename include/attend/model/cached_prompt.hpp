@@ -12,8 +12,8 @@ namespace attend::inline ATTEND_ABI {
 
 /// Tokens, and their keys and values of each layer: a cache of one sequence.
 struct CachedPrompt {
-  std::vector<std::int32_t> ids = {};
-  CausalCache<float> cache = {};
+  std::vector<std::int32_t> ids = {};  // its tokens
+  CausalCache<float> cache = {};       // their keys and values, of every layer
 
   /// ids, all of them, as a model computes them.
   static CachedPrompt compute(Context& context, const CausalLM<float>& model, std::vector<std::int32_t> ids);

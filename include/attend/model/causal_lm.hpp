@@ -23,13 +23,17 @@ template <class Scalar>
 class CausalCache {
  public:
   CausalCache() = default;
+  /// Of one cache for each layer, all of one length; make_cache makes it.
   explicit CausalCache(std::vector<KVCache<Scalar>> layers) : layers_(std::move(layers)) {}
 
-  Index batch() const { return layers_.empty() ? 0 : layers_[0].batch(); }
+  Index batch() const { return layers_.empty() ? 0 : layers_[0].batch(); }  // Number of sequences.
   /// Tokens of sequence b.
   Index length(Index b) const;
+  /// One of each layer.
+  /// @{
   std::vector<KVCache<Scalar>>& layers() { return layers_; }
   const std::vector<KVCache<Scalar>>& layers() const { return layers_; }
+  /// @}
 
   /// So many sequences of no tokens, and the spare pages of this cache: see KVCache.
   CausalCache sibling(AnyIndex batch = 0);
@@ -76,6 +80,7 @@ class CausalLM {
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
 
+  /// An empty cache of so many sequences.
   CausalCache<Scalar> make_cache(AnyIndex batch = 1) const {
     return CausalCache<Scalar>(layers_.make_caches(batch));
   }
@@ -99,6 +104,7 @@ class CausalLM {
   requires(!TensorLike<Ids> && std::is_convertible_v<const Ids&, std::span<const std::int32_t>>)
       Tensor<Scalar, 2> logits(Context& context, const Ids& ids)
   const { return sequence_logits(context, ids); }
+  /// Of one sequence, [T, vocab_size]. Error where an id is none of the vocabulary.
   template <class Ids>
   requires(!TensorLike<Ids> && std::is_convertible_v<const Ids&, std::span<const std::int32_t>>)
       Tensor<Scalar, 2> logits(const Ids& ids)

@@ -21,11 +21,11 @@ namespace attend::inline ATTEND_ABI {
 class Labels {
  public:
   Labels() = default;
-  explicit Labels(std::map<Index, std::string> names) : names_(std::move(names)) {}
+  explicit Labels(std::map<Index, std::string> names) : names_(std::move(names)) {}  // Of label numbers.
   /// What config.json says: id2label, or LABEL_0, LABEL_1, ….
   static Labels open(const Location& folder, Index num_labels);
 
-  bool contains(Index i) const { return names_.contains(i); }
+  bool contains(Index i) const { return names_.contains(i); }  // Whether label i has a name.
   /// Error where the class has no name.
   const std::string& operator[](Index i) const;
 
@@ -57,12 +57,13 @@ class TextClassifier {
   static TextClassifier open(const Location& folder, const OpenOptions& weights) {
     return open(folder, ClassifierOptions(), weights);
   }
+  /// Of parts. Error where the model is no classifier of texts.
   TextClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels, ClassifierFunction function,
                  const ClassifierOptions& options = {});
 
   Index num_labels() const { return detail::sizes_of(model_).num_labels; }
   const Labels& labels() const { return labels_; }
-  ClassifierFunction function() const { return function_; }
+  ClassifierFunction function() const { return function_; }  // What makes scores of logits.
 
   /// Scores [texts, num_labels]; that of one text does not depend on the others.
   Tensor<float, 2> classify(Context& context, std::span<const std::string> texts) const;
@@ -95,15 +96,15 @@ enum class Aggregation { none, simple, first, average, max };
 
 /// Of one call of a TokenClassifier.
 struct TokenClassifyOptions {
-  Aggregation aggregation = Aggregation::simple;
-  std::vector<std::string> ignore = {"O"};  ///< labels that are left out
+  Aggregation aggregation = Aggregation::simple;  // how tokens become stretches
+  std::vector<std::string> ignore = {"O"};        ///< labels that are left out
 };
 
 /// A stretch of a text with its label, without "B-" and "I-" where tokens are joined.
 struct TextEntity {
-  std::string label;
-  float score;
-  std::string word;
+  std::string label;      // its name
+  float score;            // probability of the label; of several tokens their mean
+  std::string word;       // the tokens as text
   text::ByteRange range;  ///< of the text's bytes
 };
 
@@ -115,6 +116,7 @@ class TokenClassifier {
   static TokenClassifier open(const Location& folder, const OpenOptions& weights) {
     return open(folder, ClassifierOptions(), weights);
   }
+  /// Of parts. Error where the model is no classifier of tokens.
   TokenClassifier(text::Tokenizer tokenizer, ClassifierModel model, Labels labels,
                   const ClassifierOptions& options = {});
 

@@ -36,7 +36,7 @@ class CrossEncoder {
 
   /// Numbers that a pair gets.
   Index num_labels() const { return detail::sizes_of(model_).num_labels; }
-  Activation activation() const { return activation_; }
+  Activation activation() const { return activation_; }  // What makes scores of logits.
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
 
   /// Scores [texts, num_labels]. Pairs run without padding in groups of at most kGroup tokens; the score of

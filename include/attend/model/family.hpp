@@ -19,8 +19,8 @@ namespace attend::inline ATTEND_ABI {
 /// A config.json as options, and the way from our names of parameters to the checkpoint's.
 template <class Options>
 struct ModelFamily {
-  Options options;
-  NameMap names = {};
+  Options options;                          // of the layers
+  NameMap names = {};                       // from our names to the checkpoint's
   std::vector<std::string> leftovers = {};  // tensors that files carry and nothing uses
 };
 

@@ -43,17 +43,22 @@ const std::vector<std::int32_t>& end_tokens(const CausalLM<float>& model, const 
 /// same to the bit.
 class Generator {
  public:
+  /// Shares the model, or takes it.
+  /// @{
   explicit Generator(std::shared_ptr<const CausalLM<float>> model);
   explicit Generator(CausalLM<float> model)
       : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
+  /// @}
 
   const CausalLM<float>& model() const { return *model_; }
+  /// The model, to share it.
   const std::shared_ptr<const CausalLM<float>>& shared_model() const { return model_; }
   /// Tokens whose keys and values are there.
   std::span<const std::int32_t> cached() const { return ids_; }
 
   /// What cached() are, for CachedPrompt::save; and for the next call, whose prompt may begin with them.
   CachedPrompt cached_prompt() const { return {ids_, cache_}; }
+  /// Begins where another generator, or a file, has stopped. Error where its shape is not this model's.
   void set_cached_prompt(CachedPrompt prompt);
 
   /// Continues one prompt. Errors: an empty prompt, one longer than the model's context, an unknown id.

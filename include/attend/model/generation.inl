@@ -159,10 +159,9 @@ ATTEND_INLINE std::vector<Hypothesis> Generator::beams(Context& context, std::sp
 ATTEND_INLINE void Generator::set_cached_prompt(CachedPrompt prompt) {
   check_model();
   const Running at_work(running_);
-  if (prompt.cache.batch() != 1 || prompt.cache.layers().size() != cache_.layers().size() ||
-      prompt.cache.length(0) != static_cast<Index>(prompt.ids.size()))
-    throw_error("Generator: a cached prompt of ", prompt.cache.layers().size(), " layers, expected ",
-                cache_.layers().size(), ", and one sequence of its ", prompt.ids.size(), " tokens");
+  if (prompt.cache.batch() != 1 || prompt.cache.length(0) != static_cast<Index>(prompt.ids.size()))
+    throw_error("Generator: a cached prompt takes one sequence of its ", prompt.ids.size(), " tokens");
+  model_->make_cache(0).fork(prompt.cache, 0);  // an error unless it is of this model
   cache_ = std::move(prompt.cache);
   ids_ = std::move(prompt.ids);
 }

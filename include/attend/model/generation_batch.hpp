@@ -15,6 +15,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// Of a GenerationBatch.
 struct GenerationBatchOptions {
   Index max_running = 16;    // requests that run at once; others wait, first come, first served
   Index prompt_piece = 128;  // tokens of prompts that a step computes at most, beside one of each that runs
@@ -31,19 +32,24 @@ using RequestCallback = std::function<bool(const TokenLogprob& token)>;
 /// pages. For one thread at a time.
 class GenerationBatch {
  public:
-  using Ticket = std::uint64_t;
+  using Ticket = std::uint64_t;  // a request's number
+  /// A request that has ended.
   struct Ended {
-    Ticket ticket = 0;
-    Generation generation = {};
+    Ticket ticket = 0;              // which one
+    Generation generation = {};     // all of it
     std::exception_ptr error = {};  // what its callback or its sampling threw, alone
   };
 
+  /// Shares the model. Error where an option is below what it can be.
   explicit GenerationBatch(std::shared_ptr<const CausalLM<float>> model, GenerationBatchOptions options = {});
 
   const CausalLM<float>& model() const { return *model_; }
+  /// Requests that wait, that run, and whether there is nothing to do or to fetch.
+  /// @{
   Index waiting() const { return static_cast<Index>(waiting_.size()); }
   Index running() const { return static_cast<Index>(filling_.size() + running_.size()); }
   bool idle() const { return waiting() + running() == 0 && ended_.empty(); }
+  /// @}
 
   /// A request, which the next step may begin; a callback may join more. Errors: as of Generator::generate;
   /// an id out of the vocabulary; beam search, which is not of a batch.
@@ -74,8 +80,8 @@ class GenerationBatch {
   };
   using Requests = std::deque<std::unique_ptr<Request>>;
   std::span<float> row_of_logits(std::size_t i);
-  /// Begins a request with what it has in common with another one's tokens.
-  void begin(Request& request);
+  /// Goes on from another one's tokens, where more of them are this request's than it has computed.
+  void share(Request& request);
   void fill(Context& context);
   void advance(Context& context);
   void sample(Context& context, Request& request, std::span<float> logits);

@@ -65,9 +65,11 @@ ATTEND_INLINE bool GenerationBatch::leave(Ticket ticket) {
   return std::erase_if(ended_, [&](const Ended& ended) { return ended.ticket == ticket; }) > 0;
 }
 
-ATTEND_INLINE void GenerationBatch::begin(Request& request) {
+ATTEND_INLINE void GenerationBatch::share(Request& request) {
   const CausalCache<float>* best = nullptr;
-  Index sequence = 0, most = 0;
+  const bool begun = request.cache.batch() > 0;
+  const Index done = begun ? request.cache.length(0) : 0;
+  Index sequence = 0, most = done;
   const auto look = [&](std::span<const std::int32_t> ids, const CausalCache<float>& cache, Index b) {
     if (static_cast<Index>((std::max)(ids.size(), request.ids.size())) > model_->stable_length()) return;
     ids = ids.first(static_cast<std::size_t>(cache.length(b)));
@@ -78,11 +80,14 @@ ATTEND_INLINE void GenerationBatch::begin(Request& request) {
   for (const std::unique_ptr<Request>& other : filling_)
     if (other->cache.batch() > 0) look(other->ids, other->cache, 0);
   for (const CachedPrompt& kept : kept_) look(kept.ids, kept.cache, 0);
+  if (begun && best == nullptr) return;
   CausalCache<float> cache = cache_.sibling(best == nullptr ? 1 : 0);
   if (best != nullptr) {
     cache.fork(*best, sequence);
-    request.result.reused = cache.rewind(0, most);
+    most = cache.rewind(0, most);
   }
+  if (begun && most <= done) return;  // a window has let too much go
+  request.result.reused += most - done;
   request.cache = std::move(cache);
 }
 
@@ -92,7 +97,7 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
       detail::checked_numel(Shape<2>{std::max<Index>(1, running()), V}, sizeof(float))));
   for (Index left = options_.prompt_piece; left > 0 && !filling_.empty();) {
     Request& request = *filling_.front();
-    if (request.cache.batch() == 0) begin(request);
+    share(request);
     // Each in its turn, so that a long prompt does not hold up a short one behind it.
     const Index done = request.cache.length(0), rest = static_cast<Index>(request.ids.size()) - done;
     const bool whole = static_cast<Index>(request.ids.size()) > model_->stable_length();
@@ -103,21 +108,27 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
     left -= n;
     if (n < rest) {
       filling_.push_back(std::move(filling_.front()));
+      filling_.pop_front();
     } else {
-      running_.emplace_back();  // all that can fail comes first
-      struct Undo {
-        Requests* running;
+      struct Undo {  // where it fails the last piece is computed anew, for its logits
+        GenerationBatch& batch;
+        CausalCache<float>* cache;
+        Index length;
         ~Undo() {
-          if (running != nullptr) running->pop_back();
+          if (cache == nullptr) return;
+          if (batch.running_.size() > static_cast<std::size_t>(batch.cache_.batch()))
+            batch.running_.pop_back();
+          cache->rewind(0, length);
         }
-      } undo{&running_};
+      } undo{*this, &request.cache, done};
+      running_.emplace_back();  // all that can fail comes first
       cache_.fork(request.cache, 0);
-      undo.running = nullptr;
+      undo.cache = nullptr;
       running_.back() = std::move(filling_.front());
+      filling_.pop_front();
       request.cache = {};
       sample(context, request, row_of_logits(row));
     }
-    filling_.pop_front();
   }
 }
 

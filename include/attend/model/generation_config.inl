@@ -26,8 +26,9 @@ inline GenerationOptions read_generation_keys(const Config& config, GenerationOp
       throw_error(config.file(), ": 'max_length' is ", o.max_length, ", expected 1 or more");
   }
   config.ignore({"max_length", "max_new_tokens"});
-  o.min_length = count("min_length", o.min_length);
   o.min_new_tokens = count("min_new_tokens", o.min_new_tokens);
+  const Index min_length = count("min_length", o.min_length);
+  o.min_length = config.has("min_new_tokens") ? 0 : min_length;  // which does not count beside the other
   const bool sample = config.get<bool>("do_sample", false);
   const double temperature = config.get<double>("temperature", 1);
   if (sample && !(temperature > 0))
@@ -47,15 +48,15 @@ inline GenerationOptions read_generation_keys(const Config& config, GenerationOp
     o.early_stopping = config.is_string("early_stopping")   ? EarlyStopping::never
                        : config.get<bool>("early_stopping") ? EarlyStopping::yes
                                                             : EarlyStopping::no;
-  if (config.has("eos_token_id")) o.eos_token_ids = get_ids(config, "eos_token_id");
+  if (config.has("eos_token_id")) o.eos_token_ids = detail::get_ids(config, "eos_token_id");
   config.ignore({"eos_token_id", "bad_words_ids", "forced_bos_token_id", "decoder_start_token_id"});
   if (config.has("bad_words_ids"))
     o.bad_words_ids = config.get<std::vector<std::vector<std::int32_t>>>("bad_words_ids");
   for (const auto& word : o.bad_words_ids)
     if (word.empty()) throw_error(config.file(), ": 'bad_words_ids' has an empty list");
-  o.suppress_tokens = get_ids(config, "suppress_tokens");
-  o.begin_suppress_tokens = get_ids(config, "begin_suppress_tokens");
-  o.forced_eos_token_id = get_ids(config, "forced_eos_token_id");
+  o.suppress_tokens = detail::get_ids(config, "suppress_tokens");
+  o.begin_suppress_tokens = detail::get_ids(config, "begin_suppress_tokens");
+  o.forced_eos_token_id = detail::get_ids(config, "forced_eos_token_id");
   for (const auto& [key, id] : {std::pair("forced_bos_token_id", &o.forced_bos_token_id),
                                 std::pair("decoder_start_token_id", &o.decoder_start_token_id)})
     if (config.has(key)) *id = config.get<std::int32_t>(key);
@@ -83,44 +84,18 @@ inline GenerationOptions read_generation_keys(const Config& config, GenerationOp
 ATTEND_INLINE GenerationOptions read_generation_options(const Config& config, GenerationOptions otherwise) {
   GenerationOptions o = detail::read_generation_keys(config, std::move(otherwise));
   // How the loop, its cache and its outputs are made, drafts that are checked, and whose names these are.
-  config.ignore({"_from_model_config",
-                 "_commit_hash",
-                 "transformers_version",
-                 "_original_object_hash",
-                 "use_cache",
-                 "use_mtp",
-                 "cache_implementation",
-                 "cache_config",
-                 "max_cache_len",
-                 "return_legacy_cache",
-                 "prefill_chunk_size",
-                 "output_attentions",
-                 "output_hidden_states",
-                 "output_scores",
-                 "output_logits",
-                 "return_dict_in_generate",
-                 "pad_token_id",
-                 "bos_token_id",
-                 "is_assistant",
-                 "num_assistant_tokens",
-                 "num_assistant_tokens_schedule",
-                 "assistant_confidence_threshold",
-                 "prompt_lookup_num_tokens",
-                 "max_matching_ngram_size",
-                 "assistant_early_exit",
-                 "assistant_lookbehind",
-                 "target_lookbehind",
-                 "assistant_ensemble_weight",
-                 "speculation_type",
-                 "compile_config",
-                 "disable_compile",
-                 "continuous_batching_config",
-                 "attn_implementation",
-                 "trust_remote_code",
-                 "chat_format",
-                 "max_window_size",
-                 "user_token_id",
-                 "assistant_token_id"});
+  config.ignore({"_from_model_config", "_commit_hash", "transformers_version", "_original_object_hash",
+                 "use_cache", "use_mtp", "cache_implementation", "cache_config", "max_cache_len",
+                 "return_legacy_cache"});
+  config.ignore({"prefill_chunk_size", "output_attentions", "output_hidden_states", "output_scores",
+                 "output_logits", "return_dict_in_generate", "pad_token_id", "bos_token_id", "is_assistant",
+                 "num_assistant_tokens"});
+  config.ignore({"num_assistant_tokens_schedule", "assistant_confidence_threshold",
+                 "prompt_lookup_num_tokens", "max_matching_ngram_size", "assistant_early_exit",
+                 "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight", "speculation_type",
+                 "compile_config"});
+  config.ignore({"disable_compile", "continuous_batching_config", "attn_implementation", "trust_remote_code",
+                 "chat_format", "max_window_size", "user_token_id", "assistant_token_id"});
   for (const std::string& key : config.keys())
     if (config.is_null(key)) config.ignore({key.c_str()});
   config.finish();

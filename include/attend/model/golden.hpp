@@ -20,14 +20,16 @@ namespace attend::inline ATTEND_ABI {
 /// (FMA), and the fingerprint of the folder, which leaves the file itself out.
 struct Golden {
   std::vector<std::int32_t> ids = {};
+  /// What the model made of them; logits may be left out.
   Tensor<float, 2> states = {}, logits = {};
 
-  static constexpr const char* kFile = "attend_golden.safetensors";
+  static constexpr const char* kFile = "attend_golden.safetensors";  // its name in the folder
 
   /// Error where the two differ in a bit, with the first place of it, and "not comparable" where there are no
   /// golden vectors, they are of other files or of another type of weights, or one of the two processors has
   /// no FMA. What is computed is given; logits may be left out.
   void check_against(const Location& folder, WeightType weights) const;
+  /// Writes the file, in place of an older one.
   void save(const std::filesystem::path& folder, WeightType weights) const;
 };
 

@@ -13,44 +13,20 @@
 #include <attend/io/config.hpp>
 #include <attend/rotary.hpp>
 
-namespace attend::inline ATTEND_ABI {
+namespace attend::inline ATTEND_ABI::detail {
 
 /// Marks keys of config.json as read that say nothing of the arithmetic: names, dropout and initialisation of
 /// training, defaults for generation, and what old files of every family carry.
 inline void ignore_bookkeeping(const Config& config) {
-  config.ignore({"_name_or_path",
-                 "_commit_hash",
-                 "architectures",
-                 "auto_map",
-                 "dtype",
-                 "torch_dtype",
-                 "transformers_version",
-                 "attn_implementation",
-                 "_attn_implementation",
-                 "_attn_implementation_internal",
-                 "base_model_name_or_path",
-                 "model_name",
-                 "_attn_implementation_autoset",
-                 "_flash_attn_2_enabled",
-                 "transformers.js_config",
-                 "unsloth_version",
-                 "sentence_transformers",
-                 "sbert_ce_default_activation_function",
-                 "unsloth_fixed",
-                 "tie_weights_",
-                 "xla_device",
-                 "use_bfloat16",
-                 "torchscript",
-                 "tf_legacy_loss",
-                 "chunk_size_feed_forward",
-                 "return_dict",
-                 "output_hidden_states",
-                 "output_attentions",
-                 "output_past",
-                 "use_cache",
-                 "gradient_checkpointing",
-                 "language",
-                 "license",
+  config.ignore({"_name_or_path", "_commit_hash", "architectures", "auto_map", "dtype", "torch_dtype",
+                 "transformers_version", "attn_implementation", "_attn_implementation",
+                 "_attn_implementation_internal", "base_model_name_or_path", "model_name"});
+  config.ignore({"_attn_implementation_autoset", "_flash_attn_2_enabled", "transformers.js_config",
+                 "unsloth_version", "sentence_transformers", "sbert_ce_default_activation_function",
+                 "unsloth_fixed", "tie_weights_", "xla_device", "use_bfloat16", "torchscript",
+                 "tf_legacy_loss"});
+  config.ignore({"chunk_size_feed_forward", "return_dict", "output_hidden_states", "output_attentions",
+                 "output_past", "use_cache", "gradient_checkpointing", "language", "license",
                  "model_max_length"});
   config.ignore({"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task",
                  "task_specific_params", "classifier_dropout", "summary_activation", "summary_first_dropout",
@@ -58,42 +34,15 @@ inline void ignore_bookkeeping(const Config& config) {
   config.ignore({"attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout", "hidden_dropout",
                  "activation_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "initializer_range",
                  "directionality"});
-  config.ignore({"bos_token_id",
-                 "eos_token_id",
-                 "eos_token_ids",
-                 "pad_token_id",
-                 "unk_token_id",
-                 "sep_token_id",
-                 "cls_token_id",
-                 "mask_token_id",
-                 "tokenizer_class",
-                 "prefix",
-                 "tie_word_embeddings",
-                 "max_length",
-                 "min_length",
-                 "do_sample",
-                 "early_stopping",
-                 "num_beams",
-                 "num_beam_groups",
-                 "diversity_penalty",
-                 "temperature",
-                 "top_k",
-                 "top_p",
-                 "typical_p",
-                 "repetition_penalty",
-                 "length_penalty",
-                 "no_repeat_ngram_size",
-                 "encoder_no_repeat_ngram_size",
-                 "bad_words_ids",
-                 "num_return_sequences",
-                 "output_scores",
-                 "return_dict_in_generate",
-                 "forced_bos_token_id",
-                 "forced_eos_token_id",
-                 "remove_invalid_values",
-                 "exponential_decay_length_penalty",
-                 "suppress_tokens",
-                 "begin_suppress_tokens",
+  config.ignore({"bos_token_id", "eos_token_id", "eos_token_ids", "pad_token_id", "unk_token_id",
+                 "sep_token_id", "cls_token_id", "mask_token_id", "tokenizer_class", "prefix"});
+  config.ignore({"tie_word_embeddings", "max_length", "min_length", "do_sample", "early_stopping",
+                 "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k"});
+  config.ignore({"top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+                 "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
+                 "return_dict_in_generate"});
+  config.ignore({"forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
+                 "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
                  "cache_implementation"});
   if (config.size("pruned_heads") == 0) config.ignore({"pruned_heads"});
   // What these would switch on is not there; off they say nothing.
@@ -239,4 +188,4 @@ inline RotaryOptions read_layer_rotary(const Config& config, const char* kind, b
   return check_rotary_options(config, std::move(o));
 }
 
-}  // namespace attend::inline ATTEND_ABI
+}  // namespace attend::inline ATTEND_ABI::detail

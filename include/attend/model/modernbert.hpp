@@ -29,8 +29,8 @@ class ModernBertModel {
   static ModernBertModel open(const Location& folder, const OpenOptions& open = {});
 
   const ModernBertOptions& options() const { return options_; }
-  /// Tokens that a text can have.
-  Index max_length() const { return options_.global_rotary.max_position_embeddings; }
+  /// Tokens that a text can have: there is no table of positions that bounds them.
+  Index max_length() const { return Index{1} << 30; }
 
   void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }

@@ -151,16 +151,16 @@ Tensor<Scalar, 2> ModernBertModel<Scalar>::logits(Context& context, std::span<co
   forward(context, ids, offsets, x);
   if (options_.head == BertHead::sequence_classification) {
     const Index texts = static_cast<Index>(offsets.size()) - 1;
-    for (Index b = 0; b < texts; ++b) {
+    context.parallel(texts, 1, [&](Index b, int) {  // one after the other
       const Index begin = offsets[static_cast<std::size_t>(b)],
                   end = offsets[static_cast<std::size_t>(b) + 1];
       if (begin == end) throw_error("ModernBertModel: text ", b, " has no tokens");
       if (begin != b) copy(const_view(x)[begin], x.view()[b]);  // row b is none that a later text needs
-      if (!options_.mean_pooling) continue;
+      if (!options_.mean_pooling) return;
       for (Index t = begin + 1; t < end; ++t)
         for (Index e = 0; e < E; ++e) x(b, e) = x(b, e) + x(t, e);
       for (Index e = 0; e < E; ++e) x(b, e) = x(b, e) / static_cast<Scalar>(end - begin);
-    }
+    });
     x = Tensor<Scalar, 2>(const_view(x).slice(0, 0, texts));
   }
   Tensor<Scalar, 2> y(x.shape());

@@ -16,13 +16,14 @@ namespace attend::inline ATTEND_ABI::openai {
 
 /// POST /v1/completions and /v1/chat/completions.
 struct Completion {
-  TextService::Request request = {};
+  TextService::Request request = {};  // what the service gets
+  /// A chat; the answer as events; usage behind the last.
   bool chat = false, stream = false, include_usage = false;
 };
 /// Of prompt (a text, or ids) and of messages. What is not said is as the folder says, and `most_tokens` at
 /// most. Taken are max_tokens, max_completion_tokens, temperature, top_p, top_k, min_p, repetition_penalty,
-/// seed, stop, logprobs, top_logprobs, stream, stream_options, and of the chat template tools and
-/// chat_template_kwargs.
+/// seed, stop, logprobs, top_logprobs (20 at most), stream, stream_options, and of the chat template tools
+/// and chat_template_kwargs.
 Completion read_completion(const TextGenerator& generator, std::string_view body, bool chat,
                            Index most_tokens);
 
@@ -38,7 +39,7 @@ class CompletionWriter {
   std::string event(const TextService::Piece& piece);
   /// Takes a piece of an answer that is given whole.
   void add(const TextService::Piece& piece);
-  std::string whole() const;
+  std::string whole() const;  // The answer, as JSON.
 
  private:
   std::string usage() const;
@@ -54,10 +55,11 @@ class CompletionWriter {
 
 /// POST /v1/embeddings.
 struct Embeddings {
-  std::vector<std::string> texts = {};
-  Index dimensions = 0;  // 0: all
-  bool base64 = false;
+  std::vector<std::string> texts = {};  // of which vectors are asked for
+  Index dimensions = 0;                 // 0: all
+  bool base64 = false;                  // numbers as base64 of float32, not as a list
 };
+/// The body of a request. Error, which names the field, where it is not understood.
 Embeddings read_embeddings(std::string_view body);
 /// Vectors [texts, N] as an answer; `tokens` are all of the texts'.
 std::string write_embeddings(const Embeddings& request, TensorView<const float, 2> vectors, Index tokens,
@@ -65,11 +67,12 @@ std::string write_embeddings(const Embeddings& request, TensorView<const float, 
 
 /// POST /v1/rerank, as Jina's and Cohere's clients send it: query, documents, top_n, return_documents.
 struct Rerank {
-  std::string query = {};
-  std::vector<std::string> documents = {};
-  std::size_t top = 0;
-  bool return_documents = false;
+  std::string query = {};                   // what texts are judged by
+  std::vector<std::string> documents = {};  // which are judged
+  std::size_t top = 0;                      // how many come back; 0: all
+  bool return_documents = false;            // their texts come back, too
 };
+/// The body of a request. Error, which names the field, where it is not understood.
 Rerank read_rerank(std::string_view body);
 /// One score of each document, best first.
 std::string write_rerank(const Rerank& request, std::span<const float> scores, std::string_view model);

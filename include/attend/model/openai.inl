@@ -41,8 +41,15 @@ inline void refuse(const JsonObject& body, std::initializer_list<std::pair<const
 }
 inline const char* name_of(FinishReason reason) { return reason == FinishReason::length ? "length" : "stop"; }
 
+/// A token as it stands inside a text: at the beginning some vocabularies leave its blank out.
+inline std::string text_of_token(const text::Tokenizer& tokenizer, std::int32_t id) {
+  if (!tokenizer.contains(id)) return {};
+  const std::int32_t twice[] = {id, id};
+  const std::string alone = tokenizer.decode(std::span(&id, 1)), both = tokenizer.decode(twice);
+  return both.starts_with(alone) ? both.substr(alone.size()) : alone;
+}
 inline Json token_json(const text::Tokenizer& tokenizer, std::int32_t id, float logprob) {
-  const std::string text = tokenizer.contains(id) ? tokenizer.decode(std::span(&id, 1)) : std::string();
+  const std::string text = text_of_token(tokenizer, id);
   Json bytes = Json::array();
   for (char c : text) bytes.push_back(static_cast<unsigned char>(c));
   return {{"token", text}, {"logprob", logprob}, {"bytes", std::move(bytes)}};
@@ -122,6 +129,8 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
   if (chat && body.boolean("logprobs", false))
     o.logprobs = body.has("top_logprobs") ? body.integer("top_logprobs") : 0;
   if (!chat && body.has("logprobs")) o.logprobs = body.integer("logprobs");
+  if (o.logprobs.value_or(0) > 20)
+    throw_error("request: log-probabilities of ", *o.logprobs, " tokens, expected 20 at most");
   out.stream = body.boolean("stream", false);
   if (body.has("stream_options"))
     out.include_usage = body.object("stream_options").boolean("include_usage", false);
@@ -162,7 +171,6 @@ ATTEND_INLINE CompletionWriter::CompletionWriter(const TextGenerator& generator,
       completion_(&completion),
       model_(std::move(model)),
       id_((completion.chat ? "chatcmpl-" : "cmpl-") + std::move(id)),
-      logprobs_("[]"),
       created_(detail::now()) {}
 
 ATTEND_INLINE std::string CompletionWriter::usage() const {
@@ -217,9 +225,8 @@ ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piec
 ATTEND_INLINE void CompletionWriter::add(const TextService::Piece& piece) {
   text_ += piece.text;
   if (completion_->request.options.logprobs && piece.token) {
-    Json all = Json::parse(logprobs_);
-    all.push_back(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
-    logprobs_ = detail::dump(all);
+    if (!logprobs_.empty()) logprobs_ += ',';
+    logprobs_ += detail::dump(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
   }
   if (piece.reason)
     reason_ = piece.reason, completion_tokens_ = piece.completion_tokens, reused_ = piece.reused;
@@ -231,7 +238,7 @@ ATTEND_INLINE std::string CompletionWriter::whole() const {
               {"finish_reason", detail::name_of(reason_.value_or(FinishReason::length))},
               {"logprobs", nullptr}};
   if (completion_->request.options.logprobs) {
-    const Json content = Json::parse(logprobs_);
+    const Json content = Json::parse('[' + logprobs_ + ']');
     choice["logprobs"] = chat ? Json{{"content", content}} : detail::logprobs_of_text(content);
   }
   if (chat)
@@ -251,7 +258,10 @@ ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
   const JsonObject body(json, "request");
   Embeddings out{.texts = detail::texts(body, "input")};
   if (out.texts.empty()) throw_error(body.where("input"), ": expected a text or a list of texts");
-  if (body.has("dimensions")) out.dimensions = body.integer("dimensions");
+  if (body.has("dimensions")) {
+    out.dimensions = body.integer("dimensions");
+    attend::detail::check_size("request", "dimensions", out.dimensions);
+  }
   const std::string format = body.string("encoding_format", "float");
   out.base64 = format == "base64";
   if (!out.base64 && format != "float")

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <system_error>
 
 #include <attend/model/bert.hpp>
 #include <attend/model/causal_lm.hpp>
@@ -68,19 +69,31 @@ ATTEND_INLINE void quantize_folder(
     const Location& folder, const std::filesystem::path& out, const OpenOptions& open,
     detail::FunctionRef<void(const QuantizedParameter&, std::size_t, std::size_t)> report) {
   namespace fs = std::filesystem;
-  if (fs::exists(out) && !fs::is_empty(out)) throw_error(out.string(), ": has files already");
-  const fs::path from = folder.string();
+  if (folder.in_memory()) throw_error("quantize_folder: ", folder.string(), " are no folder on disk");
+  const fs::path from = (folder.path() / "").parent_path();  // without a slash at its end
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
-  fs::create_directories(out);
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(from)) {
-    const fs::path to = out / fs::relative(entry.path(), from);
-    const std::string name = entry.path().filename().string();
-    if (entry.is_directory())
-      fs::create_directories(to);
-    else if (entry.path().parent_path() != from || !name.starts_with("model") ||
+  std::error_code error;
+  const auto check = [&](const fs::path& path) {
+    if (error) throw_error(detail::utf8_text(path), ": ", error.message());
+  };
+  if (fs::exists(out, error) && !fs::is_empty(out, error) && !error)
+    throw_error(detail::utf8_text(out), ": has files already");
+  std::vector<fs::directory_entry> entries;  // before there is an `out`, which may be one of them
+  for (fs::recursive_directory_iterator at(from, error), end; !error && at != end; at.increment(error))
+    entries.push_back(*at);
+  check(from);
+  fs::create_directories(out, error);
+  check(out);
+  for (const fs::directory_entry& entry : entries) {
+    const fs::path relative = entry.path().lexically_relative(from), to = out / relative;
+    const std::string name = detail::utf8_text(relative);
+    if (entry.is_directory(error))
+      fs::create_directories(to, error);
+    else if (relative.has_parent_path() || !name.starts_with("model") ||
              name.find(".safetensors") == name.npos)
-      fs::copy_file(entry.path(), to);
+      fs::copy_file(entry.path(), to, error);
+    check(to);
   }
   const fs::path file = out / "model.safetensors";
   if (is_causal_family(type))

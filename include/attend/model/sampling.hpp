@@ -28,22 +28,23 @@ enum class FinishReason { length, eos, stopped };
 
 /// Named as in Hugging Face's generation_config.json, and applied in the order of its generate.
 struct GenerationOptions {
-  Index max_new_tokens = 20;
-  double temperature = 0;  // 0: always the likeliest token (greedy)
-  Index top_k = 0;         // only the k likeliest; 0: all
-  double top_p = 1;        // only the likeliest that together reach this probability
-  double min_p = 0;        // only those of at least this share of the likeliest one's probability
+  Index max_new_tokens = 20;  // tokens of a continuation, the end token included
+  double temperature = 0;     // 0: always the likeliest token (greedy)
+  Index top_k = 0;            // only the k likeliest; 0: all
+  double top_p = 1;           // only the likeliest that together reach this probability
+  double min_p = 0;           // only those of at least this share of the likeliest one's probability
   double repetition_penalty =
       1;  // divides a positive logit of a token that was there before, multiplies a negative one
-  std::uint64_t seed = 0;
+  std::uint64_t seed = 0;     // of random numbers: the same seed, the same text
   Index num_beams = 1;        // more than 1: beam search
   double length_penalty = 1;  // a hypothesis scores its log-probability / length^length_penalty
-  EarlyStopping early_stopping = EarlyStopping::no;
+  EarlyStopping early_stopping = EarlyStopping::no;             // when beams are enough
   std::optional<std::vector<std::int32_t>> eos_token_ids = {};  // that end a text; default: the model's
   std::vector<std::string> stop = {};  // texts that end a text and are not part of it (TextGenerator)
-  std::vector<LogitsProcessor> logits_processors = {};
+  std::vector<LogitsProcessor> logits_processors = {};  // more rules, behind these
   Index max_length =
       0;  // tokens of prompt and continuation (of the target, with its start token); 0: any number
+  /// Tokens with the prompt, and without it, before which no end token comes.
   Index min_length = 0, min_new_tokens = 0;  // before which no end token comes
   Index no_repeat_ngram_size = 0;            // no such number of tokens in a row comes twice; 0: may
   std::vector<std::vector<std::int32_t>> bad_words_ids = {};  // never come, one behind the other
@@ -63,23 +64,25 @@ void check_options(const GenerationOptions& o, const std::string& who = "generat
 
 /// A token's log-probability as the model gives it, before the options change it; and of the likeliest ones.
 struct TokenLogprob {
-  std::int32_t id = 0;
-  float logprob = 0;
+  std::int32_t id = 0;                                   // the token
+  float logprob = 0;                                     // natural logarithm
   std::vector<std::pair<std::int32_t, float>> top = {};  // likeliest first, of equal ones the smaller id
 };
 
 /// What those of the rules go by that count tokens.
 struct GenerationBounds {
-  std::size_t prompt = 0;   // tokens that were given
-  std::size_t longest = 0;  // tokens of the longest text with its prompt; 0: not known
-  std::vector<std::int32_t> eos_token_ids = {};
+  std::size_t prompt = 0;                        // tokens that were given
+  std::size_t longest = 0;                       // tokens of the longest text with its prompt; 0: not known
+  std::vector<std::int32_t> eos_token_ids = {};  // that the rules hold back
 };
 
+namespace detail {
 /// SplitMix64 (Steele, Lea, Flood 2014): a sequence of its own for each seed and stream.
 class Random {
  public:
+  /// Of one of 2^64 streams of a seed.
   explicit Random(std::uint64_t seed, std::uint64_t stream = 0) : state_(mix(seed) + mix(stream ^ kGolden)) {}
-  std::uint64_t operator()() { return mix(state_ += kGolden); }
+  std::uint64_t operator()() { return mix(state_ += kGolden); }  // The next 64 random bits.
   /// A number in [0, n), each equally likely.
   std::uint64_t below(std::uint64_t n) {
     const std::uint64_t rest = (0 - n) % n;  // 2^64 mod n: so many numbers are too many
@@ -97,7 +100,6 @@ class Random {
   std::uint64_t state_;
 };
 
-namespace detail {
 /// All that changes the logits, or log-probabilities, of the token that follows `ids`.
 void process(const GenerationOptions& o, const GenerationBounds& bounds, std::span<const std::int32_t> ids,
              std::span<float> logits);
@@ -135,7 +137,7 @@ class Sampler {
 
   const GenerationOptions* options_;
   GenerationBounds bounds_;
-  Random random_;
+  detail::Random random_;
   std::vector<Candidate> candidates_;
   std::vector<float> values_;
 };

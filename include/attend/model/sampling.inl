@@ -191,13 +191,14 @@ ATTEND_INLINE std::int32_t Sampler::operator()(Context& context, std::span<const
 
 ATTEND_INLINE void Sampler::weigh(Context& context, std::span<const float> logits, std::int32_t best) {
   values_.resize(candidates_.size());
-  // The largest is subtracted first, so that a small temperature overflows to -inf only.
+  // The largest is subtracted first, so that a small temperature overflows to -inf only; and a large one
+  // multiplies no infinity by 0.
   const float inverse = static_cast<float>(1 / (std::max)(options_->temperature, 1e-6));
   const float most = logits[static_cast<std::size_t>(best)];
   context.parallel(1, 1, [&](Index, int) {
     for (std::size_t i = 0; i < values_.size(); ++i) {
       const float below = logits[static_cast<std::size_t>(detail::id_of(candidates_[i].rank))] - most;
-      values_[i] = below * inverse;
+      values_[i] = (std::max)(below, std::numeric_limits<float>::lowest()) * inverse;
     }
     detail::Backend<float>::softmax(values_.data(), static_cast<Index>(values_.size()), false);
     for (std::size_t i = 0; i < values_.size(); ++i)

@@ -26,14 +26,14 @@ enum class SimilarityFunction { cosine, dot, euclidean, manhattan };
 
 /// What a folder says of how texts become vectors.
 struct SentenceEncoderOptions {
-  SentenceTextOptions text = {};
-  SimilarityFunction similarity = SimilarityFunction::cosine;
+  SentenceTextOptions text = {};                               // how texts become ids
+  SimilarityFunction similarity = SimilarityFunction::cosine;  // what `similarity` computes
   Index truncate_dim = 0;  ///< the first so many values of a vector; 0: all
 };
 
 /// Of one call; the prompt stands before each text.
 struct SentenceEncodeOptions {
-  std::string prompt_name = {};
+  std::string prompt_name = {};            // one of the folder's prompts; empty: its default one
   std::optional<std::string> prompt = {};  ///< instead of one that has a name
   Index dimensions = 0;                    ///< the first so many values; 0: as the encoder says
 };

@@ -23,16 +23,16 @@ enum class PoolingMode { cls, max, mean, mean_sqrt_len_tokens, weightedmean, las
 /// The states of a text's tokens as one vector: those of the modes, one after the other. Without
 /// `include_prompt` the tokens of the prompt do not count.
 struct Pooling {
-  std::vector<PoolingMode> modes{PoolingMode::mean};
-  bool include_prompt = true;
+  std::vector<PoolingMode> modes{PoolingMode::mean};  // one behind the other in the vector
+  bool include_prompt = true;                         // the tokens of a prompt count
 };
 
 /// activation(linear(x)), plus x, or residual(x) where the sizes differ, with `use_residual`.
 struct Dense {
-  Linear<float> linear;
+  Linear<float> linear;  // [out, in]
   Activation activation = Activation::tanh;
-  bool use_residual = false;
-  Linear<float> residual = {};
+  bool use_residual = false;    // adds x
+  Linear<float> residual = {};  // where the sizes differ
 
   void parameters(ParameterVisitor<float> visit);
   void parameters(ParameterVisitor<const float> visit) const { detail::const_parameters(*this, visit); }
@@ -48,14 +48,14 @@ struct SentenceTextOptions {
   Index max_seq_length = 512;  ///< tokens of a text, special ones included; what is more is cut
   bool truncate_left = false;  ///< cut at the front
   bool pair_types = true;      ///< tokens of the second text of a pair have type 1, where the model has types
-  std::map<std::string, std::string> prompts = {};
-  std::string default_prompt_name = {};  ///< empty: none
+  std::map<std::string, std::string> prompts = {};  // by name: what stands in front of a text
+  std::string default_prompt_name = {};             ///< empty: none
 };
 
 /// The prompt of one call: `prompt` as it is, or that called `prompt_name`, or the default.
 struct SentencePrompt {
-  std::string prompt_name = {};
-  std::optional<std::string> prompt = {};
+  std::string prompt_name = {};            // one of the folder's
+  std::optional<std::string> prompt = {};  // any text
 };
 
 /// Error where the options have no prompt of that name.

@@ -132,11 +132,14 @@ inline void read_truncation(SentenceFolder& out) {
   config.allow("truncation_side", nullptr, "right", "left");
   out.text.truncate_left = config.get<std::string>("truncation_side", "right") == "left";
   out.text.pair_types = gives_types(config, out.transformer);
-  if (out.text.max_seq_length > 0 || !config.has("model_max_length")) return;
+  if (out.text.max_seq_length > 0) return;
   // Some files have 1e30, as a number of 31 digits, for no limit.
-  const double length = config.get<double>("model_max_length");
+  const double length = config.get<double>("model_max_length", 1e30);
   if (!(length >= 1)) throw_error(config.file(), ": 'model_max_length' is ", length);
-  out.text.max_seq_length = static_cast<Index>((std::min)(length, 2147483647.0));
+  const Config model = optional_config(out.transformer / "config.json");
+  const Index positions = model.get<Index>("max_position_embeddings", 0);
+  out.text.max_seq_length =
+      static_cast<Index>((std::min)(length, positions > 0 ? static_cast<double>(positions) : 2147483647.0));
 }
 
 ATTEND_INLINE SentenceFolder::SentenceFolder(const Location& folder, const char* kind, const char* task)

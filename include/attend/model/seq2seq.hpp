@@ -1,8 +1,6 @@
 // Seq2Seq: encoder-decoder models (T5, BART and their kin, and attend's own form), see seq2seq_families.hpp.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -21,27 +19,28 @@ enum class PositionKind { none, sinusoidal, learned, relative };
 
 /// Of an encoder-decoder, as its folder's config.json says.
 struct Seq2SeqOptions {
+  /// Tokens of source and target.
   Index source_vocab_size = 0, target_vocab_size = 0;
-  EncoderOptions encoder = {};
-  DecoderOptions decoder = {};
-  double embedding_scale = 1;
-  bool embedding_norm = false;     // a LayerNorm after embedding and positions (BART)
-  bool shared_embeddings = false;  // one table for source and target
-  bool tied_output = false;        // the output layer's weight is the target's table
-  bool output_bias = false;
+  EncoderOptions encoder = {};                 // its blocks
+  DecoderOptions decoder = {};                 // its blocks
+  double embedding_scale = 1;                  // multiplies the embeddings
+  bool embedding_norm = false;                 // a LayerNorm after embedding and positions (BART)
+  bool shared_embeddings = false;              // one table for source and target
+  bool tied_output = false;                    // the output layer's weight is the target's table
+  bool output_bias = false;                    // the output layer has a bias
   bool logits_bias = false;                    // final_logits_bias [1, V] of Marian and BART
   double output_scale = 1;                     // of the decoder's states before the output layer (T5)
   std::optional<double> attention_scale = {};  // 1 / sqrt(head_dim) where not given
 
-  PositionKind positions = PositionKind::none;
-  SinusoidalOptions sinusoidal = {};
-  Index max_position_embeddings = 0;  // 0: any number of tokens
-  Index position_offset = 0;          // row of position 0 in a learned table
+  PositionKind positions = PositionKind::none;  // which kind of positions
+  SinusoidalOptions sinusoidal = {};            // where they are of that kind
+  Index max_position_embeddings = 0;            // 0: any number of tokens
+  Index position_offset = 0;                    // row of position 0 in a learned table
   /// Tokens of this id take no sinusoid, and those behind them in one call count on without them (M2M100).
   std::optional<std::int32_t> unplaced_id = {};
   RelativeBiasOptions relative = {};  // of the encoder; the decoder's looks back only
 
-  std::int32_t decoder_start_token_id = 0;
+  std::int32_t decoder_start_token_id = 0;  // what a target begins with
   std::vector<std::int32_t> eos_token_ids = {};
   WeightType weights = WeightType::float32;           // of the token tables and the output layer
   ActivationType activations = ActivationType::int8;  // of products with int8 and int4 weights
@@ -61,81 +60,21 @@ template <class Scalar>
 class Seq2Seq {
  public:
   Seq2Seq() = default;
-  explicit Seq2Seq(const Seq2SeqOptions& o)
-      : options_(checked(o)),
-        encoder_(o.encoder),
-        decoder_(o.decoder),
-        output_({.in_features = o.decoder.block.embed_dim,
-                 .out_features = o.target_vocab_size,
-                 .bias = o.output_bias,
-                 .weights = o.weights,
-                 .activations = o.activations}) {
-    const Index E = o.encoder.block.embed_dim;
-    if (!o.tied_output) target_embedding_ = Embedding<Scalar>({o.target_vocab_size, E, o.weights});
-    if (!o.shared_embeddings) source_embedding_ = Embedding<Scalar>({o.source_vocab_size, E, o.weights});
-    if (o.logits_bias) logits_bias_ = Tensor<Scalar, 2>({1, o.target_vocab_size});
-    for (Side* side : {&source_, &target_}) {
-      if (o.positions == PositionKind::learned)
-        side->positions =
-            Embedding<Scalar>({detail::saturating_add(o.max_position_embeddings, o.position_offset), E});
-      if (o.embedding_norm)
-        side->norm = Norm<Scalar>({E, o.encoder.block.layer_norm_eps, NormKind::layer, true, true});
-    }
-    if (o.positions == PositionKind::relative) {
-      RelativeBiasOptions relative = o.relative;
-      source_.relative = RelativeBias<Scalar>(relative);
-      relative.bidirectional = false;
-      target_.relative = RelativeBias<Scalar>(relative);
-    }
-  }
+  explicit Seq2Seq(const Seq2SeqOptions& o);
 
   const Seq2SeqOptions& options() const { return options_; }
 
-  void parameters(ParameterVisitor<Scalar> visit) {
-    if (!options_.shared_embeddings) source_embedding_.parameters(prefixed("source_embedding", visit));
-    if (!options_.tied_output) target_embedding_.parameters(prefixed("target_embedding", visit));
-    output_.parameters([&](const std::string& name, Parameter<Scalar> parameter) {
-      visit((options_.tied_output && name == "weight" ? "target_embedding." : "output.") + name,
-            std::move(parameter));
-    });
-    if (options_.logits_bias)
-      visit("final_logits_bias", Parameter<Scalar>({1, options_.target_vocab_size}, logits_bias_.data()));
-    for (Side* side : {&source_, &target_}) {
-      const std::string name = side == &source_ ? "encoder" : "decoder";
-      if (options_.positions == PositionKind::learned)
-        side->positions.parameters(prefixed(name + "_positions", visit));
-      if (options_.positions == PositionKind::relative)
-        side->relative.parameters(prefixed(name + "_relative_bias", visit));
-      if (options_.embedding_norm) side->norm.parameters(prefixed(name + "_embedding_norm", visit));
-    }
-    encoder_.parameters(prefixed("encoder", visit));
-    decoder_.parameters(prefixed("decoder", visit));
-  }
+  void parameters(ParameterVisitor<Scalar> visit);
   void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; encode and decode take none less.
-  bool assigned() const {
-    const auto side = [this](const Side& s) {
-      return (options_.positions != PositionKind::learned || s.positions.assigned()) &&
-             (options_.positions != PositionKind::relative || s.relative.assigned());
-    };
-    return (options_.shared_embeddings || source_embedding_.assigned()) &&
-           (options_.tied_output || target_embedding_.assigned()) && output_.assigned() && side(source_) &&
-           side(target_) && encoder_.assigned() && decoder_.assigned();
-  }
+  bool assigned() const;
 
   /// States of the source. ids [B, S], of which row b has lengths[b] tokens, the rest being padding (none
   /// where lengths is empty) -> out [B, S, E]; rows of padding mean nothing. `outputs` has one of each layer,
   /// or none.
   void encode(Context& context, TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths,
-              TensorView<Scalar, 3> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
-    detail::check_assigned(context, "Seq2Seq", *this);
-    Rows<Scalar>(out).check_output("Seq2Seq", ids.shape(), options_.encoder.block.embed_dim);
-    embed(context, source_, options_.shared_embeddings ? target_embedding_ : source_embedding_, ids, 0, out);
-    StackInputs<Scalar> in{.self = {.scale = options_.attention_scale, .key_lengths = lengths}};
-    if (options_.positions == PositionKind::relative) in.self.modifier = source_.relative.modifier();
-    encoder_.forward(context, out, in, out, outputs);
-  }
+              TensorView<Scalar, 3> out, std::span<const BlockOutputs<Scalar>> outputs = {}) const;
   Tensor<Scalar, 3> encode(Context& context, TensorView<const std::int32_t, 2> ids,
                            std::span<const Index> lengths = {},
                            std::span<const BlockOutputs<Scalar>> outputs = {}) const {
@@ -143,38 +82,23 @@ class Seq2Seq {
     encode(context, ids, lengths, states.view(), outputs);
     return states;
   }
+  Tensor<Scalar, 3> encode(TensorView<const std::int32_t, 2> ids, std::span<const Index> lengths = {}) const {
+    return encode(default_context(), ids, lengths);
+  }
   /// A cache for decoding from encoded states.
   DecoderCache<Scalar> make_cache(Context& context, TensorView<const Scalar, 3> states,
                                   std::span<const Index> lengths = {}) const {
     return decoder_.make_cache(context, states, lengths);
   }
+  /// The same by the thread's default context.
+  DecoderCache<Scalar> make_cache(TensorView<const Scalar, 3> states,
+                                  std::span<const Index> lengths = {}) const {
+    return make_cache(default_context(), states, lengths);
+  }
   /// Continues every target by T tokens. ids [B, T] -> logits [B, T, V] of the token that follows each. A
   /// call that fails leaves the cache as it was.
   void decode(Context& context, TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache,
-              TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const {
-    const Index B = ids.size(0), T = ids.size(1), V = options_.target_vocab_size;
-    const Index start = cache.length();
-    detail::check_assigned(context, "Seq2Seq", *this);
-    Rows<Scalar>(logits).check_output("Seq2Seq", ids.shape(), V);
-    detail::Appending<Scalar> appending("Seq2Seq", cache.targets, context.measuring());
-    Frame frame(context.workspace());
-    const TensorView<Scalar, 3> x = frame.tensor<Scalar>(Shape<3>{B, T, options_.decoder.block.embed_dim});
-    embed(context, target_, target_embedding_, ids, start, x);
-    StackInputs<Scalar> in{.self = {.mask = causal(Corner::bottom_right), .scale = options_.attention_scale},
-                           .cross = {.scale = options_.attention_scale},
-                           .caches = cache.targets,
-                           .memory_caches = cache.memory};
-    if (options_.positions == PositionKind::relative) in.self.modifier = target_.relative.modifier(start);
-    decoder_.forward(context, x, in, x, outputs);
-    if (options_.output_scale != 1 && !context.measuring())
-      for (Index i = 0; i < x.numel(); ++i)
-        x.data()[i] = x.data()[i] * static_cast<Scalar>(options_.output_scale);
-    output_.forward(context, x, logits);
-    for (Index b = 0; options_.logits_bias && !context.measuring() && b < B; ++b)
-      for (Index t = 0; t < T; ++t)
-        for (Index v = 0; v < V; ++v) logits(b, t, v) += logits_bias_.data()[v];
-    appending.keep();
-  }
+              TensorView<Scalar, 3> logits, std::span<const BlockOutputs<Scalar>> outputs = {}) const;
   Tensor<Scalar, 3> decode(Context& context, TensorView<const std::int32_t, 2> ids,
                            DecoderCache<Scalar>& cache,
                            std::span<const BlockOutputs<Scalar>> outputs = {}) const {
@@ -182,27 +106,12 @@ class Seq2Seq {
     decode(context, ids, cache, logits.view(), outputs);
     return logits;
   }
+  Tensor<Scalar, 3> decode(TensorView<const std::int32_t, 2> ids, DecoderCache<Scalar>& cache) const {
+    return decode(default_context(), ids, cache);
+  }
 
  private:
-  static const Seq2SeqOptions& checked(const Seq2SeqOptions& o) {
-    const char* who = "Seq2Seq";
-    detail::check_size(who, "source_vocab_size", o.source_vocab_size);
-    detail::check_size(who, "target_vocab_size", o.target_vocab_size);
-    detail::check_size(who, "encoder.block.embed_dim", o.encoder.block.embed_dim);
-    if (o.decoder.block.embed_dim != o.encoder.block.embed_dim)
-      throw_error("Seq2Seq: decoder.block.embed_dim is ", o.decoder.block.embed_dim, ", expected ",
-                  o.encoder.block.embed_dim, " as of the encoder");
-    if (o.shared_embeddings && o.source_vocab_size != o.target_vocab_size)
-      throw_error("Seq2Seq: shared embeddings of ", o.source_vocab_size, " and ", o.target_vocab_size,
-                  " tokens");
-    detail::check_count(who, "max_position_embeddings", o.max_position_embeddings);
-    if (o.positions == PositionKind::learned)
-      detail::check_size(who, "max_position_embeddings", o.max_position_embeddings);
-    detail::check_count(who, "position_offset", o.position_offset);
-    detail::check_number(who, "embedding_scale", o.embedding_scale, -1e38);
-    detail::check_number(who, "output_scale", o.output_scale, -1e38);
-    return o;
-  }
+  static const Seq2SeqOptions& checked(const Seq2SeqOptions& o);
   /// What precedes the blocks of one side.
   struct Side {
     Embedding<Scalar> positions;
@@ -212,40 +121,7 @@ class Seq2Seq {
 
   /// out = norm(scale * embedding + position), of tokens at positions from `start` on.
   void embed(Context& context, const Side& side, const Embedding<Scalar>& words,
-             TensorView<const std::int32_t, 2> ids, Index start, TensorView<Scalar, 3> out) const {
-    const Index T = ids.size(1);
-    if (options_.max_position_embeddings > 0 && start + T > options_.max_position_embeddings)
-      throw_error("Seq2Seq: ", start + T, " tokens, the model takes ", options_.max_position_embeddings);
-    Frame frame(context.workspace());
-    TensorView<Scalar, 2> sinusoids;  // of these tokens alone, and a row of zeros
-    if (options_.positions == PositionKind::sinusoidal) {
-      SinusoidalOptions sinusoidal = options_.sinusoidal;
-      sinusoidal.first = detail::saturating_add(sinusoidal.first, start);
-      sinusoids = frame.tensor<Scalar>(Shape<2>{T + 1, out.size(2)});
-      if (!context.measuring()) {
-        sinusoidal_positions<Scalar>(sinusoidal, sinusoids.slice(0, 0, T));
-        std::fill_n(&sinusoids(T, 0), sinusoids.size(1), Scalar(0));
-      }
-    }
-    const bool learned = options_.positions == PositionKind::learned;
-    const auto row = [&](Index b, Index t) {  // of the table
-      if (learned) return start + options_.position_offset + t;
-      if (!options_.unplaced_id) return t;
-      if (ids(b, t) == *options_.unplaced_id) return T;
-      Index placed = 0;
-      for (Index i = 0; i < t; ++i) placed += ids(b, i) == *options_.unplaced_id ? 0 : 1;
-      return placed;
-    };
-    detail::embed_tokens<Scalar>(
-        context,
-        {words,
-         output_,
-         options_.embedding_scale,
-         {},
-         learned ? side.positions.weight() : TensorView<const Scalar, 2>(sinusoids)},
-        ids, [](Index, Index) { return Index{0}; }, row, out);
-    if (options_.embedding_norm) side.norm.forward(context, out, out);
-  }
+             TensorView<const std::int32_t, 2> ids, Index start, TensorView<Scalar, 3> out) const;
 
   Seq2SeqOptions options_;
   Encoder<Scalar> encoder_;
@@ -256,6 +132,6 @@ class Seq2Seq {
   Side source_, target_;
 };
 
-ATTEND_COMPILED_MODEL(class Seq2Seq<float>);
-
 }  // namespace attend::inline ATTEND_ABI
+
+#include <attend/model/seq2seq.inl>

@@ -22,8 +22,9 @@ namespace attend::inline ATTEND_ABI {
 /// waits.
 class StopFilter {
  public:
+  /// Texts, any of which ends it; empty ones are errors.
   explicit StopFilter(std::vector<std::string> stops = {});
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return stopped_; }  // Whether one of them came.
 
   /// What is certain not to belong to a stop text after this piece.
   std::string push(std::string_view piece);
@@ -43,8 +44,8 @@ class TextStream {
   TextStream(const text::Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
              const std::vector<std::string>& stop, const std::vector<std::int32_t>& eos);
 
-  bool stopped() const { return stop_.stopped(); }
-  std::string push(std::int32_t id);
+  bool stopped() const { return stop_.stopped(); }  // Whether a stop text or an end token came.
+  std::string push(std::int32_t id);  // What is certain to be part of the text after this token.
   /// The rest, when no more comes.
   std::string finish();
 
@@ -58,6 +59,7 @@ class TextStream {
 /// What a TextGenerator made of one prompt.
 struct TextGeneration {
   std::string text;  // what follows the prompt, without stop text and special tokens
+  /// Tokens of the prompt, and those that follow it.
   std::vector<std::int32_t> prompt_ids, ids;
   FinishReason reason = FinishReason::length;
   Index reused = 0;                         // tokens of the prompt that the call before had in common
@@ -85,6 +87,7 @@ class TextGenerator {
   static TextGenerator open(const Location& folder, const OpenOptions& weights) {
     return open(folder, GenerationOptions(), weights);
   }
+  /// Of parts.
   TextGenerator(text::Tokenizer tokenizer, Generator generator, GenerationOptions options = {},
                 text::ChatTemplate chat_template = {})
       : tokenizer_(std::move(tokenizer)),
@@ -93,7 +96,7 @@ class TextGenerator {
         chat_template_(std::move(chat_template)) {}
 
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
-  Generator& generator() { return generator_; }
+  Generator& generator() { return generator_; }  // The conversation: what the last call left in its cache.
   /// How the folder says that texts are generated: what calls without options do.
   const GenerationOptions& generation_options() const { return generation_options_; }
 

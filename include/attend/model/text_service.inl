@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <system_error>
 
 #include <attend/model/text_service.hpp>
 
@@ -31,6 +32,26 @@ struct TextService::Stream::State {
     ended = true;
     changed.notify_all();
   }
+  /// f(), or a failure by what it throws: false then.
+  template <class F>
+  bool guard(F&& f) {
+#if defined(__cpp_exceptions)
+    try {
+      f();
+    } catch (...) {
+      fail(std::current_exception());
+      return false;
+    }
+#else
+    f();
+#endif
+    return true;
+  }
+  /// Fails by such an error, or where memory is used up by that.
+  template <class Kind>
+  void fail(const char* what) {
+    guard([&] { fail(std::make_exception_ptr(Kind(what))); });
+  }
   bool is_gone() {
     const std::lock_guard lock(mutex);
     return gone;
@@ -44,6 +65,7 @@ ATTEND_INLINE TextService::Stream::~Stream() {
 }
 
 ATTEND_INLINE std::optional<TextService::Piece> TextService::Stream::next() {
+  if (state_ == nullptr) return std::nullopt;
   std::unique_lock lock(state_->mutex);
   state_->changed.wait(lock, [&] { return !state_->pieces.empty() || state_->ended; });
   if (!state_->pieces.empty()) {
@@ -59,14 +81,26 @@ ATTEND_INLINE TextService::TextService(TextGenerator generator, TextServiceOptio
     : generator_(std::move(generator)),
       options_(std::move(options)),
       batch_(generator_.generator().shared_model(), options_.batch),
-      worker_([this](std::stop_token stop) { work(std::move(stop)); }) {}
+      context_(options_.context) {
+  const auto start = [this] {
+    worker_ = std::jthread([this](std::stop_token stop) { work(std::move(stop)); });
+  };
+#if defined(__cpp_exceptions)
+  try {
+    start();
+  } catch (const std::system_error& error) {
+    throw_error("TextService: no thread could be had: ", error.what());
+  }
+#else
+  start();
+#endif
+}
 
 ATTEND_INLINE TextService::~TextService() {
   worker_.request_stop();
   worker_.join();
-  for (const Shared& state : live_) arrivals_.push_back(state);
-  for (const Shared& state : arrivals_)
-    state->fail(std::make_exception_ptr(Stopped("the service has ended")));
+  for (const std::vector<Shared>* states : {&live_, &arrivals_})
+    for (const Shared& state : *states) state->fail<Stopped>("the service has ended");
 }
 
 ATTEND_INLINE TextService::Stream TextService::start(Request request) {
@@ -74,7 +108,8 @@ ATTEND_INLINE TextService::Stream TextService::start(Request request) {
   state->request = std::move(request);
   const std::lock_guard lock(mutex_);
   if (closed_) detail::throw_message<Busy>("the service is closed");
-  if (waiting_ >= options_.max_waiting) detail::throw_message<Busy>("too many requests wait");
+  if (waiting_ + running_ >= options_.max_waiting + options_.batch.max_running)  // some may just begin to run
+    detail::throw_message<Busy>("too many requests wait");
   arrivals_.push_back(state);
   ++waiting_;
   changed_.notify_all();
@@ -100,41 +135,30 @@ ATTEND_INLINE void TextService::begin(const Shared& state) {
 }
 
 ATTEND_INLINE void TextService::work(std::stop_token stop) {
-  Context context(options_.context);
-  context.set_stop_token(stop);
-  const auto guarded = [](const Shared& state, auto&& f) {
-#if defined(__cpp_exceptions)
-    try {
-      f();
-    } catch (...) {
-      state->fail(std::current_exception());
-      return false;
-    }
-#else
-    static_cast<void>(state);
-    f();
-#endif
-    return true;
-  };
+  context_.set_stop_token(stop);
   while (!stop.stop_requested()) {
-    std::deque<Shared> arrived;
+    std::vector<Shared> arrived;
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, stop, [&] { return !arrivals_.empty() || !live_.empty() || !batch_.idle(); });
       arrived.swap(arrivals_);
     }
     for (const Shared& state : arrived)
-      if (guarded(state, [&] { begin(state); })) live_.push_back(state);
+      state->guard([&] {
+        live_.reserve(live_.size() + 1);  // so that nothing fails behind `begin`
+        begin(state);
+        live_.push_back(state);
+      });
     const auto now = std::chrono::steady_clock::now();
     std::erase_if(live_, [&](const Shared& state) {
       const bool late = now >= state->request.deadline;
       if (!late && !state->is_gone()) return false;
       batch_.leave(state->ticket);
-      state->fail(std::make_exception_ptr(DeadlinePassed("the deadline of the request has passed")));
+      state->fail<DeadlinePassed>("the deadline of the request has passed");
       return true;
     });
     std::vector<GenerationBatch::Ended> ended;
-    const auto step = [&] { ended = batch_.step(context); };
+    const auto step = [&] { ended = batch_.step(context_); };
 #if defined(__cpp_exceptions)
     try {
       step();
@@ -160,11 +184,13 @@ ATTEND_INLINE void TextService::work(std::stop_token stop) {
         state->fail(one.error);
         continue;
       }
-      const bool stopped = state->text->stopped();
-      state->push({.text = state->text->finish(),
-                   .reason = stopped ? FinishReason::stopped : one.generation.reason,
-                   .completion_tokens = static_cast<Index>(one.generation.ids.size()),
-                   .reused = one.generation.reused});
+      state->guard([&] {
+        const bool stopped = state->text->stopped();
+        state->push({.text = state->text->finish(),
+                     .reason = stopped ? FinishReason::stopped : one.generation.reason,
+                     .completion_tokens = static_cast<Index>(one.generation.ids.size()),
+                     .reused = one.generation.reused});
+      });
     }
     const std::lock_guard lock(mutex_);
     waiting_ = static_cast<Index>(arrivals_.size()) + batch_.waiting();

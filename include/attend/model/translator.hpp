@@ -24,6 +24,11 @@ namespace attend::inline ATTEND_ABI {
 std::vector<std::int32_t> generate(Context& context, const Seq2Seq<float>& model,
                                    std::span<const std::int32_t> source, const GenerationOptions& options,
                                    std::span<const std::int32_t> prefix = {});
+inline std::vector<std::int32_t> generate(const Seq2Seq<float>& model, std::span<const std::int32_t> source,
+                                          const GenerationOptions& options,
+                                          std::span<const std::int32_t> prefix = {}) {
+  return generate(default_context(), model, source, options, prefix);
+}
 
 /// What else may be said of a translation. Languages are those of models that have a token for each (M2M100,
 /// NLLB, mBART): the token itself, or what it is of in short ("de" for __de__, de_DE or deu_Latn).
@@ -34,7 +39,7 @@ struct TranslateOptions {
 
 /// What a Translator made of one line.
 struct Translation {
-  std::string text;
+  std::string text;               // without special tokens
   std::vector<std::int32_t> ids;  // with the end token if there is one
   FinishReason reason = FinishReason::length;
   bool source_cut = false;  // the source has more tokens than the model has positions
@@ -44,6 +49,8 @@ struct Translation {
 /// A folder with config.json, weights and vocabularies: a Hugging Face one, or attend's own form.
 class Translator {
  public:
+  /// Of its parts: the tokenizer is that of source and target.
+  Translator(Seq2Seq<float> model, text::Tokenizer tokenizer, GenerationOptions options = {});
   /// `otherwise` says how long a text may be where the folder does not.
   static Translator open(const Location& folder, const GenerationOptions& otherwise = {},
                          const OpenOptions& weights = {});
@@ -104,6 +111,7 @@ class Translator {
   }
 
  private:
+  Translator() = default;
   void find_languages();
   std::int32_t language(std::string_view name) const;
   bool is_language(std::int32_t id) const;

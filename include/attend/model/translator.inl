@@ -66,24 +66,26 @@ ATTEND_INLINE std::vector<std::int32_t> generate(Context& context, const Seq2Seq
   }
 }
 
+ATTEND_INLINE Translator::Translator(Seq2Seq<float> model, text::Tokenizer tokenizer,
+                                     GenerationOptions options)
+    : model_(std::move(model)), generation_options_(std::move(options)), tokenizer_(std::move(tokenizer)) {
+  find_languages();
+}
+
 ATTEND_INLINE Translator Translator::open(const Location& folder, const GenerationOptions& otherwise,
                                           const OpenOptions& weights) {
   const Config config(folder / "config.json");
+  if (config.get<std::string>("model_type") != "attend")
+    return {open_seq2seq<float>(folder, weights), text::Tokenizer::open(folder),
+            open_generation_options(folder, otherwise)};
   Translator translator;
   translator.generation_options_ = otherwise;
-  if (config.get<std::string>("model_type") != "attend") {
-    translator.model_ = open_seq2seq<float>(folder, weights);
-    translator.tokenizer_ = text::Tokenizer::open(folder);
-    translator.generation_options_ = open_generation_options(folder, otherwise);
-    translator.find_languages();
-    return translator;
-  }
   const Config tokenizer = config.object("tokenizer");
   tokenizer.allow("kind", "characters");
   const std::string unknown = tokenizer.get<std::string>("unknown", "<unk>");
   const std::string source_end = tokenizer.get<std::string>("source_end", "");
   const auto file = [&](const char* key) {
-    return file_in_folder(folder, tokenizer.get<std::string>(key), config.file() + ": '" + key + "'");
+    return detail::file_in_folder(folder, tokenizer.get<std::string>(key), config.file() + ": '" + key + "'");
   };
   const Location target_file = file("target_vocabulary");
   Characters characters{{file("source_vocabulary"), unknown}, {target_file, unknown}};

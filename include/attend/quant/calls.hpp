@@ -25,18 +25,22 @@ struct Codes {
   std::int32_t offset() const { return bits == 8 ? 128 : 8; }
 };
 
-/// A quantised group of an input: its scale, -offset times the sum of its codes, and the codes, as bytes
-/// where the tier multiplies bytes (`bytes`), else as 16 bits, each four in the order 0, 2, 1, 3.
+/// A group of all rows of an input, quantised: each row's codes, as bytes where the tier multiplies bytes
+/// (`bytes`), else as 16 bits, each four in the order 0, 2, 1, 3; then each row's scale; then -offset times
+/// the sum of each row's codes.
 struct InputGroup {
   bool bytes;
-  Index codes() const { return 8; }  // where they begin
-  Index size() const { return 8 + kGroup * (bytes ? 1 : 2); }
+  Index rows;  // with those that fill up a line of the cache
+  constexpr Index codes() const { return kGroup * (bytes ? 1 : 2); }  // bytes of a row
+  constexpr Index scales() const { return rows * codes(); }           // where they are
+  constexpr Index starts() const { return scales() + rows * 4; }
+  constexpr Index size() const { return starts() + rows * 4; }
 };
 
 /// C = bias + residual + A · Wᵀ, of inputs and weights in groups.
 struct Product {
-  const std::byte* a = nullptr;  // [M][groups] of InputGroup, rows `row` bytes apart
-  Index row = 0, groups = 0;
+  const std::byte* a = nullptr;  // [groups] of InputGroup
+  Index rows = 0, groups = 0;
   const std::byte* w = nullptr;  // the first panel
   float* c = nullptr;            // [M, N], rows ldc apart
   Index ldc = 0, n = 0;
@@ -60,8 +64,10 @@ struct HalfProduct {
 /// The entries of one tier. Ranges are half open; panels are 32 columns.
 struct Table {
   bool bytes;  // inputs of 8 bits are kept as bytes
-  /// One row [k] into its groups; codes in [-limit, limit].
-  void (*quantize)(const float* x, Index k, bool bytes, int limit, std::int32_t offset, std::byte* groups);
+  Index rows;  // that products of codes take at a time
+  /// Row m [k] of an input; codes in [-limit, limit].
+  void (*quantize)(const float* x, Index k, InputGroup group, Index m, int limit, std::int32_t offset,
+                   std::byte* groups);
   void (*product)(const Product&, Index bits, bool bytes, Index m0, Index m1, Index p0, Index p1);
   /// Better than `widen` and the products of float for at most `few_rows` rows.
   Index few_rows;

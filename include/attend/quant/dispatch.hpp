@@ -11,7 +11,7 @@ inline namespace ATTEND_FLAGS {
 /// The best that the machine runs, no better than the ISA that the other kernels run on.
 inline Tier tier() {
   if (forced_tier()) return *forced_tier();
-  const int most = isa() == Isa::baseline ? 0 : isa() == Isa::avx2 ? 2 : 4;
+  const int most = isa() == Isa::baseline ? 0 : isa() == Isa::avx2 ? 2 : kTiers - 1;
   int best = most;
   while (best > 0 && (defined_tables[best] == nullptr || !runs(static_cast<Tier>(best)))) --best;
   if (defined_tables[best] == nullptr)

@@ -109,13 +109,21 @@ ATTEND_INLINED void load_wide(const std::byte* p, int half, vf* out) {
 // --- Inputs ---
 
 ATTEND_INLINED int sum_of(vi a, vi b) {
-  int lanes[16], sum = 0;
-  ATTEND_UNROLL for (int i = 0; i < kRegs; ++i) {
-    const ireg both = a.r[i] + b.r[i];
-    __builtin_memcpy(lanes + i * kWidth, &both, sizeof both);
-  }
-  for (int lane : lanes) sum += lane;
-  return sum;
+  ATTEND_UNROLL for (int i = 0; i < kRegs; ++i) a.r[i] += b.r[i];
+#if ATTEND_SIMD == 512
+  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256((__m512i)a.r[0]),
+                                        _mm512_extracti64x4_epi64((__m512i)a.r[0], 1));
+#elif ATTEND_SIMD == 256
+  const __m256i half = (__m256i)(a.r[0] + a.r[1]);
+#endif
+#if ATTEND_SIMD >= 256
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+#else
+  const ireg four = a.r[0] + a.r[1] + a.r[2] + a.r[3];
+  return four[0] + four[1] + four[2] + four[3];
+#endif
 }
 
 /// 16 codes to 16 bits each, every four in the order 0, 2, 1, 3.
@@ -146,42 +154,42 @@ ATTEND_INLINED void store_bytes(std::byte* p, vi codes) {
 
 /// s = max|x| / limit, codes = rne(x limit / max|x|): |code| <= limit without a clamp, since limit / max|x|
 /// and the product are each off by at most one part in 2^24.
-ATTEND_NOINLINE void quantize(const float* x, Index k, bool bytes, int limit, std::int32_t offset,
-                              std::byte* groups) {
+ATTEND_NOINLINE void quantize(const float* x, Index k, InputGroup group, Index m, int limit,
+                              std::int32_t offset, std::byte* groups) {
   const vf magic =
       set1(12582912.0f);  // 3 · 2^22: what is added to it is rounded to an integer, in its low bits
   const float top = (float)limit;
-  const Index size = InputGroup{bytes}.size();
-  for (; k > 0; k -= kGroup, x += kGroup, groups += size) {
+  for (; k > 0; k -= kGroup, x += kGroup, groups += group.size()) {
     vf v[2];
     for (int h = 0; h < 2; ++h) {
       const Index left = k - 16 * h;
-      v[h] = load_n(x + 16 * h * (left > 0), left >= 16 ? 16 : left > 0 ? (int)left : 0);
+      v[h] = left >= 16 ? load(x + 16 * h) : left > 0 ? load_n(x + 16 * h, (int)left) : set1(0.0f);
     }
     // Of non-negative floats the order is that of their bits, NaN and infinity the greatest.
     const vi a = as_int(abs(v[0])), b = as_int(abs(v[1]));
-    const bool finite = !any(gti(a, set1i(0x7f7fffff))) && !any(gti(b, set1i(0x7f7fffff)));
-    const float most = reduce_max(max_of(as_float(a), as_float(b)));
+    const vf greater = select(gti(a, b), abs(v[0]), abs(v[1]));
+    const bool finite = !any(gti(as_int(greater), set1i(0x7f7fffff)));
+    const float most = reduce_max(greater);
     float scale = 0;
     vi codes[2] = {set1i(0), set1i(0)};
     if (!finite) {
       const std::uint32_t nan = 0x7fc00000u;
       __builtin_memcpy(&scale, &nan, 4);
     } else if (most >= 0x1p-100f) {
-      vf one = set1(most), per = set1(top);
-      scale = reduce_max(div(one, per));
-      const vf inverse = div(per, one);
+      scale = most / top;
+      const vf inverse = set1(top / most);
       for (int h = 0; h < 2; ++h)
         codes[h] = subi(as_int(add(opaque(mul(v[h], inverse)), magic)), as_int(magic));
     }
     const std::int32_t start = -offset * sum_of(codes[0], codes[1]);
-    __builtin_memcpy(groups, &scale, 4);
-    __builtin_memcpy(groups + 4, &start, 4);
+    __builtin_memcpy(groups + group.scales() + 4 * m, &scale, 4);
+    __builtin_memcpy(groups + group.starts() + 4 * m, &start, 4);
+    std::byte* to = groups + m * group.codes();
     for (int h = 0; h < 2; ++h) {
-      if (bytes)
-        store_bytes(groups + 8 + 16 * h, codes[h]);
+      if (group.bytes)
+        store_bytes(to + 16 * h, codes[h]);
       else
-        store_pairs(groups + 8 + 32 * h, codes[h]);
+        store_pairs(to + 32 * h, codes[h]);
     }
   }
 }
@@ -191,6 +199,10 @@ ATTEND_NOINLINE void quantize(const float* x, Index k, bool bytes, int limit, st
 /// Most rows of a block: as registers hold.
 constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 ? 4 : 2;
 
+/// What one row is multiplied by is fetched so many bytes ahead: smaller weights lie on small pages, at whose
+/// ends the processor's own fetching stops.
+constexpr Index kAhead = 8704;
+
 template <int MR>
 struct GroupSums {
   vi at[MR][kHalves];
@@ -198,8 +210,7 @@ struct GroupSums {
 
 /// sums += the products of four of k, whose codes of the weights `w` are in the low `Bits` of each byte.
 template <int MR, bool Bytes, int Bits>
-ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* const* a, Index row, Index k,
-                             const vi (&w)[kHalves]) {
+ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* a, Index k, const vi (&w)[kHalves]) {
   vi even[kHalves], odd[kHalves];
   ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
     const vi mask = set1i(Bits == 8 ? 0x00ff00ff : 0x000f000f);
@@ -207,7 +218,7 @@ ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* const* a, Ind
     odd[h] = Bytes ? w[h] : andi(srl<8>(w[h]), mask);
   }
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-    const std::byte* x = a[i / 4] + i % 4 * row + k * (Bytes ? 1 : 2);
+    const std::byte* x = a + i * InputGroup{Bytes, 0}.codes() + k * (Bytes ? 1 : 2);
     const vi first = broadcast_int(x);
 #if ATTEND_VNNI
     if constexpr (Bytes) {
@@ -240,43 +251,43 @@ ATTEND_INLINED void finish_columns(vf y, float* c, const float* bias, const floa
 template <int MR, bool Bytes, int Bits>
 ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
   constexpr Codes kCodes{Bits};
-  constexpr InputGroup kInput{Bytes};
+  const InputGroup input{Bytes, t.rows};
   for (int half = 0; half < 2; half += kHalves) {
     if (p * kColumns + half * 16 >= t.n) break;
     vf y[MR][kHalves];
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) y[i][h] = set1(0.0f);
     }
-    const std::byte* a[(MR + 3) / 4];
-    ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] = t.a + (m + 4 * i) * t.row;
+    const std::byte *a = t.a + m * input.codes(), *s = t.a + input.scales() + 4 * m, *start = s + 4 * t.rows;
     const std::byte* w = t.w + p * t.groups * kCodes.group();
-    for (Index g = 0; g < t.groups; ++g, w += kCodes.group()) {
+    for (Index g = 0; g < t.groups;
+         ++g, w += kCodes.group(), a += input.size(), s += input.size(), start += input.size()) {
       GroupSums<MR> sums;
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) sums.at[i][h] =
-            broadcast_int(a[i / 4] + i % 4 * t.row + 4);
+        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) sums.at[i][h] = broadcast_int(start + 4 * i);
       }
       const std::byte* codes = w + half * kCodes.half();
       for (int j = 0; j < Bits; ++j, codes += 64) {
         vi four[kHalves];
         ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = load_bytes(codes + h * kCodes.half());
-        const std::byte* x[(MR + 3) / 4];
-        ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) x[i] = a[i] + 8;
-        add_four<MR, Bytes, Bits>(sums, x, t.row, 4 * j, four);
+        if constexpr (MR == 1) {
+          ATTEND_UNROLL for (int h = 0; h < kHalves; ++h)
+              __builtin_prefetch(codes + h * kCodes.half() + kAhead);
+        }
+        add_four<MR, Bytes, Bits>(sums, a, 4 * j, four);
         if constexpr (Bits == 4) {
           ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = srl<4>(four[h]);
-          add_four<MR, Bytes, Bits>(sums, x, t.row, 4 * (j + 4), four);
+          add_four<MR, Bytes, Bits>(sums, a, 4 * (j + 4), four);
         }
       }
       const std::byte* scales = w + 2 * kCodes.half() + half * 32;
       vf d[kHalves];
       ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) d[h] = load_halves(scales + 32 * h);
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        const vf s = broadcast_float(a[i / 4] + i % 4 * t.row);
+        const vf scale = broadcast_float(s + 4 * i);
         ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) y[i][h] =
-            fma(int_to_float(sums.at[i][h]), mul(s, d[h]), y[i][h]);
+            fma(int_to_float(sums.at[i][h]), mul(scale, d[h]), y[i][h]);
       }
-      ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] += kInput.size();
     }
     for (int h = 0; h < kHalves; ++h) {
       const Index n = p * kColumns + (half + h) * 16;
@@ -332,6 +343,9 @@ ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
     ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
       vf b[NP * kHalves];
       ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat>(w + q * panel, half, b + q * kHalves);
+      if constexpr (MR == 1) {
+        ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + kAhead);
+      }
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
         const vf x = set1(a[i / 4][i % 4 * t.lda]);
         ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = fma(x, b[h], y[i][h]);
@@ -374,5 +388,10 @@ ATTEND_NOINLINE void widen(const std::byte* panel, Index k, bool bfloat, float* 
     }
 }
 
-inline constexpr Table table = {ATTEND_VNNI != 0, quantize, product, ATTEND_SIMD == 512 ? Index{1} << 40 : 24,
-                                half_product,     widen};
+inline constexpr Table table = {ATTEND_VNNI != 0,
+                                kMostRows > 4 ? 6 : 4,
+                                quantize,
+                                product,
+                                ATTEND_SIMD == 512 ? 64 : 24,
+                                half_product,
+                                widen};

@@ -41,6 +41,7 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2 {
 #define ATTEND_VNNI 0
 #include <attend/kernel/simd.inl>
 #include <attend/quant/kernels.inl>
+#include <attend/quant/many_rows.inl>
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2
@@ -77,6 +78,7 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni {
 #define ATTEND_VNNI 1
 #include <attend/kernel/simd.inl>
 #include <attend/quant/kernels.inl>
+#include <attend/quant/many_rows.inl>
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni
@@ -96,14 +98,18 @@ inline constexpr const Table* defined_tables[kTiers] = {
     nullptr,
 #endif
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
-    &avx2::table, &avx_vnni::table,
+    &avx2::decoded_table,
+    &avx_vnni::table,
 #else
     nullptr, nullptr,
 #endif
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
-    &avx512bw::table, &avx512_vnni::table
+    &avx512bw::table,
+    &avx512_vnni::table,
+    &avx512_vnni::decoded_table
 #else
-    nullptr, nullptr
+    nullptr, nullptr,
+    nullptr
 #endif
 };
 

@@ -9,19 +9,32 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace attend::inline ATTEND_ABI::quant {
 
 /// All give the same bits.
-enum class Tier { baseline, avx2, avx_vnni, avx512bw, avx512_vnni };
-inline constexpr int kTiers = 5;
+enum class Tier { baseline, avx2, avx_vnni, avx512bw, avx512_vnni, amx };
+inline constexpr int kTiers = 6;
 constexpr const char* to_string(Tier tier) {
-  constexpr const char* names[] = {"baseline", "avx2", "avx_vnni", "avx512bw", "avx512_vnni"};
+  constexpr const char* names[] = {"baseline", "avx2", "avx_vnni", "avx512bw", "avx512_vnni", "amx"};
   return names[static_cast<int>(tier)];
 }
 
 #if ATTEND_HAS_KERNELS
+/// The system keeps the tiles of a process that asks for them.
+inline bool may_use_tiles() {
+#if defined(__linux__) && defined(__x86_64__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 inline bool machine_runs(Tier tier) {
 #if defined(__x86_64__)
   // Asked of cpuid itself, of which compilers of today do not know all.
@@ -41,6 +54,8 @@ inline bool machine_runs(Tier tier) {
       return avx512;
     case Tier::avx512_vnni:
       return avx512 && bit(7, 0, 2, 11);
+    case Tier::amx:
+      return avx512 && bit(7, 0, 2, 11) && bit(7, 0, 3, 24) && bit(7, 0, 3, 25) && may_use_tiles();
     default:
       return true;
   }

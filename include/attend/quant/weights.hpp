@@ -24,11 +24,13 @@ constexpr bool is_half(WeightType type) {
   return type == WeightType::bfloat16 || type == WeightType::float16;
 }
 constexpr Codes codes_of(WeightType type) { return {type == WeightType::int8 ? 8 : 4}; }
-constexpr Index groups_of(Index in) { return (in + kGroup - 1) / kGroup; }
+constexpr Index groups_of(Index in) { return in / kGroup + (in % kGroup != 0 ? 1 : 0); }
 
-/// Of an encoded row; a group is its half and its codes.
+/// Of an encoded row, of any length that an Index has; a group is its half and its codes.
 inline std::size_t row_bytes(WeightType type, Index in) {
-  return static_cast<std::size_t>(is_half(type) ? 2 * in : groups_of(in) * (2 + 4 * codes_of(type).bits));
+  const bool half = is_half(type);
+  return static_cast<std::size_t>(half ? in : groups_of(in)) *
+         static_cast<std::size_t>(half ? 2 : 2 + 4 * codes_of(type).bits);
 }
 inline std::size_t packed_bytes(WeightType type, Index slots, Index in) {
   if (is_half(type)) return static_cast<std::size_t>(slots * in * 2);
@@ -81,12 +83,19 @@ inline void decode_slot(WeightType type, const std::byte* packed, Index slot, In
 }
 
 #if ATTEND_HAS_KERNELS
-/// Calls f(m0, m1, p0, p1, worker) for blocks of at most 96 rows, whose inputs stay in the L2 cache, times
-/// `most` panels, whose outputs do.
+/// Calls f(m0, m1, p0, p1, worker) for blocks of at most 192 rows, whose inputs stay in the L2 cache, times
+/// `most` panels, whose outputs do. An item is 40 M multiplications at most, a millisecond or two, since a
+/// call is stopped between items; its rows are a multiple of what the kernel takes `at_a_time`.
 template <class F>
-void each_block(Context& context, Index rows, Index panels, Index most, double operations, F&& f) {
+void each_block(Context& context, Index rows, Index at_a_time, Index panels, Index K, Index most,
+                double operations, F&& f) {
   const int workers = context.workers(panels, operations);
-  const Index row_blocks = (rows + 95) / 96, block = ((rows + row_blocks - 1) / row_blocks + 5) / 6 * 6;
+  const Index most_rows =
+      std::clamp<Index>(40'000'000 / kColumns / K / at_a_time * at_a_time, at_a_time, 192);
+  const Index row_blocks = (rows + most_rows - 1) / most_rows,
+              share_of_rows = (rows + row_blocks - 1) / row_blocks,
+              block = (share_of_rows + at_a_time - 1) / at_a_time * at_a_time;
+  most = std::clamp<Index>(40'000'000 / kColumns / K / block, 1, most);
   const Index share = (std::min)(most, workers == 1 ? panels : std::max<Index>(1, panels / (workers * 4)));
   const Index shares = (panels + share - 1) / share;
   context.parallel(row_blocks * shares, workers, [&](Index item, int worker) {
@@ -119,30 +128,31 @@ inline void half_product(Context& context, WeightType type, const std::byte* wei
   const Index each = K * kColumns * kWidened;
   Frame frame(context.workspace());
   float* wide = few ? nullptr : frame.take<float>(context.workers(panels, operations) * each);
-  each_block(context, M, panels, 9, operations, [&](Index m0, Index m1, Index p0, Index p1, int worker) {
-    if (few) {
-      table.half_product(h, bfloat, m0, m1, p0, p1);
-      return activate(call, m0, m1, p0, p1);
-    }
-    float* w = wide + worker * each;
-    for (Index p = p0; p < p1; p += kWidened) {
-      const Index n = p * kColumns, end = (std::min)(p1, p + kWidened);
-      for (Index q = p; q < end; ++q)
-        table.widen(weight + q * kColumns * K * 2, K, bfloat, w + (q - p) * kColumns * K);
-      const kernel::Product t{.a = h.a,
-                              .lda = h.lda,
-                              .w = w,
-                              .k = K,
-                              .c = h.c + n,
-                              .ldc = h.ldc,
-                              .n = (std::min)(N, end * kColumns) - n,
-                              .bias = h.bias == nullptr ? nullptr : h.bias + n,
-                              .residual = h.residual == nullptr ? nullptr : h.residual + n,
-                              .ldr = h.ldr,
-                              .activation = call.activation};
-      kernel::kernels().product(t, m0, m1, 0, (t.n + 15) / 16);
-    }
-  });
+  each_block(context, M, 6, panels, K, 9, operations,
+             [&](Index m0, Index m1, Index p0, Index p1, int worker) {
+               if (few) {
+                 table.half_product(h, bfloat, m0, m1, p0, p1);
+                 return activate(call, m0, m1, p0, p1);
+               }
+               float* w = wide + worker * each;
+               for (Index p = p0; p < p1; p += kWidened) {
+                 const Index n = p * kColumns, end = (std::min)(p1, p + kWidened);
+                 for (Index q = p; q < end; ++q)
+                   table.widen(weight + q * kColumns * K * 2, K, bfloat, w + (q - p) * kColumns * K);
+                 const kernel::Product t{.a = h.a,
+                                         .lda = h.lda,
+                                         .w = w,
+                                         .k = K,
+                                         .c = h.c + n,
+                                         .ldc = h.ldc,
+                                         .n = (std::min)(N, end * kColumns) - n,
+                                         .bias = h.bias == nullptr ? nullptr : h.bias + n,
+                                         .residual = h.residual == nullptr ? nullptr : h.residual + n,
+                                         .ldr = h.ldr,
+                                         .activation = call.activation};
+                 kernel::kernels().product(t, m0, m1, 0, (t.n + 15) / 16);
+               }
+             });
 }
 
 inline void code_product(Context& context, detail::WeightFormat format, const std::byte* weight,
@@ -152,14 +162,14 @@ inline void code_product(Context& context, detail::WeightFormat format, const st
   const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), panels = (N + 31) / 32;
   const bool eight = format.activations == ActivationType::int8, bytes = eight && table.bytes;
   const int limit = eight ? 127 : 16256;
-  const Index row = groups_of(K) * InputGroup{bytes}.size();
+  const InputGroup group{bytes, (M + 7) / 8 * 8};
   Frame frame(context.workspace());
-  std::byte* inputs = frame.take<std::byte>(M * row);
+  std::byte* inputs = frame.take<std::byte>(groups_of(K) * group.size());
   context.parallel(M, context.workers(M, 4.0 * static_cast<double>(M * K)), [&](Index m, int) {
-    table.quantize(&call.x(m, 0), K, bytes, limit, codes.offset(), inputs + m * row);
+    table.quantize(&call.x(m, 0), K, group, m, limit, codes.offset(), inputs);
   });
   const Product t{.a = inputs,
-                  .row = row,
+                  .rows = group.rows,
                   .groups = groups_of(K),
                   .w = weight,
                   .c = call.out.data(),
@@ -169,10 +179,11 @@ inline void code_product(Context& context, detail::WeightFormat format, const st
                   .residual = call.residual.data(),
                   .ldr = call.residual.stride(0)};
   const double operations = static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
-  each_block(context, M, panels, 8, operations, [&](Index m0, Index m1, Index p0, Index p1, int) {
-    table.product(t, codes.bits, bytes, m0, m1, p0, p1);
-    activate(call, m0, m1, p0, p1);
-  });
+  each_block(context, M, table.rows, panels, K, 8, operations,
+             [&](Index m0, Index m1, Index p0, Index p1, int) {
+               table.product(t, codes.bits, bytes, m0, m1, p0, p1);
+               activate(call, m0, m1, p0, p1);
+             });
 }
 #else
 /// By the loops of reference/.

@@ -20,7 +20,7 @@ namespace attend::inline ATTEND_ABI::text {
 
 /// A token that is found in a text before it is split into words.
 struct AddedToken {
-  std::string content;
+  std::string content;       // as it is written in texts
   bool special = false;      ///< left out by decode on request
   bool single_word = false;  ///< only between characters that are not `\w`
   bool lstrip = false;       ///< takes the white space before it along
@@ -36,8 +36,8 @@ class AddedTokens {
  public:
   /// One stretch of text: an added token, or (id −1) text between them.
   struct Stretch {
-    std::string_view text;
-    std::int32_t id;
+    std::string_view text;  // of the text that was split
+    std::int32_t id;        // of the token, or -1
   };
 
   AddedTokens() = default;
@@ -63,6 +63,7 @@ class AddedTokens {
     finish();
   }
 
+  /// One entry of the array. Error where a field is of another type.
   static AddedToken read(const Part& part) {
     return {part.string("content"),        part.boolean("special", false), part.boolean("single_word", false),
             part.boolean("lstrip", false), part.boolean("rstrip", false),  part.boolean("normalized", true)};
@@ -99,6 +100,7 @@ class AddedTokens {
       throw_error(where(), ": a normalized token of ", token.content.size(), " bytes");
     normalized_.add(known->second.text = normal_form(token.content, normalizer, where), id);
   }
+  /// After the last is added, before the first question.
   void finish() {
     raw_.finish();
     normalized_.finish();
@@ -110,17 +112,22 @@ class AddedTokens {
     return tokens_.empty() ? 0 : static_cast<std::size_t>(tokens_.rbegin()->first) + 1;
   }
 
+  /// Null where no added token has the id.
   const AddedToken* find(std::int32_t id) const {
     const auto at = tokens_.find(id);
     return at == tokens_.end() ? nullptr : &at->second;
   }
+  /// -1 where there is none.
   std::int32_t id(std::string_view content) const {
     const auto at = ids_.find(content);
     return at == ids_.end() ? -1 : at->second;
   }
 
+  /// The text as given, or normalised, in stretches: of tokens that are looked for there.
+  /// @{
   std::vector<Stretch> split_raw(std::string_view text) const { return split(text, raw_); }
   std::vector<Stretch> split_normalized(std::string_view text) const { return split(text, normalized_); }
+  /// @}
 
  private:
   template <class Where>

@@ -34,14 +34,15 @@ class AlignedText {
     return out;
   }
 
-  std::string bytes;
+  std::string bytes;  // UTF-8, as it is now
 
-  bool is_tracked() const { return !origin_.empty(); }
+  bool is_tracked() const { return !origin_.empty(); }  // Whether it knows where its bytes come from.
   /// Where bytes [begin, end) come from.
   ByteRange range(std::size_t begin, std::size_t end) const {
     if (!is_tracked() || begin >= end) return {};
     return {origin_[begin].begin, origin_[end - 1].end};
   }
+  /// Bytes [begin, end), with where they come from.
   AlignedText slice(std::size_t begin, std::size_t end) const {
     AlignedText out(bytes.substr(begin, end - begin));
     if (is_tracked())
@@ -109,9 +110,10 @@ class AlignedText {
   /// Characters in place of the old ones, one by one: a `change` of 1 is inserted, one of -n takes the n
   /// characters behind its own along.
   struct Change {
-    char32_t c;
-    int change;
+    char32_t c;  // what stands there
+    int change;  // how many characters it is more than there were
   };
+  /// One change for each character that is to be there.
   void transform(std::span<const Change> changes) {
     rewrite([&](std::string_view before, auto&& put) {
       std::size_t at = 0;

@@ -31,6 +31,7 @@ inline std::string byte_token(unsigned char byte) {
 /// Words as byte pairs, or pairs of characters, that were merged in the order of a list.
 class BpeModel {
  public:
+  /// Named as in tokenizer.json.
   struct Options {
     /// For a character that is no token; without it such characters are dropped.
     std::optional<std::string> unk_token = std::nullopt;
@@ -40,7 +41,7 @@ class BpeModel {
     std::string continuing_subword_prefix = {};  ///< of characters that do not begin the word
     std::string end_of_word_suffix = {};         ///< of the character that ends it
   };
-  using Merges = std::vector<std::pair<std::string, std::string>>;
+  using Merges = std::vector<std::pair<std::string, std::string>>;  // left and right of each, as text
 
   /// Merges in the order of their rank. Fails if a part or the result of one is no token.
   BpeModel(Vocabulary vocabulary, const Merges& merges, Options options, const std::string& where)

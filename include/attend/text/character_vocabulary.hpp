@@ -18,6 +18,7 @@ namespace attend::inline ATTEND_ABI::text {
 /// `<unk>`.
 class CharacterVocabulary {
  public:
+  /// A list of tokens in JSON, whose places are their ids. Error where `unknown` is none of them.
   CharacterVocabulary(const Location& file, const std::string& unknown) {
     const auto json = share_json(file);
     if (!json->is_array()) throw_error(file.string(), ": expected a list of tokens");
@@ -33,11 +34,13 @@ class CharacterVocabulary {
     unknown_ = at(unknown, file.string());
   }
   std::size_t size() const { return vocabulary_.size(); }
+  /// The id of a token. Error, which begins with `where`, where there is none.
   std::int32_t at(const std::string& token, const std::string& where) const {
     const auto found = vocabulary_.id(token);
     if (!found) throw_error(where, ": there is no token '", token, "'");
     return *found;
   }
+  /// The ids of a text; what is in no entry is one unknown token a character.
   std::vector<std::int32_t> encode(std::string_view text) const {
     std::vector<std::int32_t> ids;
     while (!text.empty()) {
@@ -52,6 +55,7 @@ class CharacterVocabulary {
     }
     return ids;
   }
+  /// Its text. Error where there is no such id.
   std::string_view token(std::int32_t id) const { return vocabulary_.token(id); }
 
  private:

@@ -16,8 +16,9 @@ namespace attend::inline ATTEND_ABI {
 /// One turn. `more` is a JSON object of further members (tool_calls, reasoning_content, …); what it says of
 /// role and content goes before the other two.
 struct ChatMessage {
+  /// "system", "user", "assistant" or what the template knows; and the text.
   std::string role, content;
-  std::string more = {};
+  std::string more = {};  // JSON of other fields of the message
 };
 
 /// What a template is given beside the messages.

@@ -15,22 +15,23 @@ enum class Truncation { longest_first, only_first, only_second };
 
 /// Of one call that makes ids of text.
 struct EncodeOptions {
-  bool add_special_tokens = true;
+  bool add_special_tokens = true;                        // those that the model expects around a text
   std::optional<std::size_t> max_length = std::nullopt;  ///< at most so many ids, special tokens included
-  Truncation truncation = Truncation::longest_first;
-  bool truncate_left = false;  ///< what goes is the front of a text, not its end
-  bool offsets = false;        ///< say where each token stands
+  Truncation truncation = Truncation::longest_first;     // which text of a pair is cut
+  bool truncate_left = false;                            ///< what goes is the front of a text, not its end
+  bool offsets = false;                                  ///< say where each token stands
 };
 
 /// Bytes [begin, end) of a text.
 struct ByteRange {
+  /// Bytes.
   std::size_t begin = 0, end = 0;
-  bool operator==(const ByteRange&) const = default;
+  bool operator==(const ByteRange&) const = default;  // The same bytes.
 };
 
 /// Of one call that makes text of ids.
 struct DecodeOptions {
-  bool skip_special_tokens = true;
+  bool skip_special_tokens = true;  // leaves out [CLS] and its like
 };
 
 /// What encoding gives besides ids; all are of one length.

@@ -22,20 +22,28 @@ namespace attend::inline ATTEND_ABI::text::detail {
 class FolderConfig {
  public:
   explicit FolderConfig(const Location& folder)
-      : config_(read(folder, "tokenizer_config.json")),
+      : exists_((folder / "tokenizer_config.json").exists()),
+        config_(read(folder, "tokenizer_config.json")),
         specials_(read(folder, "special_tokens_map.json")),
         added_(read(folder, "added_tokens.json")),
         model_(read(folder, "config.json")),
         where_((folder / "tokenizer_config.json").string()) {}
 
+  /// Whether there is a tokenizer_config.json.
+  bool exists() const { return exists_; }
   Part part() const { return Part(*config_, where_); }
 
-  /// The class of the tokenizer without "Fast". Where no file says it, the first in `of_models` (model_type
-  /// of config.json, class) that fits, or nothing.
-  std::string tokenizer_class(
-      std::initializer_list<std::pair<std::string_view, std::string_view>> of_models) const {
+  /// The class that the files give the tokenizer, without "Fast", or nothing.
+  std::string named_class() const {
     std::string name = part().string("tokenizer_class", model_part().string("tokenizer_class", ""));
     if (name.ends_with("Fast")) name.resize(name.size() - 4);
+    return name;
+  }
+  /// The same, but where no file says it, the first in `of_models` (model_type of config.json, class) that
+  /// fits, or nothing.
+  std::string tokenizer_class(
+      std::initializer_list<std::pair<std::string_view, std::string_view>> of_models) const {
+    const std::string name = named_class();
     if (!name.empty() && name != "PreTrainedTokenizer") return name;
     for (const auto& [model, tokenizer] : of_models)
       if (model_type() == model) return std::string(tokenizer);
@@ -58,8 +66,9 @@ class FolderConfig {
     return otherwise;
   }
 
-  /// The tokens that transformers adds to those of a tokenizer.json, in its order.
-  std::vector<AddedToken> beside_tokenizer_json() const {
+  /// The tokens that transformers adds to those of a tokenizer.json, in its order. `usual`: those of the
+  /// class that no file names.
+  std::vector<AddedToken> beside_tokenizer_json(const Json& usual = Json::object()) const {
     std::vector<AddedToken> out;
     for (auto& [id, token] : listed_tokens()) out.push_back(std::move(token));
     // Where the tokens are listed, the older file is not read.
@@ -77,7 +86,7 @@ class FolderConfig {
     };
     for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
                              "mask_token", "extra_special_tokens", "additional_special_tokens"}) {
-      const Part from = older.has(name) ? older : part();
+      const Part from = older.has(name) ? older : part().json().contains(name) ? part() : Part(usual, where_);
       if (!from.has(name)) continue;
       const bool one = std::string_view(name).ends_with("_token");
       if (one) add(name, from, from.at(name));
@@ -144,35 +153,9 @@ class FolderConfig {
 
   Part model_part() const { return Part(*model_, where_ + "'s config.json"); }
 
+  bool exists_;
   std::shared_ptr<const Json> config_, specials_, added_, model_;
   std::string where_;
 };
-
-/// A tokenizer.json's parts beside its model, as transformers makes them anew of a LlamaTokenizer, or null
-/// where it takes them as they are.
-inline Json parts_of_class(const FolderConfig& config, const Json& json) {
-  const auto step = [&](const char* name) {
-    return json.value(name, Json()).dump(-1, ' ', true, Json::error_handler_t::replace);
-  };
-  if (config.tokenizer_class({}) != "LlamaTokenizer" ||
-      (!config.model_type().empty() && config.model_type() != "llama") ||
-      (step("pre_tokenizer") + step("decoder")).find("\"ByteLevel\"") != std::string::npos)
-    return nullptr;
-  const bool prefix = config.part().boolean("add_prefix_space", true);
-  Json decoders{{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}},
-                {{"type", "ByteFallback"}},
-                {{"type", "Fuse"}}};
-  if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  return {{"added_tokens", json.value("added_tokens", Json::array())},
-          {"pre_tokenizer",
-           {{"type", "Metaspace"},
-            {"replacement", "\u2581"},
-            {"prepend_scheme", !prefix                                  ? "never"
-                               : config.part().boolean("legacy", false) ? "always"
-                                                                        : "first"},
-            {"split", false}}},
-          {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
-          {"post_processor", json.value("post_processor", Json())}};
-}
 
 }  // namespace attend::inline ATTEND_ABI::text::detail

@@ -76,6 +76,9 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   }
   if (auto out = filter_lists(node, name, value, given)) return *std::move(out);
   if (auto out = filter_numbers(node, name, value, given)) return *std::move(out);
+  static constexpr std::string_view plain =
+      " length count first last list reverse items string safe title upper lower capitalize ";
+  if (!is_one_of(name, plain)) fail(node, "filter ", attend::detail::in_quotes(name), " is not supported");
   bind(node, name, given, {});
   if (name == "length" || name == "count") {
     if (value.text()) return static_cast<std::int64_t>(count_code_points(*value.text()));
@@ -120,8 +123,7 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   }
   if (name == "upper") return made_text(node, uppercase(as_text(node, value)));
   if (name == "lower") return made_text(node, lowercase(as_text(node, value)));
-  if (name == "capitalize") return made_text(node, capitalized(as_text(node, value), false));
-  fail(node, "filter ", attend::detail::in_quotes(name), " is not supported");
+  return made_text(node, capitalized(as_text(node, value), false));
 }
 
 /// A path such as "function.name" or an index.

@@ -44,10 +44,11 @@ class Normalizer {
       step_ = [f = std::move(f)](AlignedText& text, std::size_t) { f(text); };
   }
 
-  explicit operator bool() const { return static_cast<bool>(step_); }
+  explicit operator bool() const { return static_cast<bool>(step_); }  // Whether it does anything.
   /// How many of its steps match regular expressions, which is what may take long.
   std::size_t patterns() const { return patterns_; }
 
+  /// A text of UTF-8 as it leaves it. Error where it grows beyond all measure.
   std::string operator()(std::string text) const {
     const std::size_t limit = growth_limit(text.size());
     AlignedText out(std::move(text));
@@ -60,6 +61,7 @@ class Normalizer {
     check_growth(text.bytes.size(), limit);
   }
 
+  /// Error where `size` is more.
   static void check_growth(std::size_t size, std::size_t limit) {
     if (size > limit) throw_error("tokenizer: a text grows to more than ", limit, " bytes");
   }

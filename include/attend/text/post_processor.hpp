@@ -14,13 +14,14 @@ namespace attend::inline ATTEND_ABI::text {
 
 /// What a text, or a pair of them, looks like with its special tokens.
 struct Template {
+  /// A text, or a special token.
   struct Item {
     int sequence;          ///< 0 and 1: all ids of the first, the second text; -1: the one special id
     std::int32_t id;       ///< of a special token
     std::int32_t type_id;  ///< BERT's token_type_ids
   };
-  std::vector<Item> single{{0, 0, 0}};
-  std::vector<Item> pair{{0, 0, 0}, {1, 0, 1}};
+  std::vector<Item> single{{0, 0, 0}};           // of one text
+  std::vector<Item> pair{{0, 0, 0}, {1, 0, 1}};  // of two
   bool trim_offsets = false;      ///< blanks that a token begins or ends with are not where it stands,
   bool add_prefix_space = false;  ///< but for one that was put before the text
 };

@@ -19,8 +19,8 @@ namespace attend::inline ATTEND_ABI::text {
 
 /// A piece of the text on its way to the model; `first` if it is how the user's text begins.
 struct Piece {
-  AlignedText text;
-  bool first;
+  AlignedText text;  // what it is now
+  bool first;        // whether the text begins with it
 };
 
 /// Cuts (and rewrites) pieces. An empty function leaves them as they are.

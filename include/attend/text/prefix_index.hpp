@@ -20,7 +20,7 @@ namespace attend::inline ATTEND_ABI::text {
 template <class Entry>
 class SortedStrings {
  public:
-  void reserve(std::size_t entries) { entries_.reserve(entries); }
+  void reserve(std::size_t entries) { entries_.reserve(entries); }  // Makes room.
   /// Before the first question, of strings that are not empty; finish(key) ends it.
   void add(Entry entry) { entries_.push_back(entry); }
   /// Of equal strings the least entry counts.
@@ -73,6 +73,7 @@ class SortedStrings {
 class PrefixIndex {
  public:
   PrefixIndex() = default;
+  /// Makes room for so many strings, of so many bytes together.
   PrefixIndex(std::size_t entries, std::size_t bytes) {
     strings_.reserve(entries);
     bytes_.reserve(bytes);

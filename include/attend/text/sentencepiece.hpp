@@ -23,9 +23,10 @@ namespace attend::inline ATTEND_ABI::text {
 
 /// What a SentencePiece file says: whole texts to ids, tokens to text, and which pieces are control symbols.
 struct SentencePiece {
-  SubwordModel model;
-  Decoder decoder;
-  std::vector<std::int32_t> control;
+  SubwordModel model;                 // texts to ids
+  Decoder decoder;                    // tokens to text
+  std::vector<std::int32_t> control;  // symbols that no text has
+  /// Where the file names them.
   std::optional<std::int32_t> bos, eos, unk;
 };
 

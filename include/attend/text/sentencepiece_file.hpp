@@ -143,7 +143,7 @@ struct SentencePieceFile {
   std::string bos = "<s>", eos = "</s>", unk_surface = " \u2047 ";
 
   explicit SentencePieceFile(const Location& path) {
-    const MappedFile file(path);
+    const attend::detail::MappedFile file(path);
     const std::string where = path.string() + ": not a SentencePiece model";
     const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
     const auto fail = [&](const char* what) { throw_error(where, ": ", what); };

@@ -16,6 +16,7 @@ namespace attend::inline ATTEND_ABI::text {
 /// shown.) One text per decoder at a time.
 class StreamingDecoder {
  public:
+  /// The tokenizer outlives it.
   explicit StreamingDecoder(const Tokenizer& tokenizer, const DecodeOptions& options = {})
       : tokenizer_(tokenizer), options_(options) {}
 

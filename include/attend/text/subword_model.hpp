@@ -24,12 +24,14 @@ namespace attend::inline ATTEND_ABI::text {
 /// Each word is a token or unknown.
 class WordLevelModel {
  public:
+  /// What is unknown is `unk_token`; without such a token it is an error of `tokenize`.
   WordLevelModel(Vocabulary vocabulary, std::string unk_token)
       : vocabulary_(std::move(vocabulary)), unk_token_(std::move(unk_token)) {}
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   std::optional<std::int32_t> unknown_id() const { return vocabulary_.id(unk_token_); }
 
+  /// As SubwordModel::tokenize.
   void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
                 std::vector<ByteRange>* ranges = nullptr) const {
     auto id = vocabulary_.id(word);
@@ -49,6 +51,7 @@ class WordLevelModel {
 /// Any of the models. Its copies share one immutable vocabulary.
 class SubwordModel {
  public:
+  /// Shares what it is made of with its copies.
   template <class Model>
   explicit SubwordModel(Model model) {
     const auto shared = std::make_shared<const Model>(std::move(model));
@@ -63,6 +66,7 @@ class SubwordModel {
 
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   std::optional<std::int32_t> unknown_id() const { return unknown_id_; }
+  /// Whether tokens inside of a word are marked, as "##" does.
   bool has_continuing_prefix() const { return has_continuing_prefix_; }
   /// Whether an unknown token stands for its text, not for the name that the vocabulary has for it.
   bool unknown_is_text() const { return unknown_is_text_; }

@@ -29,7 +29,10 @@ class Tokenizer {
 
   /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a
   /// SentencePiece model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model
-  /// or *.spm, or *.gguf. Fails if a part of it is unknown or contradicts another.
+  /// or *.spm, or *.gguf. Beside a tokenizer.json, a tokenizer_config.json counts as AutoTokenizer of
+  /// transformers takes it: the steps around the vocabulary are those of the class that it names, if it has
+  /// its own (BertTokenizer, by do_lower_case), and special tokens are added. Fails if a part is unknown or
+  /// contradicts another.
   static Tokenizer open(const Location& path);
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
@@ -41,6 +44,7 @@ class Tokenizer {
   /// The same tokenizer for texts whose letters become small ones first.
   Tokenizer lowercased() const;
 
+  /// The ids of a text.
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   /// The same with what else there is to know of each token.
@@ -56,6 +60,7 @@ class Tokenizer {
   /// One more than the largest id, added tokens included: the rows that an embedding table needs.
   std::size_t vocab_size() const;
 
+  /// Nothing where there is no such token.
   std::optional<std::int32_t> token_to_id(std::string_view token) const;
 
   /// The text of tokens, special ones among them as they are written.
@@ -64,9 +69,9 @@ class Tokenizer {
   /// Fails on an id that no token has.
   std::string id_to_token(std::int32_t id) const;
 
-  bool contains(std::int32_t id) const;
+  bool contains(std::int32_t id) const;  // Whether a token has the id.
 
-  bool is_special(std::int32_t id) const;
+  bool is_special(std::int32_t id) const;  // Whether it is one that decode leaves out on request.
 
   /// What characters that no token covers become, if the model has such a token.
   std::optional<std::int32_t> unknown_id() const;

@@ -16,6 +16,7 @@
 #include <attend/text/sentencepiece.hpp>
 #include <attend/text/subword_model.hpp>
 #include <attend/text/tokenizer.hpp>
+#include <attend/text/tokenizer_class.hpp>
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary_files.hpp>
 
@@ -59,13 +60,26 @@ struct Tokenizer::Parts {
     root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "model",
                 "post_processor", "decoder"});
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
-    Parts out{detail::read_subword_model(root.object("model"))};
-    const Json anew = beside ? detail::parts_of_class(*beside, json) : Json();
-    const Part parts = anew.is_null() ? root : Part(anew, where);
-    out.read_parts(parts, [&] {
-      return AddedTokens(parts, out.model.vocabulary(), out.normalizer,
-                         beside ? beside->beside_tokenizer_json() : std::vector<AddedToken>());
-    });
+    const Part model = root.object("model");
+    if (!beside) return from_parts(root, model, [] { return std::vector<AddedToken>(); });
+    const detail::TokenizerClass by(*beside, json);
+    const auto added = [&] { return beside->beside_tokenizer_json(by.specials()); };
+    const auto differs = [&](const auto& item) {
+      return model.json().value(item.key(), Json()) != item.value();
+    };
+    const auto items = by.model().items();
+    if (std::none_of(items.begin(), items.end(), differs))  // large vocabularies are not copied
+      return from_parts(by.parts().is_null() ? root : Part(by.parts(), where), model, added);
+    Json changed = by.model();
+    for (const char* name : {"type", "vocab", "merges"})
+      if (!changed.contains(name) && model.json().contains(name)) changed[name] = model.json()[name];
+    return from_parts(Part(by.parts(), where), Part(changed, model.where()), added);
+  }
+  template <class BesideThem>
+  static Parts from_parts(const Part& parts, const Part& model, BesideThem&& beside_them) {
+    Parts out{detail::read_subword_model(model)};
+    out.read_parts(parts,
+                   [&] { return AddedTokens(parts, out.model.vocabulary(), out.normalizer, beside_them()); });
     return out;
   }
 
@@ -76,7 +90,7 @@ struct Tokenizer::Parts {
   }
 
   static Parts from_gguf(const Location& path) {
-    const MappedFile mapped(path);
+    const attend::detail::MappedFile mapped(path);
     const GgufFile file(mapped);
     const detail::GgufTokenizer described(file);
     Parts out{described.model()};

@@ -83,8 +83,9 @@ inline bool is_ascii(std::string_view text) {
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
 
+/// A character of a normal form.
 struct DecomposedCharacter {
-  char32_t c;
+  char32_t c;     // the character
   bool inserted;  // not the first that a character of the text became
 };
 

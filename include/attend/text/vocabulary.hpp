@@ -73,6 +73,7 @@ class Vocabulary {
     return out;
   }
 
+  /// A file of JSON: {"token": id}. Error where it is anything else.
   static Vocabulary from_json(const Location& path) { return from_json(*share_json(path), path.string()); }
 
   /// Room for so many tokens of so many bytes in all.
@@ -99,10 +100,12 @@ class Vocabulary {
   /// One more than the largest id: the rows that an embedding table needs. Ids below may be unused.
   std::size_t size() const { return begins_.size(); }
 
+  /// Whether a token has the id.
   bool contains(std::int32_t id) const {
     return id >= 0 && static_cast<std::size_t>(id) < begins_.size() && begin_of(id) != unused;
   }
 
+  /// The id of a token, if there is one.
   std::optional<std::int32_t> id(std::string_view token) const {
     if (table_.empty()) return std::nullopt;
     const std::int32_t found = table_[find_slot(token)];

@@ -22,14 +22,16 @@ namespace attend::inline ATTEND_ABI::text {
 struct BertNormalizer {
   bool clean_text = true;            ///< drop control characters, make every white space a blank
   bool handle_chinese_chars = true;  ///< set off each ideograph as a word
-  bool lowercase = true;
+  bool lowercase = true;             // letters become small ones
   std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
 
+  /// A text of UTF-8 as BERT sees it.
   std::string operator()(std::string text) const {
     AlignedText out(std::move(text));
     (*this)(out);
     return std::move(out.bytes);
   }
+  /// The same, in place.
   void operator()(AlignedText& text) const {
     text.map([&](std::string& out, char32_t c) {
       if (clean_text) {
@@ -84,12 +86,14 @@ void for_each_bert_word(std::string_view text, F&& f) {
 /// Cuts words into the longest pieces that the vocabulary has.
 class WordPieceModel {
  public:
+  /// Named as in tokenizer.json.
   struct Options {
-    std::string unk_token = "[UNK]";
-    std::string continuing_subword_prefix = "##";
-    std::size_t max_input_chars_per_word = 100;  ///< a longer word is unk_token
+    std::string unk_token = "[UNK]";               // for words that cannot be cut
+    std::string continuing_subword_prefix = "##";  // of pieces that do not begin a word
+    std::size_t max_input_chars_per_word = 100;    ///< a longer word is unk_token
   };
 
+  /// Takes the vocabulary.
   WordPieceModel(Vocabulary vocabulary, Options options)
       : vocabulary_(std::move(vocabulary)),
         options_(std::move(options)),

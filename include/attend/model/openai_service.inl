@@ -1,0 +1,208 @@
+// Bodies of openai_service.hpp.
+#pragma once
+
+#include <algorithm>
+#include <sstream>
+#include <thread>
+
+#include <attend/gguf/folder.hpp>
+#include <attend/io/config.hpp>
+#include <attend/json/json.hpp>
+#include <attend/model/openai_service.hpp>
+
+namespace attend::inline ATTEND_ABI::openai {
+
+/// An answer on its way, which close() waits for.
+struct Service::Taking {
+  std::atomic<int>& count;
+  explicit Taking(std::atomic<int>& c) : count(c) { ++count; }
+  Taking(const Taking&) = delete;
+  Taking& operator=(const Taking&) = delete;
+  ~Taking() { --count; }
+};
+
+ATTEND_INLINE void Service::open(const Location& model) {
+  const Location folder = attend::detail::model_folder(model);
+  const auto kinds = Config(folder / "config.json").get<std::vector<std::string>>("architectures", {});
+  const std::string kind = kinds.empty() ? "" : kinds[0];
+  const std::string name = attend::detail::utf8_text((model.path() / "").parent_path().filename());
+  if (kind.ends_with("ForSequenceClassification")) {
+    judge_ = std::make_unique<Named<CrossEncoder>>(CrossEncoder::open(model, options_.weights), name,
+                                                   options_.threads);
+    rank_ = std::make_unique<Gatherer<Rerank, Vector>>(
+        [this](std::vector<Rerank> asked) {
+          std::vector<Vector> out;
+          for (const Rerank& one : asked)
+            out.push_back(judge_->model.score(judge_->context, one.query, one.documents).to_vector());
+          return out;
+        },
+        16, static_cast<std::size_t>(options_.max_waiting));
+  } else if (!(folder / "modules.json").exists() &&
+             (kind.ends_with("ForCausalLM") || kind.ends_with("LMHeadModel"))) {
+    text_ =
+        std::make_unique<TextService>(TextGenerator::open(model, {.max_new_tokens = 256}, options_.weights),
+                                      TextServiceOptions{.context = {.threads = options_.threads},
+                                                         .batch = {.max_running = options_.max_running},
+                                                         .max_waiting = options_.max_waiting});
+    text_name_ = name;
+  } else {
+    encoder_ = std::make_unique<Named<SentenceEncoder>>(SentenceEncoder::open(model, options_.weights), name,
+                                                        options_.threads);
+    encode_ = std::make_unique<Gatherer<std::string, Vector>>(
+        [this](std::vector<std::string> texts) {
+          const Tensor<float, 2> vectors = encoder_->model.encode(encoder_->context, texts);
+          std::vector<Vector> out;
+          for (Index i = 0; i < vectors.size(0); ++i)
+            out.emplace_back(vectors[i].span().begin(), vectors[i].span().end());
+          return out;
+        },
+        256, static_cast<std::size_t>(options_.max_waiting));
+  }
+  names_.push_back(name);
+}
+
+ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const std::function<bool()>& gone) {
+  const auto begin = std::chrono::steady_clock::now();
+  Completion asked = read_completion(text_->generator(), body, chat, options_.max_tokens);
+  const auto most = std::chrono::steady_clock::time_point::max();
+  if (options_.deadline < std::chrono::duration_cast<std::chrono::seconds>(most - begin))
+    asked.request.deadline = begin + options_.deadline;
+  TextService::Stream stream = text_->start(asked.request);
+  std::optional<TextService::Piece> first = stream.next();  // errors of the request are a status
+  {
+    const std::lock_guard lock(mutex_);
+    seconds_to_first_token_ +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    ++first_tokens_;
+  }
+  const std::string id = std::to_string(++number_);
+  if (!asked.stream) {
+    CompletionWriter writer(text_->generator(), asked, text_name_, id);
+    for (; first; first = stream.next()) {
+      if (gone && gone()) return {499, write_error("the client has gone")};
+      writer.add(*first);
+    }
+    return {.body = writer.whole()};
+  }
+  struct Events {
+    Taking taking;
+    Completion asked;
+    CompletionWriter writer;
+    TextService::Stream stream;
+    std::optional<TextService::Piece> piece;
+    bool ended = false;
+    Events(Service& service, Completion a, const std::string& id, TextService::Stream s,
+           std::optional<TextService::Piece> first)
+        : taking(service.taking_),
+          asked(std::move(a)),
+          writer(service.text_->generator(), asked, service.text_name_, id),
+          stream(std::move(s)),
+          piece(std::move(first)) {}
+    std::optional<std::string> next() {
+      if (ended) return std::nullopt;
+      if (!piece) piece = stream.next();
+      ended = !piece || piece->reason;
+      if (!piece) return std::nullopt;
+      const std::string event = writer.event(*piece);
+      piece.reset();
+      return event;
+    }
+  };
+  const auto events =
+      std::make_shared<Events>(*this, std::move(asked), id, std::move(stream), std::move(first));
+  return {.next = [events]() -> std::optional<std::string> {
+#if defined(__cpp_exceptions)
+    try {
+      return events->next();
+    } catch (const std::exception& error) {
+      events->ended = true;
+      return "data: " + write_error(error.what(), "server_error") + "\n\n";
+    }
+#else
+    return events->next();
+#endif
+  }};
+}
+
+ATTEND_INLINE std::string Service::embed(std::string_view body) {
+  const Embeddings asked = read_embeddings(body);
+  Index tokens = 0;
+  for (const std::string& text : asked.texts)
+    tokens += static_cast<Index>(encoder_->model.encode_ids(text).size());
+  const std::vector<Vector> vectors = (*encode_)(asked.texts);
+  const auto width = static_cast<Index>(vectors[0].size());
+  if (asked.dimensions > width) throw_error("request: 'dimensions' are more than ", width);
+  Tensor<float, 2> out({static_cast<Index>(vectors.size()), asked.dimensions > 0 ? asked.dimensions : width});
+  for (Index i = 0; i < out.size(0); ++i)
+    std::copy_n(vectors[static_cast<std::size_t>(i)].begin(), out.size(1), out[i].span().begin());
+  return write_embeddings(asked, out, tokens, encoder_->name);
+}
+
+ATTEND_INLINE std::string Service::rank(std::string_view body) {
+  const Rerank asked = read_rerank(body);
+  if (judge_->model.num_labels() != 1) throw_error("request: the model has several labels");
+  return write_rerank(asked, (*rank_)({asked})[0], judge_->name);
+}
+
+ATTEND_INLINE Answer Service::answer(std::string_view path, std::string_view body,
+                                     const std::function<bool()>& gone) {
+  const bool chats = text_ != nullptr && path == "/v1/chat/completions",
+             writes = text_ != nullptr && path == "/v1/completions",
+             embeds = encoder_ != nullptr && path == "/v1/embeddings",
+             ranks = judge_ != nullptr && path == "/v1/rerank";
+  if (!chats && !writes && !embeds && !ranks) return {404, write_error("no model is for this path")};
+  if (closed_) return {503, write_error("the service is closed", "server_error")};
+  if (chats || writes) return complete(body, chats, gone);
+  return {.body = embeds ? embed(body) : rank(body)};
+}
+
+ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body,
+                                   const std::function<bool()>& gone) {
+  const Taking taking(taking_);
+  Answer out;
+#if defined(__cpp_exceptions)
+  try {
+    out = answer(path, body, gone);
+  } catch (const Busy& error) {
+    out = {429, write_error(error.what(), "rate_limit_exceeded")};
+  } catch (const DeadlinePassed& error) {
+    out = {504, write_error(error.what(), "timeout")};
+  } catch (const Stopped& error) {
+    out = {503, write_error(error.what(), "server_error")};
+  } catch (const Error& error) {
+    out = {400, write_error(error.what())};
+  } catch (const std::exception& error) {
+    out = {500, write_error(error.what(), "server_error")};
+  }
+#else
+  out = answer(path, body, gone);
+#endif
+  const std::lock_guard lock(mutex_);
+  ++answers_[{out.status == 404 ? "other" : std::string(path), out.status}];
+  return out;
+}
+
+ATTEND_INLINE std::string Service::metrics() const {
+  std::ostringstream out;
+  const std::lock_guard lock(mutex_);
+  out << "# TYPE attend_responses_total counter\n";
+  for (const auto& [which, count] : answers_)
+    out << "attend_responses_total{path=\"" << which.first << "\",status=\"" << which.second << "\"} "
+        << count << '\n';
+  if (text_ != nullptr)
+    out << "# TYPE attend_generated_tokens_total counter\nattend_generated_tokens_total "
+        << text_->generated_tokens() << "\n# TYPE attend_requests_running gauge\nattend_requests_running "
+        << text_->running() << "\n# TYPE attend_requests_waiting gauge\nattend_requests_waiting "
+        << text_->waiting() << "\n# TYPE attend_time_to_first_token_seconds summary\n"
+        << "attend_time_to_first_token_seconds_sum " << seconds_to_first_token_
+        << "\nattend_time_to_first_token_seconds_count " << first_tokens_ << '\n';
+  return out.str();
+}
+
+ATTEND_INLINE void Service::close() {
+  closed_ = true;
+  if (text_ != nullptr) text_->close();
+  while (taking_ > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+}
+
+}  // namespace attend::inline ATTEND_ABI::openai
