@@ -1,20 +1,14 @@
 // Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
 
-// Where they are long, parts of a block are out of line, and not in every loop.
+// Where a block is four registers, a part of one is long: there it is out of line, and not in every loop.
 #if ATTEND_SIMD == 128
-#define ATTEND_LOAD_PART ATTEND_NOINLINE
+#define ATTEND_PART ATTEND_NOINLINE
 #else
-#define ATTEND_LOAD_PART ATTEND_INLINED
+#define ATTEND_PART ATTEND_INLINED
 #endif
-#if ATTEND_SIMD < 512
-#define ATTEND_STORE_PART ATTEND_NOINLINE
-#else
-#define ATTEND_STORE_PART ATTEND_INLINED
-#endif
-ATTEND_LOAD_PART vf load_part(const float* p, int n) { return load_n(p, n); }
-ATTEND_STORE_PART void store_part(float* p, vf v, int n) { store_n(p, v, n); }
-#undef ATTEND_LOAD_PART
-#undef ATTEND_STORE_PART
+ATTEND_PART vf load_part(const float* p, int n) { return load_n(p, n); }
+ATTEND_PART void store_part(float* p, vf v, int n) { store_n(p, v, n); }
+#undef ATTEND_PART
 
 /// load_n and store_n, for blocks that mostly are whole.
 ATTEND_INLINED vf load_block(const float* p, int n) { return n == 16 ? load(p) : load_part(p, n); }
@@ -30,15 +24,10 @@ template <class F>
 ATTEND_INLINED void map_row(const float* x, float* y, Index n) {
   for (Index i = 0; i < n; i += 16) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
-    const vf v = F::apply(load_block(x + i, m));
-    store_block(y + i, v, m);
-    if (m < 16) return;  // a call within the loop would cost its constants
+    store_block(y + i, F::apply(load_block(x + i, m)), m);
   }
 }
 
-struct ApplyIdentity {
-  static ATTEND_INLINED vf apply(vf x) { return x; }
-};
 struct ApplyRelu {  // NaN stays NaN: max gives its second operand then
   static ATTEND_INLINED vf apply(vf x) { return max_of(set1(0.0f), x); }
 };
@@ -68,7 +57,9 @@ struct ApplyErf {
 ATTEND_NOINLINE void activate(Activation activation, const float* x, float* y, Index n) {
   switch (activation) {
     case Activation::identity:
-      return map_row<ApplyIdentity>(x, y, n);
+      if (x != y)
+        for (Index i = 0; i < n; ++i) y[i] = x[i];
+      return;
     case Activation::relu:
       return map_row<ApplyRelu>(x, y, n);
     case Activation::gelu:
@@ -107,7 +98,7 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
   const vf first = set1(x[0]);
   vf lanes = set1(0.0f);
   for (Index i = 0; i < whole; i += 16) lanes = add(lanes, sub(load(x + i), first));
-  if (tail > 0) lanes = add(lanes, select(in_row, sub(load_part(x + whole, tail), first), set1(0.0f)));
+  if (tail > 0) lanes = add(lanes, select(in_row, sub(load_n(x + whole, tail), first), set1(0.0f)));
   const float count = static_cast<float>(n);
   const float centre = x[0] + reduce_sum(lanes) / count;
   const vf centres = set1(centre);
@@ -119,7 +110,7 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
     squares = fma(d, d, squares);
   }
   if (tail > 0) {
-    const vf d = select(in_row, sub(load_part(x + whole, tail), centres), set1(0.0f));
+    const vf d = select(in_row, sub(load_n(x + whole, tail), centres), set1(0.0f));
     lanes = add(lanes, d);
     squares = fma(d, d, squares);
   }
@@ -136,7 +127,6 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
       v = bias != nullptr ? fma(v, w, load_block(bias + i, m)) : mul(v, w);
     }
     store_block(y + i, v, m);
-    if (m < 16) break;  // so that the call above is none of the loop
   }
   if (statistics != nullptr) {
     statistics[0] = centre + rest;
@@ -155,7 +145,7 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
     lanes = fma(v, v, lanes);
   }
   if (tail > 0) {
-    const vf v = load_part(x + whole, tail);
+    const vf v = load_n(x + whole, tail);
     lanes = fma(v, v, lanes);
   }
   const float inverse = 1.0f / square_root(reduce_sum(lanes) / static_cast<float>(n) + eps);
@@ -165,7 +155,6 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
     vf v = mul(load_block(x + i, m), inverses);
     if (weight != nullptr) v = mul(v, load_block(weight + i, m));
     store_block(y + i, v, m);
-    if (m < 16) break;  // so that the call above is none of the loop
   }
   if (statistics != nullptr) statistics[0] = inverse;
 }

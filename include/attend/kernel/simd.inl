@@ -240,21 +240,22 @@ ATTEND_INLINED vm gt(vf a, vf b) { return lt(b, a); }
 ATTEND_INLINED vf load_n(const float* p, int n) {
 #if ATTEND_SIMD == 512
   return vf{{(freg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)}};
-#elif ATTEND_SIMD == 256
-  const ireg lanes = {0, 1, 2, 3, 4, 5, 6, 7}, count = ireg{} + n;
-  return vf{{(freg)_mm256_maskload_ps(p, (__m256i)(lanes < count)),
-             (freg)_mm256_maskload_ps(p + 8, (__m256i)(lanes + 8 < count))}};
 #else
   vf v;
   ATTEND_UNROLL ATTEND_EACH {  // floats gathered in memory would be a wait for their stores
     const float* from = p + i * kWidth;
     const int left = n - i * kWidth;
-    if (left >= kWidth)
+    if (left >= kWidth) {
       v.r[i] = *(const freg_unaligned*)from;
-    else if (left <= 0)
+    } else if (left <= 0) {
       v.r[i] = freg{};
-    else
+    } else {
+#if ATTEND_SIMD == 256
+      v.r[i] = (freg)_mm256_maskload_ps(from, (__m256i)(ireg{0, 1, 2, 3, 4, 5, 6, 7} < (ireg{} + left)));
+#else
       v.r[i] = freg{from[0], left > 1 ? from[1] : 0.0f, left > 2 ? from[2] : 0.0f, 0.0f};
+#endif
+    }
   }
   return v;
 #endif

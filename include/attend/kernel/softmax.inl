@@ -8,7 +8,7 @@ ATTEND_INLINED float greatest(const float* x, Index n) {
   const Index whole = n / 16 * 16;
   const int tail = static_cast<int>(n - whole);
   for (Index i = 0; i < whole; i += 16) best = max_of(load(x + i), best);
-  if (tail > 0) best = max_of(select(from_bits((1u << tail) - 1u), load_part(x + whole, tail), none), best);
+  if (tail > 0) best = max_of(select(from_bits((1u << tail) - 1u), load_n(x + whole, tail), none), best);
   return reduce_max(best);
 }
 
@@ -24,7 +24,6 @@ ATTEND_NOINLINE void softmax(const float* x, float* y, Index n, bool log) {
     if (m < 16) e = select(from_bits((1u << m) - 1u), e, set1(0.0f));
     lanes = add(lanes, e);
     if (!log) store_block(y + i, e, m);
-    if (m < 16) break;
   }
   const float sum = reduce_sum(lanes);
   if (sum == 0.0f) {
@@ -36,6 +35,5 @@ ATTEND_NOINLINE void softmax(const float* x, float* y, Index n, bool log) {
     const int m = static_cast<int>(n - i < 16 ? n - i : 16);
     const vf v = load_block((log ? x : y) + i, m);
     store_block(y + i, log ? sub(sub(v, shift), logs) : div(v, sums), m);
-    if (m < 16) break;
   }
 }
