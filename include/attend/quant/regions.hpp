@@ -98,14 +98,12 @@ inline constexpr const Table* defined_tables[kTiers] = {
     nullptr,
 #endif
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
-    &avx2::decoded_table,
-    &avx_vnni::table,
+    &avx2::decoded_table,       &avx_vnni::table,
 #else
     nullptr, nullptr,
 #endif
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
-    &avx512bw::table,
-    &avx512_vnni::table,
+    &avx512bw::table,           &avx512_vnni::table,
     &avx512_vnni::decoded_table
 #else
     nullptr, nullptr,
