@@ -227,8 +227,9 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
              const Epilogue<Scalar>& epilogue, TensorView<std::type_identity_t<Scalar>, 2> out,
              Index bias_at = 0) {
   if (out.empty()) return;
-  const LayerTimer timer(context, "product", x.shape(), out.shape(),
-                         2.0 * static_cast<double>(out.numel()) * static_cast<double>(x.size(1)));
+  const LayerTimer timer(
+      context, "product", x.shape(), out.shape(),
+      context.timed() ? 2.0 * static_cast<double>(out.numel()) * static_cast<double>(x.size(1)) : 0);
   ProductCall<Scalar> call{.x = x,
                            .bias = bias.empty() ? nullptr : bias.data() + bias_at + begin,
                            .residual = epilogue.residual.view(),

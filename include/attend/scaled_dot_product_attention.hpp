@@ -124,7 +124,8 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
     throw_error(who, ": relative embeddings are MultiHeadAttention's, of self-attention without a cache");
   if (sizes.batch == 0 || q[1] == 0) return;
   const AttentionCall<Scalar> call(options, outputs, sizes, key.size(1), q[3]);
-  const LayerTimer timer(context, who, query.shape(), out.shape(), call.operations(q[3] + out.size(3)));
+  const LayerTimer timer(context, who, query.shape(), out.shape(),
+                         context.timed() ? call.operations(q[3] + out.size(3)) : 0);
   Backend<Scalar>::attention(context, call, {key, value}, query, out);
 }
 template <class Scalar>
@@ -150,7 +151,8 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
                              nullptr,       nullptr,       cache.lengths().data()};
   const AttentionCall<Scalar> call(options, outputs, sizes, o.num_kv_heads, o.head_dim);
   if (o.window > 0 && query.size(2) > 0 && !context.measuring()) check_window(call, cache);
-  const LayerTimer timer(context, who, query.shape(), out.shape(), call.operations(o.head_dim + o.value_dim));
+  const LayerTimer timer(context, who, query.shape(), out.shape(),
+                         context.timed() ? call.operations(o.head_dim + o.value_dim) : 0);
   Backend<Scalar>::attention(context, call, {{}, {}, cache.tables()}, query, out);
 }
 }  // namespace detail

@@ -1,8 +1,7 @@
 // Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
 
-// Where a block is more than one register, a part of one is long: there it is out of line, and not in every
-// loop.
-#if ATTEND_SIMD < 512
+// Where a block is four registers, a part of one is long: there it is out of line, and not in every loop.
+#if ATTEND_SIMD == 128
 #define ATTEND_PART ATTEND_NOINLINE
 #else
 #define ATTEND_PART ATTEND_INLINED
@@ -99,7 +98,7 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
   const vf first = set1(x[0]);
   vf lanes = set1(0.0f);
   for (Index i = 0; i < whole; i += 16) lanes = add(lanes, sub(load(x + i), first));
-  if (tail > 0) lanes = add(lanes, select(in_row, sub(load_part(x + whole, tail), first), set1(0.0f)));
+  if (tail > 0) lanes = add(lanes, select(in_row, sub(load_n(x + whole, tail), first), set1(0.0f)));
   const float count = static_cast<float>(n);
   const float centre = x[0] + reduce_sum(lanes) / count;
   const vf centres = set1(centre);
@@ -111,7 +110,7 @@ ATTEND_NOINLINE void layer_norm(const float* x, const float* weight, const float
     squares = fma(d, d, squares);
   }
   if (tail > 0) {
-    const vf d = select(in_row, sub(load_part(x + whole, tail), centres), set1(0.0f));
+    const vf d = select(in_row, sub(load_n(x + whole, tail), centres), set1(0.0f));
     lanes = add(lanes, d);
     squares = fma(d, d, squares);
   }
@@ -146,7 +145,7 @@ ATTEND_NOINLINE void rms_norm(const float* x, const float* weight, float eps, fl
     lanes = fma(v, v, lanes);
   }
   if (tail > 0) {
-    const vf v = load_part(x + whole, tail);
+    const vf v = load_n(x + whole, tail);
     lanes = fma(v, v, lanes);
   }
   const float inverse = 1.0f / square_root(reduce_sum(lanes) / static_cast<float>(n) + eps);

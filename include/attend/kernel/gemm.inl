@@ -75,6 +75,13 @@ ATTEND_NOINLINE void copy_rows(const float* from, Index from_row, float* to, Ind
     }
 }
 
+#if ATTEND_SIMD < 512
+/// n columns of each row of a panel.
+ATTEND_NOINLINE void store_parts(const float* from, float* to, Index ldc, int rows, int n) {
+  for (int i = 0; i < rows; ++i) store_n(to + i * ldc, load(from + i * 16), n);
+}
+#endif
+
 /// The same where the last panel is cut and `whole` would read of C or the residual beyond it: on copies.
 ATTEND_NOINLINE void Block::run_cut(Index m, Index p, Index rows, Index panels,
                                     void (Block::*whole)(Index, Index) const) const {
@@ -100,6 +107,19 @@ ATTEND_NOINLINE void Block::run_cut(Index m, Index p, Index rows, Index panels,
   }
   (block.*whole)(0, 0);
   copy_rows(sums, panels * 16, to, ldc, rows, columns);
+}
+
+/// n columns of the last panel.
+template <int MR, int NV>
+ATTEND_INLINED void store_cut(const Sums<MR, NV>& sums, float* to, Index ldc, int n) {
+  to += (NV - 1) * 16;
+#if ATTEND_SIMD == 512
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) store_n(to + i * ldc, sums.at[i][NV - 1], n);
+#else
+  alignas(vf) float rows[MR * 16];
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(rows + i * 16, sums.at[i][NV - 1]);
+  store_parts(rows, to, ldc, MR, n);
+#endif
 }
 
 template <int MR, int NV>
@@ -159,17 +179,12 @@ ATTEND_NOINLINE void Block::run(Index m, Index p) const {
       store(lanes, p == 0 && first ? best : max_of(best, load(lanes)));
     }
   }
-  ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) {
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(to + i * ldc + j * 16, sums.at[i][j]);
+  const bool cut = columns < NV * 16;
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+    ATTEND_UNROLL for (int j = 0; j < NV - 1; ++j) store(to + i * ldc + j * 16, sums.at[i][j]);
+    if (!cut) store(to + i * ldc + (NV - 1) * 16, sums.at[i][NV - 1]);
   }
-  float* const end = to + (NV - 1) * 16;
-  if (columns == NV * 16) {
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(end + i * ldc, sums.at[i][NV - 1]);
-  } else {
-    alignas(64) float rows[MR * 16];
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) store(rows + i * 16, sums.at[i][NV - 1]);
-    copy_rows(rows, 16, end, ldc, MR, columns - (NV - 1) * 16);
-  }
+  if (cut) store_cut(sums, to, ldc, static_cast<int>(columns - (NV - 1) * 16));
   if (activation != Activation::identity)
     for (int i = 0; i < MR; ++i) activate(activation, to + i * ldc, to + i * ldc, columns);
 }

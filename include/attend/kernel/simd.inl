@@ -355,6 +355,11 @@ ATTEND_NOINLINE void transpose_16x16(const float* src, ptrdiff_t stride, int row
 #elif ATTEND_SIMD == 256
   for (int j = 0; j < 16; j += 8) {
     for (int d = 0; d < 16; d += 8) {
+      if (j >= rows) {
+        ATTEND_UNROLL for (int i = 0; i < 8; ++i)
+            _mm256_storeu_ps(dst + row * (d + i) + j, _mm256_setzero_ps());
+        continue;
+      }
       __m256 t[8], u[8];
       ATTEND_UNROLL for (int i = 0; i < 8; ++i) t[i] =
           j + i < rows ? _mm256_loadu_ps(src + (j + i) * stride + d) : _mm256_setzero_ps();

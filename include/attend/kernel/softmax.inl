@@ -8,7 +8,7 @@ ATTEND_INLINED float greatest(const float* x, Index n) {
   const Index whole = n / 16 * 16;
   const int tail = static_cast<int>(n - whole);
   for (Index i = 0; i < whole; i += 16) best = max_of(load(x + i), best);
-  if (tail > 0) best = max_of(select(from_bits((1u << tail) - 1u), load_part(x + whole, tail), none), best);
+  if (tail > 0) best = max_of(select(from_bits((1u << tail) - 1u), load_n(x + whole, tail), none), best);
   return reduce_max(best);
 }
 
