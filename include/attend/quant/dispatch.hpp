@@ -8,12 +8,14 @@
 namespace attend::inline ATTEND_ABI::quant {
 
 inline namespace ATTEND_FLAGS {
-/// The best that the machine runs, no better than the ISA that the other kernels run on.
+/// Whether the program has a tier's kernels, and this machine runs them.
+inline bool has(Tier tier) { return defined_tables[static_cast<int>(tier)] != nullptr && runs(tier); }
+/// The best that there is, no better than the ISA that the other kernels run on.
 inline Tier tier() {
   if (forced_tier()) return *forced_tier();
   const int most = isa() == Isa::baseline ? 0 : isa() == Isa::avx2 ? 2 : kTiers - 1;
   int best = most;
-  while (best > 0 && (defined_tables[best] == nullptr || !runs(static_cast<Tier>(best)))) --best;
+  while (best > 0 && !has(static_cast<Tier>(best))) --best;
   if (defined_tables[best] == nullptr)
     throw_error(
         "attend: the program was compiled for one ISA, whose products of reduced weights this processor "
