@@ -309,7 +309,7 @@ int main() {
 #if defined(__x86_64__)
     if (tier == quant::Tier::baseline) continue;
 #endif
-    if (!quant::has(tier)) continue;
+    if (!quant::runs(tier)) continue;
     quant::forced_tier() = tier;
     for (int threads : {1, 2}) {
       Context context(threads);

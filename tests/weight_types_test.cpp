@@ -73,7 +73,7 @@ void each_tier(F&& f) {
 #if ATTEND_HAS_KERNELS
   for (int t = 0; t < quant::kTiers; ++t) {
     const quant::Tier tier = static_cast<quant::Tier>(t);
-    if (!quant::has(tier)) continue;
+    if (!quant::runs(tier)) continue;
     SCOPED_TRACE(quant::to_string(tier));
     quant::forced_tier() = tier;
     f();

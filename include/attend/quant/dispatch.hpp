@@ -12,7 +12,7 @@ inline namespace ATTEND_FLAGS {
 inline bool has(Tier tier) { return defined_tables[static_cast<int>(tier)] != nullptr && runs(tier); }
 /// The best that there is, no better than the ISA that the other kernels run on.
 inline Tier tier() {
-  if (forced_tier()) return *forced_tier();
+  if (forced_tier() && has(*forced_tier())) return *forced_tier();
   const int most = isa() == Isa::baseline ? 0 : isa() == Isa::avx2 ? 2 : kTiers - 1;
   int best = most;
   while (best > 0 && !has(static_cast<Tier>(best))) --best;

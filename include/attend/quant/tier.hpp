@@ -73,7 +73,7 @@ inline bool runs(Tier tier) {
   return known[static_cast<std::size_t>(tier)];
 }
 
-/// Another than the best, for tests and benchmarks, while nothing else runs.
+/// Another than the best, where the program has it: for tests and benchmarks, while nothing else runs.
 inline std::optional<Tier>& forced_tier() {
   static std::optional<Tier> tier;
   return tier;
