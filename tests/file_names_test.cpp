@@ -44,7 +44,7 @@ TEST_F(FileNames, PathsMayBeLongerThan260Characters) {
 
 TEST_F(FileNames, AreUtf8InErrors) {
   EXPECT_THAT(attend_test::error_of([&] { read_file(folder / kName); }), testing::HasSubstr(kName));
-  EXPECT_THAT(attend_test::error_of([&] { detail::detail::MappedFile(folder / kName / "none"); }),
+  EXPECT_THAT(attend_test::error_of([&] { detail::MappedFile(folder / kName / "none"); }),
               testing::HasSubstr(kName));
 }
 
@@ -57,7 +57,7 @@ TEST_F(FileNames, OfAMapStayWhatTheyAre) {
 TEST_F(FileNames, AFileIsMappedAsItIs) {
   const Location file = folder / kName;
   std::ofstream(file.path(), std::ios::binary) << "line\r\n\x1a" << std::string(5000, 'x');
-  const detail::detail::MappedFile mapped(file);
+  const detail::MappedFile mapped(file);
   EXPECT_EQ(mapped.bytes().size(), 5007u);
   EXPECT_EQ(read_file(file), std::string(reinterpret_cast<const char*>(mapped.bytes().data()), 5007));
 }
