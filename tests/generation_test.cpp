@@ -127,7 +127,7 @@ TEST(Random, IsEvenlyDistributed) {
     return z ^ (z >> 31);
   };
   EXPECT_EQ(reference(), 0xe220a8397b1dcdaf);
-  Random random(1);
+  detail::Random random(1);
   double mean = 0;
   for (int i = 0; i < 30000; ++i) mean += static_cast<double>(random.below(3)) / 30000;
   EXPECT_LT(std::abs(mean - 1), 0.02);
