@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/core/shape.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
 
