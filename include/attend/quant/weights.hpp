@@ -194,7 +194,7 @@ inline void plain_product(Context& context, detail::WeightFormat format, const s
     const std::vector<float> x(&call.x(m, 0), &call.x(m, 0) + K);
     std::vector<std::byte> encoded(row_bytes(format.weights, K));
     std::vector<float> row(static_cast<std::size_t>(K));
-    for (Index n = 0; n < N; ++n) {
+    for (Index n = 0; n < N && !context.stopping(); ++n) {
       unpack(format.weights, weight, begin + n, K, encoded.data());
       float y = 0;
       if (is_half(format.weights)) {
