@@ -98,15 +98,8 @@ def cosines(a, b):
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def compare_reduced(attend, problem, contestants, arguments):
-    """{name: seconds of a call in each round}, {name: cosines to attend's float32}."""
-    suffix = f"/threads:{problem.threads}" if problem.threads > 1 else ""
-    expected = vectors(problem, attend.output(problem.name + suffix))
-    runs, found = {}, {}
-    for type in ["float32", *TYPES]:
-        name = problem.name + ("" if type == "float32" else "/weights:" + type) + suffix
-        runs["attend " + type] = lambda calls, name=name: attend.ask(name, calls)
-        found["attend " + type] = cosines(vectors(problem, attend.output(name)), expected)
+def ready(contestants, problem):
+    """Name and peer of those that can run a problem, warm."""
     for peer_name, make in contestants:
         try:
             peer = make(problem)
@@ -116,6 +109,19 @@ def compare_reduced(attend, problem, contestants, arguments):
         except Exception as error:  # a peer's own trouble is no reason to lose the others
             print(f"{peer_name} is left out at {problem.name}: {str(error).splitlines()[0]}", file=sys.stderr)
             continue
+        yield peer_name, peer
+
+
+def compare_reduced(attend, problem, contestants, arguments):
+    """{name: seconds of a call in each round}, {name: cosines to attend's float32}."""
+    suffix = f"/threads:{problem.threads}" if problem.threads > 1 else ""
+    expected = vectors(problem, attend.output(problem.name + suffix))
+    runs, found = {}, {}
+    for type in ["float32", *TYPES]:
+        name = problem.name + ("" if type == "float32" else "/weights:" + type) + suffix
+        runs["attend " + type] = lambda calls, name=name: attend.ask(name, calls)
+        found["attend " + type] = cosines(vectors(problem, attend.output(name)), expected)
+    for peer_name, peer in ready(contestants, problem):
         if (output := peer.output()) is not None:
             found[peer_name] = cosines(vectors(problem, output), expected)
         runs[peer_name] = getattr(peer, "seconds", lambda calls, peer=peer: seconds_of(peer, calls, problem.threads))
@@ -167,15 +173,7 @@ def compare(attend, problem, contestants, arguments):
     name = problem.name + suffix
     runs = {"attend": lambda calls: attend.ask(name, calls),
             "fma_peak": lambda calls: attend.ask("fma_peak" + suffix, calls)}
-    for peer_name, make in contestants:
-        try:
-            peer = make(problem)
-            peer.run(2)
-        except peers.Unsupported:
-            continue
-        except Exception as error:  # a peer's own trouble is no reason to lose the others
-            print(f"{peer_name} is left out at {problem.name}: {str(error).splitlines()[0]}", file=sys.stderr)
-            continue
+    for peer_name, peer in ready(contestants, problem):
         output = np.asarray(peer.output()).reshape(-1, *peer.output().shape[1:])
         if mine is None:
             mine = attend.output(name).reshape(output.shape)
