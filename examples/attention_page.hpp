@@ -204,9 +204,10 @@ function thumbnail(canvas,l,h,rgb){
  const size=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(size*size),step=Math.ceil(T/1000);
  canvas.width=canvas.height=size;
  for(let q=0;q<T;q+=step){const y=Math.floor(q*size/T)*size;each(l,h,q,(k,w)=>sums[y+Math.floor(k*size/T)]+=w)}
- let most=1e-5;for(const s of sums)if(s>most)most=s;
+ // Of a long text the first tokens, which have few others to look at, would leave all else pale.
+ const most=Math.max(1e-5,T>size?sums.slice().sort()[Math.floor(.99*sums.length)]:1);
  const image=c.createImageData(size,size),[r,g,b]=rgb.split(",");
- sums.forEach((s,i)=>image.data.set([r,g,b,255*Math.sqrt(s/most)],4*i));c.putImageData(image,0,0)}
+ sums.forEach((s,i)=>image.data.set([r,g,b,255*Math.sqrt(Math.min(1,s/most))],4*i));c.putImageData(image,0,0)}
 function heads(){
  const r=+$("rank").value,rgb=ink(),pattern=(l,h)=>page.layers[l].patterns[h];
  order=[];for(let l=0;l<L;l++)for(let h=0;h<H;h++)order.push([l,h]);
@@ -263,9 +264,9 @@ function lines(){
 // In pieces, of which only those that are seen are laid out.
 function flow(){
  const looked=token<0?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow"),keep=new Set(shown()),most=Math.max(.001,...looked.values());
- if(!f.firstChild)for(let from=0;from<T;from+=200){const piece=make("div");for(let i=from;i<Math.min(T,from+200);i++){if(page.spaced[i])piece.append(" ");const b=make("button",names[i]);b.dataset.i=i;piece.append(b)}f.append(piece)}
- [...f.querySelectorAll("button")].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false",s=b.style,back=w>.004*most?"rgba("+rgb+","+Math.max(.08,small?w:.8*w/most).toFixed(2)+")":"",hide=keep.has(i)?"":"0.35";
-  if(s.background||back)s.background=back;s.color=w>.55?"var(--bg)":"";if(s.opacity!==hide)s.opacity=hide;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
+ if(!f.firstChild)for(let i=0,piece,from;i<T;i++){if(!i||i-from>199&&(page.spaced[i]||i-from>299)){piece=make("div");from=i;f.append(piece)}if(page.spaced[i])piece.append(" ");const b=make("button",names[i]);b.dataset.i=i;piece.append(b)}
+ [...f.querySelectorAll("button")].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false",s=b.style,shade=w>.004*most?Math.max(.08,small?w:.8*w/most):0,hide=keep.has(i)?"":"0.35";
+  if(s.background||shade)s.background=shade?"rgba("+rgb+","+shade.toFixed(2)+")":"";s.color=shade>.45?"var(--bg)":"";if(s.opacity!==hide)s.opacity=hide;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
 $("flow").onclick=e=>{if(e.target.dataset.i)choose(+e.target.dataset.i)};$("flow").onmouseover=e=>{if(e.target.dataset.i)tip(+e.target.dataset.i)};$("flow").onmouseleave=()=>tip(token);
 function table(){
  const t=make("table"),first=t.createTHead().insertRow();for(const h of["token","looks at"]){const c=make("th",h);c.scope="col";first.append(c)}first.lastChild.colSpan=8;
