@@ -40,7 +40,7 @@ const std::vector<std::int32_t>& end_tokens(const CausalLM<float>& model, const 
 
 /// A conversation with a model, which any number of generators share. What a call's prompt has in common with
 /// the tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the
-/// same to the bit.
+/// same to the bit. For one thread at a time.
 class Generator {
  public:
   /// Shares the model, or takes it.

@@ -8,6 +8,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// A folder that a Seq2Seq is made of.
 using Seq2SeqFamily = ModelFamily<Seq2SeqOptions>;
 
 /// Reads the config of a Hugging Face encoder-decoder folder; error for a model_type or a setting it does not
