@@ -70,6 +70,9 @@ std::vector<const SafeTensors::Entry*> entries_of(const SafeTensors& file, const
 /// Each tensor once. `kept`: the model's parameters.
 std::vector<LoadedTensor> loaded_tensors(const SafeTensors& file, const NameMap& names,
                                          std::span<const std::pair<std::string, WeightType>> kept);
+/// The first tensor of a parameter of ours, or null.
+const SafeTensors::Entry* find_parameter(const SafeTensors& file, const NameMap& names,
+                                         const std::string& parameter);
 
 /// Whether the file has a tensor of its own for each of two parameters, with other values: then transformers
 /// does not tie them, whatever config.json says.

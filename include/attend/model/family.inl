@@ -64,13 +64,15 @@ ATTEND_INLINE std::vector<LoadedTensor> loaded_tensors(
   return out;
 }
 
+ATTEND_INLINE const SafeTensors::Entry* find_parameter(const SafeTensors& file, const NameMap& names,
+                                                       const std::string& parameter) {
+  const auto entries = entries_of(file, names, parameter);
+  return entries.empty() ? nullptr : entries[0];
+}
+
 ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
                                 const std::string& other) {
-  const auto find = [&](const std::string& parameter) -> const SafeTensors::Entry* {
-    const auto entries = entries_of(file, names, parameter);
-    return entries.empty() ? nullptr : entries[0];
-  };
-  const SafeTensors::Entry *a = find(one), *b = find(other);
+  const SafeTensors::Entry *a = find_parameter(file, names, one), *b = find_parameter(file, names, other);
   if (a == nullptr || b == nullptr || a == b || a->shape != b->shape) return false;
   return a->dtype != b->dtype || a->size != b->size || std::memcmp(a->data, b->data, a->size) != 0;
 }
