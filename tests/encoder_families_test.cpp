@@ -170,6 +170,19 @@ TEST(EncoderFamilies, ATableOfPositionsInTheFileCountsAlsoWhereTheyAreSinusoids)
   EXPECT_FALSE(attend_test::same_bits(states_of(rounded.folder()), states_of(folder)));
 }
 
+// RoBERTa's positions begin behind id 1 where config.json does not say what padding is.
+TEST(EncoderFamilies, RobertasPaddingIsOneWhereTheConfigDoesNotSay) {
+  for (const char* type : {"roberta", "xlm-roberta", "camembert"}) {
+    const Changed said(model_folder("roberta"), {{"model_type", type}, {"pad_token_id", 1}});
+    Json config = read_json(said.folder() / "config.json");
+    config.erase("pad_token_id");
+    std::ofstream(said.folder() / "config.json") << config;
+    const BertOptions options = BertModel<float>::open(said.folder()).options();
+    EXPECT_TRUE(options.positions_after_padding);
+    EXPECT_EQ(options.pad_token_id, 1);
+  }
+}
+
 // Of ALBERT's two groups the first two and a half of five layers are of the first.
 TEST(EncoderFamilies, AlbertsLayersShareTheWeightsOfTheirGroup) {
   const auto model = BertModel<float>::open(model_folder("albert_masked_lm"));
