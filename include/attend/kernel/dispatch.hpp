@@ -55,7 +55,8 @@ inline Isa default_isa() {
     best = isa;
     if (name != nullptr && std::strcmp(name, to_string(isa)) == 0) break;
   }
-  if (best == none) throw_error("attend: the program was compiled for one ISA, which this processor does not run");
+  if (best == none)
+    throw_error("attend: the program was compiled for one ISA, which this processor does not run");
   return best;
 }
 
