@@ -99,6 +99,7 @@ Index Weight<Scalar>::slot(Index row) const {
 }
 template <class Scalar>
 void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
+  const detail::FloatEnvironment environment;
   if constexpr (std::is_same_v<Scalar, float>) {
     if (!plain()) {
       const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
@@ -213,8 +214,8 @@ ATTEND_COMPILED_LAYER(class Bias<float>);
 /// What follows a product while its result is still in the cache: activation(x Wᵀ + b + residual).
 template <class Scalar>
 struct Epilogue {
-  Activation activation = Activation::identity;
-  Rows<const Scalar> residual = {};  // of the output's shape, or none
+  Activation activation = Activation::identity;  // of the sum
+  Rows<const Scalar> residual = {};              // of the output's shape, or none
 };
 
 namespace detail {

@@ -214,6 +214,7 @@ detail::RelativeScores<Scalar> MultiHeadAttention<Scalar>::relative_scores(
     Context& context, Frame& frame, const Options& options, TensorView<const Scalar, 4> queries,
     TensorView<const Scalar, 4> keys) const {
   const char* who = "MultiHeadAttention (relative)";
+  const detail::FloatEnvironment environment;
   const Index B = queries.size(0), T = queries.size(2), H = options_.num_heads, G = options_.num_kv_heads;
   if (options.relative == nullptr) throw_error(who, ": disentangled attention takes one, got none");
   if (options.modifier) throw_error(who, ": together with a modifier is not supported");

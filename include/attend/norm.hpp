@@ -13,6 +13,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// LayerNorm, RMSNorm.
 enum class NormKind { layer, rms };
 
 /// Of either kind of norm.

@@ -43,11 +43,11 @@ template <int Rank, class... Indices>
 concept IndicesOfMatrix = Rank >= 1 && sizeof...(Indices) == (Rank > 2 ? Rank - 2 : 0);
 }  // namespace detail
 
-/// Eigen's view of a matrix inside a view, with any strides, and inside a tensor, whose rows follow each
-/// other.
+/// Eigen's view of a matrix inside a view, with any strides.
 template <class T>
 using MatrixMap =
     Eigen::Map<detail::MatrixLike<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+/// The same inside a tensor, whose rows follow each other.
 template <class T>
 using ContiguousMatrixMap = Eigen::Map<detail::MatrixLike<T>>;
 

@@ -24,6 +24,7 @@ struct AnyIndex {
   constexpr operator Index() const { return value; }  // Converts back without a word.
 };
 
+/// Elements along each axis.
 template <int Rank>
 using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;
 
