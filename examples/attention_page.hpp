@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <ostream>
 #include <span>
 #include <string>
@@ -52,17 +51,20 @@ inline Layer all_keys(attend::TensorView<const float, 3> weights) {
   return layer;
 }
 
-/// Numbers in [0, 65535], little-endian, in base 64.
-inline std::string packed(const std::vector<std::uint16_t>& values) {
+/// A layer's keys and the roots of their weights, of which small ones matter, as numbers of four digits in
+/// base 64, which the script reads where they stand: 4,000 tokens of a model of 144 heads are 18 MB of them.
+inline std::string packed(const Layer& layer) {
   constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const Index T = layer.keys.size(2), levels = (1 << 24) / (T + 1);
+  if (levels < 2) attend::throw_error("a page of attention has room for 8388607 tokens, got ", T);
+  const std::span<const Index> keys = layer.keys.span();
   std::string out;
-  const std::size_t bytes = 2 * values.size();
-  const auto byte = [&](std::size_t i) {
-    return i < bytes ? static_cast<unsigned>(values[i / 2] >> 8 * (i % 2) & 255) : 0u;
-  };
-  for (std::size_t i = 0; i < bytes; i += 3) {
-    const unsigned bits = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    for (std::size_t k = 0; k < 4; ++k) out += i + k > bytes ? '=' : kDigits[bits >> (18 - 6 * k) & 63];
+  out.reserve(4 * keys.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const float root = std::sqrt(std::clamp(layer.weights.span()[i], 0.0f, 1.0f));
+    const Index bits =
+        keys[i] < 0 ? T * levels : keys[i] * levels + std::lround(root * static_cast<float>(levels - 1));
+    for (int shift = 18; shift >= 0; shift -= 6) out += kDigits[bits >> shift & 63];
   }
   return out;
 }
@@ -95,19 +97,14 @@ inline std::string script_text(const attend::Json& json) {
   return out;
 }
 
-/// A page as its script takes it.
-inline std::string to_json(const Page& page) {
+/// A page as its script takes it. Keys that are not in it are in blocks of their own: see `write`.
+inline std::string to_json(const Page& page, bool with_keys = true) {
   attend::Json layers = attend::Json::array();
   for (const Layer& layer : page.layers) {
     attend::Json of_heads = attend::Json::array();
     for (Index h = 0; h < layer.keys.size(1); ++h) of_heads.push_back(patterns(layer, h));
-    std::vector<std::uint16_t> keys, weights;
-    for (Index k : layer.keys.span())
-      keys.push_back(static_cast<std::uint16_t>(k < 0 ? 65535 : std::min<Index>(k, 65534)));
-    for (float w : layer.weights.span())
-      weights.push_back(static_cast<std::uint16_t>(std::lround(65535 * std::clamp(w, 0.0f, 1.0f))));
-    layers.push_back(
-        {{"patterns", std::move(of_heads)}, {"keys", packed(keys)}, {"weights", packed(weights)}});
+    layers.push_back({{"patterns", std::move(of_heads)}});
+    if (with_keys) layers.back()["keys"] = packed(layer);
   }
   return script_text({{"title", page.title},
                       {"note", page.note},
@@ -146,7 +143,7 @@ svg .w{fill:rgb(var(--ink))}svg line{stroke:rgb(var(--ink))}svg .ground{fill:var
 svg.hot g[data-q]:not(.on){opacity:.15}svg.square.hot g[data-q]:not(.on){opacity:.45}svg .chosen{font-weight:700}
 #tip{min-height:3em}
 #flow{line-height:1.9;max-height:21rem;overflow:auto;border:1px solid var(--line);border-radius:6px;padding:.4rem .6rem;margin-top:.4rem}
-#flow button{border:0;padding:0 1px;background:none;border-radius:3px;white-space:pre;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+#flow div{content-visibility:auto;contain-intrinsic-size:auto 12rem}#flow button{border:0;padding:0 1px;background:none;border-radius:3px;white-space:pre;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 #flow button:hover{box-shadow:inset 0 -2px rgb(var(--ink))}
 table{border-collapse:collapse;font-size:13px;margin:.4rem 0}td,th{border:1px solid var(--line);padding:1px 7px;text-align:left;font-weight:400}thead th{font-weight:600}details{margin:.8rem 0}
 @media(max-width:760px){main{grid-template-columns:1fr}#overview{position:static;max-height:20rem}}
@@ -172,10 +169,11 @@ inline constexpr const char* kBody = R"html(<h1></h1>
 inline constexpr const char* kScript = R"html(
 "use strict";
 const $=id=>document.getElementById(id),make=(name,text)=>{const e=document.createElement(name);if(text!==undefined)e.textContent=text;return e};
-const unpack=t=>{const s=atob(t),b=new Uint8Array(s.length);for(let i=0;i<s.length;i++)b[i]=s.charCodeAt(i);return new Uint16Array(b.buffer,0,b.length>>1)};
+const digits=new Uint8Array(128);[..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].forEach((c,i)=>digits[c.charCodeAt(0)]=i);
 const kinds=["previous token","first token","the token itself","spread"];
 const percent=w=>(100*w).toFixed(w<.0995?1:0)+" %";
 const bytes=new Map();{let n=0;for(let b=0;b<256;b++)bytes.set(b>32&&b<127||b>160&&b!==173?String.fromCharCode(b):String.fromCharCode(256+n++),b)}
+const loaded=new Promise(f=>document.readyState==="complete"?f():addEventListener("load",f));
 let page,T,L,H,n,small,names,layer=0,head=0,token=-1,view="square",order=[],drawing=0;
 // Tokens as they are read: each vocabulary has its own sign for a blank, or for none.
 function readable(tokens){
@@ -194,17 +192,22 @@ function show(p){
  $("square").textContent=small?"Square":"Top keys";$("flow").replaceChildren();$("note").textContent=p.note;
  $("answers").replaceChildren(...p.answers.flatMap(([name,w])=>{const b=make("div"),i=make("i");i.style.width=100*w+"%";b.append(i);return[make("span",name),b,make("span",percent(w))]}));
  heads();draw()}
-const of=l=>{const o=page.layers[l];if(typeof o.keys==="string"){o.keys=unpack(o.keys);o.weights=unpack(o.weights)}return o};
-const at=(l,h,q)=>{const out=[],o=(h*T+q)*n,{keys,weights}=of(l);for(let i=0;i<n;i++)if(keys[o+i]!==65535)out.push([keys[o+i],weights[o+i]/65535]);return out};
+// A layer's keys, as digits. They stand behind the script, but for those that are shown first, and may be on their way.
+const of=l=>{const o=page.layers[l];if(!o.keys){const e=$("keys"+pages.indexOf(page)+"."+l);if(e&&(e.nextSibling||document.readyState!=="loading"))o.keys=e.textContent}return o.keys||""};
+// f(key, weight) of the keys of a token, the strongest first.
+function each(l,h,q,f){const s=of(l),levels=Math.floor(16777216/(T+1)),end=4*((h*T+q)*n+n);
+ if(s)for(let i=end-4*n;i<end;i+=4){const v=digits[s.charCodeAt(i)]<<18|digits[s.charCodeAt(i+1)]<<12|digits[s.charCodeAt(i+2)]<<6|digits[s.charCodeAt(i+3)],k=Math.floor(v/levels);if(k<T)f(k,(v%levels/(levels-1))**2)}}
+const at=(l,h,q)=>{const out=[];each(l,h,q,(k,w)=>out.push([k,w]));return out};
 const ink=()=>getComputedStyle(document.documentElement).getPropertyValue("--ink");
 const shown=()=>{const f=$("filter").value.trim().toLowerCase();return names.map((t,i)=>i).filter(i=>!f||names[i].toLowerCase().includes(f))};
 function thumbnail(canvas,l,h,rgb){
- const size=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(size*size),{keys,weights}=of(l),step=Math.ceil(T/1000);
+ const size=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(size*size),step=Math.ceil(T/1000);
  canvas.width=canvas.height=size;
- for(let q=0;q<T;q+=step){const y=Math.floor(q*size/T)*size,o=(h*T+q)*n;for(let i=0;i<n;i++){const k=keys[o+i];if(k!==65535)sums[y+Math.floor(k*size/T)]+=weights[o+i]}}
- let most=1;for(const s of sums)if(s>most)most=s;
+ for(let q=0;q<T;q+=step){const y=Math.floor(q*size/T)*size;each(l,h,q,(k,w)=>sums[y+Math.floor(k*size/T)]+=w)}
+ // Of a long text the first tokens, which have few others to look at, would leave all else pale.
+ const most=Math.max(1e-5,T>size?sums.slice().sort()[Math.floor(.99*sums.length)]:1);
  const image=c.createImageData(size,size),[r,g,b]=rgb.split(",");
- sums.forEach((s,i)=>image.data.set([r,g,b,255*Math.sqrt(s/most)],4*i));c.putImageData(image,0,0)}
+ sums.forEach((s,i)=>image.data.set([r,g,b,255*Math.sqrt(Math.min(1,s/most))],4*i));c.putImageData(image,0,0)}
 function heads(){
  const r=+$("rank").value,rgb=ink(),pattern=(l,h)=>page.layers[l].patterns[h];
  order=[];for(let l=0;l<L;l++)for(let h=0;h<H;h++)order.push([l,h]);
@@ -216,9 +219,9 @@ function heads(){
   b.append(c,r>=0?percent(p[r]):"");b.title="layer "+l+", head "+h+": "+kinds.map((k,i)=>k+" "+percent(p[i])).join(", ");
   b.dataset.head=l+"."+h;b.setAttribute("aria-label",b.title);b.onclick=()=>choose_head(l,h);c.width=c.height=1;todo.push([c,l,h,rgb]);return b});
  $("heads").replaceChildren(...r<0?[label(""),...buttons.slice(0,H).map((b,h)=>label(h)),...buttons.flatMap((b,i)=>i%H?[b]:[label(i/H),b])]:buttons);mark();
- // Many of a long text take a while: after the page is there, a few at a time.
+ // Many of a long text take a while: when all of the page is there, a few at a time.
  const mine=++drawing,some=()=>{for(const end=performance.now()+30;todo.length&&performance.now()<end;)thumbnail(...todo.shift());if(todo.length&&mine===drawing)setTimeout(some)};
- T<=256?some():setTimeout(some)}
+ document.readyState==="complete"&&T<=256?some():loaded.then(()=>setTimeout(some))}
 function mark(){for(const b of $("heads").querySelectorAll("button"))b.setAttribute("aria-pressed",b.dataset.head===layer+"."+head)}
 function choose_head(l,h){layer=l;head=h;mark();draw()}
 function choose(q){token=token===q?-1:q;draw();tip(token)}
@@ -258,11 +261,12 @@ function lines(){
   if(!faint)for(const [k,w] of at(layer,head,q))if(y.has(k)&&w>.02)put(g,"line",{x1:left+4,y1:step*i+step/2+2,x2:right-4,y2:step*y.get(k)+step/2+2,"stroke-opacity":w.toFixed(3),"stroke-width":Math.max(1,3.5*w)});
   put(g,"text",{x:left-2,y:step*i+step/2+2+font*.35,"text-anchor":"end","font-size":font,class:q===token?"chosen":"","fill-opacity":faint?.5:1},cut(names[q]))});
  seen.forEach((k,i)=>put(s,"text",{x:right+2,y:step*i+step/2+2+font*.35,"font-size":font},cut(names[k])));return s}
+// In pieces, of which only those that are seen are laid out.
 function flow(){
  const looked=token<0?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow"),keep=new Set(shown()),most=Math.max(.001,...looked.values());
- if(f.children.length!==T){const all=document.createDocumentFragment();names.forEach((t,i)=>{if(page.spaced[i])all.append(" ");const b=make("button",t);b.dataset.i=i;all.append(b)});f.replaceChildren(all)}
- [...f.children].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false";
-  b.style.background=w>.004*most?"rgba("+rgb+","+Math.max(.08,small?w:.8*w/most).toFixed(2)+")":"";b.style.color=w>.55?"var(--bg)":"";b.style.opacity=keep.has(i)?"":.35;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
+ if(!f.firstChild)for(let i=0,piece,from;i<T;i++){if(!i||i-from>199&&(page.spaced[i]||i-from>299)){piece=make("div");from=i;f.append(piece)}if(page.spaced[i])piece.append(" ");const b=make("button",names[i]);b.dataset.i=i;piece.append(b)}
+ [...f.querySelectorAll("button")].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false",s=b.style,shade=w>.004*most?Math.max(.08,small?w:.8*w/most):0,hide=keep.has(i)?"":"0.35";
+  if(s.background||shade)s.background=shade?"rgba("+rgb+","+shade.toFixed(2)+")":"";s.color=shade>.45?"var(--bg)":"";if(s.opacity!==hide)s.opacity=hide;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
 $("flow").onclick=e=>{if(e.target.dataset.i)choose(+e.target.dataset.i)};$("flow").onmouseover=e=>{if(e.target.dataset.i)tip(+e.target.dataset.i)};$("flow").onmouseleave=()=>tip(token);
 function table(){
  const t=make("table"),first=t.createTHead().insertRow();for(const h of["token","looks at"]){const c=make("th",h);c.scope="col";first.append(c)}first.lastChild.colSpan=8;
@@ -290,15 +294,26 @@ document.title=heading;document.querySelector("h1").textContent=heading;
 pages.forEach((p,i)=>{const o=make("option",p.title.length>90?p.title.slice(0,89)+"…":p.title);o.value=i;$("text").append(o)});
 $("texts").hidden=pages.length<2;$("text").onchange=()=>show(pages[$("text").value]);
 layer=pages[0].layer;head=pages[0].head;show(pages[0]);
+loaded.then(()=>{if(!$("view").querySelector(".w,line"))draw()}); // a head may be chosen before its keys are there
 )html";
 
 /// Texts to choose from. A `script`, where there is one, may call live(f): f takes what is typed and gives
-/// to_json's.
+/// to_json's. What is seen first comes first; the keys of other layers are read when they are asked for.
 inline void write(std::ostream& out, std::string_view heading, std::span<const Page> pages,
                   std::string_view script = {}) {
   out << kBegin << "<script>\n\"use strict\";\nconst heading=" << script_text(heading) << ",pages=[";
-  for (const Page& page : pages) out << to_json(page) << ",\n";
-  out << "];\n</script>\n" << kBody << "<script>" << kScript << kViews << "</script>\n";
+  for (const Page& page : pages) out << to_json(page, false) << ",\n";
+  out << "];\n</script>\n" << kBody;
+  const auto write_keys = [&](bool first) {
+    for (std::size_t p = 0; p < pages.size(); ++p)
+      for (std::size_t l = 0; l < pages[p].layers.size(); ++l)
+        if (first == (p == 0 && static_cast<Index>(l) == pages[p].layer))
+          out << "<script type=\"text/plain\" id=\"keys" << p << '.' << l << "\">"
+              << packed(pages[p].layers[l]) << "</script>\n";
+  };
+  write_keys(true);
+  out << "<script>" << kScript << kViews << "</script>\n";
+  write_keys(false);
   if (!script.empty()) out << "<script>" << script << "</script>\n";
   out << "</body></html>\n";
 }

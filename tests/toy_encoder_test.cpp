@@ -176,8 +176,7 @@ TEST(AttentionPage, HasEveryWeightTheStrongestFirstAndEndsNoScript) {
   EXPECT_EQ(json.find('<'), std::string::npos);
   const attend::Json parsed = attend::Json::parse(json);
   EXPECT_EQ(parsed["tokens"].get<std::vector<std::string>>(), reading.words);
-  EXPECT_EQ(parsed["layers"][1]["keys"].get<std::string>().size(),
-            4 * ((2 * 4 * static_cast<std::size_t>(T * T) + 2) / 3));
+  EXPECT_EQ(parsed["layers"][1]["keys"].get<std::string>().size(), 4 * 4 * static_cast<std::size_t>(T * T));
   EXPECT_EQ(parsed["answers"][1][1].get<float>(), reading.probabilities(1));
   std::ostringstream out;
   attention_page::write(out, "a </script> heading", {&page, 1});
@@ -197,6 +196,14 @@ TEST(AttentionPage, SaysWhatAHeadLooksAt) {
   const attention_page::Layer layer = attention_page::all_keys(weights);
   EXPECT_THAT(attention_page::patterns(layer, 0), ElementsAre(0.667f, 0.667f, 0.333f, 0));
   EXPECT_THAT(attention_page::patterns(layer, 1), ElementsAre(0.222f, 0.333f, 0.333f, 1));
-  EXPECT_EQ(attention_page::packed({1, 0x8002, 65535}), "AQACgP//");
-  EXPECT_EQ(attention_page::packed({1}), "AQA=");
+}
+
+TEST(AttentionPage, PacksAKeyAndItsWeightInFourDigits) {
+  attention_page::Layer layer{attend::Tensor<float, 3>({1, 1, 3}), attend::Tensor<Index, 4>({1, 1, 3, 2}),
+                              attend::Tensor<float, 4>({1, 1, 3, 2})};
+  const Index keys[] = {0, -1, 1, 0, 2, 1};
+  const float weights[] = {1, 0, 0.25f, 0.0625f, 0, 0};
+  std::copy_n(keys, 6, layer.keys.data());
+  std::copy_n(weights, 6, layer.weights.data());
+  EXPECT_EQ(attention_page::packed(layer), "P///wAAAYAAAEAAAgAAAQAAA");
 }

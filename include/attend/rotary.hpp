@@ -24,6 +24,7 @@ namespace attend::inline ATTEND_ABI {
 /// "default".
 enum class RopeType { none, linear, dynamic, yarn, llama3, longrope };
 
+/// By the name in a config.json: "default", "linear", … Error for another name.
 inline RopeType rope_type_from_string(std::string_view name) {
   if (name == "default") return RopeType::none;
   if (name == "linear") return RopeType::linear;

@@ -50,6 +50,10 @@ bool has_own_names(const SafeTensors& file);
 using Tables = std::vector<std::pair<Index, Index>>;
 void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables);
 
+/// The first tensor of a parameter of ours, or null.
+const SafeTensors::Entry* find_parameter(const SafeTensors& file, const NameMap& names,
+                                         const std::string& parameter);
+
 /// Whether the file has a tensor of its own for each of two parameters, with other values: then transformers
 /// does not tie them, whatever config.json says.
 bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,

@@ -18,15 +18,17 @@ ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, 
       throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
 }
 
+ATTEND_INLINE const SafeTensors::Entry* find_parameter(const SafeTensors& file, const NameMap& names,
+                                                       const std::string& parameter) {
+  if (has_own_names(file)) return file.find(parameter);
+  for (const std::string& name : expand_alternatives(names(parameter).names.at(0)))
+    if (const SafeTensors::Entry* entry = file.find(name)) return entry;
+  return nullptr;
+}
+
 ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
                                 const std::string& other) {
-  const auto find = [&](const std::string& parameter) -> const SafeTensors::Entry* {
-    if (has_own_names(file)) return file.find(parameter);
-    for (const std::string& name : expand_alternatives(names(parameter).names.at(0)))
-      if (const SafeTensors::Entry* entry = file.find(name)) return entry;
-    return nullptr;
-  };
-  const SafeTensors::Entry *a = find(one), *b = find(other);
+  const SafeTensors::Entry *a = find_parameter(file, names, one), *b = find_parameter(file, names, other);
   if (a == nullptr || b == nullptr || a == b || a->shape != b->shape) return false;
   return a->dtype != b->dtype || a->size != b->size || std::memcmp(a->data, b->data, a->size) != 0;
 }

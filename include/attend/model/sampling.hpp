@@ -45,8 +45,8 @@ struct GenerationOptions {
   Index max_length =
       0;  // tokens of prompt and continuation (of the target, with its start token); 0: any number
   /// Tokens with the prompt, and without it, before which no end token comes.
-  Index min_length = 0, min_new_tokens = 0;  // before which no end token comes
-  Index no_repeat_ngram_size = 0;            // no such number of tokens in a row comes twice; 0: may
+  Index min_length = 0, min_new_tokens = 0;
+  Index no_repeat_ngram_size = 0;  // no such number of tokens in a row comes twice; 0: may
   std::vector<std::vector<std::int32_t>> bad_words_ids = {};  // never come, one behind the other
   std::vector<std::int32_t> suppress_tokens = {};             // never come
   std::vector<std::int32_t> begin_suppress_tokens = {};       // do not come first

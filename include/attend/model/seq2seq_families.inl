@@ -75,8 +75,9 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   };
   family.names =
       NameMap{{"target_embedding.weight",
-               {o.tied_output ? "(shared|decoder.embed_tokens|lm_head).weight"
-                              : "(shared|decoder.embed_tokens).weight"}},
+               {o.tied_output ? "(decoder.embed_tokens|shared|lm_head).weight"
+                              : "(decoder.embed_tokens|shared).weight"}},
+              {"source_embedding.weight", {"(encoder.embed_tokens|shared).weight"}},
               {"output.weight", {"(lm_head|shared|decoder.embed_tokens).weight"}},
               {"encoder_relative_bias.weight",
                {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"}},
@@ -195,7 +196,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
                 (o.tied_output ? "|lm_head).weight" : ").weight")}},
               {"source_embedding.weight",
                {"(model.encoder.embed_tokens|encoder.embed_tokens|" + shared + ").weight"}},
-              {"output.weight", {"lm_head.weight"}},
+              {"output.weight", {o.tied_output ? "(lm_head|" + shared + ").weight" : "lm_head.weight"}},
               {"encoder_positions.weight", {base + "encoder.embed_positions.weight"}},
               {"decoder_positions.weight", {base + "decoder.embed_positions.weight"}},
               {"encoder_embedding_norm.*", {base + "encoder.layernorm_embedding.*"}},
@@ -227,6 +228,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
 
 ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab_size,
                                         Index target_vocab_size) {
+  const detail::FloatEnvironment environment;
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
   config.allow("architecture", "encoder_decoder");
@@ -272,6 +274,7 @@ ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab
 }  // namespace detail
 
 ATTEND_INLINE Seq2SeqFamily read_seq2seq_family(const Config& config) {
+  const detail::FloatEnvironment environment;
   const std::string type = config.get<std::string>("model_type");
   config.allow("is_encoder_decoder", true);
   config.allow("is_decoder", false);

@@ -132,8 +132,10 @@ class AlignedText {
   std::vector<ByteRange> origin_;  // of each byte, or none
 };
 
+/// Each character in lower case, in place.
 inline void lowercase(AlignedText& text) { text.map(append_lowercase); }
 
+/// In a normal form, in place.
 inline void normalize(AlignedText& text, NormalForm form) {
   if (!text.is_tracked() || is_ascii(text.bytes)) {
     text.bytes = normalize(text.bytes, form);

@@ -24,7 +24,7 @@ struct EncodeOptions {
 
 /// Bytes [begin, end) of a text.
 struct ByteRange {
-  /// Bytes.
+  /// Of the first byte, and behind the last.
   std::size_t begin = 0, end = 0;
   bool operator==(const ByteRange&) const = default;  // The same bytes.
 };
