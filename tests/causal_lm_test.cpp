@@ -93,9 +93,6 @@ TEST_P(CausalLMOf, InDoubleIsCloserStill) {
 }
 
 TEST_P(CausalLMOf, PiecesAndBatchesGiveTheBitsOfTheWhole) {
-#if !ATTEND_HAS_KERNELS
-  GTEST_SKIP() << "bits are the kernels' promise";
-#endif
   Context context(2);
   const CausalLM<float> model = CausalLM<float>::open(folder);
   const Index V = model.options().vocab_size;

@@ -140,8 +140,7 @@ class TensorView {
       return data_[i * strides_[0]];
     } else {
       Shape<Rank - 1> shape, strides;
-      std::copy(shape_.begin() + 1, shape_.end(), shape.begin());
-      std::copy(strides_.begin() + 1, strides_.end(), strides.begin());
+      for (std::size_t a = 0; a < shape.size(); ++a) shape[a] = shape_[a + 1], strides[a] = strides_[a + 1];
       return TensorView<T, Rank - 1>(at_offset(i * strides_[0]), shape, strides, {});
     }
   }

@@ -192,6 +192,7 @@ inline void read_deberta(const Config& config, BertOptions& o) {
 }  // namespace detail
 
 ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
+  const detail::FloatEnvironment environment;
   BertFamily family;
   BertOptions& o = family.options;
   const std::string type = config.get<std::string>("model_type", "bert");

@@ -213,6 +213,7 @@ inline const CausalReader* causal_reader(std::string_view type) {
 ATTEND_INLINE bool is_causal_family(std::string_view type) { return detail::causal_reader(type) != nullptr; }
 
 ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
+  const detail::FloatEnvironment environment;
   const std::string type = config.get<std::string>("model_type");
   const detail::CausalReader* reader = detail::causal_reader(type);
   if (reader == nullptr)

@@ -228,6 +228,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
 
 ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab_size,
                                         Index target_vocab_size) {
+  const detail::FloatEnvironment environment;
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
   config.allow("architecture", "encoder_decoder");
@@ -273,6 +274,7 @@ ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab
 }  // namespace detail
 
 ATTEND_INLINE Seq2SeqFamily read_seq2seq_family(const Config& config) {
+  const detail::FloatEnvironment environment;
   const std::string type = config.get<std::string>("model_type");
   config.allow("is_encoder_decoder", true);
   config.allow("is_decoder", false);

@@ -22,7 +22,7 @@ namespace attend::inline ATTEND_ABI {
 /// waits.
 class StopFilter {
  public:
-  /// Texts, any of which ends it; empty ones are errors.
+  /// Texts, any of which ends it. Error: more than 256, or one that is empty or longer than 1024 bytes.
   explicit StopFilter(std::vector<std::string> stops = {});
   bool stopped() const { return stopped_; }  // Whether one of them came.
 

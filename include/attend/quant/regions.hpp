@@ -5,6 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <attend/core/config.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/weight_type.hpp>
