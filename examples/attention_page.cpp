@@ -12,6 +12,7 @@
 
 #include "attention_page.hpp"
 #include "command_line.hpp"
+#include "progress.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -70,6 +71,11 @@ void run(int argc, char** argv) {
   if (T == 0) attend::throw_error("the text has no tokens");
   const Index top = std::min<Index>(T, arguments.integer("--top", T <= 64 ? 64 : 8, 1, 1000));
   attend::Context context(arguments.threads());
+  Progress progress("blocks", arguments.has("--quiet"));
+  std::size_t done = 0, blocks = 0;
+  context.set_layer_hook([&](const attend::LayerTime& layer) {
+    if (layer.number >= 0) progress(++done, blocks);
+  });
 
   const attend::Json config = attend::read_json(std::filesystem::path(folder) / "config.json");
   const std::string kind = config.value("architectures", attend::Json::array({""}))[0].get<std::string>();
@@ -79,6 +85,7 @@ void run(int argc, char** argv) {
     const auto model = attend::CausalLM<float>::open(folder, {.base_only = true});
     const auto outputs =
         make_room(page, model.options().blocks.size(), model.options().blocks[0].num_heads, top);
+    blocks = outputs.size();
     attend::Tensor<float, 3> logits({1, 1, model.options().vocab_size});
     auto cache = model.make_cache();
     model.forward(context, {ids.data(), {1, T}}, cache, logits.view(), outputs);
@@ -90,6 +97,7 @@ void run(int argc, char** argv) {
                   options.layer_order.empty() ? static_cast<std::size_t>(options.num_hidden_layers)
                                               : options.layer_order.size(),
                   options.num_attention_heads, top);
+    blocks = outputs.size();
     attend::Tensor<float, 2> states({T, options.hidden_size});
     const Index offsets[] = {0, T};
     model.forward(context, ids, {}, offsets, states.view(), outputs);

@@ -14,6 +14,7 @@
 #include <attend/model/sentence_encoder.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 #include "text_input.hpp"
 #include "weights.hpp"
 
@@ -77,9 +78,10 @@ class NearestLabel {
 };
 
 template <class Classify>
-void classify_lines(attend::Context& context, const Classify& classify, bool json) {
+void classify_lines(attend::Context& context, const Classify& classify, bool json, Progress& progress) {
   LineReader lines(std::cin, "standard input");
-  for (std::string line; lines.next(line);) {
+  std::size_t done = 0;
+  for (std::string line; lines.next(line); progress(++done)) {
     const Scores scores = classify(context, line);
     const auto values = scores.values.span();
     const auto best =
@@ -97,9 +99,10 @@ void classify_lines(attend::Context& context, const Classify& classify, bool jso
 }
 
 void classify_tokens(attend::Context& context, const attend::TokenClassifier& classifier,
-                     const attend::TokenClassifyOptions& options, bool json) {
+                     const attend::TokenClassifyOptions& options, bool json, Progress& progress) {
   LineReader lines(std::cin, "standard input");
-  for (std::string line; lines.next(line);) {
+  std::size_t done = 0;
+  for (std::string line; lines.next(line); progress(++done)) {
     attend::Json entities = attend::Json::array();
     for (const attend::TextEntity& e : classifier.classify(context, line, options)) {
       if (json)
@@ -137,6 +140,7 @@ void run(int argc, char** argv) {
   attend::Context context(arguments.threads());
   const std::string folder = arguments.required("--model");
   const bool json = arguments.has("--json");
+  Progress progress("lines", arguments.has("--quiet") || is_terminal(stdout));  // where answers show it
   std::optional<attend::Index> max_length;
   if (arguments.has("--max-length")) max_length = arguments.integer("--max-length", 1, 1, 1 << 30);
   if (arguments.has("--tokens")) {
@@ -144,13 +148,13 @@ void run(int argc, char** argv) {
         .aggregation = aggregation_from(arguments.text("--aggregation", "simple"))};
     return classify_tokens(
         context, attend::TokenClassifier::open(folder, {.max_length = max_length}, open_options(arguments)),
-        options, json);
+        options, json, progress);
   }
   if (arguments.has("--labels"))
     return classify_lines(
         context,
-        NearestLabel(folder, max_length, context, checked_utf8(arguments.text("--labels"), "--labels")),
-        json);
+        NearestLabel(folder, max_length, context, checked_utf8(arguments.text("--labels"), "--labels")), json,
+        progress);
   const auto classifier =
       attend::TextClassifier::open(folder, {.max_length = max_length}, open_options(arguments));
   const auto classify = [&](attend::Context& c, const std::string& text) {
@@ -162,7 +166,7 @@ void run(int argc, char** argv) {
       scores.labels.push_back(classifier.labels().contains(i) ? classifier.labels()[i] : "");
     return scores;
   };
-  classify_lines(context, classify, json);
+  classify_lines(context, classify, json, progress);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ Reads one sentence per line and prints the pairs that are most alike.
                     modules.json and what it names; or a GGUF file of a BERT
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
-  --map FILE.html   write a page instead: the sentences as points, with their nearest neighbours
+  --map FILE        write a page instead: the sentences as points, with their nearest neighbours
   --write-golden    instead write a BERT's golden vectors into the folder, which opening it with .verify checks
   --json            print [{"text", "ids", "embedding"}, ...] instead
   --weights TYPE    float32, bfloat16, float16, int8, int4, or file: as it has them
@@ -117,6 +117,7 @@ void run(int argc, char** argv) {
     copy(some, embeddings.slice(0, first, first + static_cast<attend::Index>(count)));
     progress(begin + count, all.size());
   }
+  progress.clear();
   if (arguments.has("--map")) {
     std::ofstream page(arguments.text("--map"), std::ios::binary);
     sentence_map::write(page, texts, embeddings);

@@ -19,6 +19,7 @@
 #include <attend/attend.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 
 namespace {
 using attend::Index;
@@ -149,7 +150,9 @@ void run(int argc, char** argv) {
   double most = 0, sum = 0;
   long stopped = 0;
   const long frames = arguments.integer("--frames", 120, 1, 1000000);
+  Progress progress("frames", arguments.has("--quiet"));
   for (long frame = 0; frame < frames; ++frame) {
+    progress(static_cast<std::size_t>(frame), static_cast<std::size_t>(frames));
     for (Index i = 0; i < seen.numel(); ++i)
       seen.data()[i] = static_cast<float>((frame * 31 + i * 17) % 101) / 50 - 1;
     const Clock::time_point begin = Clock::now();
@@ -167,6 +170,7 @@ void run(int argc, char** argv) {
     const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
     most = std::max(most, ms), sum += ms;
   }
+  progress.clear();
   std::printf("%ld frames, %td characters: %.2f ms in the mean, %.2f ms at most; stopped: %ld\n", frames,
               characters, sum / static_cast<double>(frames), most, stopped);
   std::printf("workspace: %zu bytes; the last deeds:", context.workspace().peak_bytes());

@@ -21,8 +21,11 @@ class Progress {
   Progress(std::string what, bool quiet) : what_(std::move(what)), shows_(!quiet && is_terminal(stderr)) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  ~Progress() {
+  ~Progress() { clear(); }
+  /// The line is empty again: for what is printed now.
+  void clear() {
     if (shown_at_ > 0) std::fprintf(stderr, "\r\033[K");
+    shown_at_ = 0;
   }
   /// `all` is 0 where nobody knows.
   void operator()(std::size_t done, std::size_t all = 0) {
@@ -34,10 +37,11 @@ class Progress {
     if (all == 0) {
       std::fprintf(stderr, "\r%s %zu, %.1f/s\033[K", what_.c_str(), done, rate);
     } else {
-      const std::size_t marks = done * 25 / all;
-      std::fprintf(stderr, "\r%s [%s%s] %3zu %%, %.1f/s, %.0f s left\033[K", what_.c_str(),
-                   std::string(marks, '#').c_str(), std::string(25 - marks, '.').c_str(), done * 100 / all,
-                   rate, static_cast<double>(all - done) / rate);
+      const int marks = static_cast<int>(done * 25 / all);
+      std::fprintf(stderr, "\r%s [%.*s%.*s] %3zu %%, %.1f/s, %.0f s left\033[K", what_.c_str(), marks,
+                   "#########################", 25 - marks, ".........................", done * 100 / all,
+                   rate,
+                   static_cast<double>(all - done) / rate);  // allocates nothing
     }
   }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ bits per value and its relative error.
                       cosine of old and new vectors, of a language model the KL divergence of its next tokens
   --activations TYPE  with --text: what inputs of int8 and int4 weights are rounded to, int8 or int16
   --threads N         threads to compute with (default: 1)
-  --quiet             no progress on standard error
+  --quiet             no progress and no remarks on standard error
   --help              show this
 
 Example:
@@ -62,13 +63,15 @@ std::vector<double> log_softmax(const float* logits, attend::Index n) {
 }
 
 void compare_generators(attend::Context& context, const std::string& before, const std::string& after,
-                        const attend::OpenOptions& open, const std::vector<std::string>& texts) {
+                        const attend::OpenOptions& open, const std::vector<std::string>& texts, bool quiet) {
   const auto tokenizer = attend::text::Tokenizer::open(before);
   const auto a = attend::CausalLM<float>::open(before, {.weights = attend::WeightType::float32}),
              b = attend::CausalLM<float>::open(after, open);
   double divergence = 0, worst = 0;
-  std::size_t tokens = 0;
+  std::size_t tokens = 0, done = 0;
+  Progress progress("comparing", quiet);
   for (const std::string& text : texts) {
+    progress(done++, texts.size());
     const std::vector<std::int32_t> ids = tokenizer.encode(text);
     if (ids.empty()) continue;
     const attend::Tensor<float, 2> x = a.logits(context, ids), y = b.logits(context, ids);
@@ -80,28 +83,36 @@ void compare_generators(attend::Context& context, const std::string& before, con
       worst = std::max(worst, one);
     }
   }
+  progress.clear();
   std::printf("KL divergence of %zu tokens: mean %.3g, greatest %.3g\n", tokens,
               divergence / static_cast<double>(std::max<std::size_t>(tokens, 1)), worst);
 }
 
 void compare_encoders(attend::Context& context, const std::string& before, const std::string& after,
-                      const attend::OpenOptions& open, const std::vector<std::string>& texts) {
+                      const attend::OpenOptions& open, const std::vector<std::string>& texts, bool quiet) {
   const auto a = attend::SentenceEncoder::open(before, {.weights = attend::WeightType::float32}),
              b = attend::SentenceEncoder::open(after, open);
-  const attend::Tensor<float, 2> x = a.encode(context, texts), y = b.encode(context, texts);
+  const std::span<const std::string> all(texts);
   double sum = 0, least = 1;
-  for (attend::Index i = 0; i < x.size(0); ++i) {
-    double dot = 0, xx = 0, yy = 0;
-    for (attend::Index e = 0; e < x.size(1); ++e) {
-      const double u = static_cast<double>(x(i, e)), v = static_cast<double>(y(i, e));
-      dot += u * v, xx += u * u, yy += v * v;
+  Progress progress("comparing", quiet);
+  for (std::size_t done = 0; done < all.size(); progress(done, all.size())) {
+    const auto some = all.subspan(done, std::min<std::size_t>(64, all.size() - done));
+    const attend::Tensor<float, 2> x = a.encode(context, some), y = b.encode(context, some);
+    for (attend::Index i = 0; i < x.size(0); ++i) {
+      double dot = 0, xx = 0, yy = 0;
+      for (attend::Index e = 0; e < x.size(1); ++e) {
+        const double u = static_cast<double>(x(i, e)), v = static_cast<double>(y(i, e));
+        dot += u * v, xx += u * u, yy += v * v;
+      }
+      const double cosine = dot / std::sqrt(xx * yy);
+      sum += cosine;
+      least = std::min(least, cosine);
     }
-    const double cosine = dot / std::sqrt(xx * yy);
-    sum += cosine;
-    least = std::min(least, cosine);
+    done += some.size();
   }
-  std::printf("cosine of %td texts: mean %.6f, least %.6f\n", x.size(0), sum / static_cast<double>(x.size(0)),
-              least);
+  progress.clear();
+  std::printf("cosine of %zu texts: mean %.6f, least %.6f\n", all.size(),
+              sum / static_cast<double>(all.size()), least);
 }
 
 void run(int argc, char** argv) {
@@ -117,7 +128,7 @@ void run(int argc, char** argv) {
   if (!open.weights || *open.weights == attend::WeightType::float32)
     attend::throw_error("--weights is bfloat16, float16, int8 or int4");
   {
-    Progress progress("quantize", arguments.has("--quiet"));
+    Progress progress("quantize", arguments.has("--quiet") || is_terminal(stdout));  // where lines show it
     double bits = 0, values = 0;
     attend::quantize_folder(
         model, out, open, [&](const attend::QuantizedParameter& p, std::size_t done, std::size_t all) {
@@ -139,9 +150,9 @@ void run(int argc, char** argv) {
   const bool generates = !architectures.empty() && architectures[0].find("LM") != std::string::npos &&
                          attend::is_causal_family(config.get<std::string>("model_type", "bert"));
   if (generates)
-    compare_generators(context, model, out, open, texts);
+    compare_generators(context, model, out, open, texts, arguments.has("--quiet"));
   else
-    compare_encoders(context, model, out, open, texts);
+    compare_encoders(context, model, out, open, texts, arguments.has("--quiet"));
 }
 
 }  // namespace

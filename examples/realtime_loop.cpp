@@ -10,11 +10,13 @@
 #include <iostream>
 #include <new>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <attend/attend.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -122,6 +124,16 @@ void run(int argc, char** argv) {
       layers[i].forward(context, token, {.cache = &caches[i]}, token);
   };
   block();  // the workspace has its size
+
+  // Another thread says how far it is, which the loop has no time for.
+  std::atomic<std::size_t> done{0};
+  std::jthread teller([&](std::stop_token stop) {
+    Progress progress("blocks", arguments.has("--quiet"));
+    while (!stop.stop_requested()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      progress(done.load(std::memory_order_relaxed), static_cast<std::size_t>(blocks));
+    }
+  });
 #if defined(__linux__)
   const sched_param priority{.sched_priority = 50};
   const bool fifo = sched_setscheduler(0, SCHED_FIFO, &priority) == 0 && mlockall(MCL_CURRENT) == 0;
@@ -148,8 +160,11 @@ void run(int argc, char** argv) {
     took[i] = std::chrono::duration<double, std::micro>(end - begin).count();
     late[i] = std::chrono::duration<double, std::micro>(begin - due).count();
     missed += end > due + period;
+    done.store(i + 1, std::memory_order_relaxed);
   }
   const long allocated = allocations - before;
+  teller.request_stop();
+  teller.join();
   std::printf("%td blocks of %.0f us, deadlines missed: %ld, allocations: %ld\n", blocks,
               std::chrono::duration<double, std::micro>(period).count(), missed, allocated);
   print_histogram("wakes late by", late);

@@ -67,6 +67,7 @@ void run(int argc, char** argv) {
          scores.slice(0, first, first + static_cast<attend::Index>(count)));
     progress(begin + count, all.size());
   }
+  progress.clear();
   std::vector<attend::Index> order(texts.size());
   std::iota(order.begin(), order.end(), attend::Index{0});
   if (encoder.num_labels() == 1)

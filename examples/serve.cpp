@@ -41,7 +41,7 @@ Requests that wait together run as one batch; each gets the text that it gets al
   --max-tokens N     tokens that a request may have generated (default: 2048)
   --max-body N       bytes of a request (default: 4194304)
   --deadline N       seconds that a request may take (default: 600)
-  --api-key-file F   only for requests with one of the keys in its lines (Authorization: Bearer KEY)
+  --api-key-file FILE  only for requests with one of the keys in its lines (Authorization: Bearer KEY)
   --quiet            no progress and no remarks on standard error
   --help             show this
 

@@ -17,6 +17,9 @@
 #include <vector>
 
 #include <attend/attend.hpp>
+#include <attend/model/cached_prompt.hpp>
+#include <attend/model/generation_batch.hpp>
+#include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/translator.hpp>
 #include <attend/text/streaming_decoder.hpp>
@@ -509,6 +512,112 @@ TEST(AllocationFailure, OfGeneration) {
     fail_each("seq2seq", nothing, [&](int) {
       return generate(context, seq2seq, prompts[0], {.max_new_tokens = 5, .num_beams = beams});
     });
+}
+
+TEST(AllocationFailure, OfModelsOfFiles) {
+  Context context;
+  const std::vector<std::int32_t> ids{1, 2, 3, 4, 5};
+  const TensorView<const std::int32_t, 2> batch(ids.data(), {1, 5});
+  const auto logits = [&](const char* what, const std::filesystem::path& path, const OpenOptions& open) {
+    fail_each(what, nothing,
+              [&](int) { return values(CausalLM<float>::open(path, open).logits(context, batch)); });
+  };
+  logits("int8", model_folder("qwen3"), {.weights = WeightType::int8});
+  logits("int4, 15 bits", model_folder("llama"),
+         {.weights = WeightType::int4, .activations = ActivationType::int16});
+  const std::filesystem::path gguf = std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "gguf";
+  logits("GGUF", gguf / "qwen3.gguf", {});
+  logits("GGUF of blocks", gguf / "types.gguf", {.weights = WeightType::bfloat16});
+  fail_each("a sentence encoder", nothing, [](int) {
+    return values(
+        SentenceEncoder::open(model_folder("sentence_transformers") / "pool_mean").encode({"a b", "c"}));
+  });
+  fail_each("text of GGUF", nothing, [&](int) {
+    TextGenerator generator = TextGenerator::open(gguf / "stories.gguf");
+    return generator.generate("once", {.max_new_tokens = 4}).text;
+  });
+}
+
+TEST(AllocationFailure, OfRequestsInABatch) {
+  const auto model = std::make_shared<const CausalLM<float>>(tiny_causal_lm());
+  const auto run = [](GenerationBatch& batch, Context& context) {
+    std::map<GenerationBatch::Ticket, std::vector<std::int32_t>> ids;
+    while (!batch.idle())
+      for (const GenerationBatch::Ended& ended : batch.step(context)) {
+        if (ended.error) std::rethrow_exception(ended.error);
+        ids[ended.ticket] = ended.generation.ids;
+      }
+    return ids;
+  };
+  const auto join = [&](GenerationBatch& batch) {
+    GenerationOptions options{.max_new_tokens = 5};
+    options.eos_token_ids.emplace();
+    for (std::uint64_t seed = 1; seed < 4; ++seed) {
+      batch.join(random_ids(100 + 10 * static_cast<Index>(seed), 40), options);
+      options.temperature = 1, options.seed = seed;
+    }
+  };
+  for (const int threads : {1, 2}) {
+    const auto make = [&] {
+      return std::pair(std::make_unique<GenerationBatch>(model), std::make_unique<Context>(threads));
+    };
+    fail_each("requests", make, [&](auto& object) {
+      GenerationBatch batch(model);
+      join(batch);
+      return run(batch, *object.second);
+    });
+    // A step that fails loses nothing: the next one goes on.
+    const auto expected = [&] {
+      auto object = make();
+      join(*object.first);
+      return run(*object.first, *object.second);
+    }();
+    for (long n = 0;; n += 1 + n / 20) {
+      const long before = alive;
+      {
+        auto object = make();
+        join(*object.first);
+        std::map<GenerationBatch::Ticket, std::vector<std::int32_t>> got;
+        failed = false;
+        countdown = n;
+        while (!object.first->idle()) {
+          try {
+            for (GenerationBatch::Ended& ended : object.first->step(*object.second)) {
+              if (!ended.error) got[ended.ticket] = ended.generation.ids;
+            }
+          } catch (const std::bad_alloc&) {
+          } catch (const Error&) {
+          }
+        }
+        countdown = -1;
+        for (const auto& [ticket, ids] : got) EXPECT_EQ(ids, expected.at(ticket)) << n;
+        if (!failed) {
+          EXPECT_EQ(got.size(), expected.size());
+        }
+        EXPECT_GE(got.size() + 1, expected.size()) << n;  // one at most by an error of its own
+      }
+      ASSERT_EQ(alive, before) << "a leak after allocation " << n << " has failed";
+      if (!failed) break;
+    }
+  }
+}
+
+TEST(AllocationFailure, OfKeptPrompts) {
+  const CausalLM<float> model = tiny_causal_lm();
+  Context context;
+  const TemporaryFile file("prompt.safetensors");
+  const std::vector<std::int32_t> ids = random_ids(120, 40);
+  fail_each("compute and save", nothing, [&](int) {
+    CachedPrompt::compute(context, model, ids).save(file.path(), "a model");
+    return std::filesystem::file_size(file.path());
+  });
+  fail_each("load and go on", nothing, [&](int) {
+    CachedPrompt prompt = CachedPrompt::load(file.path(), model, "a model");
+    Tensor<float, 3> logits({1, 1, model.options().vocab_size});
+    const std::int32_t next = 3;
+    model.forward(context, TensorView<const std::int32_t, 2>(&next, {1, 1}), prompt.cache, logits);
+    return values(logits);
+  });
 }
 
 }  // namespace

@@ -93,9 +93,6 @@ TEST_P(CausalLMOf, InDoubleIsCloserStill) {
 }
 
 TEST_P(CausalLMOf, PiecesAndBatchesGiveTheBitsOfTheWhole) {
-#if !ATTEND_HAS_KERNELS
-  GTEST_SKIP() << "bits are the kernels' promise";
-#endif
   Context context(2);
   const CausalLM<float> model = CausalLM<float>::open(folder);
   const Index V = model.options().vocab_size;
@@ -179,6 +176,7 @@ TEST(CausalLM, RefusesConfigsThatItDoesNotUnderstand) {
   check_error(llama, {{"head_dim", 2000000000}}, {"config.json"});
   check_error(llama, {{"num_key_value_heads", 2000000000}}, {"config.json"});
   check_error(llama, {{"num_hidden_layers", 2000000000}}, {"2000000000"});
+  check_error(model_folder("bloom"), {{"slow_but_exact", true}, {"pretraining_tp", 2}}, {"slow_but_exact"});
   check_error(llama, {{"attention_bias", true}}, {"q_proj.bias"});
   check_error(gpt2, {{"n_positions", 39}}, {"wpe.weight"});
   check_error(gpt2, {{"add_cross_attention", true}}, {"add_cross_attention"});

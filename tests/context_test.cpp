@@ -1,6 +1,7 @@
 // A context in every hand: callables that throw, executors that do not keep their word, threads that cannot
 // be had, two users at once, moves, and the default context at the end of a thread.
 #include <atomic>
+#include <cfenv>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -759,5 +760,94 @@ TEST(Context, ThreadsThatCannotBeHadAreAnError) {
             0);
 }
 #endif
+
+/// f() by rounding to nearest: what a test draws.
+template <class F>
+auto drawn(F&& f) {
+  const int before = std::fegetround();
+  std::fesetround(FE_TONEAREST);
+  auto values = f();
+  std::fesetround(before);
+  return values;
+}
+
+/// All that is computed outside of tasks: tables, scales, casts of options.
+std::vector<float> values_beside_tasks() {
+  std::vector<float> all;
+  const auto take = [&](const auto& values) { all.insert(all.end(), values.begin(), values.end()); };
+  take(alibi_slopes<float>(12));
+  take(sinusoidal_positions<float>(40, 20));
+  take(sinusoidal_positions<float>(40, 21,
+                                   {.layout = SinusoidalOptions::Layout::halves, .single_precision = true}));
+  for (Index distance = -300; distance < 300; ++distance) {
+    all.push_back(static_cast<float>(relative_position_bucket(distance, {})));
+    all.push_back(static_cast<float>(
+        relative_embedding_row(distance, {.embed_dim = 4, .span = 256, .max_distance = 512})));
+  }
+  Context context;
+  for (const RopeType type : {RopeType::none, RopeType::yarn, RopeType::llama3, RopeType::dynamic}) {
+    RotaryOptions o{.head_dim = 12};
+    o.rope_type = type, o.max_position_embeddings = 64, o.original_max_position_embeddings = 16;
+    if (type != RopeType::none) o.factor = 4.3;
+    Tensor<float, 4> x = drawn([&] { return random_tensor<float, 4>({1, 2, 40, 12}, 3); });
+    Rotary<float>(o).apply(context, x, 0, 40);
+    take(x);
+  }
+  for (const Index D : {3, 5, 6, 7, 10, 11, 24}) {
+    const Tensor<float, 4> q = drawn([&] { return random_tensor<float, 4>({1, 2, 5, D}, 4); });
+    const Tensor<float, 4> k = drawn([&] { return random_tensor<float, 4>({1, 2, 9, D}, 5); });
+    Tensor<float, 4> out({1, 2, 5, D});
+    for (const double softcap : {0.0, 1.7, 30.1}) {
+      scaled_dot_product_attention<float>(context, q, k, k, {.softcap = softcap}, out);
+      take(out);
+      KVCache<float> cache({.batch = 1, .num_kv_heads = 2, .head_dim = D});
+      cache.append(k, k);
+      scaled_dot_product_attention<float>(context, q, cache, {.softcap = softcap}, out);
+      take(out);
+    }
+    BlockOptions block;
+    block.self_attn = MultiHeadAttentionOptions{.embed_dim = 2 * D, .num_heads = 2, .alibi = D % 2 == 0};
+    block.self_attn.disentangled = {D == 7, D == 7, D == 7};
+    block.feed_forward = {2 * D, 9, Activation::gelu_tanh};
+    block.norm = {.size = 2 * D, .eps = 1e-5};
+    block.residual_scale = 0.3;
+    const Block<float> layer =
+        drawn([layer = Block<float>(block)] { return attend_test::filled<float>(layer); });
+    const RelativeEmbedding<float> distances =
+        drawn([made = RelativeEmbedding<float>({.embed_dim = 2 * D, .span = 6, .max_distance = 40})] {
+          return attend_test::filled<float>(made);
+        });
+    const Tensor<float, 3> x = drawn([&] { return random_tensor<float, 3>({1, 12, 2 * D}, 6, -1e-3, 1e-3); });
+    Tensor<float, 3> y(x.shape());
+    Frame frame(context.workspace());
+    const RelativePositions<float> positions = distances.positions(context, frame, 12);
+    BlockInputs<float> inputs;
+    if (D == 7) inputs.self.relative = &positions;
+    layer.forward(context, x, inputs, y);
+    take(y);
+  }
+  return all;
+}
+
+TEST(FloatEnvironment, OfTheCallerChangesNoBit) {
+  const std::vector<float> expected = values_beside_tasks();
+  for (const int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+    std::fesetround(mode);
+    const std::vector<float> got = values_beside_tasks();
+    const bool kept = std::fegetround() == mode;
+    std::fesetround(FE_TONEAREST);
+    EXPECT_TRUE(kept);
+    ASSERT_EQ(got.size(), expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_EQ(got[i], expected[i]) << "number " << i << ", mode " << mode;
+  }
+  std::vector<float> flushed;
+  {
+    const Flushing flushing;
+    flushed = values_beside_tasks();
+    EXPECT_TRUE(flushing.still());
+  }
+  EXPECT_EQ(flushed, expected);
+}
 
 }  // namespace

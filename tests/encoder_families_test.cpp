@@ -1,6 +1,7 @@
 // What the families of encoders and encoder-decoders make of config.json and of what the file holds; their
 // numbers are attend_conformance's.
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -32,8 +33,9 @@ class Changed {
     const SafeTensors file = SafeTensors::open_folder(original);
     std::vector<NamedTensor> tensors;
     for (const SafeTensors::Entry& entry : file.entries())
-      tensors.emplace_back(entry.name, entry.dtype, entry.shape,
-                           std::as_bytes(std::span(entry.data, static_cast<std::size_t>(entry.size))));
+      if (entry.name != name)
+        tensors.emplace_back(entry.name, entry.dtype, entry.shape,
+                             std::as_bytes(std::span(entry.data, static_cast<std::size_t>(entry.size))));
     if (!name.empty()) tensors.emplace_back(name, tensor);
     save_safetensors(folder_ / "model.safetensors", tensors);
   }
@@ -130,6 +132,64 @@ TEST(EncoderFamilies, AnOutputLayerOfItsOwnInTheFileCountsWhateverTheConfigSays)
   const Changed untied(folder, {{"tie_word_embeddings", false}}, "predictions.decoder.weight", own);
   EXPECT_TRUE(attend_test::same_bits(logits_of(apart.folder()), logits_of(untied.folder())));
   EXPECT_FALSE(attend_test::same_bits(logits_of(apart.folder()), logits_of(folder)));
+}
+
+Tensor<float, 3> states_of(const fs::path& folder) {
+  const std::vector<std::int32_t> ids{5, 9, 12, 7};
+  Context context;
+  return open_seq2seq<float>(folder).encode(context, TensorView<const std::int32_t, 2>(ids.data(), {1, 4}));
+}
+
+// As above: the encoder's words are not the decoder's where the file has two tables.
+TEST(EncoderFamilies, ATableOfWordsOfItsOwnCountsForItsSideAlone) {
+  for (const std::string family : {"t5", "mt5", "bart", "mbart", "pegasus", "m2m_100"}) {
+    SCOPED_TRACE(family);
+    const fs::path folder = model_folder(family.c_str());
+    const std::string base = family.ends_with("t5") ? "" : "model.";
+    const Index width = SafeTensors::open_folder(folder).at(base + "shared.weight").shape.at(1);
+    const auto own = attend_test::random_tensor<float, 2>({53, width});
+    const Changed all(folder, Json::object(), base + "shared.weight", own);
+    const Changed source(folder, Json::object(), base + "encoder.embed_tokens.weight", own);
+    const Changed target(folder, Json::object(), base + "decoder.embed_tokens.weight", own);
+    EXPECT_TRUE(attend_test::same_bits(states_of(source.folder()), states_of(all.folder())));
+    EXPECT_TRUE(attend_test::same_bits(states_of(target.folder()), states_of(folder)));
+    EXPECT_FALSE(attend_test::same_bits(next_of(target.folder()), next_of(folder)));
+    EXPECT_FALSE(open_seq2seq<float>(target.folder()).options().tied_output);  // but to the shared table
+  }
+}
+
+// transformers reads the sinusoids that Pegasus' files hold; in half precision they are others.
+TEST(EncoderFamilies, ATableOfPositionsInTheFileCountsAlsoWhereTheyAreSinusoids) {
+  const fs::path folder = model_folder("pegasus");
+  const char* name = "model.encoder.embed_positions.weight";
+  auto table = SafeTensors::open_folder(folder).read<float, 2>(name);
+  const Changed same(folder, Json::object(), name, table);
+  for (float& x : table.span()) x = std::round(x * 8) / 8;
+  const Changed rounded(folder, Json::object(), name, table);
+  EXPECT_TRUE(attend_test::same_bits(states_of(same.folder()), states_of(folder)));
+  EXPECT_FALSE(attend_test::same_bits(states_of(rounded.folder()), states_of(folder)));
+}
+
+/// What a family's config.json says without a key.
+Config without(const char* family, const char* key, const Json& changes = Json::object()) {
+  Json config = read_json(model_folder(family) / "config.json");
+  config.update(changes);
+  config.erase(key);
+  return Config(config.dump(), "config.json");
+}
+
+// As the configurations of transformers have it.
+TEST(EncoderFamilies, WhatAConfigDoesNotSayIsAsInTheFamilysOwn) {
+  for (const char* type : {"roberta", "xlm-roberta", "camembert"})  // whose positions begin behind it
+    EXPECT_EQ(
+        read_bert_family(without("roberta", "pad_token_id", {{"model_type", type}})).options.pad_token_id, 1);
+  EXPECT_EQ(read_seq2seq_family(without("marian", "decoder_start_token_id")).options.decoder_start_token_id,
+            58100);
+  const EncoderBlockOptions mt5 =
+      read_seq2seq_family(without("mt5", "feed_forward_proj")).options.encoder.block;
+  EXPECT_TRUE(mt5.gated);
+  EXPECT_EQ(mt5.activation, Activation::gelu_tanh);
+  EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj")).options.encoder.block.gated);
 }
 
 // Of ALBERT's two groups the first two and a half of five layers are of the first.

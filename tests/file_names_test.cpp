@@ -40,6 +40,24 @@ TEST_F(FileNames, PathsMayBeLongerThan260Characters) {
   std::ofstream(deep / "file") << "bytes";
   EXPECT_EQ(read_file(deep / "file"), "bytes");
   EXPECT_EQ(detail::MappedFile(deep / "file").bytes().size(), 5u);
+  EXPECT_TRUE(Location(deep).is_folder());
+  EXPECT_TRUE(Location(deep / "file").exists());
+  EXPECT_FALSE(Location(deep / "none").exists());
+  const auto linear = attend_test::filled<float>(Linear<float>({.in_features = 3, .out_features = 2}));
+  const std::filesystem::path model = deep / "." / ".." / std::string(60, 'e') / "model.safetensors";
+  save(linear, model);
+  save(linear, model);
+  Linear<float> again({.in_features = 3, .out_features = 2});
+  load(again, SafeTensors(model));
+#if defined(_WIN32)
+  const std::wstring name = detail::any_length(deep).native();
+  EXPECT_TRUE(name.starts_with(LR"(\\?\)") && name.find(L'/') == name.npos) << Location(deep).string();
+  EXPECT_EQ(detail::any_length("a/b"), "a/b");
+#endif
+  std::filesystem::remove(deep / "file");  // one by one: MinGW lists no folder of such a length
+  std::filesystem::remove(model);
+  for (std::filesystem::path at = deep; at != folder.path(); at = at.parent_path())
+    std::filesystem::remove(at);
 }
 
 TEST_F(FileNames, AreUtf8InErrors) {

@@ -416,6 +416,10 @@ TEST(StopFilter, HoldsBackWhatMayBecomeAStopText) {
   EXPECT_EQ(run({"aab"}, {"aa", "ab"}), "|a|");
   EXPECT_EQ(run({}, {"a", "b"}), "a|b|");
   EXPECT_THROW(StopFilter({""}), Error);
+  EXPECT_NO_THROW(StopFilter(std::vector<std::string>(256, std::string(1024, 'x'))));
+  EXPECT_THROW(StopFilter(std::vector<std::string>(257, "x")),
+               Error);  // every piece would be compared with all
+  EXPECT_THROW(StopFilter({std::string(1025, 'x')}), Error);
 }
 
 /// A model with a tokenizer, what follows some texts, and the "story" that follows the empty one.

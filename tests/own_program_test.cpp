@@ -273,6 +273,7 @@ TEST(OwnProgram, GeneratorsAndTranslatorsTakeListsViewsOrOne) {
   const std::vector<Ids> each{translator.translate("abc").ids, translator.translate(context, "xy").ids};
   EXPECT_NE(each[0], each[1]);
   EXPECT_EQ(ids(translator.translate(lines)), each);
+  EXPECT_EQ(ids(translator.translate(lines, translator.generation_options())), each);
   EXPECT_EQ(ids(translator.translate(context, lines)), each);
   EXPECT_EQ(ids(translator.translate(context, {"abc", "xy"})), each);
   EXPECT_EQ(ids(translator.translate({"abc", "xy"})), each);
@@ -296,6 +297,14 @@ TEST(OwnProgram, ModelsTakeIdsWithoutAContextOrOffsets) {
   EXPECT_TRUE(same_bits(lm.logits(batch), lm.logits(context, batch)));
   EXPECT_TRUE(same_bits(lm.logits(ids), first(lm.logits(context, batch))));
   EXPECT_EQ(lm.logits(Ids{}).shape(), (Shape<2>{0, 50}));
+
+  Generator generator(lm);
+  const Ids next = generator.generate(context, ids, {.max_new_tokens = 4}).ids;
+  EXPECT_EQ(generator.generate(ids, {.max_new_tokens = 4}).ids, next);
+  EXPECT_EQ(generator.generate(std::vector{ids, next}, {.max_new_tokens = 4})[0].ids, next);
+  EXPECT_EQ(generator.score(ids)[5].logprob, generator.score(context, ids)[5].logprob);
+  EXPECT_EQ(generator.beams(ids, {.max_new_tokens = 4, .num_beams = 2})[0].ids,
+            generator.beams(context, ids, {.max_new_tokens = 4, .num_beams = 2})[0].ids);
 }
 
 // ---- ModernBERT's heads

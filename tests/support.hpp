@@ -130,22 +130,13 @@ Layer with_values(Layer layer, Values& values, const std::string& prefix) {
   return layer;
 }
 
-/// Whether two tensors or views have the same shape and the same bits. Without kernels, whose promise the
-/// bits are, near numbers do in float.
+/// Whether two tensors or views have the same shape and the same bits.
 template <class A, class B>
 bool same_bits(const A& a, const B& b) {
   const attend::Tensor<typename A::Scalar, A::rank> x(attend::const_view(a));
   const attend::Tensor<typename B::Scalar, B::rank> y(attend::const_view(b));
   if (x.shape() != y.shape()) return false;
-#if !ATTEND_HAS_KERNELS
-  for (std::size_t i = 0; i < x.span().size(); ++i) {
-    const double v = static_cast<double>(x.span()[i]), w = static_cast<double>(y.span()[i]);
-    if (!(std::abs(v - w) <= 1e-5 + 1e-5 * std::abs(v)) && !(v == w) && !(v != v && w != w)) return false;
-  }
-  return true;
-#else
   return x.empty() || std::memcmp(x.data(), y.data(), x.span().size_bytes()) == 0;
-#endif
 }
 
 /// The text of the attend::Error that f leaves by, or nothing where it leaves by none.

@@ -10,7 +10,8 @@
 // CMake, installed, and then find_package(attend REQUIRED) with CMAKE_PREFIX_PATH=~/.local:
 //     cmake -S attend -B attend-build -DATTEND_BUILD_TESTS=OFF -DATTEND_BUILD_BENCH=OFF -DATTEND_BUILD_EXAMPLES=OFF
 //     cmake --install attend-build --prefix ~/.local
-// Conan 2, once in a clone of attend, by a profile that says compiler.cppstd=20:
+// Conan 2 (pip install conan), once beside a clone of attend:
+//     conan profile detect
 //     conan create attend/.packages/conan --build=missing -s compiler.cppstd=20
 //   then conanfile.txt of your project:
 //     [requires]
@@ -21,7 +22,8 @@
 //   and, with find_package(attend REQUIRED) in its CMakeLists.txt:
 //     conan install . --output-folder=build -s compiler.cppstd=20
 //     cmake -S . -B build -DCMAKE_TOOLCHAIN_FILE=build/conan_toolchain.cmake -DCMAKE_BUILD_TYPE=Release
-//   Libraries that the system has are not fetched where the profile names them:
+//   Libraries that the system has are not fetched where the profile (conan profile path default) names them; without a
+//   network, -nr goes behind both lines:
 //     [platform_requires]
 //     eigen/3.4.0
 //     nlohmann_json/3.11.3

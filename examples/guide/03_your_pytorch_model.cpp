@@ -18,7 +18,8 @@
 //     self.pos = nn.Parameter(torch.zeros(12, 16))     Tensor<float, 2> pos_{{12, 16}}, and in `parameters`
 //                                                      visit("pos", attend::Parameter<float>({12, 16}, pos_.data()))
 //     x = x + self.pos                                 for each b: x.matrix(b) += pos_.matrix()
-//     x[:, 0]                                          x.slice(1, 0, 1), a view of shape [B, 1, E]; Tensor(view) copies it
+//     x[:, 0]                                          x.slice(1, 0, 1), a view of shape [B, 1, E]; Tensor(view) copies it.
+//                                                      x has a name: layer(…).slice(…) would leave a view of nothing
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

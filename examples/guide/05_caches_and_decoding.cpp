@@ -3,6 +3,9 @@
 // A KVCache keeps the keys and values of the tokens so far. A call with a cache takes the tokens that follow, as many as
 // you like; each gives the bits that it gives in one long call. A copy of a cache shares its pages until one of the two
 // writes, so a branch costs what it adds. A call that fails leaves the cache as it was.
+//
+// Each block has a cache of its own. A stack makes them all, stack.make_caches(1), and takes them as {.caches = caches}; a
+// branch copies the vector. CausalLM has a CausalCache, which is all of them: page 12.
 #include <cstdio>
 
 #include <attend/attend.hpp>

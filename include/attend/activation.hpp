@@ -12,8 +12,8 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// The name that PyTorch and Hugging Face configs give: relu, gelu, gelu_new, gelu_pytorch_tanh, silu, swish,
-/// …
+/// By the names of PyTorch and of Hugging Face's configs: relu, gelu, gelu_new, gelu_pytorch_tanh, silu,
+/// swish, … Error for another name.
 inline Activation activation_from_string(std::string_view name) {
   struct Name {
     std::string_view text;

@@ -26,3 +26,27 @@
 #include <attend/softmax.hpp>
 #include <attend/stack.hpp>
 #include <attend/tensor.hpp>
+
+/// What holds of all of it, where a text does not say otherwise:
+///   - Shapes: B sequences, T tokens (Tq of queries, Tk of keys), E features of a token, H heads of D
+///   features.
+///     "x [B, T, E] -> out [B, T, E]" is what a call takes and what it writes.
+///   - Errors: what does not fit is an `Error`, thrown before anything is computed, of one line that names
+///   the
+///     layer, what was expected and what came. A call that fails leaves caches, layers and contexts as they
+///     were; what is in its outputs is not said.
+///   - Aliasing: outputs share no element with an input or with each other, which is an `Error`, too.
+///   - Lifetime: views, spans and pointers refer to the caller's data, for the time of the call.
+///   - Threads: const members may be called on one object by any number of threads at once, with a `Context`
+///     each; all others by one thread, while no other uses it.
+///   - Memory: what takes a `Context` and an output allocates nothing once the context is warm; what returns
+///     a tensor allocates that.
+///   - Numbers: outputs of `float` have the same bits on any number of threads and any processor with FMA;
+///     those of other scalars hold to a tolerance. README.md says more.
+namespace attend {}
+/// What masks are made of, and the base of one of your own: see masks::Expression.
+namespace attend::inline ATTEND_ABI::masks {}
+/// Tokenizers, and the steps that they consist of.
+namespace attend::inline ATTEND_ABI::text {}
+/// Requests and answers of a server in the words of OpenAI's clients.
+namespace attend::inline ATTEND_ABI::openai {}

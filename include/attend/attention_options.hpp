@@ -33,7 +33,6 @@ struct AttentionOptions {
   IndexList key_lengths = {};          // [B]: only the first so many keys of each batch exist
   /// A ragged batch: tokens of all sequences one after the other, as [1, H, tokens, D], sequence b being
   /// tokens [offsets[b], offsets[b + 1]). Both or neither. [B + 1]
-  /// Begins of the sequences, see above. [B + 1]
   std::span<const Index> query_offsets = {}, key_offsets = {};
   /// Of a MultiHeadAttention that is `disentangled`: what RelativeEmbedding::positions gives.
   const RelativePositions<Scalar>* relative = nullptr;

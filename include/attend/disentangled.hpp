@@ -59,6 +59,7 @@ inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptio
   distance = std::clamp<Index>(distance, -detail::kFarthest, detail::kFarthest);
   const Index away = distance < 0 ? -distance : distance;
   if (options.max_distance == 0 || away <= exact) return cut(options.span + distance);
+  const detail::FloatEnvironment environment;
   const float farthest =
       static_cast<float>(static_cast<double>(options.max_distance - 1) / static_cast<double>(exact));
   const float steps = std::ceil(std::log(static_cast<float>(away) / static_cast<float>(exact)) /

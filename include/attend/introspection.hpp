@@ -26,6 +26,8 @@ struct Introspection {
 
   /// Whether anything is wanted, and of every row.
   bool any() const { return every_row() || row_weights.data() != nullptr; }
+  /// Whether any member was set.
+  bool asks() const { return any() || top_weights.data() != nullptr || !rows.empty() || !heads.empty(); }
   /// Whether what is wanted takes each row's weights.
   bool every_row() const {
     return key_totals.data() != nullptr || entropy.data() != nullptr || top_keys.data() != nullptr;
@@ -58,7 +60,7 @@ void strongest(const Scalar* w, Index keys, TensorView<Index, 1> index, TensorVi
 
 /// Error where an introspection does not fit the call's sizes, or asks for halves.
 template <class Scalar>
-void check_introspection(const Introspection<Scalar>& o, const AttentionSizes& s) {
+ATTEND_COLD void check_introspection(const Introspection<Scalar>& o, const AttentionSizes& s) {
   const bool ragged = s.query_offsets != nullptr;
   const Index B = ragged ? 1 : s.batch, Tq = ragged ? s.query_offsets[s.batch] : s.queries;
   const Index Tk = ragged ? s.key_offsets[s.batch] : s.keys;

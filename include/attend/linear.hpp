@@ -99,6 +99,7 @@ Index Weight<Scalar>::slot(Index row) const {
 }
 template <class Scalar>
 void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
+  const detail::FloatEnvironment environment;
   if constexpr (std::is_same_v<Scalar, float>) {
     if (!plain()) {
       const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
@@ -213,8 +214,8 @@ ATTEND_COMPILED_LAYER(class Bias<float>);
 /// What follows a product while its result is still in the cache: activation(x Wᵀ + b + residual).
 template <class Scalar>
 struct Epilogue {
-  Activation activation = Activation::identity;
-  Rows<const Scalar> residual = {};  // of the output's shape, or none
+  Activation activation = Activation::identity;  // of the sum
+  Rows<const Scalar> residual = {};              // of the output's shape, or none
 };
 
 namespace detail {
@@ -242,13 +243,16 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
   Backend<Scalar>::product(context, call);
 }
 
+[[noreturn]] ATTEND_COLD inline void fail_residual(const char* who, std::span<const Index> expected,
+                                                   std::span<const Index> got) {
+  fail_shape(std::string(who) + " (residual)", to_string(expected), got);
+}
 /// Error where the residual is not of the output's shape, or the output overlaps it or x.
 template <class Scalar>
 void check_operands(const Context& context, const char* who, const Rows<const Scalar>& x,
                     const Rows<const Scalar>& residual, const Rows<Scalar>& out) {
   if (!residual.shape().empty()) {
-    if (!std::equal(residual.shape().begin(), residual.shape().end(), out.shape().begin(), out.shape().end()))
-      detail::fail_shape(std::string(who) + " (residual)", to_string(out.shape()), residual.shape());
+    if (!same_sizes(residual.shape(), out.shape())) fail_residual(who, out.shape(), residual.shape());
     residual.check_input(who, out.width());
   }
   check_apart(context, who, {"out", out.view()}, {{"x", x.view()}, {"the residual", residual.view()}});
@@ -307,8 +311,8 @@ ATTEND_COLD Linear<Scalar>::Linear(const LinearOptions& options) : options_(opti
 }
 template <class Scalar>
 ATTEND_COLD void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
-  visit("weight", weight_.parameter());
-  if (options_.bias) visit("bias", bias_.parameter());
+  detail::visit_part<Scalar>(visit, "weight", weight_);
+  if (options_.bias) detail::visit_part<Scalar>(visit, "bias", bias_);
 }
 template <class Scalar>
 void Linear<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {

@@ -223,6 +223,7 @@ inline masks::Segments segments(TensorView<const std::int32_t, 2> query_segments
                                 TensorView<const std::int32_t, 2> key_segments) {
   return {{}, query_segments, key_segments};
 }
+/// The same where queries and keys are the same tokens. [B or 1, tokens].
 inline masks::Segments segments(TensorView<const std::int32_t, 2> ids) { return segments(ids, ids); }
 /// Block-sparse attention: visible(i, j) says whether queries of block i see keys of block j. Blocks have
 /// `size` tokens, 1 or more.
@@ -280,6 +281,7 @@ void additive(X&&) = delete;
 template <detail::TemporaryTensor X>
 void key_padding_mask(X&&) = delete;
 
+/// The former name of key_padding_mask.
 template <class X>
 ATTEND_DEPRECATED("its name is key_padding_mask, as in PyTorch")
 auto not_padding(X&& padding) {

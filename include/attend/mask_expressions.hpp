@@ -65,6 +65,7 @@ struct Expression {
 template <class M>
 concept Maskable = std::derived_from<M, Expression>;
 
+/// [begin, end) as far as it lies in [k0, k1).
 inline Extent clip(Index begin, Index end, Index k0, Index k1) {
   begin = (std::max)(begin, k0);
   end = (std::min)(end, k1);
@@ -298,11 +299,12 @@ struct Predicate : Expression {
   bool operator()(Index b, Index h, Index q, Index k) const { return visible(b, h, q, k); }
 };
 
-/// What two masks together say of keys, of which each says an extent: both must see, or either.
+/// What two masks, of which each says an extent, say together: keys that both see.
 inline Extent both(const Extent& x, const Extent& y, Index k0) {
   const Index begin = (std::max)(x.begin, y.begin), end = (std::min)(x.end, y.end);
   return begin < end ? Extent{begin, end, x.full && y.full} : Extent{k0, k0, true};
 }
+/// The same of keys that one of them sees.
 inline Extent either(const Extent& x, const Extent& y) {
   if (x.begin >= x.end) return y;
   if (y.begin >= y.end) return x;
@@ -312,6 +314,7 @@ inline Extent either(const Extent& x, const Extent& y) {
   return {all.begin, all.end, covers(x) || covers(y) || joined};
 }
 
+/// The one or the other.
 inline Extent join(bool conjunction, const Extent& x, const Extent& y, Index k0) {
   return conjunction ? both(x, y, k0) : either(x, y);
 }
@@ -339,9 +342,11 @@ struct Joined : Expression {
   }
 };
 
+/// What both see.
 template <Maskable A, Maskable B>
 requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>) Joined<A, B, true>
 operator&(const A& a, const B& b) { return {a, b}; }
+/// What one of them sees.
 template <Maskable A, Maskable B>
 requires(!std::same_as<A, Mask> && !std::same_as<B, Mask>) Joined<A, B, false>
 operator|(const A& a, const B& b) { return {a, b}; }

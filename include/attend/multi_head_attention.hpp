@@ -249,14 +249,6 @@ class MultiHeadAttention {
   detail::RelativeScores<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
                                                  TensorView<const Scalar, 4> queries,
                                                  TensorView<const Scalar, 4> keys) const;
-  /// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on.
-  void rotate(Context& context, TensorView<Scalar, 4> x, std::span<const Index> offsets,
-              std::span<const Index> starts) const {
-    if (!starts.empty()) return rotary_->apply(context, x, starts);
-    if (offsets.empty()) return rotary_->apply(context, x);
-    for (std::size_t b = 0; b + 1 < offsets.size(); ++b)
-      rotary_->apply(context, x.slice(2, offsets[b], offsets[b + 1]));
-  }
   /// Attention into a buffer of all heads, the average of the weights, and the output projection.
   void finish(const Call& call, Frame& frame, Index keys,
               detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const;
@@ -293,6 +285,10 @@ class MultiHeadAttention {
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;
+  /// By positions from 0 on, of each sequence of a ragged batch or of each batch, or from `starts` on. A
+  /// pointer, which set_rotary sets: what never calls that does not compile rotations.
+  void (*rotate_)(const Rotary<Scalar>& by, Context& context, TensorView<Scalar, 4> x,
+                  std::span<const Index> offsets, std::span<const Index> starts) = nullptr;
   std::vector<Scalar> slopes_;  // of ALiBi, or none
 };
 

@@ -15,25 +15,28 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
       detail::checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
   const Index keys =
       detail::checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
-  const detail::WeightFormat format{options_.weights, options_.activations};
+  const auto weight = [&](std::vector<Index> sections, Index in) {
+    return Weight<Scalar>(std::move(sections), in, {options_.weights, options_.activations});
+  };
   if (fused()) {
-    in_proj_ = Weight<Scalar>({queries, keys, keys}, options_.embed_dim, format);
-    if (options_.bias) in_bias_ = Bias<Scalar>(in_proj_);
+    in_proj_ = weight({queries, keys, keys}, options_.embed_dim);
   } else {
-    q_proj_ = Weight<Scalar>({queries}, options_.embed_dim, format);
-    k_proj_ = Weight<Scalar>({keys}, options_.kdim, format);
-    v_proj_ = Weight<Scalar>({keys}, options_.vdim, format);
-    if (options_.bias) in_bias_ = Bias<Scalar>(Weight<Scalar>({queries, keys, keys}, 0, format));
+    q_proj_ = weight({queries}, options_.embed_dim);
+    k_proj_ = weight({keys}, options_.kdim);
+    v_proj_ = weight({keys}, options_.vdim);
   }
-  out_proj_ = Weight<Scalar>({options_.embed_dim}, queries, format);
+  if (options_.bias) in_bias_ = Bias<Scalar>(fused() ? in_proj_ : weight({queries, keys, keys}, 0));
+  out_proj_ = weight({options_.embed_dim}, queries);
   options_.out_bias = options_.out_bias.value_or(options_.bias);
   if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
   if (options_.bias_kv)
     bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
   if (options_.qk_norm)
-    for (const auto& [norm, all] : {std::pair(&q_norm_, queries), {&k_norm_, keys}})
-      *norm = Norm<Scalar>({options_.qk_norm_over_heads ? all : options_.head_dim, *options_.qk_norm,
-                            NormKind::rms, true, false});
+    for (const bool of_keys : {false, true})
+      (of_keys ? k_norm_ : q_norm_) = Norm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
+                                                    : of_keys                    ? keys
+                                                                                 : queries,
+                                                    *options_.qk_norm, NormKind::rms, true, false});
   if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
   const DisentangledAttentionOptions& relative = options_.disentangled;
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
@@ -55,24 +58,31 @@ void MultiHeadAttention<Scalar>::set_rotary(std::shared_ptr<const Rotary<Scalar>
     throw_error("MultiHeadAttention: rotary positions of head_dim ", rotary->options().head_dim,
                 ", expected ", options_.head_dim);
   rotary_ = std::move(rotary);
+  rotate_ = [](const Rotary<Scalar>& by, Context& context, TensorView<Scalar, 4> x,
+               std::span<const Index> offsets, std::span<const Index> starts) {
+    if (!starts.empty()) return by.apply(context, x, starts);
+    if (offsets.empty()) return by.apply(context, x);
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b)
+      by.apply(context, x.slice(2, offsets[b], offsets[b + 1]));
+  };
 }
 
 template <class Scalar>
 ATTEND_COLD void MultiHeadAttention<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (fused()) {
-    visit("in_proj_weight", in_proj_.parameter());
+    detail::visit_part<Scalar>(visit, "in_proj_weight", in_proj_);
   } else {
-    visit("q_proj_weight", q_proj_.parameter());
-    visit("k_proj_weight", k_proj_.parameter());
-    visit("v_proj_weight", v_proj_.parameter());
+    detail::visit_part<Scalar>(visit, "q_proj_weight", q_proj_);
+    detail::visit_part<Scalar>(visit, "k_proj_weight", k_proj_);
+    detail::visit_part<Scalar>(visit, "v_proj_weight", v_proj_);
   }
-  if (options_.bias) visit("in_proj_bias", in_bias_.parameter());
+  if (options_.bias) detail::visit_part<Scalar>(visit, "in_proj_bias", in_bias_);
   if (options_.bias_kv) {
-    visit("bias_k", Parameter<Scalar>({1, 1, bias_k_.numel()}, bias_k_.data(), &bias_k_assigned_));
-    visit("bias_v", Parameter<Scalar>({1, 1, bias_v_.numel()}, bias_v_.data(), &bias_v_assigned_));
+    detail::visit_part<Scalar>(visit, "bias_k", {1, 1, bias_k_.numel()}, bias_k_.data(), &bias_k_assigned_);
+    detail::visit_part<Scalar>(visit, "bias_v", {1, 1, bias_v_.numel()}, bias_v_.data(), &bias_v_assigned_);
   }
-  visit("out_proj.weight", out_proj_.parameter());
-  if (options_.out_bias.value_or(true)) visit("out_proj.bias", out_bias_.parameter());
+  detail::visit_part<Scalar>(visit, "out_proj.weight", out_proj_);
+  if (options_.out_bias.value_or(true)) detail::visit_part<Scalar>(visit, "out_proj.bias", out_bias_);
   if (options_.qk_norm) {
     q_norm_.parameters(prefixed("q_norm", visit));
     k_norm_.parameters(prefixed("k_norm", visit));
@@ -159,8 +169,8 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   normalize(context, k_norm_, key_heads);
   if (rotary_ != nullptr) {
     if (!self) throw_error("MultiHeadAttention: rotary positions are of self-attention");
-    rotate(context, query_heads, options.query_offsets, {});
-    rotate(context, key_heads, options.key_offsets, {});
+    rotate_(*rotary_, context, query_heads, options.query_offsets, {});
+    rotate_(*rotary_, context, key_heads, options.key_offsets, {});
   }
   const auto value_heads = head_view(values, value_at, B, G, Tk, D);
   Options changed;
@@ -204,6 +214,7 @@ detail::RelativeScores<Scalar> MultiHeadAttention<Scalar>::relative_scores(
     Context& context, Frame& frame, const Options& options, TensorView<const Scalar, 4> queries,
     TensorView<const Scalar, 4> keys) const {
   const char* who = "MultiHeadAttention (relative)";
+  const detail::FloatEnvironment environment;
   const Index B = queries.size(0), T = queries.size(2), H = options_.num_heads, G = options_.num_kv_heads;
   if (options.relative == nullptr) throw_error(who, ": disentangled attention takes one, got none");
   if (options.modifier) throw_error(who, ": together with a modifier is not supported");
@@ -261,8 +272,8 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
   normalize(context, q_norm_, query);
   normalize(context, k_norm_, key);
   if (rotary_ != nullptr) {
-    rotate(context, query, {}, cache.lengths());
-    rotate(context, key, {}, cache.lengths());
+    rotate_(*rotary_, context, query, {}, cache.lengths());
+    rotate_(*rotary_, context, key, {}, cache.lengths());
   }
   detail::Appending<Scalar> appending("MultiHeadAttention", cache, context.measuring());
   if (!context.measuring()) cache.append(context, key, head_view(qkv, at.value, B, G, T, D));

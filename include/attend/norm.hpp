@@ -13,6 +13,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// LayerNorm, RMSNorm.
 enum class NormKind { layer, rms };
 
 /// Of either kind of norm.
@@ -80,8 +81,8 @@ ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
 }
 template <class Scalar>
 ATTEND_COLD void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
-  if (options_.weight) visit("weight", Parameter<Scalar>({options_.size}, weight_.data()));
-  if (has_bias_) visit("bias", Parameter<Scalar>({options_.size}, bias_.data()));
+  if (options_.weight) detail::visit_part<Scalar>(visit, "weight", {options_.size}, weight_.data());
+  if (has_bias_) detail::visit_part<Scalar>(visit, "bias", {options_.size}, bias_.data());
 }
 template <class Scalar>
 void Norm<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {

@@ -43,6 +43,7 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
     throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
                 ", expected a number above 0");
+  const detail::FloatEnvironment environment;
   const bool halves = options.layout != Layout::interleaved,
              inclusive = options.layout == Layout::halves_inclusive;
   const Index pairs = embed_dim / 2 + (inclusive ? 0 : embed_dim % 2);
@@ -91,6 +92,7 @@ ATTEND_COLD std::vector<Scalar> alibi_slopes(AnyIndex num_heads) {
     throw_error("alibi_slopes: num_heads is ", num_heads, ", expected 1 to 65536");
   Index n = 1;
   while (n <= num_heads / 2) n *= 2;
+  const detail::FloatEnvironment environment;
   std::vector<Scalar> slopes;
   for (Index i = 1; i <= n; ++i)
     slopes.push_back(Scalar(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(n))));
@@ -169,6 +171,7 @@ inline Index relative_position_bucket(Index relative_position, const RelativeBia
   distance = std::max<Index>(distance, 0);
   const Index exact = buckets / 2;
   if (distance < exact) return first + distance;
+  const detail::FloatEnvironment environment;
   const float ratio =
       std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
       static_cast<float>(std::log(static_cast<double>(options.relative_attention_max_distance) /

@@ -15,48 +15,25 @@
 #include <attend/core/context.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/overlap.hpp>
+#include <attend/core/parameter.hpp>
 #include <attend/tensor.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
-/// [..., width] as rows of `width` elements that follow each other, `stride` elements from one row to the
-/// next: implicit from tensors and views of any rank up to 8 (one axis is one row) and from Eigen's row-major
-/// matrices; T may be const. It refers to their data. The shape stays what it was. Which views are rows is
-/// checked by the layer that takes them: the last axis is contiguous and the leading ones are evenly spaced
-/// (0, a broadcast, is a spacing of inputs).
-template <class T>
-class Rows {
+namespace detail {
+/// What Rows are but for their data: one for all scalars.
+class RowsShape {
  public:
-  using Scalar = std::remove_const_t<T>;
   static constexpr std::size_t kMaxRank = 8;  // axes that it takes
 
-  Rows() = default;
-  /// The rows of a tensor, a view or a row-major matrix of Eigen's; Error where they are not evenly spaced.
-  template <detail::Viewable<T> X>
-  requires(detail::ViewOf<X>::rank >= 1 && detail::ViewOf<X>::rank <= static_cast<int>(kMaxRank)) Rows(X&& x)
-      : Rows(detail::view_of(std::forward<X>(x)), 0) {}
-  /// The same, for reading.
-  Rows(const Rows<Scalar>& other) requires std::is_const_v<T> : data_(other.data_),
-                                                                count_(other.count_),
-                                                                width_(other.width_),
-                                                                stride_(other.stride_),
-                                                                rank_(other.rank_),
-                                                                fault_(static_cast<Fault>(other.fault_)),
-                                                                shape_(other.shape_) {}
-
-  T* data() const { return data_; }
-  T* row(Index r) const { return data_ + r * stride_; }  // Row r; not checked.
-  Index count() const { return count_; }                 // Number of rows.
-  Index width() const { return width_; }                 // Elements of a row.
-  Index stride() const { return stride_; }               // Elements from a row to the next.
+  Index count() const { return count_; }    // Number of rows.
+  Index width() const { return width_; }    // Elements of a row.
+  Index stride() const { return stride_; }  // Elements from a row to the next.
   bool empty() const { return count_ == 0 || width_ == 0; }
   /// The shape that the rows came with.
   std::span<const Index> shape() const { return {shape_.data(), rank_}; }
-  /// The rows as a matrix, without that shape. [count, width]
-  TensorView<T, 2> view() const { return {data_, {count_, width_}, {stride_, 1}, {}}; }
-
   /// All of it but the last size.
-  std::span<const Index> leading() const { return shape().first(rank_ > 0 ? rank_ - 1 : 0); }
+  std::span<const Index> leading() const { return {shape_.data(), rank_ > 0 ? rank_ - 1 : 0}; }
 
   /// Error of `who` where the view was none of rows of `width` elements.
   void check_input(const char* who, Index width) const {
@@ -72,25 +49,26 @@ class Rows {
     if (count_ > 1 && (stride_ < 0 ? -stride_ : stride_) < width_) fail_rows(who);
   }
 
- private:
-  template <class>
-  friend class Rows;
-  enum class Fault : unsigned char { none, gaps, turned, uneven };
-
-  template <class U, int Rank>
-  Rows(const TensorView<U, Rank>& view, int) : data_(view.data()), width_(view.shape().back()), rank_(Rank) {
-    for (std::size_t i = 0; i < rank_; ++i) shape_[i] = view.shape()[i];
-    const detail::RowSpacing rows = detail::row_spacing(view.shape(), view.strides());
+ protected:
+  RowsShape() = default;
+  RowsShape(const Index* shape, const Index* strides, std::size_t rank)
+      : width_(shape[rank - 1]), rank_(rank) {
+    for (std::size_t i = 0; i < rank; ++i) shape_[i] = shape[i];
+    const RowSpacing rows = row_spacing({shape, rank}, {strides, rank});
     count_ = rows.count, stride_ = rows.stride;
-    const bool contiguous = width_ <= 1 || view.strides().back() == 1 || count_ == 0;
-    const bool turned = Rank == 2 && view.strides().front() == 1;  // a column-major matrix
+    const bool contiguous = width_ <= 1 || strides[rank - 1] == 1 || count_ == 0;
+    const bool turned = rank == 2 && strides[0] == 1;  // a column-major matrix
     fault_ = !contiguous ? (turned ? Fault::turned : Fault::gaps) : !rows.even ? Fault::uneven : Fault::none;
   }
 
-  [[noreturn]] void fail_width(const char* who, Index width) const {
-    detail::fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
+ private:
+  enum class Fault : unsigned char { none, gaps, turned, uneven };
+
+  [[noreturn]] ATTEND_COLD void fail_width(const char* who, Index width) const {
+    fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
   }
-  [[noreturn]] void fail_fault(const char* who) const {
+  [[noreturn]] ATTEND_COLD void fail_fault(const char* who) const {
+    const char* const kCopy = "; copy it first, by Tensor(view) or attend::copy";
     const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
     if (fault_ == Fault::turned)
       throw_error(view,
@@ -99,22 +77,53 @@ class Rows {
     if (fault_ == Fault::gaps) throw_error(view, " the last axis must be contiguous", kCopy);
     throw_error(view, " the leading axes are not evenly spaced", kCopy);
   }
-  [[noreturn]] void fail_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
+  [[noreturn]] ATTEND_COLD void fail_output(const char* who, std::span<const Index> leading_sizes,
+                                            Index width) const {
     std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
     expected.push_back(width);
-    detail::fail_shape(std::string(who) + " (output)", to_string(expected), shape());
+    fail_shape(std::string(who) + " (output)", to_string(expected), shape());
   }
-  [[noreturn]] void fail_rows(const char* who) const {
+  [[noreturn]] ATTEND_COLD void fail_rows(const char* who) const {
     throw_error(who, ": rows of shape ", shape(), " overlap each other: they are ", stride_,
                 " elements apart");
   }
-  static constexpr const char* kCopy = "; copy it first, by Tensor(view) or attend::copy";
 
-  T* data_ = nullptr;
   Index count_ = 0, width_ = 0, stride_ = 0;
   std::size_t rank_ = 0;
   Fault fault_ = Fault::none;
   std::array<Index, kMaxRank> shape_{};
+};
+}  // namespace detail
+
+/// [..., width] as rows of `width` elements that follow each other, `stride` elements from one row to the
+/// next: implicit from tensors and views of any rank up to 8 (one axis is one row) and from Eigen's row-major
+/// matrices; T may be const. It refers to their data. The shape stays what it was. Which views are rows is
+/// checked by the layer that takes them: the last axis is contiguous and the leading ones are evenly spaced
+/// (0, a broadcast, is a spacing of inputs).
+template <class T>
+class Rows : public detail::RowsShape {
+ public:
+  using Scalar = std::remove_const_t<T>;
+
+  Rows() = default;
+  /// The rows of a tensor, a view or a row-major matrix of Eigen's; Error where they are not evenly spaced.
+  template <detail::Viewable<T> X>
+  requires(detail::ViewOf<X>::rank >= 1 && detail::ViewOf<X>::rank <= static_cast<int>(kMaxRank)) Rows(X&& x)
+      : Rows(detail::view_of(std::forward<X>(x)), 0) {}
+  /// The same, for reading.
+  Rows(const Rows<Scalar>& other) requires std::is_const_v<T> : RowsShape(other), data_(other.data()) {}
+
+  T* data() const { return data_; }
+  T* row(Index r) const { return data_ + r * stride(); }  // Row r; not checked.
+  /// The rows as a matrix, without the shape that they came with. [count, width]
+  TensorView<T, 2> view() const { return {data_, {count(), width()}, {stride(), 1}, {}}; }
+
+ private:
+  template <class U, int Rank>
+  Rows(const TensorView<U, Rank>& view, int)
+      : RowsShape(view.shape().data(), view.strides().data(), Rank), data_(view.data()) {}
+
+  T* data_ = nullptr;
 };
 
 /// [B, T, E], or whatever Rank says, and what has fewer leading axes down to [T, E], which count as 1:
@@ -133,9 +142,11 @@ class Batched : public TensorView<T, Rank> {
   template <class U, int Given>
   static TensorView<T, Rank> with_leading_axes(const TensorView<U, Given>& view) {
     Shape<Rank> shape, strides;
-    shape.fill(1), strides.fill(0);
-    std::copy(view.shape().begin(), view.shape().end(), shape.end() - Given);
-    std::copy(view.strides().begin(), view.strides().end(), strides.end() - Given);
+    constexpr std::size_t missing = Rank - Given;
+    for (std::size_t a = 0; a < shape.size(); ++a) {
+      shape[a] = a < missing ? 1 : view.shape()[a - missing];
+      strides[a] = a < missing ? 0 : view.strides()[a - missing];
+    }
     return {view.data(), shape, strides};
   }
 };
@@ -180,25 +191,29 @@ struct Operand {
   const char* name;
   Layout layout;
 };
-[[noreturn]] inline void fail_overlap(const char* who, const char* out, const char* other) {
+[[noreturn]] ATTEND_COLD inline void fail_overlap(const char* who, const char* out, const char* other) {
   if (other == nullptr) throw_error(who, ": elements of ", out, " overlap each other");
   throw_error(who, ": ", out, " overlaps ", other);
 }
 /// Error where `out` shares an element with an operand, or its elements with each other. Views without data
 /// share none.
-inline void check_apart(const Context& context, const char* who, const Operand& out,
-                        std::initializer_list<Operand> others) {
+ATTEND_OUT_OF_LINE inline void check_apart(const Context& context, const char* who, const Operand& out,
+                                           std::initializer_list<Operand> others) {
   if (context.measuring() || out.layout.data == nullptr) return;
   if (overlaps_itself(out.layout)) fail_overlap(who, out.name, nullptr);
   for (const Operand& other : others)
     if (overlap(out.layout, other.layout)) fail_overlap(who, out.name, other.name);
 }
 /// Error where `out` shares an element with x, and is not x itself, or its elements with each other.
-template <class Out, class X>
-void check_in_place(const Context& context, const char* who, const Out& out, const X& x) {
+ATTEND_OUT_OF_LINE inline void check_in_place(const Context& context, const char* who, const Layout& out,
+                                              const Layout& x, bool same) {
   if (context.measuring()) return;
   if (overlaps_itself(out)) fail_overlap(who, "out", nullptr);
-  if (!same_places(out, x) && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
+  if (!same && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
+}
+template <class Out, class X>
+void check_in_place(const Context& context, const char* who, const Out& out, const X& x) {
+  check_in_place(context, who, out, x, same_places(out, x));
 }
 
 /// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or
@@ -211,16 +226,21 @@ void check_rows_in_place(const Context& context, const char* who, const Rows<con
   check_in_place(context, who, out.view(), x.view());
 }
 
-/// Error of a layer that has parameters without values.
-template <class Layer>
-void check_assigned(const Context& context, const char* who, const Layer& layer) {
-  if (layer.assigned() || context.measuring()) return;
-  layer.parameters([who](const std::string& name, const auto& parameter) {
+struct FailUnassigned {
+  const char* who;
+  template <class T>
+  ATTEND_COLD void operator()(const std::string& name, const Parameter<T>& parameter) const {
     const Index missing = parameter.unassigned_rows(), rows = parameter.rows();
     if (missing > 0 && missing < rows)
       throw_error(who, ": parameter ", name, " was never assigned in ", missing, " of its ", rows, " rows");
     if (missing > 0) throw_error(who, ": parameter ", name, " was never assigned");
-  });
+  }
+};
+/// Error of a layer that has parameters without values.
+template <class Layer>
+void check_assigned(const Context& context, const char* who, const Layer& layer) {
+  if (layer.assigned() || context.measuring()) return;
+  layer.parameters(FailUnassigned{who});
   throw_error(who, ": the layer was moved from");
 }
 }  // namespace detail

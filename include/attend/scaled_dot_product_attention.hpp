@@ -123,6 +123,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   if (options.relative != nullptr)
     throw_error(who, ": relative embeddings are MultiHeadAttention's, of self-attention without a cache");
   if (sizes.batch == 0 || q[1] == 0) return;
+  const FloatEnvironment environment;  // of the scale, too
   const AttentionCall<Scalar> call(options, outputs, sizes, key.size(1), q[3]);
   const LayerTimer timer(context, who, query.shape(), out.shape(),
                          context.timed() ? call.operations(q[3] + out.size(3)) : 0);
@@ -149,6 +150,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   if (query.size(0) == 0 || query.size(1) == 0) return;
   const AttentionSizes sizes{query.size(0), query.size(1), query.size(2),         cache.max_length(),
                              nullptr,       nullptr,       cache.lengths().data()};
+  const FloatEnvironment environment;
   const AttentionCall<Scalar> call(options, outputs, sizes, o.num_kv_heads, o.head_dim);
   if (o.window > 0 && query.size(2) > 0 && !context.measuring()) check_window(call, cache);
   const LayerTimer timer(context, who, query.shape(), out.shape(),

@@ -61,13 +61,14 @@ void log_softmax(Context& context, const X& x, AnyIndex axis,
   detail::softmax_over<typename X::Scalar, X::rank>(context, x, axis, out, true);
 }
 
-/// The same as new tensors.
+/// The same as a new tensor.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> softmax(const X& x, AnyIndex axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());
   softmax(default_context(), x, axis, out);
   return out;
 }
+/// The same as a new tensor.
 template <TensorLike X>
 Tensor<typename X::Scalar, X::rank> log_softmax(const X& x, AnyIndex axis = -1) {
   Tensor<typename X::Scalar, X::rank> out(x.shape());

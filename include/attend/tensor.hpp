@@ -1,5 +1,4 @@
-// Tensor: owns its elements, row-major from a 64-byte border on; copies, comparison and text of tensors and
-// views.
+// Tensor: owns its elements, row-major from a 64-byte border on; copies, comparison and text of them.
 #pragma once
 
 #include <algorithm>
@@ -244,6 +243,7 @@ class Tensor {
   Shape<Rank> shape_;
 };
 
+/// Scalar and rank are those of what it is made of. @{
 template <class T, int Rank>
 Tensor(TensorView<T, Rank>) -> Tensor<std::remove_const_t<T>, Rank>;
 template <std::size_t Axes, class Values>
@@ -251,6 +251,7 @@ Tensor(std::array<Index, Axes>, const Values&)
     -> Tensor<std::remove_cvref_t<decltype(*std::declval<const Values&>().data())>, static_cast<int>(Axes)>;
 template <class Derived>
 Tensor(const Eigen::DenseBase<Derived>&) -> Tensor<typename Derived::Scalar, 2>;
+/// @}
 
 /// A tensor or a view.
 template <class X>
@@ -390,6 +391,7 @@ std::ostream& operator<<(std::ostream& out, const TensorView<T, Rank>& t) {
     return out << ']';
   }
 }
+/// The same of a tensor.
 template <class T, int Rank>
 std::ostream& operator<<(std::ostream& out, const Tensor<T, Rank>& t) {
   return out << t.view();

@@ -43,11 +43,11 @@ template <int Rank, class... Indices>
 concept IndicesOfMatrix = Rank >= 1 && sizeof...(Indices) == (Rank > 2 ? Rank - 2 : 0);
 }  // namespace detail
 
-/// Eigen's view of a matrix inside a view, with any strides, and inside a tensor, whose rows follow each
-/// other.
+/// Eigen's view of a matrix inside a view, with any strides.
 template <class T>
 using MatrixMap =
     Eigen::Map<detail::MatrixLike<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+/// The same inside a tensor, whose rows follow each other.
 template <class T>
 using ContiguousMatrixMap = Eigen::Map<detail::MatrixLike<T>>;
 
@@ -140,8 +140,7 @@ class TensorView {
       return data_[i * strides_[0]];
     } else {
       Shape<Rank - 1> shape, strides;
-      std::copy(shape_.begin() + 1, shape_.end(), shape.begin());
-      std::copy(strides_.begin() + 1, strides_.end(), strides.begin());
+      for (std::size_t a = 0; a < shape.size(); ++a) shape[a] = shape_[a + 1], strides[a] = strides_[a + 1];
       return TensorView<T, Rank - 1>(at_offset(i * strides_[0]), shape, strides, {});
     }
   }

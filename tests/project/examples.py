@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import pty
 import re
 import resource
 import shutil
@@ -87,7 +88,8 @@ def broken_folders():
 
 
 def write_tokenizer(folder, tokens=50):
-    """A tokenizer.json of single characters."""
+    """A tokenizer.json of single characters, to be taken as it is."""
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
     names = ["<unk>", "</s>"] + [chr(c) for c in range(97, 123)] + [f"<more{i}>" for i in range(1000)]
     (folder / "tokenizer.json").write_text(json.dumps({
         "version": "1.0", "added_tokens": [],
@@ -157,6 +159,8 @@ def bad_folder(program, source, more, size, heads):
         run(program, "--model", folder, *more, text="ab\n")
         tokenizer_files = [f.name for f in folder.iterdir() if f.name not in ("config.json", "model.safetensors")]
         for file in ["config.json", "model.safetensors", *tokenizer_files]:
+            if file == "tokenizer_config.json":  # without which the model's class counts
+                continue
             (folder / file).rename(folder / "away")
             bad(file)
             (folder / "away").rename(folder / file)
@@ -447,6 +451,31 @@ def check_help(program):
         check(completed.stdout == "--quiet\n", f"{program.name}: bash completes --qui to {completed.stdout}")
 
 
+def on_terminal(*arguments):
+    """What a program writes to standard error where that is a terminal."""
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen([arguments_.examples / arguments[0], *arguments[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=its_end)
+    os.close(its_end)
+    written = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            written += piece
+    except OSError:
+        pass  # Linux says so that the other end is closed
+    os.close(terminal)
+    check(process.wait() == 0, f"{arguments}: exit code {process.returncode} on a terminal")
+    return written
+
+
+def progress():
+    """What takes longer than a second says how long, on terminals alone, and what it has said is gone at its end."""
+    loop = ["realtime_loop", "--seconds", "2"]
+    told = on_terminal(*loop)
+    check(re.search(rb"blocks \[#+\.*\] +\d+ %, [\d.]+/s, \d+ s left", told) and told.endswith(b"\r\x1b[K"), f"progress on a terminal: {told[-200:]}")
+    check(not on_terminal(*loop, "--quiet"), "--quiet: says something all the same")
+    check(not run(*loop).stderr, "progress where there is no terminal")
+
+
 parser = argparse.ArgumentParser()
 parser.add_argument("--examples", type=pathlib.Path, required=True)
 parser.add_argument("--conformance", type=pathlib.Path, required=True)
@@ -457,6 +486,7 @@ for program in sorted(p for p in arguments_.examples.iterdir() if p.is_file() an
     check_help(program)
     refuses(program.name, "--no-such-option", names="--no-such-option")
 toy()
+progress()
 if arguments_.conformance.is_dir():
     broken_folders()
     bad_folders()

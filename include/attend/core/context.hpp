@@ -51,10 +51,11 @@ struct LayerTime {
   std::string_view name;           // "Linear"
   Index number = -1;               // of a block in its stack
   int depth = 0;                   // of layers that it runs in
-  std::span<const Index> in, out;  // shapes
+  std::span<const Index> in, out;  // shapes of its input and its output
   double operations = 0;  // of its products, a multiplication and an addition each; 0: none of its own
   std::uint64_t nanoseconds = 0;  // from the begin of the call to its end
 };
+/// Who gets the times: see Context::set_layer_hook.
 using LayerHook = std::function<void(const LayerTime&)>;
 
 /// What a call scribbles on and runs on. One per calling thread; layers are shared, contexts are not: a

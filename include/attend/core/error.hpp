@@ -80,6 +80,7 @@ struct MessagePart {
     double real;
   };
 
+  MessagePart(const char* t) : kind(Kind::text), text(t) {}
   template <class T>
   requires std::is_convertible_v<const T&, std::string_view> MessagePart(const T& t)
       : kind(Kind::text), text(t) {}
@@ -119,10 +120,11 @@ struct MessagePart {
 }  // namespace detail
 
 /// Throws an Error of the parts one after the other: text, numbers and shapes. Out of line, so that checks
-/// are small.
+/// are small, and by value: one function for texts of all lengths, and no variable has to be in memory for
+/// it.
 template <class... Parts>
-[[noreturn]] void throw_error(const Parts&... parts) {
-  detail::throw_parts({parts...});
+[[noreturn]] ATTEND_COLD void throw_error(Parts... parts) {
+  detail::throw_parts({detail::MessagePart(parts)...});
 }
 
 }  // namespace attend::inline ATTEND_ABI

@@ -29,7 +29,6 @@
 #include <fstream>
 
 #include <attend/core/aligned.hpp>
-#include <attend/core/windows_map.hpp>
 #endif
 
 namespace attend::inline ATTEND_ABI {
@@ -155,11 +154,10 @@ class InputFile {
   Descriptor file_;
 #else
   void open(const Location& location) {
-    std::error_code ignored;
     check_folder(location.parent());
-    if (!std::filesystem::is_regular_file(location.path(), ignored))
+    if (type_of(location.path()) != std::filesystem::file_type::regular)
       throw_error(path_, ": cannot open, or not a regular file");
-    file_.open(location.path(), std::ios::binary | std::ios::ate);
+    file_.open(any_length(location.path()), std::ios::binary | std::ios::ate);
     const std::streamoff end = file_ ? static_cast<std::streamoff>(file_.tellg()) : -1;
     if (end < 0 || static_cast<std::uintmax_t>(end) > (std::numeric_limits<std::ptrdiff_t>::max)())
       throw_error(path_, ": cannot open, or cannot read its size");

@@ -16,6 +16,10 @@
 
 #include <attend/core/config.hpp>
 
+#if defined(_WIN32)
+#include <attend/core/windows_map.hpp>
+#endif
+
 namespace attend::inline ATTEND_ABI {
 
 namespace detail {
@@ -35,6 +39,13 @@ inline std::string utf8_text(const std::filesystem::path& path) {
   return path.string();
 #endif
 }
+#if !defined(_WIN32)
+inline const std::filesystem::path& any_length(const std::filesystem::path& path) { return path; }
+inline std::filesystem::file_type type_of(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::status(path, ignored).type();
+}
+#endif
 }  // namespace detail
 
 /// Files that are in memory, by their names below the folder: "config.json", "1_Pooling/config.json".
@@ -130,23 +141,22 @@ class Location {
   }
   /// Whether it is there, and a folder.
   bool is_folder() const {
-    std::error_code ignored;
-    if (!in_memory()) return std::filesystem::is_directory(path_, ignored);
+    if (!in_memory()) return detail::type_of(path_) == std::filesystem::file_type::directory;
     const std::string begin = path_.empty() ? "" : detail::utf8_text(path_) + "/";
     const auto next = files_->lower_bound(begin);
     return begin.empty() || (next != files_->end() && next->first.starts_with(begin));
   }
   /// Whether it is there: a file or a folder.
   bool exists() const {
-    std::error_code ignored;
-    return in_memory() ? find() != nullptr || is_folder() : std::filesystem::exists(path_, ignored);
+    return in_memory() ? find() != nullptr || is_folder()
+                       : std::filesystem::exists(std::filesystem::file_status(detail::type_of(path_)));
   }
   /// What a folder has, in no order: names of files and of folders, those of other folders' files left out.
   std::vector<std::string> names() const {
     std::vector<std::string> out;
     std::error_code error;
     if (!in_memory())
-      for (std::filesystem::directory_iterator at(path_, error), end; !error && at != end;
+      for (std::filesystem::directory_iterator at(detail::any_length(path_), error), end; !error && at != end;
            at.increment(error))
         out.push_back(detail::utf8_text(at->path().filename()));
     else

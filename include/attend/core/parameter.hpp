@@ -30,14 +30,15 @@ class Assigned {
   }
 
   bool all() const { return missing_ == 0; }
+  Index rows() const { return rows_; }
   Index missing() const { return missing_; }
   void mark(Index begin, Index end) {
     if (missing_ == 0 || begin == end) return;
     if (end - begin < rows_) {
-      given_.resize(static_cast<std::size_t>(rows_));
+      if (given_.empty()) given_ = std::vector<Index>(static_cast<std::size_t>(rows_));
       for (Index i = begin; i < end; ++i) {
-        if (!given_[static_cast<std::size_t>(i)]) --missing_;
-        given_[static_cast<std::size_t>(i)] = true;
+        if (given_[static_cast<std::size_t>(i)] == 0) --missing_;
+        given_[static_cast<std::size_t>(i)] = 1;
       }
       if (missing_ > 0) return;
     }
@@ -53,7 +54,7 @@ class Assigned {
   }
 
   Index rows_ = 0, missing_ = 1;
-  std::vector<bool> given_;  // of each row, while some are
+  std::vector<Index> given_;  // 1 for each row that is, while some are; Index, as all vectors of the core
 };
 
 /// Rows in and out of a parameter that is kept in another type than float, as files keep them.
@@ -153,6 +154,8 @@ class Parameter {
   void check_range(Index begin, Index end) const {
     if (begin < 0 || end < begin || end > rows())
       throw_error("Parameter: rows [", begin, ", ", end, ") of shape ", shape_);
+    if (begin < end && (object_ == nullptr || (given_ != nullptr && given_->rows() == 0)))
+      throw_error("Parameter: its layer was moved from");
   }
 
   std::vector<Index> shape_;
@@ -178,6 +181,18 @@ auto prefixed(std::string prefix, Visitor& visit) {
 }
 
 namespace detail {
+/// visit(name, the parameter of a weight or bias), and of numbers that lie in a layer. Out of line: names are
+/// strings.
+template <class Scalar, class Part>
+ATTEND_COLD void visit_part(ParameterVisitor<Scalar> visit, const char* name, Part& part) {
+  visit(name, part.parameter());
+}
+template <class Scalar>
+ATTEND_COLD void visit_part(ParameterVisitor<Scalar> visit, const char* name, std::vector<Index> shape,
+                            Scalar* data, Assigned* given = nullptr) {
+  visit(name, Parameter<Scalar>(std::move(shape), data, given));
+}
+
 /// The parameters of a const layer: its own list of them, of which nothing is written.
 template <class Layer, class Scalar>
 void const_parameters(const Layer& layer, ParameterVisitor<const Scalar> visit) {

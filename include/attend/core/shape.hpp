@@ -24,6 +24,7 @@ struct AnyIndex {
   constexpr operator Index() const { return value; }  // Converts back without a word.
 };
 
+/// Elements along each axis.
 template <int Rank>
 using Shape = std::array<Index, static_cast<std::size_t>(Rank)>;
 
@@ -81,15 +82,23 @@ constexpr Index saturating_sub(Index a, Index b) {
 }
 
 /// The one form of a shape error: "Linear: expected [..., 768], got [2, 5, 512]".
-[[noreturn]] inline void fail_shape(const std::string& who, const std::string& expected,
-                                    std::span<const Index> got) {
+[[noreturn]] ATTEND_COLD inline void fail_shape(const std::string& who, const std::string& expected,
+                                                std::span<const Index> got) {
   throw_error(who, ": expected ", expected, ", got ", got);
 }
 
-inline void check_shape(const char* who, std::span<const Index> expected, std::span<const Index> got) {
-  bool same = expected.size() == got.size();
-  for (std::size_t i = 0; same && i < got.size(); ++i) same = expected[i] == got[i];
-  if (!same) fail_shape(who, to_string(expected), got);
+inline bool same_sizes(std::span<const Index> a, std::span<const Index> b) {
+  bool same = a.size() == b.size();
+  for (std::size_t i = 0; same && i < a.size(); ++i) same = a[i] == b[i];
+  return same;
+}
+[[noreturn]] ATTEND_COLD inline void fail_shape(const char* who, std::span<const Index> expected,
+                                                std::span<const Index> got) {
+  fail_shape(std::string(who), to_string(expected), got);
+}
+ATTEND_OUT_OF_LINE inline void check_shape(const char* who, std::span<const Index> expected,
+                                           std::span<const Index> got) {
+  if (!same_sizes(expected, got)) fail_shape(who, expected, got);
 }
 
 /// Error of a layer whose option is missing (0), or negative.

@@ -21,6 +21,7 @@ enum class WeightType : std::uint8_t { float32, bfloat16, float16, int8, int4 };
 /// bits, or 15 for models whose inputs have outliers.
 enum class ActivationType : std::uint8_t { int8, int16 };
 
+/// Its name: "float32", "int8".
 constexpr const char* to_string(WeightType type) {
   constexpr const char* names[] = {"float32", "bfloat16", "float16", "int8", "int4"};
   return names[static_cast<std::size_t>(type)];

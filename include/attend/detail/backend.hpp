@@ -13,6 +13,7 @@
 #include <attend/core/tiling.hpp>
 #include <attend/detail/attention_call.hpp>
 #include <attend/detail/generic_attention.hpp>
+#include <attend/detail/generic_product.hpp>
 #include <attend/detail/kernel_call.hpp>
 #include <attend/introspection.hpp>
 #include <attend/kernel/run_attention.hpp>
@@ -71,7 +72,7 @@ struct Backend {
   static_assert(check_scalar<Scalar>());
 
   /// Rows of a panel of a packed weight.
-  static constexpr Index kPanel = 1;
+  static constexpr Index kPanel = kGenericPanel;
 
   /// Where keys and values lie in a page of a cache: keys [96][D], then values [96][Dv].
   struct Page {
@@ -85,26 +86,24 @@ struct Backend {
     const Index rows = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
     const int workers =
         context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
-    // An item is a square of about 8 M multiplications, two milliseconds of double, since a call is stopped
-    // between items.
-    const Index most = std::max<Index>(1, 8'000'000 / std::max<Index>(1, K));
-    const Index side = (std::max)(Index(8), static_cast<Index>(std::sqrt(static_cast<double>(most))));
-    const Index block = std::max<Index>(1, (std::min)(rows, side));
-    const Index share = (std::min)((N + workers - 1) / workers, (std::max)(side, most / block));
-    const Index shares = (N + share - 1) / share;
+    // An item is about 8 M multiplications, two milliseconds of double, since a call is stopped between
+    // items: rows of x that stay in the L2 cache, times a share of the panels.
+    const Index panels = (N + kPanel - 1) / kPanel, most = 8'000'000 / std::max<Index>(1, K) / kPanel;
+    const Index block = std::max<Index>(1, (std::min)({rows, Index(96), most}));
+    const Index share = std::max<Index>(1, (std::min)((panels + workers - 1) / workers, most / block));
+    const Index shares = (panels + share - 1) / share;
     context.parallel((rows + block - 1) / block * shares, workers, [&](Index item, int) {
       const Index m = item / shares * block, last = (std::min)(rows, m + block);
-      const Index begin = item % shares * share, end = (std::min)(N, begin + share);
-      const Eigen::Map<const RowMajorMatrix<Scalar>> weight(call.weight + begin * K, end - begin, K);
-      call.out.slice(0, m, last).slice(1, begin, end).matrix().noalias() =
-          call.x.slice(0, m, last).matrix() * weight.transpose();
-      for (Index r = m; r < last; ++r)
-        for (Index n = begin; n < end; ++n) {
-          Scalar y = call.out(r, n);
-          if (call.bias != nullptr) y = y + call.bias[n];
-          if (call.residual.data() != nullptr) y = y + call.residual(r, n);
-          call.out(r, n) = attend::activate(call.activation, y);
-        }
+      const Index begin = item % shares * share, end = (std::min)(panels, begin + share);
+      for (Index p = begin; p < end; ++p)
+        panel_product(call.x.slice(0, m, last), call.weight + p * kPanel * K,
+                      [&](Index r, Index j, Scalar y) {
+                        const Index n = p * kPanel + j;
+                        if (n >= N) return;
+                        if (call.bias != nullptr) y = y + call.bias[n];
+                        if (call.residual.data() != nullptr) y = y + call.residual(m + r, n);
+                        call.out(m + r, n) = attend::activate(call.activation, y);
+                      });
     });
   }
 
@@ -169,15 +168,18 @@ struct Backend {
                         const TensorView<Scalar, 4>& out) {
     const AttentionSizes& sizes = call.sizes;
     const IntrospectionRows<Scalar> look{call.outputs.introspection, sizes};
-    const GenericAttention<Scalar> generic{context, call, source, query, out};
     context.parallel(1, 1, [&](Index, int) { look.begin(); });
-    // An item is 48 queries of a head, or all of them where their order counts.
-    const Index each = look.in_order() ? std::max<Index>(1, sizes.queries) : 48;
+    // An item is kRows queries of a head, or all of them where their order counts.
+    constexpr Index kRows = GenericAttention<Scalar>::kRows;
+    const Index each = look.in_order() ? std::max<Index>(1, sizes.queries) : kRows;
     const Index blocks = (sizes.queries + each - 1) / each, items = sizes.batch * sizes.heads * blocks;
-    context.parallel(items, context.workers(items, 1e9), [&](Index item, int) {
+    const int workers = context.workers(items, 1e9);
+    Frame frame(context.workspace());
+    const GenericAttention<Scalar> generic(context, frame, workers, call, source, query, out);
+    context.parallel(items, workers, [&](Index item, int worker) {
       const Index h = item / blocks % sizes.heads, b = item / blocks / sizes.heads;
       const Index begin = item % blocks * each, end = (std::min)(sizes.query_count(b), begin + each);
-      for (Index q = begin; q < end; q += 48) generic.rows(b, h, q, (std::min)(end, q + 48));
+      for (Index q = begin; q < end; q += kRows) generic.rows(worker, b, h, q, (std::min)(end, q + kRows));
     });
   }
 

@@ -35,10 +35,10 @@ class GgufFile {
   const std::string& path() const { return file_.path(); }    // How errors name it.
   std::size_t bytes() const { return file_.bytes().size(); }  ///< of all of it
 
-  /// Values of the metadata; nothing where the key is missing, an error where it is of another kind. A number
-  /// is any integer or floating-point number.
+  /// Whether the metadata have the key.
   bool has(std::string_view key) const { return find(key) != nullptr; }
-  /// The value of a key. @{
+  /// The value of a key; nothing where it is missing, an error where it is of another kind. A number is any
+  /// integer or floating-point number. @{
   std::optional<std::string_view> string(std::string_view key) const;
   std::optional<bool> boolean(std::string_view key) const;
   std::optional<double> number(std::string_view key) const;
@@ -49,9 +49,9 @@ class GgufFile {
   bool is_list(std::string_view key) const;  // Whether it is there and a list.
   /// How many values a list has; 0 where it is missing.
   std::size_t size(std::string_view key) const;
-  /// Calls f for each value of a list of strings, or of numbers and booleans; not at all where it is missing.
+  /// Calls f for each value of a list of strings; not at all where it is missing.
   void for_each_string(std::string_view key, detail::FunctionRef<void(std::string_view)> f) const;
-  /// Likewise, of numbers and booleans.
+  /// Likewise of a list of numbers, or of booleans (1 and 0).
   void for_each_number(std::string_view key, detail::FunctionRef<void(double)> f) const;
 
   /// Calls f for each tensor, in the order of the file.

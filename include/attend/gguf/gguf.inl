@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include <attend/core/error.hpp>
+#include <attend/core/threads.hpp>
 #include <attend/gguf/gguf.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -52,6 +53,7 @@ inline constexpr std::size_t kGgufSizes[kinds] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 
 inline double decimal_of(float value) {
   const double exact = static_cast<double>(value);
   if (!std::isfinite(exact) || exact == 0) return exact;
+  const FloatEnvironment environment;
   const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(exact))));
   for (int digits = 1; digits < 9; ++digits) {
     const int shift = digits - 1 - magnitude;

@@ -37,7 +37,8 @@ concept ConfigValue =
 
 /// A JSON object whose keys are read by name and type. It remembers what was read, and finish() makes an
 /// error of every other key that is not null, so that no setting that changes the arithmetic is overlooked.
-/// Copies share what they remember. A null counts as absent for has() and for get() with a default.
+/// Copies share what they remember, so that all of them are for one thread at a time. A null counts as absent
+/// for has() and for get() with a default.
 class Config {
  public:
   Config(const Config&) = default;  // without moves, so that none is ever empty

@@ -49,7 +49,7 @@ ATTEND_INLINE void SafeTensorsWriter::commit() {
   good = (std::fclose(std::exchange(temporary_.file, nullptr)) == 0) && good;
   if (!good) fail_system("cannot write");
   std::error_code error;
-  std::filesystem::rename(temporary_.path, path_, error);
+  std::filesystem::rename(detail::any_length(temporary_.path), detail::any_length(path_), error);
   if (error) throw_error(detail::utf8_text(path_), ": cannot replace: ", error.message());
   temporary_.path.clear();
 }

@@ -13,6 +13,7 @@
 
 #include <attend/core/parameter.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/core/threads.hpp>
 #include <attend/io/name_map.hpp>
 #include <attend/io/safetensors.hpp>
 #include <attend/io/safetensors_writer.hpp>
@@ -165,6 +166,7 @@ inline DType dtype_of(WeightType type) { return type == WeightType::bfloat16 ? D
 template <class Layer>
 void load(Layer& layer, const SafeTensors& file, const std::string& prefix = "",
           const LoadOptions& options = {}) {
+  const detail::FloatEnvironment environment;
   detail::LoadPlanner planner(file, prefix, options);
   std::vector<detail::LoadPlan> plans;
   auto plan = [&](const std::string& name, const auto& parameter) {

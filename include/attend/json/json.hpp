@@ -15,6 +15,7 @@
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
+#include <attend/core/threads.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -64,6 +65,7 @@ class JsonReader : public nlohmann::json_sax<Json> {
     const std::size_t nul = text_.find('\0');  // which the parser takes for the end of its input
     if (nul != std::string_view::npos) fail_at(nul, "JSON with a NUL byte");
     const char* end = text_.data() + text_.size();
+    const FloatEnvironment environment;  // of numbers
     Json::sax_parse(JsonInput(text_.data(), &position_), JsonInput(end, &position_),
                     static_cast<nlohmann::json_sax<Json>*>(this));
   }

@@ -71,20 +71,20 @@ ATTEND_INLINED vf reduce_rows(const float* lanes, Index rows, F f) {
   // Each step halves the lanes of two vectors and joins them: rows 0 … 15 end in lanes 0 … 15.
   ATTEND_UNROLL for (int i = 0; i < 16; ++i) x[i] = load(lanes + i * 16);
   ATTEND_UNROLL for (int i = 0; i < 8; ++i) {
-    const __m512 a = (__m512)x[i / 4 * 8 + i % 4].r[0], b = (__m512)x[i / 4 * 8 + i % 4 + 4].r[0];
+    const freg a = x[i / 4 * 8 + i % 4].r[0], b = x[i / 4 * 8 + i % 4 + 4].r[0];
     x[i / 4 * 8 + i % 4] =
-        f(vf{{(freg)_mm512_shuffle_f32x4(a, b, 0x44)}}, vf{{(freg)_mm512_shuffle_f32x4(a, b, 0xee)}});
+        f(vf{{ATTEND_OF_LANES(a, b, 0, 1, 0, 1)}}, vf{{ATTEND_OF_LANES(a, b, 2, 3, 2, 3)}});
   }
   ATTEND_UNROLL for (int i = 0; i < 4; ++i) {
-    const __m512 a = (__m512)x[i].r[0], b = (__m512)x[i + 8].r[0];
-    x[i] = f(vf{{(freg)_mm512_shuffle_f32x4(a, b, 0x88)}}, vf{{(freg)_mm512_shuffle_f32x4(a, b, 0xdd)}});
+    const freg a = x[i].r[0], b = x[i + 8].r[0];
+    x[i] = f(vf{{ATTEND_OF_LANES(a, b, 0, 2, 0, 2)}}, vf{{ATTEND_OF_LANES(a, b, 1, 3, 1, 3)}});
   }
   ATTEND_UNROLL for (int i = 0; i < 4; i += 2) {
-    const __m512d a = (__m512d)x[i].r[0], b = (__m512d)x[i + 1].r[0];
-    x[i] = f(vf{{(freg)_mm512_unpacklo_pd(a, b)}}, vf{{(freg)_mm512_unpackhi_pd(a, b)}});
+    const freg a = x[i].r[0], b = x[i + 1].r[0];
+    x[i] = f(vf{{ATTEND_IN_LANES(a, b, 0, 1, 16, 17)}}, vf{{ATTEND_IN_LANES(a, b, 2, 3, 18, 19)}});
   }
-  const __m512 a = (__m512)x[0].r[0], b = (__m512)x[2].r[0];
-  return f(vf{{(freg)_mm512_shuffle_ps(a, b, 0x88)}}, vf{{(freg)_mm512_shuffle_ps(a, b, 0xdd)}});
+  const freg a = x[0].r[0], b = x[2].r[0];
+  return f(vf{{ATTEND_IN_LANES(a, b, 0, 2, 16, 18)}}, vf{{ATTEND_IN_LANES(a, b, 1, 3, 17, 19)}});
 #else
   alignas(64) float columns[256];
   transpose_16x16(lanes, 16, static_cast<int>(rows < 16 ? rows : 16), columns, 16);

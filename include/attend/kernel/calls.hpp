@@ -9,11 +9,13 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Elementwise functions: relu, gelu = x Φ(x), gelu_tanh = its tanh approximation, silu = x σ(x) (swish), …
+/// Elementwise functions: relu, gelu = x Φ(x), gelu_tanh = its tanh approximation (PyTorch's
+/// approximate="tanh", arXiv:1606.08415), silu = x σ(x) (swish), sigmoid = σ(x) = 1 / (1 + e^-x), …
 enum class Activation { identity, relu, gelu, gelu_tanh, silu, sigmoid, tanh, exp, erf };
 
 /// baseline: what every machine of the architecture has (SSE2; NEON, which has FMA).
 enum class Isa { baseline, avx2, avx512 };
+/// "baseline", "avx2", "avx512": what the environment variable ATTEND_ISA may be.
 inline const char* to_string(Isa isa) {
   return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "baseline";
 }

@@ -1,8 +1,6 @@
 // The vocabulary of the regions, of kernel/ and of quant/. regions_end.inl takes it back.
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 

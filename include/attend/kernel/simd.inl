@@ -1,7 +1,8 @@
 // The SIMD vocabulary: 16 floats (vf), 16 int32 (vi) and 16 truth values (vm) on every ISA, in as many native
 // registers as that takes. Included once per ISA by dispatch.hpp, inside its target region and namespace,
-// with ATTEND_SIMD = 512, 256 or 128 (bits of a register). Add, subtract and multiply are vector operators,
-// not intrinsics: clang folds the latter under the caller's -Ofast.
+// with ATTEND_SIMD = 512, 256 or 128 (bits of a register). Vector operators and builtins, not intrinsics:
+// clang folds the latter under the caller's -Ofast, and <immintrin.h> takes a third as long as all of
+// Eigen/Core.
 
 constexpr int kRegs = 512 / ATTEND_SIMD;
 constexpr int kWidth = 16 / kRegs;
@@ -19,7 +20,7 @@ struct vi {
   ireg r[kRegs];
 };
 #if ATTEND_SIMD == 512
-typedef __mmask16 vm;
+typedef unsigned short vm;
 #else
 struct vm {
   ireg r[kRegs];
@@ -27,12 +28,16 @@ struct vm {
 #endif
 
 #define ATTEND_EACH for (int i = 0; i < kRegs; ++i)
+#if ATTEND_SIMD == 512
+constexpr vm kAllLanes = 0xffff;
+constexpr int kRounding = 4;  // that of the thread
+#endif
 
 ATTEND_INLINED freg broadcast_reg(float x) {
 #if ATTEND_SIMD == 512
-  return (freg)_mm512_set1_ps(x);
+  return freg{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
 #elif ATTEND_SIMD == 256
-  return (freg)_mm256_set1_ps(x);
+  return freg{x, x, x, x, x, x, x, x};
 #else
   return freg{x, x, x, x};
 #endif
@@ -71,16 +76,18 @@ ATTEND_BINARY(subi, vi, a.r[i] - b.r[i])
 ATTEND_BINARY(andi, vi, a.r[i] & b.r[i])
 ATTEND_BINARY(ori, vi, a.r[i] | b.r[i])
 ATTEND_BINARY(xori, vi, a.r[i] ^ b.r[i])
-// maskz, since the plain forms of GCC 12 warn of an undefined operand
-#if ATTEND_SIMD == 512
-ATTEND_BINARY(max_of, vf, (freg)_mm512_maskz_max_ps((__mmask16)0xffff, (__m512)a.r[i], (__m512)b.r[i]))
-ATTEND_BINARY(min_of, vf, (freg)_mm512_maskz_min_ps((__mmask16)0xffff, (__m512)a.r[i], (__m512)b.r[i]))
+#if ATTEND_SIMD == 512 && defined(__clang__)
+ATTEND_BINARY(max_of, vf, __builtin_ia32_maxps512(a.r[i], b.r[i], kRounding))
+ATTEND_BINARY(min_of, vf, __builtin_ia32_minps512(a.r[i], b.r[i], kRounding))
+#elif ATTEND_SIMD == 512
+ATTEND_BINARY(max_of, vf, __builtin_ia32_maxps512_mask(a.r[i], b.r[i], freg{}, kAllLanes, kRounding))
+ATTEND_BINARY(min_of, vf, __builtin_ia32_minps512_mask(a.r[i], b.r[i], freg{}, kAllLanes, kRounding))
 #elif ATTEND_SIMD == 256
-ATTEND_BINARY(max_of, vf, (freg)_mm256_max_ps((__m256)a.r[i], (__m256)b.r[i]))
-ATTEND_BINARY(min_of, vf, (freg)_mm256_min_ps((__m256)a.r[i], (__m256)b.r[i]))
+ATTEND_BINARY(max_of, vf, __builtin_ia32_maxps256(a.r[i], b.r[i]))
+ATTEND_BINARY(min_of, vf, __builtin_ia32_minps256(a.r[i], b.r[i]))
 #elif defined(__SSE2__)
-ATTEND_BINARY(max_of, vf, (freg)_mm_max_ps((__m128)a.r[i], (__m128)b.r[i]))
-ATTEND_BINARY(min_of, vf, (freg)_mm_min_ps((__m128)a.r[i], (__m128)b.r[i]))
+ATTEND_BINARY(max_of, vf, __builtin_ia32_maxps(a.r[i], b.r[i]))
+ATTEND_BINARY(min_of, vf, __builtin_ia32_minps(a.r[i], b.r[i]))
 #else  // x86's rule, so that every ISA gives the same bits: the second operand where one is NaN or both are 0
 ATTEND_BINARY(max_of, vf, (freg)(((a.r[i] > b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] > b.r[i]) & (ireg)b.r[i])))
 ATTEND_BINARY(min_of, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] < b.r[i]) & (ireg)b.r[i])))
@@ -89,16 +96,10 @@ ATTEND_BINARY(min_of, vf, (freg)(((a.r[i] < b.r[i]) & (ireg)a.r[i]) | (~(a.r[i] 
 
 /// a * b + c, rounded once where the machine has FMA.
 ATTEND_INLINED freg fma_reg(freg a, freg b, freg c) {
-#if ATTEND_SIMD == 512 && \
-    defined(__clang__)  // builtins, since the header's functions carry the caller's fast-math
-  return (freg)__builtin_ia32_vfmaddps512_mask((__v16sf)a, (__v16sf)b, (__v16sf)c, (__mmask16)-1,
-                                               _MM_FROUND_CUR_DIRECTION);
-#elif ATTEND_SIMD == 256 && defined(__clang__)
-  return (freg)__builtin_ia32_vfmaddps256((__v8sf)a, (__v8sf)b, (__v8sf)c);
-#elif ATTEND_SIMD == 512
-  return (freg)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#if ATTEND_SIMD == 512
+  return __builtin_ia32_vfmaddps512_mask(a, b, c, kAllLanes, kRounding);
 #elif ATTEND_SIMD == 256
-  return (freg)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+  return __builtin_ia32_vfmaddps256(a, b, c);
 #elif defined(__aarch64__)
   return (freg)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
@@ -170,17 +171,22 @@ ATTEND_INLINED vi srl(vi a) {
 }
 
 #if ATTEND_SIMD == 512
-ATTEND_INLINED vm lt(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_LT_OQ); }
-ATTEND_INLINED vm le(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_LE_OQ); }
-ATTEND_INLINED vm eq(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)b.r[0], _CMP_EQ_OQ); }
-ATTEND_INLINED vm unordered(vf a) { return _mm512_cmp_ps_mask((__m512)a.r[0], (__m512)a.r[0], _CMP_UNORD_Q); }
-ATTEND_INLINED vm gti(vi a, vi b) { return _mm512_cmpgt_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
-ATTEND_INLINED vm eqi(vi a, vi b) { return _mm512_cmpeq_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0]); }
+// By the number that the instruction has for the comparison.
+#define ATTEND_COMPARE(name, type, builtin, ...) \
+  ATTEND_INLINED vm name(type a, type b) { return builtin(a.r[0], b.r[0], __VA_ARGS__); }
+ATTEND_COMPARE(eq, vf, __builtin_ia32_cmpps512_mask, 0, kAllLanes, kRounding)
+ATTEND_COMPARE(lt, vf, __builtin_ia32_cmpps512_mask, 17, kAllLanes, kRounding)
+ATTEND_COMPARE(le, vf, __builtin_ia32_cmpps512_mask, 18, kAllLanes, kRounding)
+ATTEND_COMPARE(unordered, vf, __builtin_ia32_cmpps512_mask, 3, kAllLanes, kRounding)
+ATTEND_COMPARE(eqi, vi, __builtin_ia32_cmpd512_mask, 0, kAllLanes)
+ATTEND_COMPARE(gti, vi, __builtin_ia32_cmpd512_mask, 6, kAllLanes)
+#undef ATTEND_COMPARE
+ATTEND_INLINED vm unordered(vf a) { return unordered(a, a); }
 ATTEND_INLINED vf select(vm m, vf a, vf b) {
 #if defined(__clang__)
-  return vf{{(freg)__builtin_ia32_selectps_512(m, (__v16sf)a.r[0], (__v16sf)b.r[0])}};
+  return vf{{__builtin_ia32_selectps_512(m, a.r[0], b.r[0])}};
 #else
-  return vf{{(freg)_mm512_mask_blend_ps(m, (__m512)b.r[0], (__m512)a.r[0])}};
+  return vf{{__builtin_ia32_blendmps_512_mask(b.r[0], a.r[0], m)}};
 #endif
 }
 /// Lane i is bit i.
@@ -206,7 +212,7 @@ ATTEND_INLINED vm unordered(vf a) {
 }
 ATTEND_INLINED vf select(vm m, vf a, vf b) {
 #if ATTEND_SIMD == 256
-  ATTEND_UNROLL ATTEND_EACH a.r[i] = (freg)_mm256_blendv_ps((__m256)b.r[i], (__m256)a.r[i], (__m256)m.r[i]);
+  ATTEND_UNROLL ATTEND_EACH a.r[i] = __builtin_ia32_blendvps256(b.r[i], a.r[i], (freg)m.r[i]);
 #else
   ATTEND_UNROLL ATTEND_EACH a.r[i] = (freg)((m.r[i] & (ireg)a.r[i]) | (~m.r[i] & (ireg)b.r[i]));
 #endif
@@ -226,9 +232,11 @@ ATTEND_INLINED bool any(vm m) {
   ireg all = m.r[0];
   ATTEND_UNROLL for (int i = 1; i < kRegs; ++i) all |= m.r[i];
 #if ATTEND_SIMD == 256
-  return !_mm256_testz_si256((__m256i)all, (__m256i)all);
+  typedef long long wide __attribute__((vector_size(32)));
+  return !__builtin_ia32_ptestz256((wide)all, (wide)all);
 #elif defined(__SSE2__)
-  return _mm_movemask_epi8((__m128i)all) != 0;
+  typedef char bytes __attribute__((vector_size(16)));
+  return __builtin_ia32_pmovmskb128((bytes)all) != 0;
 #else
   return (all[0] | all[1] | all[2] | all[3]) != 0;
 #endif
@@ -239,7 +247,7 @@ ATTEND_INLINED vm gt(vf a, vf b) { return lt(b, a); }
 /// The first n (0 … 16) floats; the others are 0 and not read.
 ATTEND_INLINED vf load_n(const float* p, int n) {
 #if ATTEND_SIMD == 512
-  return vf{{(freg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)}};
+  return vf{{__builtin_ia32_loadups512_mask(p, freg{}, (vm)((1u << n) - 1u))}};
 #else
   vf v;
   ATTEND_UNROLL ATTEND_EACH {  // floats gathered in memory would be a wait for their stores
@@ -251,7 +259,8 @@ ATTEND_INLINED vf load_n(const float* p, int n) {
       v.r[i] = freg{};
     } else {
 #if ATTEND_SIMD == 256
-      v.r[i] = (freg)_mm256_maskload_ps(from, (__m256i)(ireg{0, 1, 2, 3, 4, 5, 6, 7} < (ireg{} + left)));
+      v.r[i] =
+          __builtin_ia32_maskloadps256((const freg*)from, ireg{0, 1, 2, 3, 4, 5, 6, 7} < (ireg{} + left));
 #else
       v.r[i] = freg{from[0], left > 1 ? from[1] : 0.0f, left > 2 ? from[2] : 0.0f, 0.0f};
 #endif
@@ -262,7 +271,7 @@ ATTEND_INLINED vf load_n(const float* p, int n) {
 }
 ATTEND_INLINED void store_n(float* p, vf v, int n) {
 #if ATTEND_SIMD == 512
-  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v.r[0]);
+  __builtin_ia32_storeups512_mask(p, v.r[0], (vm)((1u << n) - 1u));
 #else
   ATTEND_UNROLL ATTEND_EACH {
     const int left = n - i * kWidth;
@@ -278,36 +287,28 @@ ATTEND_INLINED void store_n(float* p, vf v, int n) {
 }
 
 // Reductions: one fixed tree (lane j with j + 8, then + 4, + 2, + 1), the same bits on every ISA.
-typedef float half_t __attribute__((vector_size(32)));
 typedef float quad_t __attribute__((vector_size(16)));
 #if ATTEND_SIMD == 512
-#define ATTEND_TO_QUADS(v)                                                                           \
-  const __m256 low = _mm512_castps512_ps256((__m512)v.r[0]);                                         \
-  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd((__m512)v.r[0]), 1)); \
-  const quad_t q0 = (quad_t)_mm256_castps256_ps128(low), q1 = (quad_t)_mm256_extractf128_ps(low, 1); \
-  const quad_t q2 = (quad_t)_mm256_castps256_ps128(high), q3 = (quad_t)_mm256_extractf128_ps(high, 1);
+#define ATTEND_QUAD(v, i) __builtin_ia32_extractf32x4_mask(v.r[0], i, quad_t{}, 0xff)
 #elif ATTEND_SIMD == 256
-#define ATTEND_TO_QUADS(v)                                            \
-  const quad_t q0 = (quad_t)_mm256_castps256_ps128((__m256)v.r[0]),   \
-               q1 = (quad_t)_mm256_extractf128_ps((__m256)v.r[0], 1); \
-  const quad_t q2 = (quad_t)_mm256_castps256_ps128((__m256)v.r[1]),   \
-               q3 = (quad_t)_mm256_extractf128_ps((__m256)v.r[1], 1);
+#define ATTEND_QUAD(v, i) __builtin_ia32_vextractf128_ps256(v.r[i / 2], i % 2)
 #else
-#define ATTEND_TO_QUADS(v) const quad_t q0 = v.r[0], q1 = v.r[1], q2 = v.r[2], q3 = v.r[3];
+#define ATTEND_QUAD(v, i) v.r[i]
 #endif
 ATTEND_INLINED float reduce_sum(vf v) {
-  ATTEND_TO_QUADS(v)
+  const quad_t q0 = ATTEND_QUAD(v, 0), q1 = ATTEND_QUAD(v, 1), q2 = ATTEND_QUAD(v, 2), q3 = ATTEND_QUAD(v, 3);
   const quad_t a = q0 + q2, b = q1 + q3;
   const quad_t c = a + b;
   const float x = c[0] + c[2], y = c[1] + c[3];
   return x + y;
 }
 ATTEND_INLINED float reduce_max(vf v) {
-  ATTEND_TO_QUADS(v)
+  const quad_t q0 = ATTEND_QUAD(v, 0), q1 = ATTEND_QUAD(v, 1), q2 = ATTEND_QUAD(v, 2), q3 = ATTEND_QUAD(v, 3);
 #if defined(__SSE2__)
-  __m128 m = _mm_max_ps(_mm_max_ps((__m128)q0, (__m128)q2), _mm_max_ps((__m128)q1, (__m128)q3));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
+  quad_t m = __builtin_ia32_maxps(__builtin_ia32_maxps(q0, q2), __builtin_ia32_maxps(q1, q3));
+  m = __builtin_ia32_maxps(m, __builtin_shufflevector(m, m, 2, 3, 2, 3));
+  m = __builtin_ia32_maxps(m, __builtin_shufflevector(m, m, 1, 1, 1, 1));
+  return m[0];
 #else
   float best = q0[0];
   for (int i = 0; i < 4; ++i) {
@@ -318,88 +319,73 @@ ATTEND_INLINED float reduce_max(vf v) {
   return best;
 #endif
 }
-#undef ATTEND_TO_QUADS
+#undef ATTEND_QUAD
+
+// Elements i, j, k, l of each 128 bits, those of b from kWidth on.
+#undef ATTEND_IN_LANES
+#undef ATTEND_OF_LANES
+#if ATTEND_SIMD == 512
+#define ATTEND_IN_LANES(a, b, i, j, k, l)                                                                   \
+  __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4, i + 8, j + 8, k + 8, l + 8, i + 12, \
+                          j + 12, k + 12, l + 12)
+// 128 bits i and j of a, k and l of b.
+#if defined(__clang__)
+#define ATTEND_OF_LANES(a, b, i, j, k, l) __builtin_ia32_shuf_f32x4(a, b, i | j << 2 | k << 4 | l << 6)
+#else
+#define ATTEND_OF_LANES(a, b, i, j, k, l) \
+  __builtin_ia32_shuf_f32x4_mask(a, b, i | j << 2 | k << 4 | l << 6, freg{}, kAllLanes)
+#endif
+#elif ATTEND_SIMD == 256
+#define ATTEND_IN_LANES(a, b, i, j, k, l) \
+  __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4)
+#else
+#define ATTEND_IN_LANES(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#endif
 
 /// dst[d * row + j] = src[j * stride + d] for d < 16, j < rows; columns j >= rows become 0.
 ATTEND_NOINLINE void transpose_16x16(const float* src, ptrdiff_t stride, int rows, float* dst,
                                      ptrdiff_t row) {
-#if ATTEND_SIMD == 512
-  __m512 t[16], u[16];
-  ATTEND_UNROLL for (int i = 0; i < 16; ++i) t[i] =
-      i < rows ? (__m512)load(src + i * stride).r[0] : _mm512_setzero_ps();
-  ATTEND_UNROLL for (int i = 0; i < 8; ++i) {
-    u[2 * i] = _mm512_unpacklo_ps(t[2 * i], t[2 * i + 1]);
-    u[2 * i + 1] = _mm512_unpackhi_ps(t[2 * i], t[2 * i + 1]);
-  }
-  // t[4 q + c]: rows 4 q … 4 q + 3, columns c + 4 L in 128-bit lane L
-  ATTEND_UNROLL for (int q = 0; q < 4; ++q) {
-    t[4 * q + 0] =
-        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(u[4 * q]), _mm512_castps_pd(u[4 * q + 2])));
-    t[4 * q + 1] =
-        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(u[4 * q]), _mm512_castps_pd(u[4 * q + 2])));
-    t[4 * q + 2] =
-        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(u[4 * q + 1]), _mm512_castps_pd(u[4 * q + 3])));
-    t[4 * q + 3] =
-        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(u[4 * q + 1]), _mm512_castps_pd(u[4 * q + 3])));
-  }
-  ATTEND_UNROLL for (int c = 0; c < 4; ++c) {
-    const __m512 a = _mm512_shuffle_f32x4(t[c], t[4 + c], 0x88),
-                 b = _mm512_shuffle_f32x4(t[c], t[4 + c], 0xdd);
-    const __m512 e = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0x88),
-                 f = _mm512_shuffle_f32x4(t[8 + c], t[12 + c], 0xdd);
-    _mm512_storeu_ps(dst + row * c, _mm512_shuffle_f32x4(a, e, 0x88));
-    _mm512_storeu_ps(dst + row * (4 + c), _mm512_shuffle_f32x4(b, f, 0x88));
-    _mm512_storeu_ps(dst + row * (8 + c), _mm512_shuffle_f32x4(a, e, 0xdd));
-    _mm512_storeu_ps(dst + row * (12 + c), _mm512_shuffle_f32x4(b, f, 0xdd));
-  }
-#elif ATTEND_SIMD == 256
-  for (int j = 0; j < 16; j += 8) {
-    for (int d = 0; d < 16; d += 8) {
-      if (j >= rows) {
-        ATTEND_UNROLL for (int i = 0; i < 8; ++i)
-            _mm256_storeu_ps(dst + row * (d + i) + j, _mm256_setzero_ps());
-        continue;
-      }
-      __m256 t[8], u[8];
-      ATTEND_UNROLL for (int i = 0; i < 8; ++i) t[i] =
-          j + i < rows ? _mm256_loadu_ps(src + (j + i) * stride + d) : _mm256_setzero_ps();
-      ATTEND_UNROLL for (int i = 0; i < 4; ++i) {
-        u[2 * i] = _mm256_unpacklo_ps(t[2 * i], t[2 * i + 1]);
-        u[2 * i + 1] = _mm256_unpackhi_ps(t[2 * i], t[2 * i + 1]);
-      }
-      ATTEND_UNROLL for (int q = 0; q < 2; ++q) {
-        t[4 * q + 0] = _mm256_shuffle_ps(u[4 * q], u[4 * q + 2], 0x44);
-        t[4 * q + 1] = _mm256_shuffle_ps(u[4 * q], u[4 * q + 2], 0xee);
-        t[4 * q + 2] = _mm256_shuffle_ps(u[4 * q + 1], u[4 * q + 3], 0x44);
-        t[4 * q + 3] = _mm256_shuffle_ps(u[4 * q + 1], u[4 * q + 3], 0xee);
-      }
-      ATTEND_UNROLL for (int c = 0; c < 4; ++c) {
-        _mm256_storeu_ps(dst + row * (d + c) + j, _mm256_permute2f128_ps(t[c], t[4 + c], 0x20));
-        _mm256_storeu_ps(dst + row * (d + 4 + c) + j, _mm256_permute2f128_ps(t[c], t[4 + c], 0x31));
-      }
-    }
-  }
-#else
-  for (int j = 0; j < 16; j += 4)
-    for (int d = 0; d < 16; d += 4) {
-      if (j >= rows) {
-        ATTEND_UNROLL for (int i = 0; i < 4; ++i) * (freg_unaligned*)(dst + row * (d + i) + j) = freg{};
-        continue;
-      }
-      freg t[4];
-      ATTEND_UNROLL for (int i = 0; i < 4; ++i) t[i] =
-          j + i < rows ? *(const freg_unaligned*)(src + (j + i) * stride + d) : freg{};
-      const freg a = __builtin_shufflevector(t[0], t[1], 0, 4, 1, 5),
-                 b = __builtin_shufflevector(t[2], t[3], 0, 4, 1, 5);
-      const freg c = __builtin_shufflevector(t[0], t[1], 2, 6, 3, 7),
-                 e = __builtin_shufflevector(t[2], t[3], 2, 6, 3, 7);
+  constexpr int W = kWidth;
+  for (int j = 0; j < 16; j += W)
+    for (int d = 0; d < 16; d += W) {
       float* to = dst + d * row + j;
-      *(freg_unaligned*)to = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-      *(freg_unaligned*)(to + row) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-      *(freg_unaligned*)(to + 2 * row) = __builtin_shufflevector(c, e, 0, 1, 4, 5);
-      *(freg_unaligned*)(to + 3 * row) = __builtin_shufflevector(c, e, 2, 3, 6, 7);
-    }
+      if (j >= rows) {
+        ATTEND_UNROLL for (int i = 0; i < W; ++i) * (freg_unaligned*)(to + i * row) = freg{};
+        continue;
+      }
+      freg t[W];
+      ATTEND_UNROLL for (int i = 0; i < W; ++i) t[i] =
+          j + i < rows ? *(const freg_unaligned*)(src + (j + i) * stride + d) : freg{};
+      // t[q + c]: rows q … q + 3, columns c + 4 L in lane L of 128 bits
+      ATTEND_UNROLL for (int q = 0; q < W; q += 4) {
+        const freg a = ATTEND_IN_LANES(t[q], t[q + 1], 0, W, 1, W + 1),
+                   b = ATTEND_IN_LANES(t[q + 2], t[q + 3], 0, W, 1, W + 1),
+                   c = ATTEND_IN_LANES(t[q], t[q + 1], 2, W + 2, 3, W + 3),
+                   e = ATTEND_IN_LANES(t[q + 2], t[q + 3], 2, W + 2, 3, W + 3);
+        t[q] = ATTEND_IN_LANES(a, b, 0, 1, W, W + 1);
+        t[q + 1] = ATTEND_IN_LANES(a, b, 2, 3, W + 2, W + 3);
+        t[q + 2] = ATTEND_IN_LANES(c, e, 0, 1, W, W + 1);
+        t[q + 3] = ATTEND_IN_LANES(c, e, 2, 3, W + 2, W + 3);
+      }
+      ATTEND_UNROLL for (int c = 0; c < 4; ++c, to += row) {
+#if ATTEND_SIMD == 512
+        const freg a = ATTEND_OF_LANES(t[c], t[4 + c], 0, 2, 0, 2),
+                   b = ATTEND_OF_LANES(t[c], t[4 + c], 1, 3, 1, 3),
+                   e = ATTEND_OF_LANES(t[8 + c], t[12 + c], 0, 2, 0, 2),
+                   f = ATTEND_OF_LANES(t[8 + c], t[12 + c], 1, 3, 1, 3);
+        *(freg_unaligned*)to = ATTEND_OF_LANES(a, e, 0, 2, 0, 2);
+        *(freg_unaligned*)(to + 4 * row) = ATTEND_OF_LANES(b, f, 0, 2, 0, 2);
+        *(freg_unaligned*)(to + 8 * row) = ATTEND_OF_LANES(a, e, 1, 3, 1, 3);
+        *(freg_unaligned*)(to + 12 * row) = ATTEND_OF_LANES(b, f, 1, 3, 1, 3);
+#elif ATTEND_SIMD == 256
+        *(freg_unaligned*)to = __builtin_shufflevector(t[c], t[4 + c], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(freg_unaligned*)(to + 4 * row) =
+            __builtin_shufflevector(t[c], t[4 + c], 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+        *(freg_unaligned*)to = t[c];
 #endif
+      }
+    }
 }
 
 #undef ATTEND_EACH

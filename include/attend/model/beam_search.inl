@@ -42,6 +42,7 @@ ATTEND_INLINE std::vector<Hypothesis> beam_search(
     std::span<const std::int32_t> prompt, TensorView<float, 2> logits,
     detail::FunctionRef<TensorView<float, 2>(std::span<const Index>, std::span<const std::int32_t>)>
         advance) {
+  const detail::FloatEnvironment environment;
   check_options(options);
   const std::size_t beams = static_cast<std::size_t>(options.num_beams);
   const std::size_t candidates = beams * std::max<std::size_t>(2, 1 + eos_token_ids.size());

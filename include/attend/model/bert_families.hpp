@@ -24,6 +24,7 @@ enum class EmbeddingProjection { none, after_norm, before_norm };
 
 /// Of a BertModel, as its folder's config.json says.
 struct BertOptions {
+  /// Tokens; positions that have an embedding.
   Index vocab_size = 0, max_position_embeddings = 512;
   Index type_vocab_size = 2;  // 0: no token types
   /// As config.json names them: E, layers, heads, features between a layer's two linear layers.
@@ -55,6 +56,7 @@ struct BertOptions {
   void set_weights(WeightType type, ActivationType input) { weights = type, activations = input; }
 };
 
+/// A folder that a BertModel is made of.
 using BertFamily = ModelFamily<BertOptions>;
 
 /// Error for a model_type, or a setting that changes the arithmetic, that is not supported.

@@ -127,6 +127,7 @@ inline CausalFamily read_bloom(const Config& config) {
   config.allow("apply_residual_connection_post_layernorm", false);
   config.allow("n_inner", nullptr, b.dim_feedforward);
   config.allow("skip_bias_add_qkv", false);
+  if (config.get<Index>("pretraining_tp", 1) > 1) config.allow("slow_but_exact", false);  // leaves biases out
   // seq_length is what it was trained with, not a limit; the rest says how the kernels of others work.
   config.ignore({"seq_length", "pretraining_tp", "slow_but_exact", "attention_softmax_in_fp32",
                  "bias_dropout_fusion", "masked_softmax_fusion", "offset_alibi", "skip_bias_add",
@@ -212,6 +213,7 @@ inline const CausalReader* causal_reader(std::string_view type) {
 ATTEND_INLINE bool is_causal_family(std::string_view type) { return detail::causal_reader(type) != nullptr; }
 
 ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
+  const detail::FloatEnvironment environment;
   const std::string type = config.get<std::string>("model_type");
   const detail::CausalReader* reader = detail::causal_reader(type);
   if (reader == nullptr)

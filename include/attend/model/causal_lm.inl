@@ -280,6 +280,7 @@ void CausalLM<Scalar>::head(Context& context, TensorView<const Scalar, 2> states
   lm_head_.forward(context, last, logits);
   const bool capped = options_.logit_softcap > 0;
   if (!capped && options_.logit_scale == 1) return;
+  const detail::FloatEnvironment environment;
   const Scalar cap = static_cast<Scalar>(options_.logit_softcap),
                scale = static_cast<Scalar>(options_.logit_scale / (capped ? options_.logit_softcap : 1));
   context.parallel(logits.size(0),

@@ -41,6 +41,7 @@ struct CausalLMOptions {
   }
 };
 
+/// A folder that a CausalLM is made of.
 using CausalFamily = ModelFamily<CausalLMOptions>;
 
 }  // namespace attend::inline ATTEND_ABI

@@ -111,6 +111,7 @@ struct TextEntity {
 /// A folder of a token classifier.
 class TokenClassifier {
  public:
+  /// From a Hugging Face folder. Error where the model is no classifier of tokens.
   static TokenClassifier open(const Location& folder, const ClassifierOptions& options = {},
                               const OpenOptions& weights = {});
   static TokenClassifier open(const Location& folder, const OpenOptions& weights) {
@@ -122,6 +123,7 @@ class TokenClassifier {
 
   const Labels& labels() const { return labels_; }
 
+  /// The stretches of a text that have a label, in their order.
   std::vector<TextEntity> classify(Context& context, std::string_view text,
                                    const TokenClassifyOptions& options = {}) const;
   std::vector<TextEntity> classify(std::string_view text, const TokenClassifyOptions& options = {}) const {

@@ -40,7 +40,7 @@ const std::vector<std::int32_t>& end_tokens(const CausalLM<float>& model, const 
 
 /// A conversation with a model, which any number of generators share. What a call's prompt has in common with
 /// the tokens of the call before (a system prompt, earlier turns) is not computed again; the result is the
-/// same to the bit.
+/// same to the bit. For one thread at a time.
 class Generator {
  public:
   /// Shares the model, or takes it.
@@ -64,21 +64,36 @@ class Generator {
   /// Continues one prompt. Errors: an empty prompt, one longer than the model's context, an unknown id.
   Generation generate(Context& context, std::span<const std::int32_t> prompt,
                       const GenerationOptions& options = {}, const TokenCallback& callback = {});
+  Generation generate(std::span<const std::int32_t> prompt, const GenerationOptions& options = {},
+                      const TokenCallback& callback = {}) {
+    return generate(default_context(), prompt, options, callback);
+  }
 
   /// Continues prompts of any lengths, which then run as one batch. A prompt's result depends on its own
   /// tokens and its number alone (which picks its random numbers). With beam search the callback is called
   /// when a prompt is done.
   std::vector<Generation> generate(Context& context, std::span<const std::vector<std::int32_t>> prompts,
                                    const GenerationOptions& options = {}, const TokenCallback& callback = {});
+  std::vector<Generation> generate(std::span<const std::vector<std::int32_t>> prompts,
+                                   const GenerationOptions& options = {},
+                                   const TokenCallback& callback = {}) {
+    return generate(default_context(), prompts, options, callback);
+  }
 
   /// Log-probabilities of ids[given], ids[given + 1], …, each after those before it, and of the `top`
   /// likeliest tokens at each place. Errors: as of generate; `given` less than 1.
   std::vector<TokenLogprob> score(Context& context, std::span<const std::int32_t> ids, Index given = 1,
                                   Index top = 0) const;
+  std::vector<TokenLogprob> score(std::span<const std::int32_t> ids, Index given = 1, Index top = 0) const {
+    return score(default_context(), ids, given, top);
+  }
 
   /// All hypotheses of a beam search, best first.
   std::vector<Hypothesis> beams(Context& context, std::span<const std::int32_t> prompt,
                                 const GenerationOptions& options);
+  std::vector<Hypothesis> beams(std::span<const std::int32_t> prompt, const GenerationOptions& options) {
+    return beams(default_context(), prompt, options);
+  }
 
  private:
   struct Sequence {

@@ -37,6 +37,7 @@ struct ModernBertOptions {
   void set_weights(WeightType type, ActivationType input) { weights = type, activations = input; }
 };
 
+/// Reads a config.json. Error for a setting that changes the arithmetic and is not supported.
 ModernBertOptions read_modernbert_options(const Config& config);
 
 }  // namespace attend::inline ATTEND_ABI

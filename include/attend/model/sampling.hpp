@@ -45,13 +45,14 @@ struct GenerationOptions {
   Index max_length =
       0;  // tokens of prompt and continuation (of the target, with its start token); 0: any number
   /// Tokens with the prompt, and without it, before which no end token comes.
-  Index min_length = 0, min_new_tokens = 0;  // before which no end token comes
-  Index no_repeat_ngram_size = 0;            // no such number of tokens in a row comes twice; 0: may
+  Index min_length = 0, min_new_tokens = 0;
+  Index no_repeat_ngram_size = 0;  // no such number of tokens in a row comes twice; 0: may
   std::vector<std::vector<std::int32_t>> bad_words_ids = {};  // never come, one behind the other
   std::vector<std::int32_t> suppress_tokens = {};             // never come
   std::vector<std::int32_t> begin_suppress_tokens = {};       // do not come first
   std::optional<std::int32_t> forced_bos_token_id = {};  // follows a single token, such as a target's start
-  std::vector<std::int32_t> forced_eos_token_id = {};    // one of them is the last of a longest text
+  /// One of them is the last of a longest text: the smallest in beam search, where they score alike.
+  std::vector<std::int32_t> forced_eos_token_id = {};
   std::optional<std::int32_t> decoder_start_token_id = {};  // of a target; default: the model's
   bool remove_invalid_values = false;                       // NaN counts as 0, what is infinite as finite
   bool renormalize_logits = false;  // probabilities of beams sum to 1 again after all this

@@ -159,6 +159,7 @@ ATTEND_INLINE void process(const GenerationOptions& o, const GenerationBounds& b
 
 ATTEND_INLINE std::int32_t Sampler::operator()(Context& context, std::span<const std::int32_t> ids,
                                                std::span<float> logits) {
+  const detail::FloatEnvironment environment;
   const GenerationOptions& o = *options_;
   detail::process(o, bounds_, ids, logits);
   std::uint64_t best = 0;

@@ -198,6 +198,7 @@ ATTEND_INLINE Tensor<float, 2> SentenceEncoder::similarity(TensorView<const floa
   const auto product = [](View x, View y) {
     return detail::sum_over(x, y, [](double u, double v) { return u * v; });
   };
+  const detail::FloatEnvironment environment;
   const SimilarityFunction kind = options_.similarity;
   const auto lengths = [&](TensorView<const float, 2> x) {
     std::vector<double> out(static_cast<std::size_t>(x.size(0)), 1.0);

@@ -29,10 +29,10 @@ struct Pooling {
 
 /// activation(linear(x)), plus x, or residual(x) where the sizes differ, with `use_residual`.
 struct Dense {
-  Linear<float> linear;  // [out, in]
-  Activation activation = Activation::tanh;
-  bool use_residual = false;    // adds x
-  Linear<float> residual = {};  // where the sizes differ
+  Linear<float> linear;                      // [out, in]
+  Activation activation = Activation::tanh;  // of the linear layer
+  bool use_residual = false;                 // adds x
+  Linear<float> residual = {};               // where the sizes differ
 
   void parameters(ParameterVisitor<float> visit);
   void parameters(ParameterVisitor<const float> visit) const { detail::const_parameters(*this, visit); }
@@ -41,6 +41,7 @@ struct Dense {
 /// To unit length; vectors shorter than 1e-12 are divided by that.
 struct Normalize {};
 
+/// A step from the states of tokens to a vector: sentence-transformers calls it a module.
 using SentenceModule = std::variant<Pooling, Dense, Norm<float>, Normalize>;
 
 /// How texts become ids.

@@ -15,6 +15,8 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// What tells a model where a token stands: nothing, a table that is computed or learned, or a bias of
+/// distances.
 enum class PositionKind { none, sinusoidal, learned, relative };
 
 /// Of an encoder-decoder, as its folder's config.json says.

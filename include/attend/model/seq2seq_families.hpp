@@ -8,6 +8,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
+/// A folder that a Seq2Seq is made of.
 using Seq2SeqFamily = ModelFamily<Seq2SeqOptions>;
 
 /// Reads the config of a Hugging Face encoder-decoder folder; error for a model_type or a setting it does not
@@ -27,7 +28,12 @@ Seq2Seq<Scalar> load_seq2seq(const Location& folder, Seq2SeqFamily family, const
   const SafeTensors file = SafeTensors::open_folder(folder);
   if (o.tied_output && detail::stored_apart(file, family.names, "target_embedding.weight", "output.weight"))
     o.tied_output = false;
+  if (o.shared_embeddings &&
+      detail::stored_apart(file, family.names, "target_embedding.weight", "source_embedding.weight"))
+    o.shared_embeddings = false;
   if (!file.contains("final_logits_bias")) o.logits_bias = false;  // zeros, then
+  if (o.max_position_embeddings > 0 && detail::find_parameter(file, family.names, "encoder_positions.weight"))
+    o.positions = PositionKind::learned;  // the file's table counts, also where it was made of sinusoids
   const Index E = o.encoder.block.embed_dim;
   detail::Tables tables{
       {o.source_vocab_size, E},

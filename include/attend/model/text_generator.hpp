@@ -22,7 +22,7 @@ namespace attend::inline ATTEND_ABI {
 /// waits.
 class StopFilter {
  public:
-  /// Texts, any of which ends it; empty ones are errors.
+  /// Texts, any of which ends it. Error: more than 256, or one that is empty or longer than 1024 bytes.
   explicit StopFilter(std::vector<std::string> stops = {});
   bool stopped() const { return stopped_; }  // Whether one of them came.
 
@@ -78,7 +78,7 @@ struct TextScore {
 using TextCallback = std::function<bool(Index prompt, std::string_view piece)>;
 
 /// A Hugging Face folder: config.json, model.safetensors, tokenizer.json or older vocabulary files; or a GGUF
-/// file.
+/// file. A conversation, so for one thread at a time: TextService serves many.
 class TextGenerator {
  public:
   /// `otherwise` says how long a text may be where the folder does not.
@@ -103,6 +103,8 @@ class TextGenerator {
   /// Ids with the tokenizer's special tokens. An empty text is the start token alone.
   std::vector<std::int32_t> encode(std::string_view prompt) const;
 
+  /// What follows a prompt. The callback gets each piece of text as soon as it is certain; where it returns
+  /// false the text ends. Errors: as of Generator::generate.
   TextGeneration generate(Context& context, std::string_view prompt, const GenerationOptions& options,
                           const std::function<bool(std::string_view)>& callback = {});
   TextGeneration generate(Context& context, std::string_view prompt) {

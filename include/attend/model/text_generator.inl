@@ -11,8 +11,12 @@
 namespace attend::inline ATTEND_ABI {
 
 ATTEND_INLINE StopFilter::StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {
+  constexpr std::size_t kMost = 256, kLongest = 1024;  // each piece of text is compared with all of them
+  if (stops_.size() > kMost)
+    throw_error("generate: ", stops_.size(), " stop texts, expected at most ", kMost);
   for (const std::string& stop : stops_)
-    if (stop.empty()) throw_error("generate: an empty stop text");
+    if (stop.empty() || stop.size() > kLongest)
+      throw_error("generate: a stop text of ", stop.size(), " bytes, expected 1 to ", kLongest);
 }
 
 ATTEND_INLINE std::string StopFilter::push(std::string_view piece) {

@@ -42,8 +42,8 @@ void embed_tokens(Context& context, const TokenTables<Scalar>& tables, TensorVie
       if (const Index p = position(b, t), most = tables.positions.size(0); p < 0 || p >= most)
         throw_error("Embedding: the text is too long: its position ", p, " is beyond the model's ", most);
     }
-  const Scalar scale = static_cast<Scalar>(tables.scale);
   context.parallel(B * T, 1, [&](Index item, int) {
+    const Scalar scale = static_cast<Scalar>(tables.scale);
     const Index b = item / T, t = item % T, id = ids(b, t);
     Scalar* row = &out(b, t, 0);
     const auto add = [&](const Scalar* more) {

@@ -87,6 +87,10 @@ class Translator {
                                      const TranslateOptions& more = {}) const {
     return translate(context, lines, generation_options_, more);
   }
+  std::vector<Translation> translate(std::span<const std::string> lines, const GenerationOptions& options,
+                                     const TranslateOptions& more = {}) const {
+    return translate(default_context(), lines, options, more);
+  }
   std::vector<Translation> translate(std::span<const std::string> lines,
                                      const TranslateOptions& more = {}) const {
     return translate(default_context(), lines, generation_options_, more);

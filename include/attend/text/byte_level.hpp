@@ -35,6 +35,7 @@ inline const std::array<char32_t, 256>& byte_characters() {
 
 }  // namespace detail
 
+/// Each byte as the character that GPT-2 writes for it: " " is "Ġ".
 inline void append_byte_characters(std::string& out, std::string_view bytes) {
   std::size_t at = out.size();
   out.resize(at + 2 * bytes.size());  // none of them takes more
@@ -46,6 +47,7 @@ inline void append_byte_characters(std::string& out, std::string_view bytes) {
   }
   out.resize(at);
 }
+/// The same as a new text.
 inline std::string bytes_to_characters(std::string_view bytes) {
   std::string out;
   append_byte_characters(out, bytes);

@@ -24,7 +24,7 @@ struct EncodeOptions {
 
 /// Bytes [begin, end) of a text.
 struct ByteRange {
-  /// Bytes.
+  /// Of the first byte, and behind the last.
   std::size_t begin = 0, end = 0;
   bool operator==(const ByteRange&) const = default;  // The same bytes.
 };
@@ -40,7 +40,7 @@ struct Encoding {
   std::vector<std::int32_t> type_ids;  ///< BERT's token_type_ids
   std::vector<bool> special;           ///< put around the text, and not found in it
   /// With EncodeOptions::offsets: the bytes of its text that a token came from, none of a special one. As in
-  /// tokenizers, but that it counts in characters.
+  /// tokenizers, but that it counts in characters; of a SentencePiece file as in its library.
   std::vector<ByteRange> offsets;
 };
 

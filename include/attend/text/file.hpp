@@ -19,6 +19,7 @@ using attend::parse_json;
 using attend::read_json;
 using Part = JsonObject;  ///< a part of tokenizer.json
 
+/// What some files of UTF-8 begin with.
 inline constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 /// The bytes of a file, without a UTF-8 byte order mark.

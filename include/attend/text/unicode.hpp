@@ -16,6 +16,7 @@
 
 namespace attend::inline ATTEND_ABI::text {
 
+/// Unicode's general category, by the version that utf8proc has.
 inline utf8proc_category_t category(char32_t c) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(c));
 }
@@ -42,6 +43,7 @@ inline bool is_numeric(char32_t c) {
   return kind >= UTF8PROC_CATEGORY_ND && kind <= UTF8PROC_CATEGORY_NO;
 }
 
+/// General category Mn, as of Unicode 8.
 inline bool is_nonspacing_mark(char32_t c) {
   return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN && !detail::is_in(detail::kMarksSince9, c) &&
          !detail::is_in(detail::kMarksOf9, c);
@@ -70,6 +72,7 @@ inline void append_lowercase(std::string& out, char32_t c) {
   else
     append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
+/// Each character of a text in lower case.
 inline std::string lowercase(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -77,10 +80,12 @@ inline std::string lowercase(std::string_view text) {
   return out;
 }
 
+/// Whether all bytes are below 0x80.
 inline bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
+/// Unicode's normal forms (Unicode Standard Annex 15).
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
 
 /// A character of a normal form.

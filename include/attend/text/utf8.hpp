@@ -39,6 +39,7 @@ inline CodePoint decode_utf8(std::string_view text, std::size_t at) {
   return {value, length, CodePoint::valid};
 }
 
+/// Appends a character as UTF-8.
 inline void append_utf8(std::string& text, char32_t c) {
   if (c < 0x80) {
     text += static_cast<char>(c);
@@ -68,6 +69,7 @@ void for_each_code_point(std::string_view text, F&& f) {
   }
 }
 
+/// Characters of a text; each malformed sequence is one.
 inline std::size_t count_code_points(std::string_view text) {
   std::size_t count = 0;
   for_each_code_point(text, [&](char32_t, std::string_view) { ++count; });
