@@ -263,6 +263,10 @@ TEST(GenerationBatch, SaysWhatIsWrongWithARequest) {
   EXPECT_THAT(error_of([&] { batch.join({1}, {.num_beams = 2}); }), HasSubstr("beam search"));
   EXPECT_THAT(error_of([&] { batch.join({1}, {.top_p = 2}); }), HasSubstr("top_p"));
   EXPECT_THAT(error_of([] { GenerationBatch(nullptr); }), HasSubstr("no model"));
+  GenerationBatch moved = std::move(batch);
+  Context context;
+  EXPECT_THAT(error_of([&] { batch.join({3}); }), HasSubstr("moved from"));
+  EXPECT_THAT(error_of([&] { batch.step(context); }), HasSubstr("moved from"));
   EXPECT_THAT(error_of([] { GenerationBatch(tiny(), {.max_running = 0}); }), HasSubstr("max_running"));
   EXPECT_TRUE(batch.idle());
   EXPECT_FALSE(batch.leave(1));

@@ -8,6 +8,7 @@
 #include <attend/attend.hpp>
 #include <attend/causal_block.hpp>
 #include <attend/model/seq2seq.hpp>
+#include <attend/quant.hpp>
 
 #include "support.hpp"
 
@@ -249,6 +250,13 @@ TEST(Unassigned, DefaultMadeAndMovedFromLayersAreErrors) {
     auto taken = std::move(layer);
     EXPECT_THAT(error_of([&] { forward(layer); }),
                 AnyOf(HasSubstr("was never assigned"), HasSubstr("was moved from")));
+    layer.parameters([](const std::string& name, Parameter<float> parameter) {
+      if (parameter.rows() == 0) return;
+      std::vector<float> row(static_cast<std::size_t>(parameter.row_size()));
+      EXPECT_THAT(error_of([&] { parameter.copy_to(0, 1, row.data()); }), HasSubstr("was moved from"))
+          << name;
+      EXPECT_THAT(error_of([&] { parameter.assign(0, 1, row.data()); }), HasSubstr("was moved from")) << name;
+    });
     forward(taken);
     layer = std::move(taken);
     forward(layer);
@@ -265,9 +273,19 @@ TEST(Unassigned, DefaultMadeAndMovedFromLayersAreErrors) {
              [&](const auto& layer) { layer.forward(context, x, out); });
   moved_from(RMSNorm<float>({.normalized_shape = E}),
              [&](const auto& layer) { layer.forward(context, x, out); });
-  moved_from(Embedding<float>({.num_embeddings = 4, .embedding_dim = E}), [&](const auto& layer) {
-    layer.forward(context, Tensor<int, 2>({B, T}), out);
-  });
+  for (const WeightType type : {WeightType::float32, WeightType::int8}) {
+    moved_from(Embedding<float>({.num_embeddings = 4, .embedding_dim = E, .weights = type}),
+               [&](const auto& layer) {
+                 layer.forward(context, Tensor<int, 2>({B, T}), out);
+               });
+    moved_from(Linear<float>({.in_features = E, .out_features = E, .weights = type}),
+               [&](const auto& layer) { layer.forward(context, x, out); });
+  }
+  Rotary<float> rotary({.head_dim = 4});
+  const Rotary<float> taken = std::move(rotary);
+  Tensor<float, 4> heads({1, 1, 2, 4});
+  EXPECT_THAT(error_of([&] { rotary.apply(context, heads, 0); }), HasSubstr("was moved from"));
+  taken.apply(context, heads, 0);
 }
 
 TEST(Options, AMissingOrNegativeSizeIsNamed) {

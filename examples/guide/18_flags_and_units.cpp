@@ -14,7 +14,7 @@
 //     ATTEND_ONLY_BASELINE, _AVX2, _AVX512   the kernels of one ISA alone, which compile faster; a lesser processor is an error
 //     ATTEND_COMPILED                        kernels and layers of float come from attend::compiled, or from the one file that
 //                                            also defines ATTEND_IMPLEMENTATION before it includes attend/attend.hpp
-//     ATTEND_NO_KERNELS                      float takes Eigen's products like all other scalars, and promises a tolerance
+//     ATTEND_NO_KERNELS                      float takes plain loops like all other scalars, and promises a tolerance
 //                                            instead of bits
 //
 // A program that mixes files with and without ATTEND_COMPILED does not link. To declare a type of attend without its header,

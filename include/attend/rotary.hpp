@@ -269,6 +269,7 @@ void Rotary<Scalar>::apply_at(Context& context, const TensorView<Scalar, 4>& x,
     detail::fail_shape("Rotary", "[..., " + std::to_string(options_.head_dim) + "]", x.shape());
   const Index pairs = options_.rotary_dim / 2;
   if (x.empty() || pairs == 0) return;
+  if (inverse_frequencies_.empty()) throw_error("Rotary: it was moved from");
   const Index B = depends_on_length() ? x.size(0) : 0;
   const int workers = detail::rotary_workers(context, x);
   Frame frame(context.workspace());

@@ -1,7 +1,7 @@
 // The macros that a program may set, and what follows from them. All files of a program set the same.
 #pragma once
 
-/// Whether `float` takes the kernels. Compilers without vector extensions take Eigen's products, as does a
+/// Whether `float` takes the kernels. Compilers without vector extensions take plain loops, as does a
 /// program that defines ATTEND_NO_KERNELS.
 #if defined(__GNUC__) && !defined(ATTEND_NO_KERNELS)
 #define ATTEND_HAS_KERNELS 1

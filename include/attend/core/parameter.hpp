@@ -30,6 +30,7 @@ class Assigned {
   }
 
   bool all() const { return missing_ == 0; }
+  Index rows() const { return rows_; }
   Index missing() const { return missing_; }
   void mark(Index begin, Index end) {
     if (missing_ == 0 || begin == end) return;
@@ -153,6 +154,8 @@ class Parameter {
   void check_range(Index begin, Index end) const {
     if (begin < 0 || end < begin || end > rows())
       throw_error("Parameter: rows [", begin, ", ", end, ") of shape ", shape_);
+    if (begin < end && (object_ == nullptr || (given_ != nullptr && given_->rows() == 0)))
+      throw_error("Parameter: its layer was moved from");
   }
 
   std::vector<Index> shape_;

@@ -6,7 +6,7 @@
 //       run_attention                                the plan: blocks of rows × heads, spans of keys, threads
 //         Kernels::pack_page                         keys and values into tiles, where several blocks use
 //         them Kernels::attention_span …_merge …_finish   the rows of a block: attention.inl
-//     detail::Backend<double>, …                     GenericAttention: the same tiles by Eigen's products
+//     detail::Backend<double>, …                     GenericAttention: the same tiles for any scalar
 #pragma once
 
 #include <algorithm>

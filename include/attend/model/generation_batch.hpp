@@ -79,6 +79,7 @@ class GenerationBatch {
     bool done = false, left = false;
   };
   using Requests = std::deque<std::unique_ptr<Request>>;
+  void check_model() const;
   std::span<float> row_of_logits(std::size_t i);
   /// Goes on from another one's tokens, where more of them are this request's than it has computed.
   void share(Request& request);

@@ -17,6 +17,9 @@ ATTEND_INLINE GenerationBatch::GenerationBatch(std::shared_ptr<const CausalLM<fl
   cache_ = model_->make_cache(0);
 }
 
+ATTEND_INLINE void GenerationBatch::check_model() const {
+  if (model_ == nullptr) throw_error("GenerationBatch: it was moved from");
+}
 ATTEND_INLINE std::span<float> GenerationBatch::row_of_logits(std::size_t i) {
   const std::size_t V = static_cast<std::size_t>(model_->options().vocab_size);
   return {logits_.data() + i * V, V};
@@ -26,6 +29,7 @@ ATTEND_INLINE GenerationBatch::Ticket GenerationBatch::join(std::vector<std::int
                                                             GenerationOptions options,
                                                             RequestCallback callback) {
   check_options(options);
+  check_model();
   detail::check_prompt(*model_, prompt);
   for (std::int32_t id : prompt)
     if (id < 0 || id >= model_->options().vocab_size)
@@ -217,6 +221,7 @@ ATTEND_INLINE void GenerationBatch::compact() {
 
 ATTEND_INLINE std::vector<GenerationBatch::Ended> GenerationBatch::step(Context& context) {
   if (stepping_) throw_error("GenerationBatch: a step within a step");
+  check_model();
   struct Stepping {
     bool& yes;
     explicit Stepping(bool& y) : yes(y) { yes = true; }
