@@ -1,6 +1,8 @@
 // --weights and --activations of the examples.
 #pragma once
 
+#include <iostream>
+#include <span>
 #include <string>
 
 #include <attend/model/family.hpp>
@@ -16,6 +18,11 @@ inline attend::OpenOptions open_options(const CommandLine& arguments) {
     if (!options.weights && !options.keep_halves)
       attend::throw_error("--weights is float32, bfloat16, float16, int8, int4 or file, got '", name, "'");
   }
+  if (!options.weights)  // what nobody asked for
+    options.report = [](const std::string& file, std::span<const attend::LoadedTensor> tensors) {
+      const std::string rounded = attend::rounded_tensors(tensors);
+      if (!rounded.empty()) std::cerr << file << ": " << rounded << '\n';
+    };
   if (arguments.has("--activations")) {
     const std::string name = arguments.text("--activations");
     if (name != "int8" && name != "int16")

@@ -170,6 +170,28 @@ TEST(EncoderFamilies, ATableOfPositionsInTheFileCountsAlsoWhereTheyAreSinusoids)
   EXPECT_FALSE(attend_test::same_bits(states_of(rounded.folder()), states_of(folder)));
 }
 
+/// What a family's config.json says without a key.
+Config without(const char* family, const char* key, const Json& changes = Json::object()) {
+  Json config = read_json(model_folder(family) / "config.json");
+  config.update(changes);
+  config.erase(key);
+  return Config(config.dump(), "config.json");
+}
+
+// As the configurations of transformers have it.
+TEST(EncoderFamilies, WhatAConfigDoesNotSayIsAsInTheFamilysOwn) {
+  for (const char* type : {"roberta", "xlm-roberta", "camembert"})  // whose positions begin behind it
+    EXPECT_EQ(
+        read_bert_family(without("roberta", "pad_token_id", {{"model_type", type}})).options.pad_token_id, 1);
+  EXPECT_EQ(read_seq2seq_family(without("marian", "decoder_start_token_id")).options.decoder_start_token_id,
+            58100);
+  const EncoderBlockOptions mt5 =
+      read_seq2seq_family(without("mt5", "feed_forward_proj")).options.encoder.block;
+  EXPECT_TRUE(mt5.gated);
+  EXPECT_EQ(mt5.activation, Activation::gelu_tanh);
+  EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj")).options.encoder.block.gated);
+}
+
 // Of ALBERT's two groups the first two and a half of five layers are of the first.
 TEST(EncoderFamilies, AlbertsLayersShareTheWeightsOfTheirGroup) {
   const auto model = BertModel<float>::open(model_folder("albert_masked_lm"));

@@ -1,9 +1,11 @@
 // Requests that come and go: each gets what it gets alone, whoever is there.
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
 #include <memory_resource>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <stop_token>
@@ -78,26 +80,47 @@ void expect_same(const Generation& got, const Generation& alone) {
   }
 }
 
-/// Requests that come at random moments, some of which leave, on steps that are stopped at random.
+/// Memory that is used up behind `left` allocations, where it is not negative; `in_use` are bytes.
+struct Budget : std::pmr::memory_resource {
+  std::atomic<long> left = -1, in_use = 0;
+  void* do_allocate(std::size_t n, std::size_t a) override {
+    if (left >= 0 && left-- == 0) throw std::bad_alloc();
+    in_use += static_cast<long>(n);
+    return std::pmr::new_delete_resource()->allocate(n, a);
+  }
+  void do_deallocate(void* p, std::size_t n, std::size_t a) override {
+    in_use -= static_cast<long>(n);
+    std::pmr::new_delete_resource()->deallocate(p, n, a);
+  }
+  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+};
+
+/// Requests that come at random moments, some of which leave, on steps that are stopped, or without memory,
+/// at random, and callbacks that throw.
 void check_company(const Model& model, Index longest, std::uint64_t seed) {
   Random random(seed);
   SCOPED_TRACE(seed);
+  Budget memory;
+  const MemoryScope scope(&memory);
   GenerationBatch batch(model, {.max_running = random.integer(1, 6),
                                 .prompt_piece = random.integer(1, 90),
                                 .kept_prompts = random.integer(0, 3)});
   Context alone, context(static_cast<int>(random.integer(1, 2)));
   std::map<GenerationBatch::Ticket, Request> requests;
   std::map<GenerationBatch::Ticket, Ids> streamed;
-  int left = 0;
+  std::set<GenerationBatch::Ticket> faulty;
   Index reused = 0;
   for (int to_come = 12; to_come > 0 || !batch.idle();) {
     while (to_come > 0 && random.one_in(4)) {
       Request request = random_request(random, longest);
       const auto ticket = std::make_shared<GenerationBatch::Ticket>(0);
-      *ticket = batch.join(request.prompt, request.options, [&streamed, ticket](const TokenLogprob& token) {
-        streamed[*ticket].push_back(token.id);
-        return true;
-      });
+      *ticket = batch.join(request.prompt, request.options,
+                           [&streamed, &faulty, ticket](const TokenLogprob& token) {
+                             streamed[*ticket].push_back(token.id);
+                             if (faulty.contains(*ticket)) throw std::runtime_error("a callback's own");
+                             return true;
+                           });
+      if (random.one_in(8)) faulty.insert(*ticket);
       requests.emplace(*ticket, std::move(request));
       --to_come;
     }
@@ -106,7 +129,34 @@ void check_company(const Model& model, Index longest, std::uint64_t seed) {
       EXPECT_TRUE(batch.leave(gone));
       EXPECT_FALSE(batch.leave(gone));
       requests.erase(gone);
-      ++left;
+    }
+    const auto take = [&](const std::vector<GenerationBatch::Ended>& all) {
+      for (const GenerationBatch::Ended& ended : all) {
+        ASSERT_TRUE(requests.contains(ended.ticket));
+        const Request& r = requests.at(ended.ticket);
+        if (faulty.contains(ended.ticket)) {
+          EXPECT_NE(ended.error, nullptr);
+          EXPECT_EQ(streamed[ended.ticket].size(), 1u);
+        } else {
+          ASSERT_EQ(ended.error, nullptr);
+          expect_same(ended.generation, Generator(model).generate(alone, r.prompt, r.options));
+          EXPECT_EQ(streamed[ended.ticket], ended.generation.ids);
+        }
+        reused += ended.generation.reused;
+        requests.erase(ended.ticket);
+      }
+    };
+    if (random.one_in(6)) {  // a step that has no memory at some moment
+      Context fresh;
+      memory.left = random.integer(0, 12);
+      std::vector<GenerationBatch::Ended> ended;
+      try {
+        ended = batch.step(fresh);
+      } catch (const Error&) {
+      }
+      memory.left = -1;
+      take(ended);
+      continue;
     }
     if (random.one_in(6)) {  // a step that is stopped before it begins, or somewhere in it
       std::stop_source source;
@@ -117,25 +167,12 @@ void check_company(const Model& model, Index longest, std::uint64_t seed) {
                        }});
       stopped.set_stop_token(source.get_token());
       try {
-        for (GenerationBatch::Ended& ended : batch.step(stopped)) {
-          ASSERT_TRUE(requests.contains(ended.ticket));
-          const Request& r = requests.at(ended.ticket);
-          expect_same(ended.generation, Generator(model).generate(alone, r.prompt, r.options));
-          requests.erase(ended.ticket);
-        }
+        take(batch.step(stopped));
       } catch (const Stopped&) {
       }
       continue;
     }
-    for (GenerationBatch::Ended& ended : batch.step(context)) {
-      ASSERT_EQ(ended.error, nullptr);
-      ASSERT_TRUE(requests.contains(ended.ticket));
-      const Request& r = requests.at(ended.ticket);
-      expect_same(ended.generation, Generator(model).generate(alone, r.prompt, r.options));
-      EXPECT_EQ(streamed[ended.ticket], ended.generation.ids);
-      reused += ended.generation.reused;
-      requests.erase(ended.ticket);
-    }
+    take(batch.step(context));
   }
   EXPECT_TRUE(requests.empty());
   testing::Test::RecordProperty("reused", std::to_string(reused));
@@ -144,6 +181,14 @@ void check_company(const Model& model, Index longest, std::uint64_t seed) {
 TEST(GenerationBatch, GivesEachWhatItGetsAlone) {
   const Model model = tiny();
   for (std::uint64_t seed = 1; seed <= 8; ++seed) check_company(model, 260, seed);
+}
+
+TEST(GenerationBatch, GivesEachWhatItGetsAloneOfReducedWeights) {
+  for (const WeightType weights : {WeightType::bfloat16, WeightType::int8, WeightType::int4}) {
+    CausalLM<float> model(attend_test::tiny_causal_lm(weights));
+    check_company(std::make_shared<const CausalLM<float>>(std::move(model)), 260,
+                  100 + static_cast<std::uint64_t>(weights));
+  }
 }
 
 TEST(GenerationBatch, GivesEachWhatItGetsAloneWhereFrequenciesChange) {
@@ -273,17 +318,7 @@ TEST(GenerationBatch, SaysWhatIsWrongWithARequest) {
 }
 
 TEST(GenerationBatch, GoesOnWhereMemoryWasUsedUp) {
-  struct Failing : std::pmr::memory_resource {
-    long left = -1;
-    void* do_allocate(std::size_t n, std::size_t a) override {
-      if (left >= 0 && left-- == 0) throw std::bad_alloc();
-      return std::pmr::new_delete_resource()->allocate(n, a);
-    }
-    void do_deallocate(void* p, std::size_t n, std::size_t a) override {
-      std::pmr::new_delete_resource()->deallocate(p, n, a);
-    }
-    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
-  } memory;
+  Budget memory;
   const Model model = tiny();
   const GenerationOptions options{.max_new_tokens = 4, .eos_token_ids = Ids{}};
   const Ids prompts[] = {random_ids(20, 50, 1), random_ids(190, 50, 2), random_ids(100, 50, 2)};
@@ -317,23 +352,12 @@ TEST(GenerationBatch, GoesOnWhereMemoryWasUsedUp) {
 
 /// Pages come from one pool: what ended requests gave back is what later ones take.
 TEST(GenerationBatch, TakesNoMoreMemoryInTheLongRun) {
-  struct Counted : std::pmr::memory_resource {
-    std::size_t in_use = 0;
-    void* do_allocate(std::size_t n, std::size_t a) override {
-      in_use += n;
-      return std::pmr::new_delete_resource()->allocate(n, a);
-    }
-    void do_deallocate(void* p, std::size_t n, std::size_t a) override {
-      in_use -= n;
-      std::pmr::new_delete_resource()->deallocate(p, n, a);
-    }
-    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
-  } memory;
+  Budget memory;
   const Model model = tiny();
   const MemoryScope scope(&memory);
   Context context;
   GenerationBatch batch(model, {.max_running = 3, .kept_prompts = 1});
-  std::size_t after_ten = 0;
+  long after_ten = 0;
   for (std::uint64_t i = 0; i < 60; ++i) {
     batch.join(random_ids(200, 50, i), {.max_new_tokens = 5, .eos_token_ids = Ids{}});
     if (i % 3 != 2) continue;
@@ -343,7 +367,7 @@ TEST(GenerationBatch, TakesNoMoreMemoryInTheLongRun) {
       EXPECT_LE(memory.in_use, after_ten + after_ten / 8) << i;
     }
   }
-  EXPECT_GT(after_ten, 0u);
+  EXPECT_GT(after_ten, 0);
 }
 
 }  // namespace

@@ -146,39 +146,56 @@ TEST(Gguf, AFileInMemoryIsOneToo) {
             text::Tokenizer::open(gguf("stories")).encode("the cat"));
 }
 
-/// A Llama of one layer whose matrices are of a type, `bytes` a row of 32, each with the scale 1/64.
-GgufWriter blocks_of(std::uint32_t type, std::uint64_t bytes) {
-  constexpr std::pair<const char*, std::uint64_t> matrices[] = {
-      {"token_embd", 40},     {"output", 40},       {"blk.0.attn_q", 32},
-      {"blk.0.attn_k", 32},   {"blk.0.attn_v", 32}, {"blk.0.attn_output", 32},
-      {"blk.0.ffn_gate", 32}, {"blk.0.ffn_up", 32}, {"blk.0.ffn_down", 32}};
+/// A type of the format, and where in a block its scales are.
+struct Blocks {
+  std::uint32_t type;
+  std::uint64_t elements, bytes;
+  std::vector<std::uint64_t> scales = {0};
+};
+/// A Llama of one layer, `width` wide, whose matrices are of a type, the values and the output of another
+/// one, with arbitrary codes and scales of 1/64.
+GgufWriter blocks_of(std::uint64_t width, const Blocks& most, const Blocks& some) {
+  const std::pair<const char*, std::uint64_t> matrices[] = {
+      {"token_embd", 40},        {"output", 40},          {"blk.0.attn_q", width},
+      {"blk.0.attn_k", width},   {"blk.0.attn_v", width}, {"blk.0.attn_output", width},
+      {"blk.0.ffn_gate", width}, {"blk.0.ffn_up", width}, {"blk.0.ffn_down", width}};
   constexpr const char* norms[] = {"output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"};
+  const auto type_of = [&](const std::string& name) -> const Blocks& {
+    return name == "output" || name == "blk.0.attn_v" ? some : most;
+  };
   GgufWriter out;
   out.header(12, 6)
       .key("general.architecture", "llama")
       .key("llama.context_length", 64)
-      .key("llama.embedding_length", 32);
-  out.key("llama.block_count", 1).key("llama.feed_forward_length", 32).key("llama.attention.head_count", 2);
+      .key("llama.embedding_length", static_cast<std::uint32_t>(width));
+  out.key("llama.block_count", 1)
+      .key("llama.feed_forward_length", static_cast<std::uint32_t>(width))
+      .key("llama.attention.head_count", 2);
   std::uint64_t at = 0;
-  const auto add = [&](const std::string& name, const std::vector<std::uint64_t>& sizes,
-                       std::uint32_t its_type, std::uint64_t size) {
-    out.tensor(name + ".weight", sizes, its_type, at);
+  const auto add = [&](const std::string& name, const std::vector<std::uint64_t>& sizes, std::uint32_t type,
+                       std::uint64_t size) {
+    out.tensor(name + ".weight", sizes, type, at);
     at += (size + 31) / 32 * 32;
   };
-  for (const auto& [name, rows] : matrices) add(name, {32, rows}, type, rows * bytes);
-  for (const char* name : norms) add(name, {32}, 0, 128);
+  for (const auto& [name, rows] : matrices)
+    add(name, {width, rows}, type_of(name).type, rows * width / type_of(name).elements * type_of(name).bytes);
+  for (const char* name : norms) add(name, {width}, 0, 4 * width);
   out.data(0);
   unsigned number = 1;
   for (const auto& [name, rows] : matrices) {
-    for (std::uint64_t row = 0; row < rows; ++row) {
-      out.number<std::uint16_t>(0x2400);  // 1 / 64
-      for (std::uint64_t i = 2; i < bytes; ++i)
-        out.number(static_cast<std::uint8_t>((number = number * 1103515245u + 12345u) >> 20));
-    }
+    const Blocks& blocks = type_of(name);
+    for (std::uint64_t block = 0; block < rows * width / blocks.elements; ++block)
+      for (std::uint64_t i = 0; i < blocks.bytes; ++i) {
+        number = number * 1103515245u + 12345u;
+        std::uint8_t byte = static_cast<std::uint8_t>(number >> 20);
+        for (const std::uint64_t scale : blocks.scales)
+          if (i == scale || i == scale + 1) byte = i == scale ? 0 : 0x24;  // 1 / 64
+        out.number(byte);
+      }
     out.data(0);
   }
   for (std::size_t i = 0; i < 3; ++i)
-    for (int e = 0; e < 32; ++e) out.number(1.0f);
+    for (std::uint64_t e = 0; e < width; ++e) out.number(1.0f);
   return out;
 }
 
@@ -187,7 +204,8 @@ TEST(Gguf, BlocksOfQ8AndQ4AreKeptAsTheyAre) {
     const std::size_t bytes = eight ? 34 : 18;
     const WeightType type = eight ? WeightType::int8 : WeightType::int4;
     const Folder folder;
-    const fs::path path = folder.write("a.gguf", blocks_of(eight ? 8 : 2, bytes).bytes());
+    const fs::path path = folder.write(
+        "a.gguf", blocks_of(32, {eight ? 8u : 2u, 32, bytes}, {eight ? 8u : 2u, 32, bytes}).bytes());
     const CausalLM<float> model = CausalLM<float>::open(path, {.weights = {}});
     const SafeTensors file(path);
     const auto encoded = [&](const std::string& name, const Parameter<const float>& parameter) {
@@ -225,15 +243,52 @@ TEST(Gguf, BlocksOfQ8AndQ4AreKeptAsTheyAre) {
     }
     EXPECT_GT(ab / std::sqrt(aa * bb), 0.999);
   }
-  // Other blocks go into int8.
-  const Folder folder;
-  const CausalLM<float> other =
-      CausalLM<float>::open(folder.write("b.gguf", blocks_of(6, 22).bytes()), {.weights = {}});
-  other.parameters([&](const std::string& name, const Parameter<const float>& parameter) {
-    if (name.find("linear") != std::string::npos) {
-      EXPECT_EQ(parameter.type(), WeightType::int8) << name;
+}
+
+// As in llama.cpp's Q4_K_M, which has some of Q6_K, and its Q5_1 and Q4_0 files with an output of more bits.
+TEST(Gguf, OtherBlocksAreRoundedToInt8AndTheReportSaysWhich) {
+  const Blocks q4_0{2, 32, 18}, q5_0{6, 32, 22}, q5_1{7, 32, 24, {0, 2}}, q4_k{12, 256, 144, {0, 2}},
+      q6_k{14, 256, 210, {208}};
+  struct Case {
+    std::uint64_t width;
+    Blocks most, some;
+    WeightType kept;
+    const char* rounded;
+  };
+  const Case cases[] = {
+      {256, q4_k, q6_k, WeightType::int8, "7 tensors of Q4_K and 2 of Q6_K are rounded to int8"},
+      {32, q5_1, q5_1, WeightType::int8, "9 tensors of Q5_1 are rounded to int8"},
+      {32, q4_0, q5_0, WeightType::int4, "2 tensors of Q5_0 are rounded to int4"},
+      {32, q4_0, q4_0, WeightType::int4, ""}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.rounded);
+    const Folder folder;
+    const fs::path path = folder.write("a.gguf", blocks_of(c.width, c.most, c.some).bytes());
+    std::vector<LoadedTensor> tensors;
+    std::string file;
+    OpenOptions options;
+    options.report = [&](const std::string& name, std::span<const LoadedTensor> all) {
+      file = name;
+      tensors.assign(all.begin(), all.end());
+    };
+    const CausalLM<float> model = CausalLM<float>::open(path, options);
+    EXPECT_EQ(file, path.string());
+    EXPECT_EQ(tensors.size(), 12u);
+    EXPECT_EQ(rounded_tensors(tensors), c.rounded);
+    for (const LoadedTensor& tensor : tensors) {
+      EXPECT_EQ(tensor.kept, tensor.stored == DType::F32 ? WeightType::float32 : c.kept) << tensor.name;
+      if (tensor.name == "model.layers.0.self_attn.v_proj.weight") {
+        EXPECT_EQ(tensor.stored, SafeTensors(path).at(tensor.name).dtype);
+      }
     }
-  });
+    model.parameters([&](const std::string& name, const Parameter<const float>& parameter) {
+      const bool norm = name.find("norm") != std::string::npos;
+      EXPECT_EQ(parameter.type(), norm ? WeightType::float32 : c.kept) << name;
+    });
+    options.weights = WeightType::float32;
+    CausalLM<float>::open(path, options);
+    EXPECT_EQ(rounded_tensors(tensors), "");
+  }
 }
 
 TEST(GgufFile, ErrorsOfMetadataNameTheKey) {

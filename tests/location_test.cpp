@@ -1,5 +1,6 @@
 // Location: a folder on disk and the same files in memory give the same objects, and errors that say what to
 // do.
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -7,9 +8,15 @@
 
 #include <attend/core/file.hpp>
 #include <attend/core/location.hpp>
+#include <attend/io/safetensors_writer.hpp>
 #include <attend/io/state_dict.hpp>
+#include <attend/json/json.hpp>
+#include <attend/model/bert.hpp>
+#include <attend/model/causal_lm.hpp>
 #include <attend/model/cross_encoder.hpp>
+#include <attend/model/modernbert.hpp>
 #include <attend/model/sentence_encoder.hpp>
+#include <attend/model/seq2seq_families.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/translator.hpp>
 
@@ -96,6 +103,117 @@ TEST(Location, ShardsAreReadFromMemory) {
               HasSubstr("files in memory: has neither model.safetensors nor"));
 }
 
+/// What `open` makes of a folder on disk and in memory is the same: names, values, and what `run` makes of
+/// it.
+template <class Open, class Run>
+void expect_same(const fs::path& folder, Open&& open, Run&& run) {
+  const attend_test::Folder scratch;
+  const auto on_disk = open(Location(folder));
+  const auto in_memory = open(Location(files_of(folder)));
+  save(on_disk, scratch / "disk");
+  save(in_memory, scratch / "memory");
+  EXPECT_GT(bytes_of(scratch / "disk").size(), 1000u);
+  EXPECT_EQ(bytes_of(scratch / "disk"), bytes_of(scratch / "memory"));
+  const auto a = run(on_disk), b = run(in_memory);
+  EXPECT_THAT(b.span(), testing::ElementsAreArray(a.span()));
+}
+
+TEST(Location, EveryModelFromMemoryIsThatFromDisk) {
+  const std::vector<std::int32_t> ids{3, 5, 7, 4};
+  const TensorView<const std::int32_t, 2> batch(ids.data(), {1, 4});
+  Index count = 0;
+  for (const auto& entry : fs::directory_iterator(model_folder(""))) {
+    const fs::path& folder = entry.path();
+    if (!fs::exists(folder / "about.json")) continue;
+    SCOPED_TRACE(folder.string());
+    ++count;
+    const std::string kind = read_json(folder / "about.json")["kind"];
+    if (folder.filename() == "modernbert") {
+      expect_same(
+          folder, [](const Location& at) { return ModernBertModel<float>::open(at); },
+          [&](const auto& model) { return model(ids); });
+    } else if (kind == "encoder" || kind == "classifier") {
+      expect_same(
+          folder, [](const Location& at) { return BertModel<float>::open(at); },
+          [&](const auto& model) { return kind == "encoder" ? model(ids) : model.logits(ids); });
+    } else if (kind == "decoder") {
+      expect_same(
+          folder, [](const Location& at) { return CausalLM<float>::open(at); },
+          [&](const auto& model) { return model.logits(batch); });
+    } else {
+      ASSERT_EQ(kind, "seq2seq");
+      expect_same(
+          folder, [](const Location& at) { return open_seq2seq<float>(at); },
+          [&](const auto& model) { return model.encode(batch); });
+    }
+  }
+  EXPECT_GT(count, 35);
+}
+
+TEST(Location, EveryTokenizerAndGgufFileFromMemoryIsThatFromDisk) {
+  const std::string text = "The Cat's \u00e9t\u00e9  12\n<s> \u65e5\u672c \xff";
+  const auto expect_same_tokens = [&](const Location& disk, const Location& memory) {
+    SCOPED_TRACE(disk.string());
+    const auto a = text::Tokenizer::open(disk), b = text::Tokenizer::open(memory);
+    const text::Encoding x = a.encode_pair(text, "a", {.offsets = true}),
+                         y = b.encode_pair(text, "a", {.offsets = true});
+    EXPECT_EQ(x.ids, y.ids);
+    EXPECT_EQ(x.offsets, y.offsets);
+    EXPECT_EQ(a.decode(x.ids), b.decode(y.ids));
+  };
+  for (const auto& entry : fs::directory_iterator(model_folder("tokenizers")))
+    expect_same_tokens(entry.path(), files_of(entry.path()));
+  for (const auto& entry : fs::directory_iterator(fs::path(ATTEND_SOURCE_DIR) / "tests/gguf")) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() != ".gguf") continue;
+    const Files files{{name, bytes_of(entry.path())}};
+    const SafeTensors disk_file(entry.path()), memory_file(Location(files) / name);
+    EXPECT_EQ(disk_file.names(), memory_file.names());
+    for (const std::string& tensor : disk_file.names())
+      EXPECT_EQ(
+          std::memcmp(disk_file.at(tensor).data, memory_file.at(tensor).data, disk_file.at(tensor).size), 0);
+    if (name != "stories.gguf" && name != "byte_level_bpe.gguf" && name != "pieces.gguf") continue;
+    expect_same_tokens(entry.path(), Location(files) / name);
+    if (name != "stories.gguf") continue;
+    Context context;
+    const std::string disk =
+        TextGenerator::open(entry.path()).generate(context, "Once", {.max_new_tokens = 9}).text;
+    EXPECT_EQ(
+        TextGenerator::open(Location(files) / name).generate(context, "Once", {.max_new_tokens = 9}).text,
+        disk);
+    EXPECT_GT(disk.size(), 9u);
+  }
+}
+
+TEST(Location, ATemplateSettingsAndShardsFromMemoryAreThoseFromDisk) {
+  const attend_test::Folder folder;
+  for (const auto& [name, bytes] : files_of(model_folder("stories"))) folder.write(name, bytes);
+  fs::remove(folder / "model.safetensors");
+  const SafeTensors whole(model_folder("stories") / "model.safetensors");
+  Json map = Json::object();
+  std::vector<NamedTensor> shards[2];
+  for (const std::string& name : whole.names()) {
+    const SafeTensors::Entry& entry = whole.at(name);
+    std::vector<NamedTensor>& shard = shards[map.size() % 2];
+    map[name] = &shard == shards ? "a.safetensors" : "b.safetensors";
+    shard.emplace_back(name, entry.dtype, entry.shape, std::span(entry.data, entry.size));
+  }
+  save_safetensors(folder / "a.safetensors", shards[0]);
+  save_safetensors(folder / "b.safetensors", shards[1]);
+  folder.write("model.safetensors.index.json", Json{{"weight_map", map}}.dump());
+  folder.write("chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+  folder.write("generation_config.json", R"({"max_new_tokens": 7, "repetition_penalty": 1.5})");
+  const Files files = files_of(folder.path);
+  Context context;
+  auto disk = TextGenerator::open(folder.path), memory = TextGenerator::open(files);
+  EXPECT_EQ(disk.generate(context, "Once").ids, memory.generate(context, "Once").ids);
+  EXPECT_EQ(memory.generate(context, "Once").ids.size(), 7u);
+  EXPECT_NE(
+      memory.generate(context, "Once upon").ids,
+      TextGenerator::open(model_folder("stories")).generate(context, "Once upon", {.max_new_tokens = 7}).ids);
+  EXPECT_EQ(text::ChatTemplate::open(files).render(R"([{"content": "x"}])"), "x");
+}
+
 TEST(Location, ErrorsSayWhatIsWrongWithAFolder) {
   const attend_test::Folder folder;
   const std::string there = folder.path.string();
@@ -118,7 +236,11 @@ TEST(Location, OtherFormatsAreNamedWithTheWayToConvertThem) {
   EXPECT_THAT(
       error({{"config.json", config}, {"onnx/model.onnx", "x"}}),
       AllOf(HasSubstr("onnx/model.onnx is there"), HasSubstr("needs the folder that this was made of")));
-  EXPECT_THAT(error({{"config.json", config}, {"adapter_model.safetensors", "x"}}), HasSubstr("peft"));
+  for (const char* end : {"safetensors", "bin"})
+    EXPECT_THAT(error({{"config.json", config}, {std::string("adapter_model.") + end, "x"}}),
+                HasSubstr("peft"));
+  EXPECT_THAT(error({{"config.json", config}, {"openvino/openvino_model.bin", "x"}}),
+              AllOf(HasSubstr("openvino/openvino_model.bin is there"), HasSubstr("that this was made of")));
   EXPECT_THAT(
       error({{"README.md", ""}, {"tiny.Q8_0.gguf", "x"}}),
       AllOf(HasSubstr("config.json: is missing"), HasSubstr("tiny.Q8_0.gguf is there: open that file")));

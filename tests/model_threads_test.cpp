@@ -38,6 +38,39 @@ TEST(ModelThreads, UseOneModel) {
   for (const std::vector<float>& result : results) EXPECT_EQ(result, results[0]);
 }
 
+// Layers take texts in groups of 512 tokens a thread, and of 256 texts.
+TEST(ModelThreads, ABatchOfManyTokensHasTheBitsOfItsTextsAndTakesTheMemoryOfAGroup) {
+  std::vector<Index> offsets{0};
+  for (Index i = 0; i < 100; ++i) offsets.push_back(offsets.back() + (i * i + 3) % 64);
+  for (Index i = 0; i < 600; ++i) offsets.push_back(offsets.back() + i % 2);
+  const Index tokens = offsets.back();
+  const std::vector<std::int32_t> ids = random_ids(static_cast<std::size_t>(tokens), 40);
+  for (const BertModel<float>& model : {tiny_bert(), tiny_bert_kin(false), tiny_bert_kin(true)}) {
+    Tensor<float, 2> alone({tokens, 32}), states(alone.shape());
+    Context one;
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+      const Index begin = offsets[b], count = offsets[b + 1] - begin, own[] = {0, count};
+      model.forward(one, {ids.data() + begin, static_cast<std::size_t>(count)}, {}, own,
+                    alone.slice(0, begin, begin + count));
+    }
+    for (int threads : {1, 2}) {
+      Context context(threads);
+      model.forward(context, ids, {}, offsets, states);
+      EXPECT_TRUE(same_bits(states, alone)) << threads;
+    }
+  }
+  const BertModel<float> model = tiny_bert();
+  const auto bytes = [&](Index n) {
+    const std::size_t texts = static_cast<std::size_t>(n / 32);
+    std::vector<Index> even;
+    for (std::size_t b = 0; b <= texts; ++b) even.push_back(32 * static_cast<Index>(b));
+    Tensor<float, 2> states({n, 32});
+    return workspace_bytes(model, 1, std::span(ids).first(static_cast<std::size_t>(n)),
+                           std::span<const std::int32_t>(), even, states.view());
+  };
+  EXPECT_LT(bytes(2048), bytes(512) * 3 / 2);
+}
+
 TEST(ModelThreads, UseConversationsForkedFromOnePrompt) {
   const CausalLM<float> model = tiny_causal_lm();
   Context context;

@@ -100,6 +100,9 @@ TEST(BpeModel, HandlesUnknownCharactersPrefixAndSuffix) {
   EXPECT_THAT(ids(model(vocab, {}), "axxb"), ElementsAre(1, 2));
   EXPECT_THAT(ids(model(vocab, {}, {.unk_token = "<unk>", .byte_fallback = true}), "\u00e9x"),
               ElementsAre(3, 4, 0));
+  // As in tokenizers, an unknown character waits for the next token, and bytes are none.
+  EXPECT_THAT(ids(model(vocab, {}, {.unk_token = "<unk>", .byte_fallback = true}), "x\u00e9xb"),
+              ElementsAre(3, 4, 0, 0, 2));
   EXPECT_THAT(ids(model(vocab, {{"a", "##b"}}, {.continuing_subword_prefix = "##"}), "ab"), ElementsAre(7));
   EXPECT_THAT(ids(model(vocab, {{"a", "b</w>"}}, {.end_of_word_suffix = "</w>"}), "ab"), ElementsAre(9));
   EXPECT_THAT(ids(model(vocab, {}, {.ignore_merges = true}), "ab"), ElementsAre(7));

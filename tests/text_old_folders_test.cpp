@@ -473,8 +473,14 @@ TEST(SentencePiece, GivesTheIdsAndTextsOfItsLibrary) {
     const Tokenizer tokenizer = Tokenizer::open(attend::Location(files) / "x.model");
     for (const Json& example : golden["cases"]) {
       const Ids ids = example["ids"].get<Ids>();
-      if (example.contains("text"))
-        EXPECT_EQ(tokenizer.encode(example["text"].get<std::string>()), ids) << example["text"];
+      if (example.contains("text")) {
+        const std::string text = example["text"];
+        EXPECT_EQ(tokenizer.encode(text), ids) << text;
+        std::vector<std::size_t> offsets;
+        for (const auto& [begin, end] : tokenizer.encode_single(text, {.offsets = true}).offsets)
+          offsets.insert(offsets.end(), {begin, end});
+        EXPECT_EQ(offsets, example["offsets"].get<std::vector<std::size_t>>()) << text;
+      }
       EXPECT_EQ(tokenizer.decode(ids, {.skip_special_tokens = false}), example["decoded"].get<std::string>())
           << example["ids"];
     }

@@ -400,6 +400,7 @@ TEST(TokenizerJson, ErrorsNameWhatIsUnknownMissingOrContradictory) {
                                         {"cls", Json::array({"x", -1})}}),
               HasSubstr("cls"));
   EXPECT_THAT(error("/decoder", {{"type", "CTC"}}), HasSubstr("CTC"));
+  EXPECT_THAT(error("/decoder", {{"type", "BPEDecoder"}, {"suffix", ""}}), HasSubstr("\"suffix\" is empty"));
   EXPECT_THAT(error("/model/type", "Magic"), HasSubstr("Magic"));
   EXPECT_THAT(error("/model/vocab", 3), HasSubstr("model.vocab"));
   EXPECT_THAT(error("/model", nullptr), HasSubstr("model"));
@@ -422,6 +423,8 @@ TEST(TokenizerJson, ErrorsNameWhatIsUnknownMissingOrContradictory) {
   EXPECT_THAT(bpe(R"("merges":[["a"]])"), HasSubstr("merges[0]"));
   EXPECT_THAT(bpe(R"("merges":["ab"])"), HasSubstr("merges[0]"));
   EXPECT_THAT(bpe(R"("merges":[],"what":1)"), HasSubstr("what"));
+  EXPECT_THAT(bpe(R"("merges":[],"byte_fallback":true,"end_of_word_suffix":"</w>")"),
+              HasSubstr("byte_fallback"));
 }
 
 TEST(TokenizerFolder, OfBertIsReadFromVocabTxt) {

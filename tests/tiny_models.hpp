@@ -50,7 +50,7 @@ inline attend::BertModel<float> tiny_bert_kin(bool disentangled) {
 }
 
 /// Grouped heads, rotary positions, a gated feed-forward, and in every second layer a sliding window.
-inline attend::CausalLM<float> tiny_causal_lm() {
+inline attend::CausalLM<float> tiny_causal_lm(attend::WeightType weights = attend::WeightType::float32) {
   attend::CausalBlockOptions block{.embed_dim = 32,
                                    .num_heads = 4,
                                    .num_kv_heads = 2,
@@ -62,6 +62,7 @@ inline attend::CausalLM<float> tiny_causal_lm() {
       .vocab_size = 50, .embed_dim = 32, .max_position_embeddings = 2048, .blocks = {block, block}};
   options.blocks[1].sliding_window = 20;
   options.rotary = attend::RotaryOptions{.head_dim = 8};
+  options.set_weights(weights, attend::ActivationType::int8);
   attend::CausalLM<float> model(options);
   fill_parameters<float>(model);
   return model;

@@ -126,6 +126,91 @@ TEST(TokenizerConfig, AClassTakesTheVocabularyAlone) {
   }
 }
 
+TEST(TokenizerConfig, TheModelsClassCountsWhereNothingElseIsSaid) {
+  const std::string text = "The Cat's  E\u0301t\u00e9 <mask>\n12";
+  const auto of = [&](const char* tokenizer, const std::string& model) {
+    return with(tokenizer, {{"config.json", R"({"model_type": ")" + model + R"("})"}}).encode(text);
+  };
+  EXPECT_THAT(of("wordpiece", "bert"),
+              ElementsAre(2, 63, 70, 7, 32, 21, 43, 47, 1, 28, 40, 39, 46, 1, 11, 55, 3));
+  EXPECT_THAT(of("byte_level_bpe", "gpt_neox"), ElementsAre(293, 220, 322, 314, 220, 220, 127, 231, 83, 302,
+                                                            220, 27, 76, 64, 82, 74, 29, 198, 318));
+  EXPECT_THAT(of("unigram", "mbart"), ElementsAre(259, 289, 285, 259, 323, 275, 277, 267, 259, 3, 344, 291,
+                                                  351, 259, 325, 278, 2, 355));
+  EXPECT_THAT(of("byte_fallback_bpe", "llama"),  // which has none: the file counts
+              ElementsAre(1, 351, 301, 272, 306, 261, 291, 301, 301, 72, 207, 132, 292, 299, 301, 63, 287,
+                          276, 291, 285, 65, 13, 265, 266));
+}
+
+TEST(TokenizerConfig, ClassesOfTranslatorsPutTheLanguageOfTheirSource) {
+  const std::string text = "The Cat's  E\u0301t\u00e9 <mask>\n12";
+  const auto of = [&](const char* tokenizer, const std::string& config) {
+    return with(tokenizer, {{"tokenizer_config.json", R"({"tokenizer_class": )" + config + "}"}});
+  };
+  const auto mbart = of("unigram", R"("MBartTokenizer", "src_lang": "de_DE")");
+  EXPECT_THAT(mbart.encode(text), ElementsAre(259, 289, 285, 259, 323, 275, 277, 267, 259, 3, 344, 291, 351,
+                                              259, 325, 278, 2, 354));
+  EXPECT_THAT(mbart.encode_pair("a", "a").ids, ElementsAre(271, 271, 2, 354));
+  const auto nllb = of("byte_fallback_bpe", R"("NllbTokenizer")");
+  EXPECT_THAT(nllb.encode(text), ElementsAre(407, 351, 301, 272, 306, 261, 291, 301, 301, 0, 292, 299, 360,
+                                             301, 0, 265, 266, 2));
+  EXPECT_THAT(nllb.encode_pair("a", "a").ids, ElementsAre(407, 304, 304, 2));
+  EXPECT_EQ(of("byte_fallback_bpe", R"("NllbTokenizer", "legacy_behaviour": true, "src_lang": "deu_Latn")")
+                .encode(text)
+                .back(),
+            402);
+  EXPECT_THAT(error_of([&] { of("byte_fallback_bpe", R"("NllbTokenizer", "src_lang": "x")"); }),
+              HasSubstr("no token \"x\", the src_lang"));
+  EXPECT_THAT(error_of([&] { of("unigram", R"("MBart50Tokenizer")"); }),
+              HasSubstr("MBart50Tokenizer without"));
+
+  Json json = read_json(model_folder("tokenizers") / "unigram" / "tokenizer.json");
+  Json& vocab = json["model"]["vocab"];
+  json["added_tokens"] = Json::array();
+  for (const char* language : {"en_XX", "de_DE", "gl_ES"}) vocab.push_back({language, 0.0});
+  const auto edited = [&](const char* config) {
+    return text::Tokenizer::open(Files{{"tokenizer.json", json.dump()}, {"tokenizer_config.json", config}});
+  };
+  const auto many = edited(R"({"tokenizer_class": "MBart50TokenizerFast", "src_lang": "de_DE"})");
+  EXPECT_THAT(many.encode(text), ElementsAre(351, 259, 289, 285, 259, 323, 275, 277, 267, 259, 3, 344, 291,
+                                             354, 259, 3, 325, 278, 2));
+  EXPECT_THAT(many.encode_pair("a", "a").ids, ElementsAre(351, 271, 271, 2));
+}
+
+TEST(TokenizerConfig, PegasusHasItsMasksAndOneBlankForSeveral) {
+  Json json = read_json(model_folder("tokenizers") / "unigram" / "tokenizer.json");
+  Json vocab = Json::array();
+  for (const char* piece : {"<pad>", "</s>", "<unk>"}) vocab.push_back(Json::array({piece, 0.0}));
+  for (const Json& piece : json["model"]["vocab"])
+    if (piece[0].get<std::string>()[0] != '<') vocab.push_back(piece);
+  json["model"]["vocab"] = vocab;
+  json["model"]["unk_id"] = 2;
+  json["added_tokens"] = Json::array();
+  json["post_processor"] = nullptr;
+  const auto pegasus = text::Tokenizer::open(
+      Files{{"tokenizer.json", json.dump()}, {"config.json", R"({"model_type": "pegasus"})"}});
+  EXPECT_THAT(pegasus.encode("a <mask_1> <unk_5>  b\nc"), ElementsAre(15, 3, 95, 3, 99, 3, 20, 51, 1));
+  EXPECT_THAT(pegasus.encode("The Cat's  E\u0301t\u00e9 <mask>\n12"),
+              ElementsAre(3, 33, 29, 3, 67, 19, 21, 11, 3, 2, 88, 35, 3, 2, 72, 90, 11, 23, 2, 3, 69, 22, 1));
+  EXPECT_THAT(pegasus.encode_pair("a", "a").ids, ElementsAre(15, 15, 1));
+}
+
+TEST(TokenizerConfig, WhatIsListedTakesThePlaceOfWhatAClassOrAFileAdds) {
+  EXPECT_THAT(
+      with("unigram", {{"tokenizer_config.json",
+                        R"({"tokenizer_class": "T5Tokenizer", "extra_special_tokens": ["the", "<new>"]})"},
+                       {"config.json", R"({"model_type": "t5"})"}})
+          .encode("the <extra_id_3> x<new>"),
+      ElementsAre(351, 259, 2, 264, 2, 344, 343, 346, 2, 306, 261, 2, 324, 2, 259, 2, 352, 2));
+  EXPECT_THAT(
+      with("byte_level_bpe", {{"tokenizer_config.json",
+                               R"({"tokenizer_class": "GPT2Tokenizer", "additional_special_tokens": ["<a>"],
+                                           "added_tokens_decoder": {"335": {"content": "<new>", "lstrip": true,
+                                                                            "special": true}}})"}})
+          .encode("the <new><a> x"),
+      ElementsAre(272, 330, 332, 220, 87));
+}
+
 TEST(TokenizerConfig, ATokenizerJsonSaysWhatStandsAroundATextWhateverTheFlags) {
   for (const char* flags : {R"(, "add_bos_token": false, "add_eos_token": true)",
                             R"(, "add_bos_token": true, "add_eos_token": false)"})

@@ -27,6 +27,7 @@ class Languages : public testing::Test {
     for (const char* file : {"config.json", "model.safetensors"})
       folder.write(file, attend_test::bytes_of(model_folder("bart") / file));
     folder.write("generation_config.json", generation);
+    folder.write("tokenizer_config.json", R"({"tokenizer_class": "TokenizersBackend"})");
     Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"<pad>", 2}, {"</s>", 3}};
     for (char c = 'a'; c <= 'z'; ++c) vocab[std::string(1, c)] = 4 + c - 'a';
     Json added = Json::array({{{"id", 3}, {"content", "</s>"}, {"special", true}}});

@@ -12,6 +12,14 @@
 //
 // int8 and int4 round the inputs, too, in groups of 32 along a row. A result is still a function of its own inputs alone, and
 // the same bits on every processor with FMA. Decoding reads each weight once for each token, so fewer bytes are less time.
+//
+// A GGUF file is opened in the type of most of its matrices: Q8_0 is int8 and Q4_0 int4, both as they are; Q4_1, Q5_0, Q5_1,
+// Q4_K, Q5_K and Q6_K are rounded to int8, with groups of their own. What was rounded without having been asked for, the
+// programs say on standard error; a program of yours asks:
+//
+//     options.report = [](const std::string& file, std::span<const LoadedTensor> tensors) {
+//       std::cerr << file << ": " << rounded_tensors(tensors) << '\n';
+//     };                       // "model.gguf: 169 tensors of Q4_K and 29 of Q6_K are rounded to int8"
 #include <cmath>
 #include <cstdio>
 #include <vector>

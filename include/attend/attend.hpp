@@ -45,8 +45,8 @@
 ///     those of other scalars hold to a tolerance. README.md says more.
 namespace attend {}
 /// What masks are made of, and the base of one of your own: see masks::Expression.
-namespace attend::masks {}
+namespace attend::inline ATTEND_ABI::masks {}
 /// Tokenizers, and the steps that they consist of.
-namespace attend::text {}
+namespace attend::inline ATTEND_ABI::text {}
 /// Requests and answers of a server in the words of OpenAI's clients.
-namespace attend::openai {}
+namespace attend::inline ATTEND_ABI::openai {}

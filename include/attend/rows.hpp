@@ -191,25 +191,29 @@ struct Operand {
   const char* name;
   Layout layout;
 };
-[[noreturn]] inline void fail_overlap(const char* who, const char* out, const char* other) {
+[[noreturn]] ATTEND_COLD inline void fail_overlap(const char* who, const char* out, const char* other) {
   if (other == nullptr) throw_error(who, ": elements of ", out, " overlap each other");
   throw_error(who, ": ", out, " overlaps ", other);
 }
 /// Error where `out` shares an element with an operand, or its elements with each other. Views without data
 /// share none.
-inline void check_apart(const Context& context, const char* who, const Operand& out,
-                        std::initializer_list<Operand> others) {
+ATTEND_OUT_OF_LINE inline void check_apart(const Context& context, const char* who, const Operand& out,
+                                           std::initializer_list<Operand> others) {
   if (context.measuring() || out.layout.data == nullptr) return;
   if (overlaps_itself(out.layout)) fail_overlap(who, out.name, nullptr);
   for (const Operand& other : others)
     if (overlap(out.layout, other.layout)) fail_overlap(who, out.name, other.name);
 }
 /// Error where `out` shares an element with x, and is not x itself, or its elements with each other.
-template <class Out, class X>
-void check_in_place(const Context& context, const char* who, const Out& out, const X& x) {
+ATTEND_OUT_OF_LINE inline void check_in_place(const Context& context, const char* who, const Layout& out,
+                                              const Layout& x, bool same) {
   if (context.measuring()) return;
   if (overlaps_itself(out)) fail_overlap(who, "out", nullptr);
-  if (!same_places(out, x) && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
+  if (!same && overlap(out, x)) fail_overlap(who, "out", "x, which it is not");
+}
+template <class Out, class X>
+void check_in_place(const Context& context, const char* who, const Out& out, const X& x) {
+  check_in_place(context, who, out, x, same_places(out, x));
 }
 
 /// What layers ask that may write over their input: x [..., width] -> out [..., width], the same view or

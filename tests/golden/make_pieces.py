@@ -23,6 +23,18 @@ KINDS = {
     "bpe": {}, "bpe bytes": {"byte_fallback": True, "remove_extra_whitespaces": False}, "bpe user": {"user_defined_symbols": ["<sep>", "lazy", "▁▁"], "control_symbols": ["<c>"]},
     "bpe as is": {"remove_extra_whitespaces": False, "add_dummy_prefix": False}, "char": {}}
 
+
+
+def offsets(processor, text):
+    """The bytes of each piece; each of the bytes of an unknown character has those of the character."""
+    pieces = processor.encode(text, return_type="proto").pieces
+    ends = [piece.end for piece in pieces]
+    for i in reversed(range(len(pieces) - 1)):
+        if processor.is_byte(pieces[i].id) and pieces[i].begin == pieces[i].end and processor.is_byte(pieces[i + 1].id):
+            ends[i] = ends[i + 1]
+    return [at for piece, end in zip(pieces, ends) for at in (piece.begin, end)]
+
+
 folder = pathlib.Path(tempfile.mkdtemp())
 (folder / "rules.tsv").write_text(RULES)
 draw = random.Random(1)
@@ -43,7 +55,7 @@ for i, (name, options) in enumerate(KINDS.items()):
     cases = []
     for text in TEXTS + [" ".join(draw.sample(" ".join(TEXTS).split(" "), 5)) for _ in range(10)]:
         ids = [processor.piece_to_id(piece) for piece in processor.encode(text, out_type=str)]
-        cases.append({"text": text, "ids": ids, "decoded": processor.decode(ids)})
+        cases.append({"text": text, "ids": ids, "decoded": processor.decode(ids), "offsets": offsets(processor, text)})
     for _ in range(6):
         ids = [draw.randrange(processor.get_piece_size()) for _ in range(6)]
         cases.append({"ids": ids, "decoded": processor.decode(ids)})

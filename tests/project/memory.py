@@ -79,6 +79,7 @@ def write_weights(folder, shapes, dtype, shards=1):
 
 
 def write_tokenizer(folder):
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
     tokens = ["<unk>", "</s>"] + [chr(c) for c in range(32, 127)]
     (folder / "tokenizer.json").write_text(json.dumps({
         "version": "1.0", "added_tokens": [],

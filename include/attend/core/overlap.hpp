@@ -96,7 +96,7 @@ struct SortedAxes {
 
 /// Whether an element of the view is another one of it, too: an axis steps by less than those inside it
 /// reach.
-inline bool has_short_steps(const Layout& view) {
+ATTEND_OUT_OF_LINE inline bool has_short_steps(const Layout& view) {
   const SortedAxes axes(view);
   Index reach = view.element;
   for (std::size_t i = 0; i < axes.count; ++i) {
@@ -140,7 +140,7 @@ inline bool multiple_between(Index first, Index last, Index stride, Index low, I
 }
 
 /// Whether views whose ranges overlap share a byte.
-inline bool rows_overlap(const Layout& a, const Layout& b) {
+ATTEND_OUT_OF_LINE inline bool rows_overlap(const Layout& a, const Layout& b) {
   ByteRows few(a), many(b);
   if (few.count > many.count) std::swap(few, many);
   // Rows [f, f + v) and [m, m + w) meet where f - m - w < 0 < f - m + v. Row j of `many` begins j strides

@@ -3,7 +3,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 #include <string>
 
 #include <attend/core/config.hpp>
@@ -49,14 +48,16 @@ inline bool runs(Isa isa) {
 /// avx512), as far as the machine runs it.
 inline Isa default_isa() {
   const char* name = std::getenv("ATTEND_ISA");
-  std::optional<Isa> best;
+  const Isa none = static_cast<Isa>(-1);
+  Isa best = none;
   for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
     if (!runs(isa)) continue;
     best = isa;
     if (name != nullptr && std::strcmp(name, to_string(isa)) == 0) break;
   }
-  if (!best) throw_error("attend: the program was compiled for one ISA, which this processor does not run");
-  return *best;
+  if (best == none)
+    throw_error("attend: the program was compiled for one ISA, which this processor does not run");
+  return best;
 }
 
 /// One choice for the whole program, whatever flags its units have.

@@ -6,6 +6,7 @@
 
 #include <attend/gguf/folder.hpp>
 #include <attend/model/bert.hpp>
+#include <attend/model/sequence_groups.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -198,14 +199,14 @@ void BertModel<Scalar>::forward(Context& context, std::span<const std::int32_t> 
   embed(context, ids, type_ids, offsets, x);
   if (tokens == 0) return;
   Frame frame(context.workspace());
-  StackInputs<Scalar> in{.self = {.query_offsets = offsets, .key_offsets = offsets}};
+  StackInputs<Scalar> in;
   RelativePositions<Scalar> relative;
   if (options_.relative_bias) in.self.modifier = relative_bias_.modifier();
   if (options_.relative_embedding) {
     relative = relative_embedding_.positions(context, frame, longest);
     if (options_.disentangled.any()) in.self.relative = &relative;
   }
-  encoder_.forward(context, x, in, x, outputs);
+  detail::forward_in_groups(context, encoder_, in, offsets, x, outputs);
 }
 
 template <class Scalar>

@@ -218,6 +218,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   if (o.type_vocab_size != 0 || !deberta) {
     if (!distil && !mpnet) detail::positive_size(config, o.type_vocab_size, "type_vocab_size");
   }
+  if (roberta) o.pad_token_id = 1;
   if (config.has("pad_token_id")) o.pad_token_id = config.get<std::int32_t>("pad_token_id");
   o.positions_after_padding = roberta;
   if (distil) o.pooler_act = Activation::relu;

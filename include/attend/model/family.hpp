@@ -1,8 +1,10 @@
 // What opening the folder of any model has in common: its options, the names of its parameters, its weights.
 #pragma once
 
+#include <functional>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +26,16 @@ struct ModelFamily {
   std::vector<std::string> leftovers = {};  // tensors that files carry and nothing uses
 };
 
+/// A tensor of a file, and what a model that was opened from it keeps of its values.
+struct LoadedTensor {
+  std::string name;  // in the file
+  DType stored;      // its type there
+  WeightType kept;   // in the model
+  bool rounded;      // to that; what is kept as float32 is not
+};
+/// "24 tensors of Q4_K and 3 of Q6_K are rounded to int8"; empty where none is rounded.
+std::string rounded_tensors(std::span<const LoadedTensor> tensors);
+
 /// How `open` keeps the weights of the layers, the token tables and the output layer; all else stays float.
 struct OpenOptions {
   std::optional<WeightType> weights = {};  // none: as the file keeps most codes, and floats as float32
@@ -32,6 +44,8 @@ struct OpenOptions {
   bool base_only = false;                             // without the model's head
   bool verify =
       false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check_against
+  /// Called once a file's tensors are in the model, with the file's name.
+  std::function<void(const std::string& file, std::span<const LoadedTensor> tensors)> report = {};
 };
 
 namespace detail {
@@ -50,6 +64,12 @@ bool has_own_names(const SafeTensors& file);
 using Tables = std::vector<std::pair<Index, Index>>;
 void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables);
 
+/// The tensors that a parameter is made of, as far as the file has them.
+std::vector<const SafeTensors::Entry*> entries_of(const SafeTensors& file, const NameMap& names,
+                                                  const std::string& parameter);
+/// Each tensor once. `kept`: the model's parameters.
+std::vector<LoadedTensor> loaded_tensors(const SafeTensors& file, const NameMap& names,
+                                         std::span<const std::pair<std::string, WeightType>> kept);
 /// The first tensor of a parameter of ours, or null.
 const SafeTensors::Entry* find_parameter(const SafeTensors& file, const NameMap& names,
                                          const std::string& parameter);
@@ -101,6 +121,12 @@ Model load_model(const Location& folder, ModelFamily<Options> family, const Tabl
     load(model, file, "", {.strict = !open.base_only});
   else
     load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+  if (open.report) {
+    std::vector<std::pair<std::string, WeightType>> kept;
+    std::as_const(model).parameters(
+        [&](const std::string& name, const auto& parameter) { kept.emplace_back(name, parameter.type()); });
+    open.report(file.path(), loaded_tensors(file, family.names, kept));
+  }
   if (open.verify) verify_golden(folder, model, weights, open.base_only);
   return model;
 }

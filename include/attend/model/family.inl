@@ -4,10 +4,31 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include <attend/model/family.hpp>
 
-namespace attend::inline ATTEND_ABI::detail {
+namespace attend::inline ATTEND_ABI {
+
+ATTEND_INLINE std::string rounded_tensors(std::span<const LoadedTensor> tensors) {
+  std::map<WeightType, std::map<DType, Index>> counts;
+  for (const LoadedTensor& tensor : tensors)
+    if (tensor.rounded) ++counts[tensor.kept][tensor.stored];
+  std::string out;
+  for (const auto& [kept, of_type] : counts) {
+    std::size_t left = of_type.size();
+    for (const auto& [stored, count] : of_type) {
+      out += out.empty() ? "" : left == of_type.size() ? "; " : left == 1 ? " and " : ", ";
+      out += std::to_string(count) + (left == of_type.size() ? " tensors of " : " of ");
+      out += to_string(stored);
+      --left;
+    }
+    out += std::string(" are rounded to ") + to_string(kept);
+  }
+  return out;
+}
+
+namespace detail {
 
 ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, const Tables& tables) {
   Index stored = 0;
@@ -18,12 +39,35 @@ ATTEND_INLINE void check_sizes(const Location& config, const SafeTensors& file, 
       throw_error(config.string(), ": the sizes are beyond what ", file.path(), " holds");
 }
 
+ATTEND_INLINE std::vector<const SafeTensors::Entry*> entries_of(const SafeTensors& file, const NameMap& names,
+                                                                const std::string& parameter) {
+  std::vector<const SafeTensors::Entry*> out;
+  const Source source = has_own_names(file) ? Source{.names = {parameter}} : names(parameter);
+  for (const std::string& either : source.names)
+    for (const std::string& name : expand_alternatives(either))
+      if (const SafeTensors::Entry* entry = file.find(name)) {
+        out.push_back(entry);
+        break;
+      }
+  return out;
+}
+
+ATTEND_INLINE std::vector<LoadedTensor> loaded_tensors(
+    const SafeTensors& file, const NameMap& names, std::span<const std::pair<std::string, WeightType>> kept) {
+  std::vector<LoadedTensor> out;
+  std::set<const SafeTensors::Entry*> seen;
+  for (const auto& [parameter, type] : kept)
+    for (const SafeTensors::Entry* entry : entries_of(file, names, parameter))
+      if (seen.insert(entry).second)
+        out.push_back(
+            {entry->name, entry->dtype, type, type != WeightType::float32 && type != entry->type()});
+  return out;
+}
+
 ATTEND_INLINE const SafeTensors::Entry* find_parameter(const SafeTensors& file, const NameMap& names,
                                                        const std::string& parameter) {
-  if (has_own_names(file)) return file.find(parameter);
-  for (const std::string& name : expand_alternatives(names(parameter).names.at(0)))
-    if (const SafeTensors::Entry* entry = file.find(name)) return entry;
-  return nullptr;
+  const auto entries = entries_of(file, names, parameter);
+  return entries.empty() ? nullptr : entries[0];
 }
 
 ATTEND_INLINE bool stored_apart(const SafeTensors& file, const NameMap& names, const std::string& one,
@@ -57,4 +101,5 @@ ATTEND_INLINE WeightType weights_of(const SafeTensors& file, const OpenOptions& 
   return half && !open.keep_halves ? WeightType::float32 : type;
 }
 
-}  // namespace attend::inline ATTEND_ABI::detail
+}  // namespace detail
+}  // namespace attend::inline ATTEND_ABI

@@ -157,7 +157,8 @@ inline CausalFamily read_llama(const Config& config) {
 
 inline CausalFamily read_mistral(const Config& config) {
   CausalLMOptions o;
-  add_layers(config, o, read_llama_block(config, o, {.rope_interleaved = true}));
+  add_layers(config, o,
+             read_llama_block(config, o, {.max_position_embeddings = 131072, .rope_interleaved = true}));
   set_windows(config, o, read_window(config, 4096), [](Index) { return true; });
   set_whole_rotary(config, o);
   return llama_family(config, std::move(o));
@@ -165,8 +166,9 @@ inline CausalFamily read_mistral(const Config& config) {
 
 inline CausalFamily read_qwen(const Config& config, bool third) {
   CausalLMOptions o;
-  CausalBlockOptions b =
-      read_llama_block(config, o, third ? LlamaDefaults{.head_dim = 128} : LlamaDefaults{});
+  CausalBlockOptions b = read_llama_block(
+      config, o,
+      {.head_dim = third ? std::optional<Index>(128) : std::nullopt, .max_position_embeddings = 32768});
   b.qkv_bias = b.qkv_bias || !third;
   b.qk_norm = third;
   add_layers(config, o, b);
@@ -215,7 +217,7 @@ inline CausalFamily gemma_family(const Config& config, CausalLMOptions o) {
 
 inline CausalFamily read_gemma2(const Config& config) {
   CausalLMOptions o;
-  CausalBlockOptions b = read_gemma_block(config, o, {.head_dim = 256}, 30);
+  CausalBlockOptions b = read_gemma_block(config, o, {.head_dim = 256, .max_position_embeddings = 8192}, 30);
   b.softcap = detail::get_optional<double>(config, "attn_logit_softcapping", 50).value_or(0);
   if (!(b.softcap >= 0)) throw_error(config.file(), ": 'attn_logit_softcapping' is ", b.softcap);
   config.allow("use_bidirectional_attention", nullptr, false);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <attend/model/modernbert.hpp>
+#include <attend/model/sequence_groups.hpp>
 #include <attend/model/token_embedding.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -130,7 +131,7 @@ void ModernBertModel<Scalar>::forward(Context& context, std::span<const std::int
   detail::embed_tokens<Scalar>(context, {embeddings_, output_}, {ids.data(), {1, tokens}}, none, none, x);
   if (out.empty()) return;
   embedding_norm_.forward(context, x, x);
-  layers_.forward(context, x, {.self = {.query_offsets = offsets, .key_offsets = offsets}}, x, outputs);
+  detail::forward_in_groups<Scalar>(context, layers_, {}, offsets, x, outputs);
 }
 
 template <class Scalar>

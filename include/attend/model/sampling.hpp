@@ -51,7 +51,8 @@ struct GenerationOptions {
   std::vector<std::int32_t> suppress_tokens = {};             // never come
   std::vector<std::int32_t> begin_suppress_tokens = {};       // do not come first
   std::optional<std::int32_t> forced_bos_token_id = {};  // follows a single token, such as a target's start
-  std::vector<std::int32_t> forced_eos_token_id = {};    // one of them is the last of a longest text
+  /// One of them is the last of a longest text: the smallest in beam search, where they score alike.
+  std::vector<std::int32_t> forced_eos_token_id = {};
   std::optional<std::int32_t> decoder_start_token_id = {};  // of a target; default: the model's
   bool remove_invalid_values = false;                       // NaN counts as 0, what is infinite as finite
   bool renormalize_logits = false;  // probabilities of beams sum to 1 again after all this

@@ -264,8 +264,9 @@ ATTEND_INLINE std::vector<SentenceModule> open_modules(const std::vector<Sentenc
   std::vector<SentenceModule> out;
   const Index states = width;
   for (const SentenceFolder::Module& module : modules) {
-    const Config config = optional_config(module.folder / "config.json");
     const bool pools = module.type == "Pooling";
+    const Location file = module.folder / "config.json";
+    const Config config = pools ? Config(file) : optional_config(file);
     if (out.empty() && !pools)
       throw_error(config.file(), ": module ", detail::in_quotes(module.type),
                   " before a 'Pooling' is not supported");

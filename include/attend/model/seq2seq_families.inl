@@ -31,7 +31,8 @@ inline std::int32_t get_id(const Config& config, const char* key, std::int32_t o
 inline Seq2SeqFamily read_t5(const Config& config) {
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
-  const std::string projection = config.get<std::string>("feed_forward_proj", "relu");
+  const bool is_t5 = config.get<std::string>("model_type") == "t5";
+  const std::string projection = config.get<std::string>("feed_forward_proj", is_t5 ? "relu" : "gated-gelu");
   const bool gated = projection.starts_with("gated-");
   config.allow("feed_forward_proj", nullptr, "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "swish",
                "gated-relu", "gated-gelu", "gated-gelu_new", "gated-gelu_pytorch_tanh", "gated-silu",
@@ -53,8 +54,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   o.source_vocab_size = o.target_vocab_size = detail::get_size(config, {"vocab_size"});
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
-  const bool is_t5 = config.get<std::string>("model_type") == "t5";  // mT5 ties without the scale
-  if (config.get<bool>("scale_decoder_outputs", o.tied_output) && is_t5)
+  if (config.get<bool>("scale_decoder_outputs", o.tied_output) && is_t5)  // mT5 ties without the scale
     o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
@@ -115,12 +115,12 @@ struct BartKind {
   bool logits_bias = true;
   const char* activation = "gelu";
   bool scale_embedding = false;
-  std::int32_t decoder_start = 0, pad = 1, eos = 2;
+  std::int32_t decoder_start = 0;
 };
 inline BartKind bart_kind(const std::string& type) {
-  if (type == "marian") return {.positions = PositionKind::sinusoidal, .pad = 58100, .eos = 0};
+  if (type == "marian") return {.positions = PositionKind::sinusoidal, .decoder_start = 58100};
   if (type == "pegasus")  // arXiv:1912.08777
-    return {.positions = PositionKind::sinusoidal, .pre_norm = true, .pad = 0, .eos = 1};
+    return {.positions = PositionKind::sinusoidal, .pre_norm = true};
   if (type == "mbart") return {.pre_norm = true, .embedding_norm = true};  // arXiv:2001.08210
   if (type == "m2m_100")  // arXiv:2010.11125; NLLB is one, too
     return {.positions = PositionKind::sinusoidal,
@@ -171,7 +171,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   o.position_offset = o.positions == PositionKind::learned ? 2 : 0;
   o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 1024);
   if (m2m) {  // its table grows as the text does
-    o.unplaced_id = get_id(config, "pad_token_id", kind.pad);
+    o.unplaced_id = get_id(config, "pad_token_id", 1);
     o.sinusoidal = {SinusoidalOptions::Layout::halves_inclusive, 10000, *o.unplaced_id + Index{1}, true};
     if (*o.unplaced_id < 0) throw_error(config.file(), ": 'pad_token_id' is ", *o.unplaced_id);
     o.max_position_embeddings = 0;

@@ -32,12 +32,6 @@ ATTEND_NOINLINE std::uint16_t to_half(float x) {
   }
   return static_cast<std::uint16_t>(sign | h);
 }
-ATTEND_NOINLINE float from_half(std::uint16_t h) {
-  const std::uint32_t sign = (h & 0x8000u) << 16, rest = h & 0x7fffu;
-  if (rest >= 0x7c00u) return of_bits(sign | 0x7f800000u | rest << 13);
-  if (rest >= 0x400u) return of_bits(sign | (rest + (112u << 10)) << 13);
-  return of_bits(sign | bits_of(static_cast<float>(rest) * 0x1p-24f));
-}
 /// A NaN keeps its sign and its upper bits.
 ATTEND_INLINED std::uint16_t to_bfloat(float x) {
   const std::uint32_t bits = bits_of(x);
@@ -59,7 +53,7 @@ ATTEND_INLINED bool encode_group(const float* x, Index n, bool eight, std::uint1
   }
   *scale = to_half(eight ? of_bits(bits_of(most) & 0x7fffffffu) / 127.0f : most / -8.0f);
   if ((*scale & 0x7c00u) == 0x7c00u) return false;
-  const float d = from_half(*scale);
+  const float d = detail::half_to_float(*scale);
   const int low = eight ? -127 : -8, high = eight ? 127 : 7;
   for (Index i = 0; i < kGroup; ++i) {
     int q = i < n && d != 0 ? to_int(x[i] / d) : 0;
@@ -98,23 +92,14 @@ ATTEND_NOINLINE void decode(WeightType type, const std::byte* from, Index in, fl
     for (Index k = 0; k < in; ++k, from += 2) {
       std::uint16_t bits;
       __builtin_memcpy(&bits, from, 2);
-      row[k] =
-          type == WeightType::float16 ? from_half(bits) : of_bits(static_cast<std::uint32_t>(bits) << 16);
+      row[k] = type == WeightType::float16 ? detail::half_to_float(bits) : detail::bfloat16_to_float(bits);
     }
     return;
   }
-  const Index half = kGroup / 2;
-  for (; in > 0; in -= kGroup, row += kGroup) {
-    std::uint16_t scale;
-    __builtin_memcpy(&scale, from, 2);
-    const float d = from_half(scale);
-    const std::byte* codes = from + 2;
-    for (Index i = 0; i < kGroup && i < in; ++i) {
-      const int q = type == WeightType::int8
-                        ? static_cast<signed char>(codes[i])
-                        : (static_cast<int>(codes[i % half]) >> (i < half ? 0 : 4) & 15) - 8;
-      row[i] = d * static_cast<float>(q);  // exact: 11 bits times 8
-    }
-    from += type == WeightType::int8 ? 34 : 18;
+  const bool eight = type == WeightType::int8;
+  for (; in > 0; in -= kGroup, row += kGroup, from += eight ? 34 : 18) {
+    float values[kGroup];
+    detail::read_block(eight ? DType::Q8_0 : DType::Q4_0, from, values);
+    for (Index i = 0; i < kGroup && i < in; ++i) row[i] = values[i];
   }
 }

@@ -13,8 +13,8 @@ inline bool has(Tier tier) { return defined_tables[static_cast<int>(tier)] != nu
 /// The best that there is, no better than the ISA that the other kernels run on.
 inline Tier tier() {
   if (forced_tier() && has(*forced_tier())) return *forced_tier();
-  const int most = isa() == Isa::baseline ? 0 : isa() == Isa::avx2 ? 2 : kTiers - 1;
-  int best = most;
+  const Tier most = isa() == Isa::baseline ? Tier::neon_dot : isa() == Isa::avx2 ? Tier::avx_vnni : Tier::amx;
+  int best = static_cast<int>(most);
   while (best > 0 && !has(static_cast<Tier>(best))) --best;
   if (defined_tables[best] == nullptr)
     throw_error(

@@ -1,5 +1,6 @@
 // Products of reduced weights, and the quantising of their inputs: the functions of one tier. regions.hpp
-// includes this once per tier, behind kernel/simd.inl, with ATTEND_SIMD and ATTEND_VNNI = 0 or 1.
+// includes this once per tier, behind kernel/simd.inl, with ATTEND_SIMD and ATTEND_VNNI = 0 or 1, whether
+// products of four bytes are added up by one instruction.
 //
 // An element is y = fma(float(sum), s d, y) over the groups in ascending order: sum, the exact integer of 32
 // products of codes, does not depend on how it is added up; s and d are the scales of input and weight.
@@ -39,14 +40,21 @@ ATTEND_INLINED ireg dot_pairs(ireg sum, ireg a, ireg b) {
 #endif
 }
 #if ATTEND_VNNI
-/// sum + the four products of unsigned bytes of w and signed ones of a.
+/// Where the bytes of weights are signed, those of codes of 8 bits are taken less their offset.
+constexpr bool kSignedBytes = ATTEND_SIMD == 128;
+/// sum + the four products of bytes of w, which are not negative unless kSignedBytes, and signed ones of a.
 ATTEND_INLINED ireg dot_quads(ireg sum, ireg w, ireg a) {
 #if ATTEND_SIMD == 512
   return (ireg)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)a);
-#else
+#elif ATTEND_SIMD == 256
   return (ireg)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)a);
+#else  // clang 14 has the intrinsic only where the whole unit is for that instruction
+  asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(w), "w"(a));
+  return sum;
 #endif
 }
+#else
+constexpr bool kSignedBytes = false;
 #endif
 
 ATTEND_INLINED vf int_to_float(vi a) {  // to nearest, exact here below 2^24
@@ -197,7 +205,7 @@ ATTEND_NOINLINE void quantize(const float* x, Index k, InputGroup group, Index m
 // --- Products of codes ---
 
 /// Most rows of a block: as registers hold.
-constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 ? 4 : 2;
+constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 || kSignedBytes ? 4 : 2;
 
 /// What one row is multiplied by is fetched so many bytes ahead: smaller weights lie on small pages, at whose
 /// ends the processor's own fetching stops.
@@ -214,7 +222,10 @@ ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* a, Index k, c
   vi even[kHalves], odd[kHalves];
   ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
     const vi mask = set1i(Bits == 8 ? 0x00ff00ff : 0x000f000f);
-    even[h] = Bytes ? (Bits == 8 ? w[h] : andi(w[h], set1i(0x0f0f0f0f))) : andi(w[h], mask);
+    even[h] = !Bytes         ? andi(w[h], mask)
+              : Bits == 4    ? andi(w[h], set1i(0x0f0f0f0f))
+              : kSignedBytes ? xori(w[h], set1i((int)0x80808080))
+                             : w[h];
     odd[h] = Bytes ? w[h] : andi(srl<8>(w[h]), mask);
   }
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
@@ -239,12 +250,13 @@ ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* a, Index k, c
   }
 }
 
-/// Columns [n, n + 16) of one row, with what follows the sums.
-ATTEND_INLINED void finish_columns(vf y, float* c, const float* bias, const float* residual, Index columns) {
-  const int count = columns < 16 ? (int)columns : 16;
-  if (bias != nullptr) y = add(y, load(bias));
-  if (residual != nullptr) y = add(y, load_n(residual, count));
-  store_n(c, y, count);
+/// Columns [n, n + 16) of row m, with what follows the sums.
+template <class Call>
+ATTEND_INLINED void finish_columns(const Call& t, Index m, Index n, vf y) {
+  const int count = t.n - n < 16 ? (int)(t.n - n) : 16;
+  if (t.bias != nullptr) y = add(y, load(t.bias + n));
+  if (t.residual != nullptr) y = add(y, load_n(t.residual + m * t.ldr + n, count));
+  store_n(t.c + m * t.ldc + n, y, count);
 }
 
 /// Rows [m, m + MR) of panel p.
@@ -264,7 +276,8 @@ ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
          ++g, w += kCodes.group(), a += input.size(), s += input.size(), start += input.size()) {
       GroupSums<MR> sums;
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) sums.at[i][h] = broadcast_int(start + 4 * i);
+        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) sums.at[i][h] =
+            Bytes && Bits == 8 && kSignedBytes ? set1i(0) : broadcast_int(start + 4 * i);
       }
       const std::byte* codes = w + half * kCodes.half();
       for (int j = 0; j < Bits; ++j, codes += 64) {
@@ -292,9 +305,7 @@ ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
     for (int h = 0; h < kHalves; ++h) {
       const Index n = p * kColumns + (half + h) * 16;
       if (n >= t.n) break;
-      for (int i = 0; i < MR; ++i)
-        finish_columns(y[i][h], t.c + (m + i) * t.ldc + n, t.bias == nullptr ? nullptr : t.bias + n,
-                       t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
+      for (int i = 0; i < MR; ++i) finish_columns(t, m + i, n, y[i][h]);
     }
   }
 }
@@ -321,72 +332,7 @@ ATTEND_NOINLINE void product(const Product& t, Index bits, [[maybe_unused]] bool
   bits == 8 ? sweep<false, 8>(t, m0, m1, p0, p1) : sweep<false, 4>(t, m0, m1, p0, p1);
 }
 
-// --- Products of 16-bit weights: chains of FMAs over k, as those of kernel/gemm.inl ---
-
-/// Most rows of a block: as many sums as registers hold, beside two of the weights and one of the inputs.
-constexpr int kMostHalfRows = ATTEND_SIMD == 512 ? 12 : ATTEND_SIMD == 256 ? 6 : 2;
-
-/// Rows [m, m + MR) of panels [p, p + NP), NP > 1 where one alone would have too few sums to hide the latency
-/// of an FMA.
-template <int MR, int NP, bool BFloat>
-ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
-  const Index panel = t.k * kColumns * 2;
-  for (int half = 0; half < 2; half += kHalves) {
-    vf y[MR][NP * kHalves];
-    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = set1(0.0f);
-    }
-    const float*
-        a[(MR + 3) / 4];  // each of four rows: one for each row would be more than there are registers
-    ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] = t.a + (m + 4 * i) * t.lda;
-    const std::byte* w = t.w + p * panel;
-    ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
-      vf b[NP * kHalves];
-      ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat>(w + q * panel, half, b + q * kHalves);
-      if constexpr (MR == 1) {
-        ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + kAhead);
-      }
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        const vf x = set1(a[i / 4][i % 4 * t.lda]);
-        ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = fma(x, b[h], y[i][h]);
-      }
-      ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i)++ a[i];
-    }
-    for (int h = 0; h < NP * kHalves; ++h) {
-      const Index n = (p + h / kHalves) * kColumns + (half + h % kHalves) * 16;
-      for (int i = 0; i < MR && n < t.n; ++i)
-        finish_columns(y[i][h], t.c + (m + i) * t.ldc + n, t.bias == nullptr ? nullptr : t.bias + n,
-                       t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
-    }
-  }
-}
-template <bool BFloat>
-ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p0, Index p1) {
-  constexpr int R = kMostHalfRows;
-  if (m1 - m0 == 1)
-    for (; p0 + 4 / kHalves <= p1; p0 += 4 / kHalves) run_half<1, 4 / kHalves, BFloat>(t, m0, p0);
-  for (Index p = p0; p < p1; ++p) {
-    Index m = m0;
-    for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p);
-    if constexpr (R > 8)
-      for (; m + 8 <= m1; m += 8) run_half<8, 1, BFloat>(t, m, p);
-    if constexpr (R > 4)
-      for (; m + 4 <= m1; m += 4) run_half<4, 1, BFloat>(t, m, p);
-    for (; m + 2 <= m1; m += 2) run_half<2, 1, BFloat>(t, m, p);
-    if (m < m1) run_half<1, 1, BFloat>(t, m, p);
-  }
-}
-ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, Index m1, Index p0, Index p1) {
-  bfloat ? sweep_half<true>(t, m0, m1, p0, p1) : sweep_half<false>(t, m0, m1, p0, p1);
-}
-ATTEND_NOINLINE void widen(const std::byte* panel, Index k, bool bfloat, float* out) {
-  for (Index i = 0; i < k; ++i, panel += 64, out += 16)
-    for (int half = 0; half < 2; half += kHalves) {
-      vf wide[kHalves];
-      bfloat ? load_wide<true>(panel, half, wide) : load_wide<false>(panel, half, wide);
-      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) store(out + (half + h) * k * 16, wide[h]);
-    }
-}
+#include <attend/quant/half_products.inl>
 
 inline constexpr Table table = {ATTEND_VNNI != 0,
                                 kMostRows > 4 ? 6 : 4,

@@ -108,14 +108,11 @@ ATTEND_NOINLINE void run_decoded(const Product& t, Index m, Index n, Index g, In
   alignas(64) float out[kDecodedRows][16];
   ATTEND_UNROLL for (int i = 0; i < kDecodedRows; ++i) store(out[i], y[i]);
   const bool last = g + groups == t.groups;
-  for (int i = 0; i < kDecodedRows; ++i) {
-    float* c = t.c + (m + i) * t.ldc + n;
-    if (!last)
-      store_n(c, load(out[i]), count);
+  for (int i = 0; i < kDecodedRows; ++i)
+    if (last)
+      finish_columns(t, m + i, n, load(out[i]));
     else
-      finish_columns(load(out[i]), c, t.bias == nullptr ? nullptr : t.bias + n,
-                     t.residual == nullptr ? nullptr : t.residual + (m + i) * t.ldr + n, t.n - n);
-  }
+      store_n(t.c + (m + i) * t.ldc + n, load(out[i]), count);
 }
 
 template <int Bits>
@@ -129,12 +126,24 @@ ATTEND_NOINLINE void sweep_decoded(const Product& t, Index m0, Index m1, Index p
   asm volatile("ldtilecfg %0" : : "m"(config));
 #endif
   DecodedColumns columns;
+  constexpr Codes kCodes{Bits};
   for (Index n = p0 * kColumns; n < p1 * kColumns && n < t.n; n += 16)
     for (Index g = 0; g < t.groups; g += kDecoded) {
       const Index groups = t.groups - g < kDecoded ? t.groups - g : kDecoded;
-      const std::byte* w = t.w + (n / kColumns * t.groups + g) * Codes{Bits}.group();
+      const std::byte* w = t.w + (n / kColumns * t.groups + g) * kCodes.group();
       decode_columns<Bits>(w, (int)(n % kColumns / 16), groups, columns);
-      for (Index m = m0; m < m1; m += kDecodedRows) run_decoded(t, m, n, g, groups, columns);
+      // What is decoded next is fetched meanwhile, a share of it with each block of rows.
+      const bool more = g + kDecoded < t.groups;
+      const Index next = n + 16, share = (groups * kDecodedRows + m1 - m0 - 1) / (m1 - m0);
+      const std::byte* fetched =
+          more ? w + kDecoded * kCodes.group()
+               : t.w + next / kColumns * t.groups * kCodes.group() + next % kColumns / 16 * kCodes.half();
+      const std::byte* end = t.w + p1 * t.groups * kCodes.group();
+      for (Index m = m0; m < m1; m += kDecodedRows) {
+        for (Index i = 0; i < share && fetched < end; ++i, fetched += kCodes.group())
+          for (Index line = 0; line < kCodes.half(); line += 64) __builtin_prefetch(fetched + line, 0, 2);
+        run_decoded(t, m, n, g, groups, columns);
+      }
     }
 #if ATTEND_SIMD == 512
   asm volatile("tilerelease");

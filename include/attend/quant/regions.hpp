@@ -12,6 +12,7 @@
 #include <attend/core/config.hpp>
 #include <attend/core/flags.hpp>
 #include <attend/core/weight_type.hpp>
+#include <attend/io/gguf_blocks.hpp>
 #include <attend/quant/calls.hpp>
 #include <attend/quant/tier.hpp>
 
@@ -34,6 +35,24 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline {
 #undef ATTEND_SIMD
 #undef ATTEND_VNNI
 }  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline
+#include <attend/kernel/region_pop.inl>
+#endif
+
+#if defined(__aarch64__)
+#if defined(__clang__)
+#define ATTEND_TARGET "dotprod"
+#else
+#define ATTEND_TARGET "arch=armv8.2-a+dotprod"
+#endif
+#include <attend/kernel/region_push.inl>
+namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::neon_dot {
+#define ATTEND_SIMD 128
+#define ATTEND_VNNI 1
+#include <attend/kernel/simd.inl>
+#include <attend/quant/kernels.inl>
+#undef ATTEND_SIMD
+#undef ATTEND_VNNI
+}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::neon_dot
 #include <attend/kernel/region_pop.inl>
 #endif
 
@@ -98,6 +117,11 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS {
 inline constexpr const Table* defined_tables[kTiers] = {
 #if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
     &baseline::table,
+#else
+    nullptr,
+#endif
+#if defined(__aarch64__)
+    &neon_dot::table,
 #else
     nullptr,
 #endif

@@ -13,15 +13,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace attend::inline ATTEND_ABI::quant {
 
 /// All give the same bits.
-enum class Tier { baseline, avx2, avx_vnni, avx512bw, avx512_vnni, amx };
-inline constexpr int kTiers = 6;
+enum class Tier { baseline, neon_dot, avx2, avx_vnni, avx512bw, avx512_vnni, amx };
+inline constexpr int kTiers = 7;
 constexpr const char* to_string(Tier tier) {
-  constexpr const char* names[] = {"baseline", "avx2", "avx_vnni", "avx512bw", "avx512_vnni", "amx"};
+  constexpr const char* names[] = {"baseline", "neon_dot",    "avx2", "avx_vnni",
+                                   "avx512bw", "avx512_vnni", "amx"};
   return names[static_cast<int>(tier)];
 }
 
@@ -57,8 +60,13 @@ inline bool machine_runs(Tier tier) {
     case Tier::amx:
       return avx512 && bit(7, 0, 2, 11) && bit(7, 0, 3, 24) && bit(7, 0, 3, 25) && may_use_tiles();
     default:
-      return true;
+      return tier == Tier::baseline;
   }
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return tier <= Tier::neon_dot;
+#elif defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  return tier == Tier::baseline || (tier == Tier::neon_dot && (::getauxval(AT_HWCAP) & kDotProducts) != 0);
 #else
   return tier == Tier::baseline;
 #endif

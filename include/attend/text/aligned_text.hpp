@@ -37,10 +37,11 @@ class AlignedText {
   std::string bytes;  // UTF-8, as it is now
 
   bool is_tracked() const { return !origin_.empty(); }  // Whether it knows where its bytes come from.
-  /// Where bytes [begin, end) come from.
+  /// Where bytes [begin, end) come from; of no bytes, where they stand.
   ByteRange range(std::size_t begin, std::size_t end) const {
-    if (!is_tracked() || begin >= end) return {};
-    return {origin_[begin].begin, origin_[end - 1].end};
+    if (!is_tracked()) return {};
+    const std::size_t first = begin < origin_.size() ? origin_[begin].begin : origin_.back().end;
+    return {first, begin < end ? origin_[end - 1].end : first};
   }
   /// Bytes [begin, end), with where they come from.
   AlignedText slice(std::size_t begin, std::size_t end) const {
@@ -52,14 +53,16 @@ class AlignedText {
   }
 
   /// f(before, put) writes the text anew: put(more, at) appends what stands in place of the byte `at` of the
-  /// text before.
+  /// text before, or in front of it all where that is npos.
   template <class F>
   void rewrite(F&& f) {
     AlignedText out;
     out.bytes.reserve(bytes.size() + bytes.size() / 8);
     f(std::string_view(bytes), [&](std::string_view more, std::size_t at) {
       out.bytes += more;
-      if (is_tracked()) out.origin_.resize(out.bytes.size(), origin_[at]);
+      if (!is_tracked()) return;
+      const ByteRange front{origin_[0].begin, origin_[0].begin};
+      out.origin_.resize(out.bytes.size(), at == std::string::npos ? front : origin_[at]);
     });
     *this = std::move(out);
   }

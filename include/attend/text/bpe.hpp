@@ -188,8 +188,10 @@ class BpeModel {
   std::vector<Symbol> characters(std::string_view word) const {
     std::vector<Symbol> symbols;
     symbols.reserve(word.size());
-    symbols.reserve(word.size());
-    bool after_unknown = false;
+    std::optional<Symbol> unknown;  // waits for the next token, before which it stands; bytes do not wait
+    const auto place_unknown = [&] {
+      if (unknown) symbols.push_back(*std::exchange(unknown, {}));
+    };
     std::string key;
     for (std::size_t at = 0; at < word.size();) {
       const std::size_t size = decode_utf8(word, at).size;
@@ -204,20 +206,22 @@ class BpeModel {
         token = key;
       }
       if (const auto id = vocabulary_.id(token)) {
+        place_unknown();
         symbols.push_back({.id = *id, .size = size});
-        after_unknown = false;
       } else if (!bytes_.empty() && all_bytes(token)) {
         for (char c : token) symbols.push_back({.id = *bytes_[static_cast<unsigned char>(c)], .size = 1});
       } else if (options_.unk_token) {
         if (!unknown_)
           throw_error("BPE: unknown character, and \"", *options_.unk_token, "\" is not in the vocabulary");
-        if (after_unknown && options_.fuse_unk)
-          symbols.back().size += size;
-        else
-          symbols.push_back({.id = *unknown_, .size = size});
-        after_unknown = true;
+        if (unknown && options_.fuse_unk) {
+          unknown->size += size;
+        } else {
+          place_unknown();
+          unknown = Symbol{.id = *unknown_, .size = size};
+        }
       }
     }
+    place_unknown();
     return symbols;
   }
 

@@ -169,8 +169,10 @@ inline Decoder read_decoder_step(const Part& part) {
   }
   if (type == "BPEDecoder") {
     part.allow({"suffix"});
-    return [suffix = part.string("suffix", "</w>")](std::vector<std::string>& tokens, DecodeWindow&) {
-      for (std::size_t i = 0; i < tokens.size() && !suffix.empty(); ++i)
+    const std::string suffix = part.string("suffix", "</w>");
+    if (suffix.empty()) part.error("\"suffix\" is empty");
+    return [suffix](std::vector<std::string>& tokens, DecodeWindow&) {
+      for (std::size_t i = 0; i < tokens.size(); ++i)
         tokens[i] = replace_all(tokens[i], suffix, i + 1 == tokens.size() ? "" : " ");
     };
   }

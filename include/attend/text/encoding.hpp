@@ -40,7 +40,7 @@ struct Encoding {
   std::vector<std::int32_t> type_ids;  ///< BERT's token_type_ids
   std::vector<bool> special;           ///< put around the text, and not found in it
   /// With EncodeOptions::offsets: the bytes of its text that a token came from, none of a special one. As in
-  /// tokenizers, but that it counts in characters.
+  /// tokenizers, but that it counts in characters; of a SentencePiece file as in its library.
   std::vector<ByteRange> offsets;
 };
 

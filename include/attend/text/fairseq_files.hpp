@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <attend/text/folder_config.hpp>
+#include <attend/text/languages.hpp>
 #include <attend/text/sentencepiece_file.hpp>
 #include <attend/text/vocabulary.hpp>
 
@@ -29,27 +30,6 @@ struct SentencePieceFolder {
   bool language_last = false;            // or behind its end
   bool two_between = false;              // ends between two texts
 };
-
-/// Of fairseq's models in the order of their ids.
-inline constexpr std::string_view
-    kM2M100Languages =
-        "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he "
-        "hi "
-        "hr ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns "
-        "oc "
-        "or pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu ",
-    kMBartLanguages =
-        "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV "
-        "my_MM "
-        "ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN ",
-    kMBart50Languages =  // behind the others
-    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE "
-    "sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI ";
-
-inline void add_words(std::vector<std::string>& out, std::string_view words, const std::string& around = {}) {
-  for (; !words.empty(); words.remove_prefix(words.find(' ') + 1))
-    out.push_back(around + std::string(words.substr(0, words.find(' '))) + around);
-}
 
 /// Pieces by fairseq's ids: its own special tokens, then the file's but for the first `skip`.
 inline Vocabulary fairseq_pieces(const Location& model, std::initializer_list<std::string_view> front,

@@ -22,15 +22,12 @@ namespace attend::inline ATTEND_ABI::text::detail {
 class FolderConfig {
  public:
   explicit FolderConfig(const Location& folder)
-      : exists_((folder / "tokenizer_config.json").exists()),
-        config_(read(folder, "tokenizer_config.json")),
+      : config_(read(folder, "tokenizer_config.json")),
         specials_(read(folder, "special_tokens_map.json")),
         added_(read(folder, "added_tokens.json")),
         model_(read(folder, "config.json")),
         where_((folder / "tokenizer_config.json").string()) {}
 
-  /// Whether there is a tokenizer_config.json.
-  bool exists() const { return exists_; }
   Part part() const { return Part(*config_, where_); }
 
   /// The class that the files give the tokenizer, without "Fast", or nothing.
@@ -58,8 +55,9 @@ class FolderConfig {
 
   /// The text of a special token such as "cls_token".
   std::string token(std::string_view name, std::string otherwise) const {
-    for (const auto* source : {&config_, &specials_}) {
+    for (const auto* source : {&specials_, &config_}) {
       const Part found(**source, where_);
+      if (source == &specials_ && part().has("added_tokens_decoder")) continue;  // which replaced it
       if (!found.has(name)) continue;
       return found.at(name).is_object() ? found.object(name).string("content") : found.string(name);
     }
@@ -84,10 +82,17 @@ class FolderConfig {
       read.special = true;
       out.push_back(std::move(read));
     };
+    const char* const newer = "extra_special_tokens";
+    const Json extra = older.json().value(newer, part().json().value(newer, Json()));
     for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
                              "mask_token", "extra_special_tokens", "additional_special_tokens"}) {
-      const Part from = older.has(name) ? older : part().json().contains(name) ? part() : Part(usual, where_);
+      const bool is_older = older.has(name), is_named = is_older || part().json().contains(name);
+      const Part from = is_older ? older : is_named ? part() : Part(usual, where_);
       if (!from.has(name)) continue;
+      // The newer list takes the place of the class's own, and of an older one that it was not made of.
+      if (name == std::string_view("additional_special_tokens") && extra.is_array() &&
+          (is_older || !is_named || !extra.empty()))
+        continue;
       const bool one = std::string_view(name).ends_with("_token");
       if (one) add(name, from, from.at(name));
       if (!one)
@@ -153,7 +158,6 @@ class FolderConfig {
 
   Part model_part() const { return Part(*model_, where_ + "'s config.json"); }
 
-  bool exists_;
   std::shared_ptr<const Json> config_, specials_, added_, model_;
   std::string where_;
 };

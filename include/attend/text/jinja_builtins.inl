@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include <attend/text/jinja_operators.inl>
+#include <attend/text/jinja_format.inl>
 
 namespace attend::inline ATTEND_ABI::text::jinja {
 
@@ -154,6 +154,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
     if (!value) fail(node, name, " needs a text");
     return text_of(node, name, *value);
   };
+  if (name == "format") return placed(node, text, given);
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     const auto values = take("chars");
     const bool left = name != "rstrip", right = name != "lstrip";
@@ -232,15 +233,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
     return made_text(node, std::move(out));
   }
   bind(node, name, given, {});
-  if (name == "splitlines") {
-    std::vector<Value> out;
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = (std::min)(text.find_first_of("\r\n", at), text.size());
-      out.emplace_back(text.substr(at, end - at));
-      at = end + (text.compare(end, 2, "\r\n") == 0 ? 2 : 1);
-    }
-    return made_list(node, std::move(out));
-  }
+  if (name == "splitlines") return made_list(node, lines_of(text));
   if (name.starts_with("is")) return is_of_kind(name, text);
   if (name == "upper") return made_text(node, uppercase(text));
   if (name == "lower") return made_text(node, lowercase(text));

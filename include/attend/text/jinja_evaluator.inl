@@ -359,6 +359,8 @@ class Evaluation {
 
   Value call_method(const Node& node, const std::string& name, const Value& self, Arguments& given);
   Value text_method(const Node& node, const std::string& name, const std::string& text, Arguments& given);
+  Value formatted(const Node& node, const std::string& text, const Value& given);
+  Value placed(const Node& node, const std::string& text, const Arguments& given);
   Value split(const Node& node, const std::string& text, const Value* separator, std::int64_t most,
               bool from_right);
   std::string replaced(const Node& node, const std::string& text, const std::string& from,

@@ -74,6 +74,16 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     }
     return made_text(node, std::move(out));
   }
+  if (name == "format") {
+    if (given.keywords.size() == given.values.size() && !given.keywords.empty()) {
+      Mapping named;
+      for (std::size_t i = 0; i < given.values.size(); ++i)
+        put(node, named, given.keywords[i], given.values[i]);
+      return formatted(node, as_text(node, value), made(node, std::move(named)));
+    }
+    if (!given.keywords.empty()) fail(node, "format takes values or names, not both");
+    return formatted(node, as_text(node, value), made_list(node, std::move(given.values), Sequence::tuple));
+  }
   if (auto out = filter_lists(node, name, value, given)) return *std::move(out);
   if (auto out = filter_numbers(node, name, value, given)) return *std::move(out);
   static constexpr std::string_view plain =

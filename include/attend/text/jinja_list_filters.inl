@@ -148,6 +148,28 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
                        values[0] && !values[0]->is_none() ? attribute(node, one, *values[0]) : one);
     return out;
   }
+  if (name == "groupby") {
+    const auto values = take("attribute", "default", "case_sensitive");
+    if (!values[0]) fail(node, "groupby needs an attribute");
+    std::vector<std::pair<Value, Value>> all;  // what they are grouped by, and they
+    for (Value& one : items(node, value)) {
+      Value key = attribute(node, one, *values[0]);
+      if (key.is_undefined() && values[1]) key = *values[1];
+      all.emplace_back(std::move(key), std::move(one));
+    }
+    const auto key = [&](const auto& item) { return folded(item.first, flag(values[2])); };
+    sort(all, false, key);
+    std::vector<Value> out;
+    for (std::size_t begin = 0, end; begin < all.size(); begin = end) {
+      std::vector<Value> group;
+      for (end = begin; end < all.size() && same(node, key(all[end]), key(all[begin])); ++end)
+        group.push_back(all[end].second);
+      Sequence both{Sequence::tuple, {all[begin].first, made_list(node, std::move(group))}};
+      both.is_group = true;
+      out.push_back(made(node, std::move(both)));
+    }
+    return made_list(node, std::move(out));
+  }
   if (name == "batch") {
     const auto values = take("linecount", "fill_with");
     if (!values[0]) fail(node, "batch needs a number");

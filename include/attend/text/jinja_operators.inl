@@ -103,7 +103,8 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
           "join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust "
           "rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill ",
       kOurText =
-          " capitalize count endswith find index isalnum isalpha isdigit islower isspace isupper join lower "
+          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join "
+          "lower "
           "lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split "
           "splitlines "
           "startswith strip title upper ",
@@ -151,6 +152,8 @@ inline Value Evaluation::member(const Node& node, const Value& value, const std:
       return i + 1 < n ? (*items)[i + 1] : Value::undefined("loop.nextitem of the last item");
     fail(node, "loop.", name, " is not supported");
   }
+  if (value.sequence() && value.sequence()->is_group && (name == "grouper" || name == "list"))
+    return value.sequence()->items[name == "list"];
   Value out = method_or_undefined(node, value, name);
   if (const Mapping* map = value.mapping(); map && out.is_undefined()) {
     work(node, 8 * map->items.size());
@@ -254,7 +257,7 @@ inline Value Evaluation::repeated(const Node& node, const Value& value, std::int
 inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, const Value& a,
                                     const Value& b) {
   need_defined(node, a);
-  need_defined(node, b);
+  if (sign != "%" || !a.text()) need_defined(node, b);
   if (a.number() && b.number()) {
     const double x = *a.number(), y = *b.number();
     const bool whole_numbers = a.integer() && b.integer();
@@ -310,7 +313,7 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
   }
   if (sign == "*" && (a.text() || lists(a)) && b.integer()) return repeated(node, a, *b.integer());
   if (sign == "*" && (b.text() || lists(b)) && a.integer()) return repeated(node, b, *a.integer());
-  if (sign == "%" && a.text()) fail(node, "formatting by % is not supported");
+  if (sign == "%" && a.text()) return formatted(node, *a.text(), b);
   fail(node, a.type(), " ", sign, " ", b.type(), " is nothing");
 }
 

@@ -107,6 +107,7 @@ struct Sequence {
   std::vector<Value> items = {};
   int depth = 1;
   mutable bool spent = false;
+  bool is_group = false;  // a tuple of groupby: its key is its `grouper`, its items its `list`
 };
 /// In the order in which the keys came.
 struct Mapping {

@@ -128,7 +128,7 @@ class Pattern {
         size += (begin - done) + content.size();
         Normalizer::check_growth(size, limit);
         copy_to(begin);
-        put(content, (std::max)(end, std::size_t{1}) - 1);
+        put(content, end - 1);  // npos where nothing in front is matched
         done = end;
       });
       copy_to(before.size());

@@ -46,12 +46,12 @@ class SentencePieceModel {
 
   void tokenize(std::string_view text, std::vector<std::int32_t>& ids,
                 std::vector<ByteRange>* ranges = nullptr) const {
-    if (ranges) throw_error("SentencePiece: offsets need a tokenizer.json");
-    codec_->for_each_piece(text, [&](std::string_view piece) {
+    codec_->for_each_piece(text, ranges != nullptr, [&](std::string_view piece, ByteRange range) {
       const auto id = vocabulary().id(piece);
       if (!id && !unk_)
         throw_error("SentencePiece: \"", piece, "\" is unknown, and there is no unknown token");
       ids.push_back(id ? *id : *unk_);
+      if (ranges) ranges->push_back(range);
     });
   }
 

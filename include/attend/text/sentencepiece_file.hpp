@@ -83,15 +83,22 @@ struct SentencePieceNormalizer {
     });
   }
 
-  /// fixed(text) is the size of what must stay as it is at the begin of the text, 0 for nothing.
+  /// fixed(text) is the size of what must stay as it is at the begin of the text, 0 for nothing. `origin`
+  /// gets where in the text each byte comes from, and where the last one's source ends.
   template <class Fixed>
-  std::string operator()(std::string_view text, Fixed&& fixed) const {
-    const std::size_t limit = growth_limit(text.size());
+  std::string operator()(std::string_view text, Fixed&& fixed,
+                         std::vector<std::size_t>* origin = nullptr) const {
+    const std::size_t limit = growth_limit(text.size()), whole = text.size();
     const std::string_view blank = escape_blanks ? blank_piece : " ";
     std::string out;
+    std::size_t at = 0;  // in the text
+    const auto follow = [&] {
+      if (origin) origin->resize(out.size(), at);
+    };
     bool after_blank = remove_extra_blanks, begun = false;
     while (!text.empty()) {
       auto [now, size] = next(text, fixed);
+      at = whole - text.size();
       text.remove_prefix(size);
       if (!begun && remove_extra_blanks && now == " ") continue;
       if (!begun && add_dummy_prefix && !blank_as_suffix) out += blank;
@@ -100,9 +107,17 @@ struct SentencePieceNormalizer {
       for (char c : now) c == ' ' ? out += blank : out += c;
       if (!now.empty()) after_blank = remove_extra_blanks && now.back() == ' ';
       Normalizer::check_growth(out.size(), limit);
+      follow();
     }
-    while (remove_extra_blanks && out.ends_with(blank)) out.resize(out.size() - blank.size());
+    at = whole;
+    while (remove_extra_blanks && out.ends_with(blank)) {
+      out.resize(out.size() - blank.size());
+      if (origin) at = (*origin)[out.size()];
+    }
+    follow();
     if (begun && add_dummy_prefix && blank_as_suffix) out += blank;
+    follow();
+    if (origin) origin->push_back(at);
     return out;
   }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <attend/text/encoding.hpp>
 #include <attend/text/prefix_index.hpp>
 #include <attend/text/sentencepiece_file.hpp>
 #include <attend/text/unigram.hpp>
@@ -42,22 +43,31 @@ class SentencePieceCodec {
 
   const SentencePieceFile& file() const { return file_; }
 
-  /// Calls f(piece) for each piece of the text: one that is there, or a run of characters that are none.
+  /// Calls f(piece, range) for each piece of the text: one that is there, or a run of characters that are
+  /// none; `range` is what it comes from, where `track` asks for that.
   template <class F>
-  void for_each_piece(std::string_view text, F&& f) const {
-    const std::string normal = file_.normalizer(text, [&](std::string_view rest) { return fixed(rest); });
+  void for_each_piece(std::string_view text, bool track, F&& f) const {
+    std::vector<std::size_t> origin;
+    const std::string normal = file_.normalizer(
+        text, [&](std::string_view rest) { return fixed(rest); }, track ? &origin : nullptr);
+    const auto of = [&](std::string_view piece) {
+      if (!track) return ByteRange();
+      const auto at = static_cast<std::size_t>(piece.data() - normal.data());
+      return ByteRange{origin[at], origin[at + piece.size()]};
+    };
     std::string_view unknown;
     const auto give = [&](std::string_view piece, bool known) {
       if (!known && !file_.byte_fallback) {
         unknown = {unknown.empty() ? piece.data() : unknown.data(), unknown.size() + piece.size()};
         return;
       }
-      if (!unknown.empty()) f(std::exchange(unknown, {}));
-      if (known) return f(piece);
-      for (char c : piece) f(byte_token(static_cast<unsigned char>(c)));
+      if (!unknown.empty()) f(unknown, of(unknown));
+      unknown = {};
+      if (known) return f(piece, of(piece));
+      for (char c : piece) f(byte_token(static_cast<unsigned char>(c)), of(piece));
     };
     file_.type == SentencePieceFile::unigram ? cut(normal, give) : merge(normal, give);
-    if (!unknown.empty()) f(unknown);
+    if (!unknown.empty()) f(unknown, of(unknown));
   }
 
   std::string decode(const std::vector<std::string>& tokens) const {

@@ -99,6 +99,8 @@ inline BpeModel read_bpe_model(const Part& part) {
   options.fuse_unk = part.boolean("fuse_unk", false);
   options.byte_fallback = part.boolean("byte_fallback", false);
   options.ignore_merges = part.boolean("ignore_merges", false);
+  if (options.byte_fallback && !(options.continuing_subword_prefix + options.end_of_word_suffix).empty())
+    part.error("byte_fallback of tokens that have a prefix or a suffix is not supported");
   const Json& merges = part.array("merges");
   const std::string where = part.where() + ".merges";
   BpeModel model(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options),

@@ -44,7 +44,10 @@ struct Tokenizer::Parts {
     }
     if (const Location file = path / "tokenizer.json"; file.exists()) {
       const detail::FolderConfig config(path);
-      return from_json(*share_json(file), file.string(), &config);
+      const auto json = share_json(file);
+      if (!detail::reads_sentencepiece(path, detail::class_of_folder(config, *json)))
+        return from_json(*json, file.string(), &config);
+      return from_sentencepiece_folder(path);
     }
     if ((path / "vocab.txt").exists())
       return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
@@ -71,8 +74,11 @@ struct Tokenizer::Parts {
     if (std::none_of(items.begin(), items.end(), differs))  // large vocabularies are not copied
       return from_parts(by.parts().is_null() ? root : Part(by.parts(), where), model, added);
     Json changed = by.model();
-    for (const char* name : {"type", "vocab", "merges"})
-      if (!changed.contains(name) && model.json().contains(name)) changed[name] = model.json()[name];
+    for (const char* name : {"type", "vocab", "merges"}) {
+      const bool wanted = *name != 'm' || changed.value("type", "BPE") == "BPE";
+      if (wanted && !changed.contains(name) && model.json().contains(name))
+        changed[name] = model.json()[name];
+    }
     return from_parts(Part(by.parts(), where), Part(changed, model.where()), added);
   }
   template <class BesideThem>

@@ -12,64 +12,20 @@
 #include <vector>
 
 #include <attend/core/shape.hpp>
+#include <attend/text/class_of_folder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
+#include <attend/text/languages.hpp>
+#include <attend/text/steps.hpp>
 
 namespace attend::inline ATTEND_ABI::text::detail {
-
-/// The class by which AutoTokenizer opens a folder, or nothing where it takes tokenizer.json as it is: the
-/// one that is named, unless that of the model says otherwise. Where nothing stands beside it, a
-/// tokenizer.json is all that there is to say.
-inline std::string class_of_folder(const FolderConfig& config, const Json& json) {
-  static constexpr std::pair<std::string_view, std::string_view> of_models[] = {
-      {"albert", "AlbertTokenizer"},
-      {"bart", "RobertaTokenizer"},
-      {"bert", "BertTokenizer"},
-      {"camembert", "CamembertTokenizer"},
-      {"deberta-v2", "DebertaV2Tokenizer"},
-      {"distilbert", "BertTokenizer"},
-      {"electra", "BertTokenizer"},
-      {"gemma2", "GemmaTokenizer"},
-      {"gemma3", "GemmaTokenizer"},
-      {"gemma3_text", "GemmaTokenizer"},
-      {"gpt2", "GPT2Tokenizer"},
-      {"gpt_neox", "GPTNeoXTokenizer"},
-      {"granite", ""},
-      {"m2m_100", "M2M100Tokenizer"},
-      {"marian", "MarianTokenizer"},
-      {"mbart", "MBartTokenizer"},
-      {"mistral", ""},
-      {"modernbert", ""},
-      {"mpnet", "MPNetTokenizer"},
-      {"mt5", "T5Tokenizer"},
-      {"olmo2", ""},
-      {"opt", "GPT2Tokenizer"},
-      {"pegasus", "PegasusTokenizer"},
-      {"phi3", ""},
-      {"qwen2", "Qwen2Tokenizer"},
-      {"qwen3", "Qwen2Tokenizer"},
-      {"roberta", "RobertaTokenizer"},
-      {"t5", "T5Tokenizer"},
-      {"xlm-roberta", "XLMRobertaTokenizer"}};
-  const std::string named = config.named_class(), model = config.model_type();
-  if (named.empty() && !config.exists()) return {};
-  const auto step = [&](const char* name) {
-    return json.value(name, Json()).dump(-1, ' ', true, Json::error_handler_t::replace);
-  };
-  if (model == "qwen2") return "Qwen2Tokenizer";  // whatever is named, as many folders name a wrong one
-  if (named == "LlamaTokenizer" &&
-      (step("pre_tokenizer") + step("decoder")).find("\"ByteLevel\"") != std::string::npos)
-    return {};
-  for (const auto& [type, name] : of_models)
-    if (model == type) return name.empty() ? std::string() : named.empty() ? std::string(name) : named;
-  return named;
-}
 
 /// What a class makes of a tokenizer.json.
 class TokenizerClass {
  public:
   TokenizerClass(const FolderConfig& config, const Json& json)
       : config_(config), json_(json), name_(class_of_folder(config, json)) {
+    if (!config.part().has("added_tokens_decoder")) added_ = json.value("added_tokens", Json::array());
     if (!json.contains("model") || !json["model"].is_object()) return;
     word_piece();
     bpe();
@@ -78,7 +34,7 @@ class TokenizerClass {
     if (!same && type_ == "Unigram") parts_ = nullptr, model_ = specials_ = Json::object();
     if (!parts_.is_object()) return;
     if (!same) take_other_model();
-    parts_["added_tokens"] = json.value("added_tokens", Json::array());
+    parts_["added_tokens"] = added_;
     if (!parts_.contains("post_processor")) parts_["post_processor"] = json.value("post_processor", Json());
   }
 
@@ -98,10 +54,13 @@ class TokenizerClass {
 
   /// The id of a token in the file, or nothing.
   std::optional<std::int32_t> id_in_file(const std::string& content) const {
-    for (const Json& added : json_.value("added_tokens", Json::array()))
+    for (const Json& added : added_)
       if (added.is_object() && added.value("content", Json()) == content &&
           added.value("id", Json()).is_number())
         return added["id"].get<std::int32_t>();
+    return in_vocabulary(content);
+  }
+  std::optional<std::int32_t> in_vocabulary(const std::string& content) const {
     const Json& vocab = vocabulary();
     if (vocab.is_object() && vocab.contains(content) && vocab[content].is_number())
       return vocab[content].get<std::int32_t>();
@@ -117,7 +76,7 @@ class TokenizerClass {
   std::int32_t id(const std::string& content) const {
     if (const auto found = id_in_file(content)) return *found;
     auto next = static_cast<std::int32_t>(vocabulary().size());
-    for (const Json& added : json_.value("added_tokens", Json::array()))
+    for (const Json& added : added_)
       if (added.is_object() && added.value("id", Json()).is_number())
         next = (std::max)(next, added["id"].get<std::int32_t>() + 1);
     std::vector<std::string> before;
@@ -130,25 +89,35 @@ class TokenizerClass {
     return next + static_cast<std::int32_t>(before.size());
   }
 
+  using Tokens = std::vector<std::string>;
   /// `first` A `last`, and of two texts with as many of `last` between them; the second of type `second`.
-  void surround(const std::string& first, const std::string& last, int between, int second) {
-    Json single = Json::array(), pair = Json::array(), tokens = Json::object();
-    const auto put = [&](Json& to, const std::string& token, int type) {
-      to.push_back({{"SpecialToken", {{"id", token}, {"type_id", type}}}});
+  void surround(const Tokens& first, const Tokens& last, int between, int second) {
+    Json single = Json::array(), tokens = Json::object();
+    const auto put = [&](Json& to, const Tokens& these, int type) {
+      for (const std::string& token : these) {
+        to.push_back({{"SpecialToken", {{"id", token}, {"type_id", type}}}});
+        tokens[token] = {{"id", token}, {"ids", {id(token)}}, {"tokens", {token}}};
+      }
     };
-    for (const std::string& token : {first, last}) {
-      if (token.empty()) continue;
-      tokens[token] = {{"id", token}, {"ids", {id(token)}}, {"tokens", {token}}};
-    }
-    if (!first.empty()) put(single, first, 0);
+    put(single, first, 0);
     single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-    pair = single;
+    Json pair = single;
     put(single, last, 0);
     for (int i = 0; i < between; ++i) put(pair, last, 0);
     pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", second}}}});
     put(pair, last, second);
     parts_["post_processor"] = {
         {"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+  }
+  /// The language of the texts before them, or behind their end.
+  void surround_by_language(const char* otherwise, bool behind) {
+    const std::string language = config_.part().string("src_lang", otherwise), end = token("eos_token");
+    const std::vector<AddedToken> beside = config_.beside_tokenizer_json(specials_);
+    if (!id_in_file(language) && std::none_of(beside.begin(), beside.end(), [&](const AddedToken& known) {
+          return known.content == language;
+        }))
+      config_.part().error("no token \"" + language + "\", the src_lang");
+    behind ? surround({}, {end, language}, 0, 0) : surround({language}, {end}, 0, 0);
   }
   void surround_as_roberta(bool trim_offsets, bool add_prefix_space) {
     const std::string cls = token("cls_token"), sep = token("sep_token");
@@ -175,7 +144,7 @@ class TokenizerClass {
 
   void word_piece() {
     const bool mpnet = is({"MPNetTokenizer"});
-    if (!mpnet && !is({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"})) return;
+    if (!mpnet && !is({"BertTokenizer"})) return;
     specials_ = {{"unk_token", "[UNK]"},
                  {"sep_token", "[SEP]"},
                  {"pad_token", "[PAD]"},
@@ -201,16 +170,19 @@ class TokenizerClass {
     if (mpnet)
       surround_as_roberta(true, false);
     else
-      surround(token("cls_token"), token("sep_token"), 1, 1);
+      surround({token("cls_token")}, {token("sep_token")}, 1, 1);
   }
 
   void bpe() {
-    const bool roberta = is({"RobertaTokenizer", "BartTokenizer"}), gpt2 = is({"GPT2Tokenizer"}),
+    const bool roberta = is({"RobertaTokenizer"}), gpt2 = is({"GPT2Tokenizer"}),
                neox = is({"GPTNeoXTokenizer"}), qwen2 = is({"Qwen2Tokenizer"});
-    const bool others = is({"LlamaTokenizer", "GemmaTokenizer"});
-    if (!roberta && !gpt2 && !neox && !qwen2 && !others) return;
+    const bool llamas = is({"LlamaTokenizer", "CodeLlamaTokenizer"}), gemmas = is({"GemmaTokenizer"}),
+               nllbs = is({"NllbTokenizer"});
+    if (!roberta && !gpt2 && !neox && !qwen2 && !llamas && !gemmas && !nllbs) return;
     type_ = "BPE";
-    if (others) return is({"LlamaTokenizer"}) ? llama() : gemma();
+    if (llamas) return llama();
+    if (gemmas) return gemma();
+    if (nllbs) return nllb();
     const bool prefix = flag("add_prefix_space", false), trim = flag("trim_offsets", true);
     const Json bytes = {
         {"type", "ByteLevel"}, {"add_prefix_space", prefix}, {"trim_offsets", true}, {"use_regex", !qwen2}};
@@ -241,16 +213,11 @@ class TokenizerClass {
             bytes}}};
   }
 
-  static Json blanks_and_bytes() {
-    return Json::array({{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}},
-                        {{"type", "ByteFallback"}},
-                        {{"type", "Fuse"}}});
-  }
   void llama() {
-    const bool prefix = flag("add_prefix_space", true);
-    const char* scheme = !prefix ? "never" : flag("legacy", false) ? "always" : "first";
+    const bool code = is({"CodeLlamaTokenizer"}), prefix = flag("add_prefix_space", true);
+    const char* scheme = !prefix ? "never" : !code && flag("legacy", false) ? "always" : "first";
     Json decoders = blanks_and_bytes();
-    if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+    if (prefix || code) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
     specials_ = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}};
     parts_ = {{"pre_tokenizer", metaspace(scheme, false)},
               {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}}};
@@ -275,9 +242,33 @@ class TokenizerClass {
               {"ignore_merges", false}};
   }
 
-  static Json metaspace(const char* scheme, bool split = true) {
-    return {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", scheme}, {"split", split}};
+  void nllb() {
+    take_fairseqs_tokens(kNllbLanguages);
+    specials_["mask_token"]["normalized"] = true;
+    const Json table = precompiled();
+    parts_ = {{"normalizer", table.is_null() ? table : single_blanks(Json::array({table}))},
+              {"pre_tokenizer", metaspace("always")},
+              {"decoder", metaspace("always")}};
+    model_ = {{"unk_token", token("unk_token")},
+              {"fuse_unk", true},
+              {"byte_fallback", false},
+              {"ignore_merges", false}};
+    surround_by_language("eng_Latn", flag("legacy_behaviour", false));
   }
+
+  void take_fairseqs_tokens(std::string_view languages, std::string_view more = {}) {
+    specials_ = {{"bos_token", "<s>"},
+                 {"eos_token", "</s>"},
+                 {"unk_token", "<unk>"},
+                 {"sep_token", "</s>"},
+                 {"pad_token", "<pad>"},
+                 {"cls_token", "<s>"},
+                 {"mask_token", {{"content", "<mask>"}, {"lstrip", true}}}};
+    Tokens words;
+    for (std::string_view some : {languages, more}) add_words(words, some);
+    specials_["additional_special_tokens"] = words;
+  }
+
   /// The table of characters of the file's normaliser, or null.
   Json precompiled() const {
     const Json normalizer = json_.value("normalizer", Json());
@@ -292,8 +283,11 @@ class TokenizerClass {
     const bool albert = is({"AlbertTokenizer"}), camembert = is({"CamembertTokenizer"}),
                xlm_roberta = is({"XLMRobertaTokenizer"}), t5 = is({"T5Tokenizer"}),
                deberta = is({"DebertaV2Tokenizer"});
-    if (!albert && !camembert && !xlm_roberta && !t5 && !deberta) return;
+    const bool mbarts = is({"MBartTokenizer", "MBart50Tokenizer"}), pegasuses = is({"PegasusTokenizer"});
+    if (!albert && !camembert && !xlm_roberta && !t5 && !deberta && !mbarts && !pegasuses) return;
     type_ = "Unigram";
+    if (mbarts) return mbart();
+    if (pegasuses) return pegasus();
     specials_ = {{"bos_token", "<s>"},    {"eos_token", "</s>"},  {"unk_token", "<unk>"},
                  {"sep_token", "</s>"},   {"pad_token", "<pad>"}, {"cls_token", "<s>"},
                  {"mask_token", "<mask>"}};
@@ -326,19 +320,16 @@ class TokenizerClass {
     parts_["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", before}};
     if (albert || deberta) {
       Json steps = Json::array();
-      const auto replace = [&](const char* kind, const char* what, const char* by) {
-        steps.push_back({{"type", "Replace"}, {"pattern", {{kind, what}}}, {"content", by}});
-      };
       if (albert) {
-        replace("String", "``", "\"");
-        replace("String", "''", "\"");
+        steps.push_back(replace("String", "``", "\""));
+        steps.push_back(replace("String", "''", "\""));
         if (!flag("keep_accents", false))
           for (const char* step : {"NFKD", "StripAccents"}) steps.push_back({{"type", step}});
       }
       if (flag("do_lower_case", albert)) steps.push_back({{"type", "Lowercase"}});
       if (albert && !table.is_null()) steps.push_back(table);
       if (deberta) {
-        replace("Regex", R"(\s{2,}|[\n\r\t])", " ");
+        steps.push_back(replace("Regex", R"(\s{2,}|[\n\r\t])", " "));
         steps.push_back({{"type", "NFC"}});
         steps.push_back({{"type", "Strip"}, {"strip_left", false}, {"strip_right", true}});
       }
@@ -352,16 +343,56 @@ class TokenizerClass {
                                        : 1},
               {"byte_fallback", false}};
     if (deberta && unknown) model_["unk_id"] = *unknown;
-    if (t5) surround("", "</s>", 1, 0);
+    if (t5) surround({}, {token("eos_token")}, 1, 0);
     if (albert && json_.value("post_processor", Json()).is_null())
-      surround(token("cls_token"), token("sep_token"), 1, 1);
-    if (xlm_roberta || camembert) surround(token("bos_token"), token("eos_token"), 2, 0);
-    if (deberta) surround(token("cls_token"), token("sep_token"), 1, 1);
+      surround({token("cls_token")}, {token("sep_token")}, 1, 1);
+    if (xlm_roberta || camembert) surround({token("bos_token")}, {token("eos_token")}, 2, 0);
+    if (deberta) surround({token("cls_token")}, {token("sep_token")}, 1, 1);
+  }
+
+  void mbart() {
+    const bool many = is({"MBart50Tokenizer"});
+    take_fairseqs_tokens(kMBartLanguages, many ? kMBart50Languages : std::string_view());
+    if (many) {
+      specials_.erase("bos_token");
+      const Json& known = specials_["additional_special_tokens"];
+      if (std::none_of(known.begin(), known.end(), [&](const Json& code) { return in_vocabulary(code); }))
+        config_.part().error("MBart50Tokenizer without languages in the vocabulary is not supported");
+    }
+    const Json table = precompiled(), blanks = metaspace("always");
+    parts_ = {{"normalizer", nullptr}, {"decoder", blanks}, {"pre_tokenizer", blanks}};
+    if (many)
+      parts_["normalizer"] = single_blanks(table.is_null() ? Json::array() : Json::array({table}));
+    else
+      parts_["pre_tokenizer"] = {{"type", "Sequence"},
+                                 {"pretokenizers", {{{"type", "WhitespaceSplit"}}, blanks}}};
+    model_ = {{"unk_id", 3}, {"byte_fallback", false}};
+    surround_by_language("en_XX", !many);
+  }
+
+  void pegasus() {
+    specials_ = {
+        {"pad_token", "<pad>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"mask_token", "<mask_2>"}};
+    Json& extra = specials_["additional_special_tokens"] = Json::array();
+    extra.push_back(config_.part().string("mask_token_sent", "<mask_1>"));
+    const Index offset = config_.part().has("offset") ? config_.part().integer("offset") : 103;
+    for (Index i = 2; i < (std::min)(offset, Index{1000}); ++i)
+      extra.push_back("<unk_" + std::to_string(i) + ">");
+    const Json table = precompiled();
+    parts_ = {
+        {"normalizer", single_blanks(Json::array({table.is_null() ? replace("Regex", "\\n", " ") : table}))},
+        {"pre_tokenizer", metaspace("always")},
+        {"decoder", metaspace("always")}};
+    const auto unknown = in_vocabulary(token("unk_token"));
+    if (!unknown) config_.part().error("no token \"" + token("unk_token") + "\" in the vocabulary");
+    model_ = {{"unk_id", *unknown}, {"byte_fallback", false}};
+    surround({}, {token("eos_token")}, 0, 0);
   }
 
   const FolderConfig& config_;
   const Json& json_;
   std::string name_, type_;
+  Json added_ = Json::array();  // what the file adds, unless it stands beside it
   Json parts_, model_ = Json::object(), specials_ = Json::object();
 };
 

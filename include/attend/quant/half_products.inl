@@ -1,0 +1,64 @@
+// Products of 16-bit weights: chains of FMAs over k, as those of kernel/gemm.inl. Included by kernels.inl.
+
+/// Most rows of a block: as many sums as registers hold, beside two of the weights and one of the inputs.
+constexpr int kMostHalfRows = ATTEND_SIMD == 512 ? 12 : ATTEND_SIMD == 256 ? 6 : 2;
+
+/// Rows [m, m + MR) of panels [p, p + NP), NP > 1 where one alone would have too few sums to hide the latency
+/// of an FMA.
+template <int MR, int NP, bool BFloat>
+ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
+  const Index panel = t.k * kColumns * 2;
+  for (int half = 0; half < 2; half += kHalves) {
+    vf y[MR][NP * kHalves];
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = set1(0.0f);
+    }
+    const float*
+        a[(MR + 3) / 4];  // each of four rows: one for each row would be more than there are registers
+    ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] = t.a + (m + 4 * i) * t.lda;
+    const std::byte* w = t.w + p * panel;
+    ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
+      vf b[NP * kHalves];
+      ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat>(w + q * panel, half, b + q * kHalves);
+      if constexpr (MR == 1) {
+        ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + kAhead);
+      }
+      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+        const vf x = set1(a[i / 4][i % 4 * t.lda]);
+        ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = fma(x, b[h], y[i][h]);
+      }
+      ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i)++ a[i];
+    }
+    for (int h = 0; h < NP * kHalves; ++h) {
+      const Index n = (p + h / kHalves) * kColumns + (half + h % kHalves) * 16;
+      for (int i = 0; i < MR && n < t.n; ++i) finish_columns(t, m + i, n, y[i][h]);
+    }
+  }
+}
+template <bool BFloat>
+ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p0, Index p1) {
+  constexpr int R = kMostHalfRows;
+  if (m1 - m0 == 1)
+    for (; p0 + 4 / kHalves <= p1; p0 += 4 / kHalves) run_half<1, 4 / kHalves, BFloat>(t, m0, p0);
+  for (Index p = p0; p < p1; ++p) {
+    Index m = m0;
+    for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p);
+    if constexpr (R > 8)
+      for (; m + 8 <= m1; m += 8) run_half<8, 1, BFloat>(t, m, p);
+    if constexpr (R > 4)
+      for (; m + 4 <= m1; m += 4) run_half<4, 1, BFloat>(t, m, p);
+    for (; m + 2 <= m1; m += 2) run_half<2, 1, BFloat>(t, m, p);
+    if (m < m1) run_half<1, 1, BFloat>(t, m, p);
+  }
+}
+ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, Index m1, Index p0, Index p1) {
+  bfloat ? sweep_half<true>(t, m0, m1, p0, p1) : sweep_half<false>(t, m0, m1, p0, p1);
+}
+ATTEND_NOINLINE void widen(const std::byte* panel, Index k, bool bfloat, float* out) {
+  for (Index i = 0; i < k; ++i, panel += 64, out += 16)
+    for (int half = 0; half < 2; half += kHalves) {
+      vf wide[kHalves];
+      bfloat ? load_wide<true>(panel, half, wide) : load_wide<false>(panel, half, wide);
+      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) store(out + (half + h) * k * 16, wide[h]);
+    }
+}
