@@ -18,11 +18,16 @@
 
 #include <attend/attend.hpp>
 #include <attend/model/cached_prompt.hpp>
+#include <attend/model/cross_encoder.hpp>
 #include <attend/model/generation_batch.hpp>
+#include <attend/model/openai.hpp>
+#include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
+#include <attend/model/text_service.hpp>
 #include <attend/model/translator.hpp>
 #include <attend/text/streaming_decoder.hpp>
 
+#include "gguf_writer.hpp"
 #include "support.hpp"
 #include "tiny_models.hpp"
 
@@ -118,18 +123,18 @@ namespace {
 using namespace attend;
 using namespace attend_test;
 
-/// call() with the n-th allocation failing, for every n there is, and then again: after a failure the second
-/// time must give what a run without failures gives. `make` makes what the call works on; all of it is gone
-/// at the end.
+/// call() with the n-th allocation failing, for every n there is (of those beyond `dense` for some), and then
+/// again: after a failure the second time must give what a run without failures gives. `make` makes what the
+/// call works on; all of it is gone at the end.
 template <class Make, class Call>
-void fail_each(const char* what, Make make, Call call) {
+void fail_each(const char* what, Make make, Call call, long dense = 100) {
   SCOPED_TRACE(what);
   may_fail = true;
   const auto expected = [&] {
     auto object = make();
     return call(object);
   }();
-  for (long n = 0;; n += 1 + n / 100) {
+  for (long n = 0;; n += 1 + n / dense) {
     const long before = alive;
     bool same = true;
     {
@@ -421,6 +426,43 @@ TEST(AllocationFailure, OfOldTokenizerFolders) {
   }
 }
 
+// What stands around a vocabulary is made anew, and nlohmann's values that are made of lists would leak.
+TEST(AllocationFailure, OfTokenizersOfClasses) {
+  const std::string unigram = R"({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]},
+      "added_tokens": [{"id": 3, "content": "<s>", "special": true}],
+      "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["a", -1], ["\u2581", -2], ["<s>", 0], ["</s>", 0],
+                                                          ["en_XX", -3]]}})";
+  const std::string word_piece =
+      R"({"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+      "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3}}})";
+  for (const auto& [name, json] : {std::pair<std::string, std::string>{"BertTokenizer", word_piece},
+                                   {"MPNetTokenizer", word_piece},
+                                   {"RobertaTokenizer", kTokenizer},
+                                   {"Qwen2Tokenizer", kTokenizer},
+                                   {"LlamaTokenizer", kTokenizer},
+                                   {"GemmaTokenizer", unigram},
+                                   {"LlamaTokenizer", unigram},
+                                   {"T5Tokenizer\", \"extra_ids\": 2, \"unk_token\": \"<unk>", unigram},
+                                   {"AlbertTokenizer", unigram},
+                                   {"XLMRobertaTokenizer", unigram},
+                                   {"MBart50Tokenizer", unigram},
+                                   {"PegasusTokenizer\", \"offset\": \"3", unigram}}) {
+    const Files files{{"tokenizer.json", json},
+                      {"tokenizer_config.json", R"({"tokenizer_class": ")" + name + "\"}"}};
+    fail_each(
+        name.c_str(), nothing,
+        [&](int) {
+          try {
+            return text::Tokenizer::open(files).encode("a a");
+          } catch (const Error& error) {
+            if (!failed) ADD_FAILURE() << error.what();
+            throw;
+          }
+        },
+        60);
+  }
+}
+
 TEST(AllocationFailure, OfConfigs) {
   const TemporaryFile file("config.json");
   std::ofstream(file.path()) << R"({"a": {"b": [1, [2, 3]]}, "c": [{"d": 4}]})";
@@ -524,6 +566,101 @@ TEST(AllocationFailure, OfReducedWeightsOfFiles) {
   logits("int8", model_folder("qwen3"), {.weights = WeightType::int8});
   logits("int4, 15 bits", model_folder("llama"),
          {.weights = WeightType::int4, .activations = ActivationType::int16});
+}
+
+TEST(AllocationFailure, OfOpenedFoldersOfTexts) {
+  const auto context = [] { return std::make_unique<Context>(1); };
+  for (const char* folder : {"pool_mean", "dense"})
+    fail_each(folder, context, [&](const std::unique_ptr<Context>& c) {
+      const auto encoder = SentenceEncoder::open(model_folder("sentence_transformers") / folder);
+      return values(encoder.encode(*c, {"a b", "c"}));
+    });
+  fail_each("CrossEncoder", context, [](const std::unique_ptr<Context>& c) {
+    const auto encoder = CrossEncoder::open(model_folder("sentence_transformers/cross_encoder"));
+    return values(encoder.score(*c, "a", {"a b", "c"}));
+  });
+  fail_each("TextGenerator", context, [](const std::unique_ptr<Context>& c) {
+    return TextGenerator::open(model_folder("stories"), {.max_new_tokens = 4}).generate(*c, "Once").ids;
+  });
+  Files translator = files_of(model_folder("bart"));
+  translator["tokenizer_config.json"] = R"({"tokenizer_class": "RobertaTokenizer"})";
+  translator["tokenizer.json"] = R"({"model": {"type": "BPE", "merges": [],
+      "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5, "<mask>": 6}}})";
+  fail_each("Translator", context, [&](const std::unique_ptr<Context>& c) {
+    return Translator::open(translator, {.max_new_tokens = 4}).translate(*c, "ab").ids;
+  });
+}
+
+TEST(AllocationFailure, OfGgufFiles) {
+  Context context;
+  const std::int32_t ids[] = {1, 2, 3};
+  for (const char* name :
+       {"mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3_longrope", "llama3_rope"}) {
+    const auto file = gguf(name);
+    fail_each(
+        name, nothing,
+        [&](int) {
+          return values(
+              CausalLM<float>::open(file).logits(context, TensorView<const std::int32_t, 2>(ids, {1, 3})));
+        },
+        30);
+  }
+  for (const char* name : {"byte_level_bpe", "pieces", "pool_cls"}) {
+    const auto file = gguf(name);
+    fail_each(
+        name, nothing, [&](int) { return text::Tokenizer::open(file).encode("a b"); }, 50);
+  }
+}
+
+TEST(AllocationFailure, OfOpenAIsJson) {
+  const auto generator = TextGenerator::open(model_folder("stories"), {.max_new_tokens = 4});
+  for (const int logprobs : {0, 2})
+    fail_each("a completion", nothing, [&](int) {
+      const openai::Completion completion = openai::read_completion(
+          generator,
+          R"({"prompt": "Once", "seed": 1, "stop": ["x"], "presence_penalty": 0.0, "response_format": {"type": "text"},
+              "stream_options": {"include_usage": true}, "logprobs": )" +
+              std::to_string(logprobs) + "}",
+          false, 5);
+      openai::CompletionWriter writer(generator, completion, "m", "1");
+      const TextService::Piece piece{.text = "x",
+                                     .token = TokenLogprob{.id = 300, .logprob = -1, .top = {{301, -2.0f}}}};
+      std::string all = writer.event(piece) + writer.event({.reason = FinishReason::stopped});
+      writer.add(piece);
+      all += writer.whole();
+      for (std::size_t at; (at = all.find("\"created\":")) != all.npos;) all.erase(at, 21);
+      return all;
+    });
+  fail_each("a refusal", nothing, [&](int) {
+    try {
+      openai::read_completion(generator, R"({"prompt": "a", "functions": [[{"a": {}}]]})", false, 5);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  });
+  const Tensor<float, 2> vectors({2, 2}, {1, -2, 0.5f, 3});
+  fail_each("embeddings, ranks, models and errors", nothing, [&](int) {
+    const auto asked = openai::read_embeddings(R"({"input": ["a", "b"], "encoding_format": "base64"})");
+    const auto rank = openai::read_rerank(R"({"query": "q", "documents": ["a", {"text": "b"}],
+                                              "return_documents": true})");
+    return openai::write_embeddings(asked, vectors, 5, "m") +
+           openai::write_embeddings({.texts = {"a", "b"}}, vectors, 5, "m") +
+           openai::write_rerank(rank, std::vector<float>{1, 2}, "m") +
+           openai::write_models(std::vector<std::string>{"a", "b"}) + openai::write_error("a", "b");
+  });
+}
+
+TEST(AllocationFailure, OfATextService) {
+  const auto make = [] {
+    return std::make_unique<TextService>(TextGenerator::open(model_folder("stories"), {.max_new_tokens = 4}));
+  };
+  fail_each("requests", make, [](const std::unique_ptr<TextService>& service) {
+    std::string text;
+    auto stream = service->start({.ids = {1, 2, 3}, .options = {.max_new_tokens = 4}});
+    while (const auto piece = stream.next()) text += piece->text;
+    return text;
+  });
 }
 
 TEST(AllocationFailure, OfRequestsInABatch) {

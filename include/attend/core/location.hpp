@@ -18,6 +18,8 @@
 
 #if defined(_WIN32)
 #include <attend/core/windows_map.hpp>
+#else
+#include <dirent.h>
 #endif
 
 namespace attend::inline ATTEND_ABI {
@@ -44,6 +46,24 @@ inline const std::filesystem::path& any_length(const std::filesystem::path& path
 inline std::filesystem::file_type type_of(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::status(path, ignored).type();
+}
+/// What is called so in a folder. By its text: the operator / of libstdc++ frees what it never had where
+/// memory runs out behind a slash at the end.
+inline std::filesystem::path below(const std::filesystem::path& folder, std::string_view name) {
+  std::string text = folder.string();
+  if (!text.empty() && !text.ends_with('/')) text += '/';
+  return text.append(name);
+}
+/// The names there. Not by a directory_iterator, whose increment ends the program where memory runs out.
+inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  struct Close {
+    void operator()(DIR* open) const { closedir(open); }
+  };
+  const std::unique_ptr<DIR, Close> open(opendir(folder.c_str()));
+  std::vector<std::string> out;
+  while (const dirent* entry = open ? readdir(open.get()) : nullptr)
+    if (const std::string_view name = entry->d_name; name != "." && name != "..") out.emplace_back(name);
+  return out;
 }
 #endif
 }  // namespace detail
@@ -122,7 +142,8 @@ class Location {
   /// What lies below a folder.
   Location operator/(std::string_view name) const {
     Location out = *this;
-    out.path_ /= detail::utf8_path(name);
+    if (name.empty()) return out;
+    out.path_ = detail::below(path_, name);
     if (in_memory()) out.path_ = detail::utf8_path(normal(detail::utf8_text(out.path_)));
     return out;
   }
@@ -153,16 +174,11 @@ class Location {
   }
   /// What a folder has, in no order: names of files and of folders, those of other folders' files left out.
   std::vector<std::string> names() const {
+    if (!in_memory()) return detail::names_in(path_);
     std::vector<std::string> out;
-    std::error_code error;
-    if (!in_memory())
-      for (std::filesystem::directory_iterator at(detail::any_length(path_), error), end; !error && at != end;
-           at.increment(error))
-        out.push_back(detail::utf8_text(at->path().filename()));
-    else
-      for (const auto& [name, bytes] : *files_)
-        if (const std::filesystem::path path = detail::utf8_path(name); path.parent_path() == path_)
-          out.push_back(detail::utf8_text(path.filename()));
+    for (const auto& [name, bytes] : *files_)
+      if (const std::filesystem::path path = detail::utf8_path(name); path.parent_path() == path_)
+        out.push_back(detail::utf8_text(path.filename()));
     return out;
   }
 

@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
 #include <fcntl.h>
 #include <io.h>
@@ -55,6 +57,22 @@ inline std::filesystem::file_type type_of(const std::filesystem::path& path) {
   return attributes & kDirectory ? std::filesystem::file_type::directory
                                  : std::filesystem::file_type::regular;
 }
+/// What is called so in a folder, and the names there.
+/// @{
+inline std::filesystem::path below(const std::filesystem::path& folder, std::string_view name) {
+  return folder / std::u8string(name.begin(), name.end());
+}
+inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  std::vector<std::string> out;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(any_length(folder), error), end; !error && at != end;
+       at.increment(error)) {
+    const std::u8string name = at->path().filename().generic_u8string();
+    out.emplace_back(name.begin(), name.end());
+  }
+  return out;
+}
+/// @}
 
 /// All bytes of a file that is not empty, to be read; null where it cannot be. Others may read it meanwhile,
 /// and remove or replace it.

@@ -17,7 +17,7 @@
 #include <attend/core/file.hpp>
 #include <attend/gguf/folder.hpp>
 #include <attend/gguf/gguf.hpp>
-#include <attend/json/json.hpp>
+#include <attend/json/text.hpp>
 
 namespace attend::inline ATTEND_ABI::detail {
 
@@ -90,30 +90,6 @@ ATTEND_INLINE std::string hugging_face_name(std::string_view architecture, std::
 
 // ---- config.json
 // -----------------------------------------------------------------------------------------------------
-
-/// JSON that is written at once: a value of nlohmann's that holds others takes memory to go away, and ends
-/// the program where there is none.
-struct JsonText {
-  std::string text;
-  JsonText& operator=(const Json& scalar) {
-    text = scalar.dump(-1, ' ', false, Json::error_handler_t::replace);
-    return *this;
-  }
-};
-/// An object, by the names of its members.
-struct JsonMembers : std::map<std::string, JsonText> {
-  std::string text() const {
-    std::string out;
-    for (const auto& [name, value] : *this)
-      out += (out.empty() ? "{" : ",") + Json(name).dump() + ":" + value.text;
-    return out.empty() ? "{}" : out + "}";
-  }
-};
-inline std::string json_list(const std::vector<JsonText>& values) {
-  std::string out;
-  for (const JsonText& value : values) out += (out.empty() ? "[" : ",") + value.text;
-  return out.empty() ? "[]" : out + "]";
-}
 
 class GgufConfig {
  public:
@@ -191,7 +167,7 @@ class GgufConfig {
       std::memcpy(&value, file_.bytes(*found).data() + at, sizeof value);
       out.emplace_back() = decimal_of(value);
     }
-    return json_list(out);
+    return json_list(out).text;
   }
 
   void add_bert(JsonMembers& out) const {
@@ -246,7 +222,7 @@ class GgufConfig {
       file_.for_each_number(pattern, [&](double slides) {
         types.emplace_back() = slides != 0 ? "sliding_attention" : "full_attention";
       });
-      out["layer_types"].text = json_list(types);
+      out["layer_types"] = json_list(types);
     } else if (const auto every = file_.integer(pattern); every && name_ == "gemma3") {
       out["sliding_window_pattern"] = *every;
     }
@@ -309,7 +285,7 @@ inline std::string gguf_generation(const GgufFile& file) {
   JsonMembers out;
   std::vector<JsonText> list;
   for (const Index end : ends) list.emplace_back() = end;
-  if (!ends.empty()) out["eos_token_id"].text = json_list(list);
+  if (!ends.empty()) out["eos_token_id"] = json_list(list);
   const double temperature = file.number("general.sampling.temp").value_or(0);
   if (!(temperature > 0)) return out.text();
   out["do_sample"] = true;

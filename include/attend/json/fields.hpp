@@ -32,6 +32,13 @@ inline std::string json_excerpt(const Json& value) {
   throw_error(where, " expected ", expected, ", got ", json_excerpt(got));
 }
 
+/// A member of an object, or null.
+inline const Json& json_member(const Json& value, const std::string& name) {
+  static const Json none;
+  const auto found = value.find(name);
+  return found == value.end() ? none : *found;
+}
+
 /// A bool, integer, floating-point number, std::string, container of these, or Json (anything). Error where
 /// the value is of another type (1 is no bool, 1.0 no integer; an integer is a number) or beyond T's range.
 template <class T>

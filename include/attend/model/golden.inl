@@ -49,7 +49,7 @@ ATTEND_INLINE void Golden::save(const std::filesystem::path& folder, WeightType 
   const Tensor<std::int32_t, 1> all({static_cast<Index>(ids.size())}, ids);
   std::vector<NamedTensor> named{{"ids", all}, {"states", states}};
   if (!logits.empty()) named.emplace_back("logits", logits);
-  save_safetensors(folder / kFile, std::move(named),
+  save_safetensors((Location(folder) / kFile).path(), std::move(named),
                    {{"attend.golden", "1"},
                     {"attend.version", ATTEND_VERSION},
                     {"attend.weights", to_string(weights)},

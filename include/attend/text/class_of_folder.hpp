@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include <attend/json/fields.hpp>
+#include <attend/json/text.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
 
@@ -64,7 +66,7 @@ inline std::string class_of_folder(const FolderConfig& config, const Json& json)
       {"xlm-roberta", "XLMRobertaTokenizer"}};
   const std::string named = config.named_class(), model = config.model_type();
   const auto step = [&](const char* name) {
-    return json.value(name, Json()).dump(-1, ' ', true, Json::error_handler_t::replace);
+    return attend::detail::json_dump(attend::detail::json_member(json, name));
   };
   if (model == "qwen2") return "Qwen2Tokenizer";  // whatever is named, as many folders name a wrong one
   if (named == "LlamaTokenizer" &&

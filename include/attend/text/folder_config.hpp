@@ -83,7 +83,8 @@ class FolderConfig {
       out.push_back(std::move(read));
     };
     const char* const newer = "extra_special_tokens";
-    const Json extra = older.json().value(newer, part().json().value(newer, Json()));
+    const Json& extra =
+        attend::detail::json_member(older.json().contains(newer) ? older.json() : part().json(), newer);
     for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
                              "mask_token", "extra_special_tokens", "additional_special_tokens"}) {
       const bool is_older = older.has(name), is_named = is_older || part().json().contains(name);

@@ -66,20 +66,10 @@ struct Tokenizer::Parts {
     const Part model = root.object("model");
     if (!beside) return from_parts(root, model, [] { return std::vector<AddedToken>(); });
     const detail::TokenizerClass by(*beside, json);
-    const auto added = [&] { return beside->beside_tokenizer_json(by.specials()); };
-    const auto differs = [&](const auto& item) {
-      return model.json().value(item.key(), Json()) != item.value();
-    };
-    const auto items = by.model().items();
-    if (std::none_of(items.begin(), items.end(), differs))  // large vocabularies are not copied
-      return from_parts(by.parts().is_null() ? root : Part(by.parts(), where), model, added);
-    Json changed = by.model();
-    for (const char* name : {"type", "vocab", "merges"}) {
-      const bool wanted = *name != 'm' || changed.value("type", "BPE") == "BPE";
-      if (wanted && !changed.contains(name) && model.json().contains(name))
-        changed[name] = model.json()[name];
-    }
-    return from_parts(Part(by.parts(), where), Part(changed, model.where()), added);
+    const auto added = [&] { return beside->beside_tokenizer_json(*by.specials()); };
+    const auto parts = by.parts(), changed = by.model();
+    return from_parts(parts ? Part(*parts, where) : root, changed ? Part(*changed, model.where()) : model,
+                      added);
   }
   template <class BesideThem>
   static Parts from_parts(const Part& parts, const Part& model, BesideThem&& beside_them) {
