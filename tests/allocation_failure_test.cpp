@@ -1,6 +1,7 @@
 // Each allocation fails once: no leak, no std::terminate, an exception that a caller expects, and objects
 // that work on. Counted are malloc and its kin, which operator new calls; blocks that are alive are counted,
 // too.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -463,6 +464,20 @@ TEST(AllocationFailure, OfTokenizersOfClasses) {
   }
 }
 
+// libstdc++'s own ways to go below a folder, and through one, end the program.
+TEST(AllocationFailure, OfLocations) {
+  for (const auto& folder : {model_folder("tokenizers"), model_folder("tokenizers") / ""}) {
+    fail_each("a file", nothing, [&](int) {
+      return (Location(folder) / "a_name_that_is_longer_than_what_a_string_holds_itself").string();
+    });
+    fail_each("names", nothing, [&](int) {
+      std::vector<std::string> names = Location(folder).names();
+      std::sort(names.begin(), names.end());
+      return names;
+    });
+  }
+}
+
 TEST(AllocationFailure, OfConfigs) {
   const TemporaryFile file("config.json");
   std::ofstream(file.path()) << R"({"a": {"b": [1, [2, 3]]}, "c": [{"d": 4}]})";
@@ -569,25 +584,30 @@ TEST(AllocationFailure, OfReducedWeightsOfFiles) {
 }
 
 TEST(AllocationFailure, OfOpenedFoldersOfTexts) {
-  const auto context = [] { return std::make_unique<Context>(1); };
+  const auto open_and_use = [](const char* what, auto&& use) {
+    fail_each(
+        what, [] { return std::make_unique<Context>(1); },
+        [&](const std::unique_ptr<Context>& context) { return use(*context); }, 15);
+  };
   for (const char* folder : {"pool_mean", "dense"})
-    fail_each(folder, context, [&](const std::unique_ptr<Context>& c) {
+    open_and_use(folder, [&](Context& context) {
       const auto encoder = SentenceEncoder::open(model_folder("sentence_transformers") / folder);
-      return values(encoder.encode(*c, {"a b", "c"}));
+      return values(encoder.encode(context, {"a b", "c"}));
     });
-  fail_each("CrossEncoder", context, [](const std::unique_ptr<Context>& c) {
+  open_and_use("CrossEncoder", [](Context& context) {
     const auto encoder = CrossEncoder::open(model_folder("sentence_transformers/cross_encoder"));
-    return values(encoder.score(*c, "a", {"a b", "c"}));
+    return values(encoder.score(context, "a", {"a b", "c"}));
   });
-  fail_each("TextGenerator", context, [](const std::unique_ptr<Context>& c) {
-    return TextGenerator::open(model_folder("stories"), {.max_new_tokens = 4}).generate(*c, "Once").ids;
-  });
+  for (const auto& place : {model_folder("stories"), gguf("stories")})
+    open_and_use("TextGenerator", [&](Context& context) {
+      return TextGenerator::open(place, {.max_new_tokens = 3}).generate(context, "Once").ids;
+    });
   Files translator = files_of(model_folder("bart"));
   translator["tokenizer_config.json"] = R"({"tokenizer_class": "RobertaTokenizer"})";
   translator["tokenizer.json"] = R"({"model": {"type": "BPE", "merges": [],
       "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5, "<mask>": 6}}})";
-  fail_each("Translator", context, [&](const std::unique_ptr<Context>& c) {
-    return Translator::open(translator, {.max_new_tokens = 4}).translate(*c, "ab").ids;
+  open_and_use("Translator", [&](Context& context) {
+    return Translator::open(translator, {.max_new_tokens = 3}).translate(context, "ab").ids;
   });
 }
 

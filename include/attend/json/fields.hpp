@@ -39,6 +39,12 @@ inline const Json& json_member(const Json& value, const std::string& name) {
   return found == value.end() ? none : *found;
 }
 
+/// Whether it is that text. Json's own comparison with a literal takes memory, and ends the program where
+/// there is none.
+inline bool json_is(const Json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+
 /// A bool, integer, floating-point number, std::string, container of these, or Json (anything). Error where
 /// the value is of another type (1 is no bool, 1.0 no integer; an integer is a number) or beyond T's range.
 template <class T>

@@ -12,6 +12,7 @@
 
 namespace attend::inline ATTEND_ABI::text::detail {
 
+using attend::detail::json_is;
 using attend::detail::json_list;
 using attend::detail::json_member;
 using attend::detail::json_text;
@@ -48,16 +49,16 @@ inline std::optional<std::int32_t> id_in_vocabulary(const Json& json, const std:
   if (vocab.is_object() && vocab.contains(content) && vocab[content].is_number())
     return vocab[content].get<std::int32_t>();
   for (std::size_t i = 0; vocab.is_array() && i < vocab.size(); ++i)
-    if (vocab[i].is_array() && !vocab[i].empty() && vocab[i][0] == content)
+    if (vocab[i].is_array() && !vocab[i].empty() && json_is(vocab[i][0], content))
       return static_cast<std::int32_t>(i);
   return {};
 }
 /// The table of characters of the normaliser, or nothing.
 inline std::vector<JsonText> precompiled_of(const Json& json) {
-  const auto is_one = [](const Json& step) { return json_member(step, "type") == "Precompiled"; };
+  const auto is_one = [](const Json& step) { return json_is(json_member(step, "type"), "Precompiled"); };
   const Json& normalizer = json_member(json, "normalizer");
   if (is_one(normalizer)) return {json_text(normalizer)};
-  if (json_member(normalizer, "type") == "Sequence")
+  if (json_is(json_member(normalizer, "type"), "Sequence"))
     for (const Json& one : json_member(normalizer, "normalizers"))
       if (is_one(one)) return {json_text(one)};
   return {};

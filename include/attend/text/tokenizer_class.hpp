@@ -34,7 +34,7 @@ class TokenizerClass {
     bpe();
     unigram();
     const Json& type = json_member(model, "type");
-    const bool same = type.is_null() || type == type_;
+    const bool same = type.is_null() || json_is(type, type_);
     if (!same && type_ == "Unigram") parts_ = model_ = specials_ = JsonMembers();
     if (parts_.empty()) return;
     if (!same) take_other_model();
@@ -79,7 +79,7 @@ class TokenizerClass {
   /// The id of a token in the file, or nothing.
   std::optional<std::int32_t> id_in_file(const std::string& content) const {
     for (const Json& added : *added_)
-      if (json_member(added, "content") == content && json_member(added, "id").is_number())
+      if (json_is(json_member(added, "content"), content) && json_member(added, "id").is_number())
         return added["id"].get<std::int32_t>();
     return id_in_vocabulary(json_, content);
   }
