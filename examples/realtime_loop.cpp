@@ -30,12 +30,12 @@ std::atomic<long> allocations{0};
 
 // All that operator new gives is counted, whoever asks for it. (Out of line: GCC takes a free for a mistake
 // where it sees one.)
-void* operator new(std::size_t n) {
+[[gnu::noinline]] void* operator new(std::size_t n) {
   ++allocations;
   if (void* p = std::malloc(n)) return p;
   throw std::bad_alloc();
 }
-void* operator new(std::size_t n, std::align_val_t a) {
+[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
   ++allocations;
   if (void* p = std::aligned_alloc(
           static_cast<std::size_t>(a),
