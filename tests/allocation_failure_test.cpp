@@ -447,7 +447,7 @@ TEST(AllocationFailure, OfTokenizersOfClasses) {
                                    {"AlbertTokenizer", unigram},
                                    {"XLMRobertaTokenizer", unigram},
                                    {"MBart50Tokenizer", unigram},
-                                   {"PegasusTokenizer\", \"offset\": \"3", unigram}}) {
+                                   {"PegasusTokenizer\", \"offset\": 3, \"src_lang\": \"x", unigram}}) {
     const Files files{{"tokenizer.json", json},
                       {"tokenizer_config.json", R"({"tokenizer_class": ")" + name + "\"}"}};
     fail_each(

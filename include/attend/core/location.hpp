@@ -1,6 +1,7 @@
 // Where a file or a folder is: on disk, or in memory under a name.
 #pragma once
 
+#include <cerrno>
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include <attend/core/config.hpp>
+#include <attend/core/error.hpp>
 
 #if defined(_WIN32)
 #include <attend/core/windows_map.hpp>
@@ -60,6 +62,7 @@ inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
     void operator()(DIR* open) const { closedir(open); }
   };
   const std::unique_ptr<DIR, Close> open(opendir(folder.c_str()));
+  if (open == nullptr && errno == ENOMEM) throw_error(folder.string(), ": no memory to read the folder");
   std::vector<std::string> out;
   while (const dirent* entry = open ? readdir(open.get()) : nullptr)
     if (const std::string_view name = entry->d_name; name != "." && name != "..") out.emplace_back(name);
