@@ -55,6 +55,7 @@ bool fails() {
   if (!may_fail) return false;
   if (countdown.load(std::memory_order_relaxed) < 0 || countdown.fetch_sub(1) != 0) return false;
   failed = true;
+  errno = ENOMEM;
   return true;
 }
 void* counted(void* p) {
@@ -460,7 +461,7 @@ TEST(AllocationFailure, OfTokenizersOfClasses) {
             throw;
           }
         },
-        60);
+        25);
   }
 }
 
@@ -623,12 +624,12 @@ TEST(AllocationFailure, OfGgufFiles) {
           return values(
               CausalLM<float>::open(file).logits(context, TensorView<const std::int32_t, 2>(ids, {1, 3})));
         },
-        30);
+        12);
   }
   for (const char* name : {"byte_level_bpe", "pieces", "pool_cls"}) {
     const auto file = gguf(name);
     fail_each(
-        name, nothing, [&](int) { return text::Tokenizer::open(file).encode("a b"); }, 50);
+        name, nothing, [&](int) { return text::Tokenizer::open(file).encode("a b"); }, 25);
   }
 }
 
