@@ -63,12 +63,11 @@ inline Json logprobs_of_chat(const text::Tokenizer& tokenizer, const TokenLogpro
   return one;
 }
 /// The list as the older kind of answer has it.
-inline Json logprobs_of_text(const Json& content) {
+inline Json logprobs_of_text(const Json& content, std::size_t& offset) {
   Json out{{"tokens", Json::array()},
            {"token_logprobs", Json::array()},
            {"top_logprobs", Json::array()},
            {"text_offset", Json::array()}};
-  std::size_t offset = 0;
   for (const Json& token : content) {
     out["tokens"].push_back(token["token"]);
     out["token_logprobs"].push_back(token["logprob"]);
@@ -76,7 +75,7 @@ inline Json logprobs_of_text(const Json& content) {
     for (const Json& other : token["top_logprobs"]) top[other["token"].get<std::string>()] = other["logprob"];
     out["top_logprobs"].push_back(std::move(top));
     out["text_offset"].push_back(offset);
-    offset += token["bytes"].size();
+    for (const Json& byte : token["bytes"]) offset += (byte.get<unsigned>() & 0xc0) != 0x80;  // in characters
   }
   return out;
 }
@@ -99,19 +98,20 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
                                          Index most_tokens) {
   const Json json = parse_json(text, "request");
   const JsonObject body(json, "request");
-  detail::refuse(body, {{"n", 1},
-                        {"best_of", 1},
+  const Index n = body.has("n") ? body.integer("n") : 1;
+  if (n < 1 || n > 128) throw_error(body.where("n"), " is ", n, ", expected 1 to 128");
+  detail::refuse(body, {{"best_of", n},
                         {"echo", false},
                         {"suffix", ""},
                         {"presence_penalty", 0},
                         {"frequency_penalty", 0},
                         {"logit_bias", Json::object()},
                         {"response_format", Json{{"type", "text"}}},
-                        {"tool_choice", "auto"},
                         {"functions", Json::array()}});
-  Completion out{.chat = chat};
-  GenerationOptions& o = out.request.options;
-  o = generator.generation_options();
+  const bool no_tools = body.has("tool_choice") && body.at("tool_choice") == "none";
+  if (!no_tools) detail::refuse(body, {{"tool_choice", "auto"}});
+  Completion out{.n = static_cast<std::size_t>(n), .chat = chat};
+  GenerationOptions o = generator.generation_options();
   o.num_beams = 1;
   detail::take(body, "max_tokens", o.max_new_tokens);
   detail::take(body, "max_completion_tokens", o.max_new_tokens);
@@ -135,10 +135,17 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
   if (body.has("stream_options"))
     out.include_usage = body.object("stream_options").boolean("include_usage", false);
   check_options(o, "request");
+  const auto ask = [&](std::vector<std::int32_t> ids) {
+    if (out.requests.size() + out.n > 1024) throw_error("request: more than 1024 choices");
+    for (std::uint64_t i = 0; i < out.n; ++i) {
+      out.requests.push_back({.ids = ids, .options = o});
+      out.requests.back().options.seed += i;
+    }
+  };
   if (chat) {
     if (generator.chat_template().empty()) throw_error("request: the model has no chat template");
     ChatOptions options;
-    if (body.has("tools")) options.tools = detail::dump(body.array("tools"));
+    if (body.has("tools") && !no_tools) options.tools = detail::dump(body.array("tools"));
     if (body.has("chat_template_kwargs"))
       options.variables = detail::dump(body.object("chat_template_kwargs").json());
     Json messages = body.array("messages");
@@ -152,15 +159,20 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
       }
       message["content"] = joined;
     }
-    out.request.ids = generator.tokenizer().encode(
-        generator.chat_template().render(detail::dump(messages), options), {.add_special_tokens = false});
-  } else if (const Json& prompt = body.at("prompt");
-             prompt.is_array() && !prompt.empty() && prompt[0].is_number()) {
-    out.request.ids = detail::json_as<std::vector<std::int32_t>>(prompt, body.where("prompt"));
+    ask(generator.tokenizer().encode(generator.chat_template().render(detail::dump(messages), options),
+                                     {.add_special_tokens = false}));
   } else {
-    const std::vector<std::string> prompts = detail::texts(body, "prompt");
-    if (prompts.size() != 1) throw_error(body.where("prompt"), ": expected one text, got ", prompts.size());
-    out.request.ids = generator.encode(prompts[0]);
+    const Json& prompt = body.at("prompt");
+    const auto is_list = [](const Json& json) { return json.is_array() && !json.empty(); };
+    if (is_list(prompt) && prompt[0].is_number()) {
+      ask(detail::json_as<std::vector<std::int32_t>>(prompt, body.where("prompt")));
+    } else if (is_list(prompt) && is_list(prompt[0])) {
+      for (auto& ids : detail::json_as<std::vector<std::vector<std::int32_t>>>(prompt, body.where("prompt")))
+        ask(std::move(ids));
+    } else {
+      for (const std::string& one : detail::texts(body, "prompt")) ask(generator.encode(one));
+    }
+    if (out.requests.empty()) throw_error(body.where("prompt"), ": expected a text, or a list of them");
   }
   return out;
 }
@@ -171,31 +183,43 @@ ATTEND_INLINE CompletionWriter::CompletionWriter(const TextGenerator& generator,
       completion_(&completion),
       model_(std::move(model)),
       id_((completion.chat ? "chatcmpl-" : "cmpl-") + std::move(id)),
-      created_(detail::now()) {}
+      created_(detail::now()),
+      choices_(completion.requests.size()) {}
 
 ATTEND_INLINE std::string CompletionWriter::usage() const {
-  const Index prompt = static_cast<Index>(completion_->request.ids.size());
+  Index prompt = 0;
+  for (std::size_t i = 0; i < choices_.size(); i += completion_->n)
+    prompt += static_cast<Index>(completion_->requests[i].ids.size());
   return detail::dump({{"prompt_tokens", prompt},
                        {"completion_tokens", completion_tokens_},
                        {"total_tokens", prompt + completion_tokens_},
                        {"prompt_tokens_details", {{"cached_tokens", reused_}}}});
 }
 
-ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piece) {
+ATTEND_INLINE void CompletionWriter::end(std::size_t choice, const TextService::Piece& piece) {
+  choices_[choice].reason = piece.reason;
+  ++ended_;
+  completion_tokens_ += piece.completion_tokens;
+  if (choice % completion_->n == 0) reused_ += piece.reused;
+}
+
+ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piece, std::size_t index) {
+  Choice& state = choices_[index];
   const bool chat = completion_->chat;
   Json chunk{{"id", id_},
              {"object", chat ? "chat.completion.chunk" : "text_completion"},
              {"created", created_},
              {"model", model_}};
   const auto data = [](const Json& json) { return "data: " + detail::dump(json) + "\n\n"; };
-  Json choice{{"index", 0}, {"finish_reason", nullptr}, {"logprobs", nullptr}};
-  const bool told = completion_->request.options.logprobs && piece.token;
+  Json choice{{"index", index}, {"finish_reason", nullptr}, {"logprobs", nullptr}};
+  const bool told = completion_->requests[index].options.logprobs && piece.token;
   if (told) {
     const Json token = detail::logprobs_of_chat(generator_->tokenizer(), *piece.token);
-    choice["logprobs"] = chat ? Json{{"content", {token}}} : detail::logprobs_of_text(Json::array({token}));
+    choice["logprobs"] =
+        chat ? Json{{"content", {token}}} : detail::logprobs_of_text(Json::array({token}), state.offset);
   }
   if (piece.reason) {
-    completion_tokens_ = piece.completion_tokens, reused_ = piece.reused;
+    end(index, piece);
   } else if (piece.text.empty() && !told) {
     return {};
   }
@@ -203,7 +227,7 @@ ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piec
     choice["delta"] = Json{{"content", piece.text}};
   else
     choice["text"] = piece.text;
-  if (chat && !std::exchange(begun_, true)) choice["delta"]["role"] = "assistant";
+  if (chat && !std::exchange(state.begun, true)) choice["delta"]["role"] = "assistant";
   std::string out;
   if (!piece.reason || !piece.text.empty()) {
     chunk["choices"] = Json::array({choice});
@@ -214,6 +238,7 @@ ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piec
   chat ? choice["delta"] = Json::object() : choice["text"] = "";
   chunk["choices"] = Json::array({choice});
   out += data(chunk);
+  if (ended_ < choices_.size()) return out;
   if (completion_->include_usage) {
     chunk["choices"] = Json::array();
     chunk["usage"] = Json::parse(usage());
@@ -222,34 +247,40 @@ ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piec
   return out + "data: [DONE]\n\n";
 }
 
-ATTEND_INLINE void CompletionWriter::add(const TextService::Piece& piece) {
-  text_ += piece.text;
-  if (completion_->request.options.logprobs && piece.token) {
-    if (!logprobs_.empty()) logprobs_ += ',';
-    logprobs_ += detail::dump(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
+ATTEND_INLINE void CompletionWriter::add(const TextService::Piece& piece, std::size_t index) {
+  Choice& choice = choices_[index];
+  choice.text += piece.text;
+  if (completion_->requests[index].options.logprobs && piece.token) {
+    if (!choice.logprobs.empty()) choice.logprobs += ',';
+    choice.logprobs += detail::dump(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
   }
-  if (piece.reason)
-    reason_ = piece.reason, completion_tokens_ = piece.completion_tokens, reused_ = piece.reused;
+  if (piece.reason) end(index, piece);
 }
 
 ATTEND_INLINE std::string CompletionWriter::whole() const {
   const bool chat = completion_->chat;
-  Json choice{{"index", 0},
-              {"finish_reason", detail::name_of(reason_.value_or(FinishReason::length))},
-              {"logprobs", nullptr}};
-  if (completion_->request.options.logprobs) {
-    const Json content = Json::parse('[' + logprobs_ + ']');
-    choice["logprobs"] = chat ? Json{{"content", content}} : detail::logprobs_of_text(content);
+  Json choices = Json::array();
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    const Choice& state = choices_[i];
+    Json choice{{"index", i},
+                {"finish_reason", detail::name_of(state.reason.value_or(FinishReason::length))},
+                {"logprobs", nullptr}};
+    if (completion_->requests[i].options.logprobs) {
+      const Json content = Json::parse('[' + state.logprobs + ']');
+      std::size_t offset = 0;
+      choice["logprobs"] = chat ? Json{{"content", content}} : detail::logprobs_of_text(content, offset);
+    }
+    if (chat)
+      choice["message"] = Json{{"role", "assistant"}, {"content", state.text}};
+    else
+      choice["text"] = state.text;
+    choices.push_back(std::move(choice));
   }
-  if (chat)
-    choice["message"] = Json{{"role", "assistant"}, {"content", text_}};
-  else
-    choice["text"] = text_;
   return detail::dump({{"id", id_},
                        {"object", chat ? "chat.completion" : "text_completion"},
                        {"created", created_},
                        {"model", model_},
-                       {"choices", Json::array({choice})},
+                       {"choices", std::move(choices)},
                        {"usage", Json::parse(usage())}});
 }
 
@@ -318,11 +349,19 @@ ATTEND_INLINE std::string write_error(std::string_view message, std::string_view
       {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}});
 }
 
+namespace detail {
+inline Json model_json(std::string_view name) {
+  return {{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "attend"}};
+}
+}  // namespace detail
+
 ATTEND_INLINE std::string write_models(std::span<const std::string> names) {
   Json data = Json::array();
-  for (const std::string& name : names)
-    data.push_back({{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "attend"}});
+  for (const std::string& name : names) data.push_back(detail::model_json(name));
   return detail::dump({{"object", "list"}, {"data", std::move(data)}});
+}
+ATTEND_INLINE std::string write_model(std::string_view name) {
+  return detail::dump(detail::model_json(name));
 }
 
 }  // namespace attend::inline ATTEND_ABI::openai
