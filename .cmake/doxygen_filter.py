@@ -20,7 +20,7 @@ RECURRING = [(re.compile(pattern), text) for pattern, text in {
     r"explicit \w+\(const char\* name\)": "Without blocks; errors say `name`.",
     r"void set_weights\(": "Sets what weights are kept in, and what products round their inputs to.",
     r"static \w+ open\(const Location& folder, const OpenOptions& \w+\)": "The same, by the folder's own settings.",
-    r"(static )?[\w<>:, ]+ (chat|classify|decode|encode|generate|logits|open|score|translate)\(":
+    r"(static )?[\w<>:, ]+ (chat|beams|classify|decode|encode|generate|logits|open|score|translate)\(":
         "The same; what is not given is as the folder says, or without one the default, and the context is the thread's default one.",
     r"(Index|std::size_t) num_labels\(\) const": "How many labels there are.",
     r"const Labels& labels\(\) const": "Names of the labels.",

@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr std::size_t kAtATime = 256;  // texts
+constexpr std::size_t kAtATime = 64;  // texts
 
 constexpr const char* kHelp = R"(usage: encode_sentences --model DIR [options] < FILE
 

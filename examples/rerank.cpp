@@ -18,7 +18,7 @@
 
 namespace {
 
-constexpr std::size_t kAtATime = 256;  // texts
+constexpr std::size_t kAtATime = 64;  // texts
 
 constexpr const char* kHelp = R"(usage: rerank --model DIR --query TEXT [options] < LINES
 

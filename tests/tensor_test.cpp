@@ -46,7 +46,7 @@ std::string printed(const T& x) {
 TEST(Tensor, IsRowMajorZeroAndAligned) {
   for (Index n : {1, 2, 3, 5, 16, 17, 100}) {
     const Tensor<float, 2> t({n, 3});
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(t.data()) % 64, 0);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(t.data()) % 64, 0u);
     for (float x : t.span()) EXPECT_EQ(x, 0.0f);
   }
   Tensor<double, 3> t = counting<double>(Shape<3>{2, 3, 4});

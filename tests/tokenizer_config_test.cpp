@@ -179,7 +179,8 @@ TEST(TokenizerConfig, ClassesOfTranslatorsPutTheLanguageOfTheirSource) {
 
 TEST(TokenizerConfig, PegasusHasItsMasksAndOneBlankForSeveral) {
   Json json = read_json(model_folder("tokenizers") / "unigram" / "tokenizer.json");
-  Json vocab = {{"<pad>", 0.0}, {"</s>", 0.0}, {"<unk>", 0.0}};
+  Json vocab = Json::array();
+  for (const char* piece : {"<pad>", "</s>", "<unk>"}) vocab.push_back(Json::array({piece, 0.0}));
   for (const Json& piece : json["model"]["vocab"])
     if (piece[0].get<std::string>()[0] != '<') vocab.push_back(piece);
   json["model"]["vocab"] = vocab;

@@ -40,8 +40,11 @@ class Mask : public masks::Expression {
   /// Of any expression: causal(), lengths(…), what & and | make of two, or a type derived from
   /// masks::Expression.
   template <masks::Maskable M>
-  requires(!std::same_as<M, Mask>) Mask(const M& mask)
-      : functions_(&table<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
+  requires(!std::same_as<M, Mask>) Mask(const M& mask) : Mask(mask, M::adds) {}
+  /// The same of one that adds numbers just where `adds` says so.
+  template <masks::Maskable M>
+  requires(!std::same_as<M, Mask>) explicit Mask(const M& mask, bool adds)
+      : functions_(adds == M::adds ? &table<M> : &silent<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
     static_assert(sizeof(M) <= sizeof(memory_),
                   "the mask (and what its callables capture) is too large to be held");
     static_assert(alignof(M) <= kAlign,
@@ -118,9 +121,8 @@ class Mask : public masks::Expression {
     }
   };
   /// Two masks whose types are not known any more. They lie behind this object, one after the other.
-  template <bool Adds>
   struct alignas(kAlign) Pair : masks::Expression {
-    static constexpr bool adds = Adds;
+    static constexpr bool adds = true;  // where one of them does
     const Functions *a, *b;
     std::size_t offset;  // of the second behind the first
     bool conjunction;
@@ -156,20 +158,14 @@ class Mask : public masks::Expression {
   };
   Mask(const Mask& x, const Mask& y, bool conjunction) {
     const std::size_t offset = (x.size_ + kAlign - 1) / kAlign * kAlign;
-    size_ = sizeof(Pair<true>) + offset + y.size_;
+    size_ = sizeof(Pair) + offset + y.size_;
     if (size_ > sizeof(memory_))
       throw_error("Mask: two masks of ", x.size_, " and ", y.size_,
                   " bytes are too large to be held together");
-    const auto hold = [&]<bool Adds>(std::bool_constant<Adds>) {
-      ::new (static_cast<void*>(memory_)) Pair<Adds>(x.functions_, y.functions_, offset, conjunction);
-      functions_ = &table<Pair<Adds>>;
-    };
-    if (x.adds() || y.adds())
-      hold(std::true_type{});
-    else
-      hold(std::false_type{});
-    std::memcpy(memory_ + sizeof(Pair<true>), x.memory_, x.size_);
-    std::memcpy(memory_ + sizeof(Pair<true>) + offset, y.memory_, y.size_);
+    ::new (static_cast<void*>(memory_)) Pair(x.functions_, y.functions_, offset, conjunction);
+    functions_ = x.adds() || y.adds() ? &table<Pair> : &silent<Pair>;
+    std::memcpy(memory_ + sizeof(Pair), x.memory_, x.size_);
+    std::memcpy(memory_ + sizeof(Pair) + offset, y.memory_, y.size_);
   }
   template <class M>
   static constexpr Functions table = {
@@ -198,6 +194,10 @@ class Mask : public masks::Expression {
       M::adds ? [](const void* m, void* scores, Index b, Index h, Index q, Index k0,
                    Index keys) { static_cast<const M*>(m)->add(scores, b, h, q, k0, keys); }
               : static_cast<void (*)(const void*, void*, Index, Index, Index, Index, Index)>(nullptr)};
+
+  /// Of an expression that adds nothing this time: the same functions but for `add`.
+  template <class M>
+  static constexpr Functions silent = {table<M>.kernel, table<M>.bind, table<M>.overlaps, nullptr};
 
   alignas(kAlign) std::byte memory_[1024];  // as many bytes are copied as are in use
   const Functions* functions_ = nullptr;

@@ -118,9 +118,8 @@ class MultiHeadAttention {
     Index key, value, end;  // columns of the projections, those of Q from 0 on
   };
   /// A mask over the keys before the extra ones.
-  template <bool Adds>
   struct BeforeExtra : masks::Expression {
-    static constexpr bool adds = Adds;
+    static constexpr bool adds = true;  // where that mask does
     Mask* mask;
     Index keys;
     void bind(AttentionSizes sizes) {

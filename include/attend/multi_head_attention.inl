@@ -197,10 +197,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
     });
     mask = all->mask;
     if (all != &changed) changed = options;
-    if (mask.adds())
-      changed.mask = BeforeExtra<true>{{}, &mask, Tk};
-    else if (mask)
-      changed.mask = BeforeExtra<false>{{}, &mask, Tk};
+    if (mask) changed.mask = Mask(BeforeExtra{{}, &mask, Tk}, mask.adds());
     all = &changed;
   }
   finish(call, frame, Tk + extra_keys(), [&](TensorView<Scalar, 4> mixed, const Outputs& more) {

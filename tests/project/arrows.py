@@ -5,7 +5,7 @@ The folders, and what each may include besides itself:
 
     model      -> text, io, json, gguf, layers, detail, quant  (layers: the headers directly in include/attend)
     layers     -> kernel, detail
-    quant      -> kernel, detail, reference  (weights in fewer bits; quant.hpp is its umbrella)
+    quant      -> kernel, detail, reference, io  (weights in fewer bits, which files have too; quant.hpp is its umbrella)
     detail     -> kernel, layers        (the layers' inner room: what is not API)
     io, text   -> json, gguf
     gguf       -> json
@@ -30,7 +30,7 @@ ARROWS = {
     "core": set(),
     "kernel": {"core"},
     "layers": {"core", "kernel", "detail"},
-    "quant": {"core", "kernel", "detail", "layers", "reference"},
+    "quant": {"core", "kernel", "detail", "layers", "reference", "io"},
     "detail": {"core", "kernel", "layers"},
     "json": {"core"},
     "gguf": {"core", "json"},

@@ -54,6 +54,11 @@ class Page:
         if arguments.pictures:
             self.picture(arguments.pictures / f"{self.name}_{state}.png")
 
+    def look_dark(self):
+        self.dark()
+        self.look("dark")
+        self.dark(False)
+
 
 def attention(browser, name, path, heads):
     """What each page of attention can do, whatever is on it."""
@@ -162,9 +167,7 @@ def sentences(browser, scratch):
         page.check("document.querySelector('#tip b').textContent === 'stock markets fell'", "a click does not stay")
         page.click("details summary")
         page.check("document.querySelectorAll('#table tbody tr').length === 6", "no table")
-        page.dark()
-        page.look("dark")
-        page.dark(False)
+        page.look_dark()
 
 
 def served(browser):
@@ -190,9 +193,7 @@ def served(browser):
             page.click("#stop")
             page.check("!document.querySelector('#go').disabled", "it does not stop")
             page.errors[:] = [e for e in page.errors if "400" not in e]  # the browser's own word of the answer above
-            page.dark()
-            page.look("dark")
-            page.dark(False)
+            page.look_dark()
     finally:
         server.terminate()
         check(server.wait(timeout=60) == 0, "serve: its exit code")

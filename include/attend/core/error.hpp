@@ -38,7 +38,7 @@ inline ErrorHandler& error_handler() noexcept {
 }
 
 /// "[2, 5, 512]".
-inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
+ATTEND_COLD inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
   std::string text = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (i > 0) text += ", ";
@@ -49,7 +49,7 @@ inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
 
 namespace detail {
 /// A name from a file in quotes for an error line: control characters replaced, cut where it is long.
-inline std::string in_quotes(std::string_view name) {
+ATTEND_COLD inline std::string in_quotes(std::string_view name) {
   std::string text = "'";
   for (char c : name.substr(0, 200)) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   return text + (name.size() > 200 ? "...'" : "'");
@@ -95,7 +95,7 @@ struct MessagePart {
   requires(std::is_class_v<T>&& std::is_convertible_v<const T&, std::ptrdiff_t>) MessagePart(const T& index)
       : MessagePart(static_cast<std::ptrdiff_t>(index)) {}
 
-  std::string to_string() const {
+  ATTEND_COLD std::string to_string() const {
     switch (kind) {
       case Kind::text:
         return std::string(text);

@@ -77,7 +77,7 @@ class Workspace {
     const void* const owner = owner_.load(std::memory_order_relaxed);
     if (owner != nullptr && owner != this_thread()) fail_in_use();
   }
-  [[noreturn]] static void fail_in_use() {
+  [[noreturn]] ATTEND_COLD static void fail_in_use() {
     throw_error(
         "Context: in use already, by another thread or by the call that this one is made from; it serves one "
         "call at a time");

@@ -35,7 +35,8 @@ struct GenericAttention {
                    const KeyValueSource<Scalar>& from, const TensorView<const Scalar, 4>& q,
                    const TensorView<Scalar, 4>& to)
       : context(c), call(a), source(from), query(q), out(to) {
-    const bool square = a.outputs.weights.data() != nullptr || a.outputs.introspection.any();
+    const bool square =
+        a.outputs.weights.size(3) > 0 || a.outputs.introspection.any();  // null in a measuring run
     packed = frame.tensor<Scalar>({workers, kGenericPanel * q.size(3)});
     weights = frame.tensor<Scalar>({workers, square ? a.sizes.keys : 0});
     scores = frame.tensor<Scalar>({workers, kRows, kKeyTile});

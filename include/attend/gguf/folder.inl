@@ -7,7 +7,11 @@
 #include <cstring>
 #include <initializer_list>
 #include <map>
+#include <optional>
+#include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/core/file.hpp>
@@ -87,6 +91,30 @@ ATTEND_INLINE std::string hugging_face_name(std::string_view architecture, std::
 // ---- config.json
 // -----------------------------------------------------------------------------------------------------
 
+/// JSON that is written at once: a value of nlohmann's that holds others takes memory to go away, and ends
+/// the program where there is none.
+struct JsonText {
+  std::string text;
+  JsonText& operator=(const Json& scalar) {
+    text = scalar.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return *this;
+  }
+};
+/// An object, by the names of its members.
+struct JsonMembers : std::map<std::string, JsonText> {
+  std::string text() const {
+    std::string out;
+    for (const auto& [name, value] : *this)
+      out += (out.empty() ? "{" : ",") + Json(name).dump() + ":" + value.text;
+    return out.empty() ? "{}" : out + "}";
+  }
+};
+inline std::string json_list(const std::vector<JsonText>& values) {
+  std::string out;
+  for (const JsonText& value : values) out += (out.empty() ? "[" : ",") + value.text;
+  return out.empty() ? "[]" : out + "]";
+}
+
 class GgufConfig {
  public:
   explicit GgufConfig(const GgufFile& file) : file_(file) {
@@ -101,19 +129,20 @@ class GgufConfig {
       file.fail(key("rope.scale_linear"), " of old files is not supported");
   }
 
-  Json config() const {
+  std::string config() const {
     const bool bert = name_ == "bert";
-    Json out{{"hidden_size", integer("embedding_length")},
-             {"num_hidden_layers", integer("block_count")},
-             {"intermediate_size", integer("feed_forward_length")},
-             {"num_attention_heads", integer("attention.head_count")},
-             {"max_position_embeddings", integer("context_length")},
-             {"vocab_size", rows("token_embd.weight")}};
+    JsonMembers out;
+    out["hidden_size"] = integer("embedding_length");
+    out["num_hidden_layers"] = integer("block_count");
+    out["intermediate_size"] = integer("feed_forward_length");
+    out["num_attention_heads"] = integer("attention.head_count");
+    out["max_position_embeddings"] = integer("context_length");
+    out["vocab_size"] = rows("token_embd.weight");
     for (const char* token : {"bos", "eos"})
       if (const auto id = file_.integer(std::string("tokenizer.ggml.") + token + "_token_id"))
         out[std::string(token) + "_token_id"] = *id;
     bert ? add_bert(out) : add_decoder(out);
-    return out;
+    return out.text();
   }
 
   /// How sentence-transformers would say what the pooling_type does, of a vector of unit length, as llama.cpp
@@ -122,21 +151,18 @@ class GgufConfig {
     const auto type = file_.integer(key("pooling_type"));
     if (!type || *type == 0) return;
     if (*type < 1 || *type > 3) file_.fail(key("pooling_type"), " ", *type, " is not supported");
-    const auto module = [](int number, const char* kind, const char* path) {
-      return Json{{"idx", number},
-                  {"name", std::to_string(number)},
-                  {"path", path},
-                  {"type", std::string("sentence_transformers.models.") + kind}};
+    const auto module = [](const std::string& number, const char* kind, const char* path) {
+      return R"({"idx":)" + number + R"(,"name":")" + number + R"(","path":")" + path +
+             R"(","type":"sentence_transformers.models.)" + kind + R"("})";
     };
-    files["modules.json"] = Json::array({module(0, "Transformer", ""), module(1, "Pooling", "1_Pooling"),
-                                         module(2, "Normalize", "2_Normalize")})
-                                .dump();
-    files["1_Pooling/config.json"] = Json{
-        {"word_embedding_dimension", integer("embedding_length")},
-        {"pooling_mode_mean_tokens", *type == 1},
-        {"pooling_mode_cls_token", *type == 2},
-        {"pooling_mode_lasttoken",
-         *type == 3}}.dump();
+    files["modules.json"] = "[" + module("0", "Transformer", "") + "," + module("1", "Pooling", "1_Pooling") +
+                            "," + module("2", "Normalize", "2_Normalize") + "]";
+    JsonMembers pooling;
+    pooling["word_embedding_dimension"] = integer("embedding_length");
+    pooling["pooling_mode_mean_tokens"] = *type == 1;
+    pooling["pooling_mode_cls_token"] = *type == 2;
+    pooling["pooling_mode_lasttoken"] = *type == 3;
+    files["1_Pooling/config.json"] = pooling.text();
   }
 
  private:
@@ -148,29 +174,29 @@ class GgufConfig {
     if (!found || found->rank != 2) throw_error(file_.path(), ": has no matrix ", in_quotes(tensor));
     return found->shape[0];
   }
-  void copy(Json& out, const char* to, const char* from) const {
+  void copy(JsonMembers& out, const char* to, const char* from) const {
     if (const auto value = file_.number(key(from))) out[to] = *value;
   }
-  void copy_integer(Json& out, const char* to, const char* from) const {
+  void copy_integer(JsonMembers& out, const char* to, const char* from) const {
     if (const auto value = file_.integer(key(from))) out[to] = *value;
   }
-  std::optional<Json> factors(const char* tensor) const {
+  std::optional<std::string> factors(const char* tensor) const {
     const auto found = file_.tensor(tensor);
     if (!found) return std::nullopt;
     if (found->type != "F32" || found->size > 4096)
       throw_error(file_.path(), ": tensor ", in_quotes(tensor), " is no short list of type F32");
-    Json out = Json::array();
+    std::vector<JsonText> out;
     for (std::size_t at = 0; at < found->size; at += sizeof(float)) {
       float value;
       std::memcpy(&value, file_.bytes(*found).data() + at, sizeof value);
-      out.push_back(decimal_of(value));
+      out.emplace_back() = decimal_of(value);
     }
-    return out;
+    return json_list(out);
   }
 
-  void add_bert(Json& out) const {
+  void add_bert(JsonMembers& out) const {
     out["model_type"] = "bert";
-    out["architectures"] = {"BertModel"};
+    out["architectures"].text = R"(["BertModel"])";
     out["max_position_embeddings"] = rows("position_embd.weight");
     out["type_vocab_size"] = rows("token_types.weight");
     copy(out, "layer_norm_eps", "attention.layer_norm_epsilon");
@@ -178,12 +204,12 @@ class GgufConfig {
       file_.fail(key("attention.causal"), " is not supported");
   }
 
-  void add_decoder(Json& out) const {
+  void add_decoder(JsonMembers& out) const {
     const bool llama = name_ == "llama", gemma = name_ == "gemma2" || name_ == "gemma3";
     const Index heads = integer("attention.head_count"), layers = integer("block_count");
     const Index window = file_.integer(key("attention.sliding_window")).value_or(0);
     out["model_type"] = llama && window > 0 ? "mistral" : name_ == "gemma3" ? "gemma3_text" : name_;
-    out["architectures"] = {"ForCausalLM"};
+    out["architectures"].text = R"(["ForCausalLM"])";
     out["tie_word_embeddings"] = !has("output.weight");
     out["num_key_value_heads"] = file_.integer(key("attention.head_count_kv")).value_or(heads);
     copy(out, "rms_norm_eps", "attention.layer_norm_rms_epsilon");
@@ -202,7 +228,7 @@ class GgufConfig {
     add_rotary(out, head_dim);
   }
 
-  void add_gemma(Json& out, Index head_dim, Index heads, Index layers) const {
+  void add_gemma(JsonMembers& out, Index head_dim, Index heads, Index layers) const {
     out["norms_less_one"] = false;
     copy(out, "attn_logit_softcapping", "attn_logit_softcapping");
     copy(out, "final_logit_softcapping", "final_logit_softcapping");
@@ -211,23 +237,23 @@ class GgufConfig {
     const bool largest = layers == (name_ == "gemma2" ? 46 : 62);
     out["query_pre_attn_scalar"] =
         scale     ? 1 / (*scale * *scale)
-        : largest ? static_cast<double>(out["hidden_size"].get<Index>()) / static_cast<double>(heads)
+        : largest ? static_cast<double>(integer("embedding_length")) / static_cast<double>(heads)
                   : static_cast<double>(head_dim);
     const std::string pattern = key("attention.sliding_window_pattern");
     if (file_.size(pattern) > 1000) file_.fail(pattern, " has ", file_.size(pattern), " values");
     if (file_.is_list(pattern)) {
-      Json types = Json::array();
+      std::vector<JsonText> types;
       file_.for_each_number(pattern, [&](double slides) {
-        types.push_back(slides != 0 ? "sliding_attention" : "full_attention");
+        types.emplace_back() = slides != 0 ? "sliding_attention" : "full_attention";
       });
-      out["layer_types"] = std::move(types);
+      out["layer_types"].text = json_list(types);
     } else if (const auto every = file_.integer(pattern); every && name_ == "gemma3") {
       out["sliding_window_pattern"] = *every;
     }
     if (name_ == "gemma3") copy(out, "rope_local_base_freq", "rope.freq_base_swa");
   }
 
-  void add_rotary(Json& out, Index head_dim) const {
+  void add_rotary(JsonMembers& out, Index head_dim) const {
     copy(out, "rope_theta", "rope.freq_base");
     const Index turned = file_.integer(key("rope.dimension_count")).value_or(head_dim);
     if (turned < head_dim)  // so that the product with head_dim is rounded down to it
@@ -235,16 +261,17 @@ class GgufConfig {
     const std::string type(file_.string(key("rope.scaling.type")).value_or("none"));
     const auto every = factors("rope_freqs.weight"), longer = factors("rope_factors_long.weight"),
                shorter = factors("rope_factors_short.weight");
-    Json scaling = Json::object();
+    JsonMembers scaling;
     if (longer && shorter) {
-      scaling = {{"rope_type", "longrope"}, {"long_factor", *longer}, {"short_factor", *shorter}};
+      scaling["rope_type"] = "longrope";
+      scaling["long_factor"].text = *longer;
+      scaling["short_factor"].text = *shorter;
       copy_integer(out, "original_max_position_embeddings", "rope.scaling.original_context_length");
     } else if (every) {  // factors of frequencies, at any length (Llama 3)
-      scaling = {{"rope_type", "longrope"},
-                 {"long_factor", *every},
-                 {"short_factor", *every},
-                 {"attention_factor", 1.0},
-                 {"original_max_position_embeddings", integer("context_length")}};
+      scaling["rope_type"] = "longrope";
+      scaling["long_factor"].text = scaling["short_factor"].text = *every;
+      scaling["attention_factor"] = 1.0;
+      scaling["original_max_position_embeddings"] = integer("context_length");
     } else if (type == "linear" || type == "yarn") {
       scaling["rope_type"] = type;
       copy(scaling, "factor", "rope.scaling.factor");
@@ -257,7 +284,7 @@ class GgufConfig {
     } else if (type != "none") {
       file_.fail(key("rope.scaling.type"), " ", in_quotes(type), " is not supported here");
     }
-    if (!scaling.empty()) out["rope_scaling"] = std::move(scaling);
+    if (!scaling.empty()) out["rope_scaling"].text = scaling.text();
   }
 
   const GgufFile& file_;
@@ -267,36 +294,35 @@ class GgufConfig {
 // ---- generation_config.json and tokenizer_config.json
 // ------------------------------------------------------------------------
 
-inline Json gguf_generation(const GgufFile& file) {
-  Json ends = Json::array();
+inline std::string gguf_generation(const GgufFile& file) {
+  std::set<Index> ends;
   for (const char* token : {"eos", "eot", "eom"})
-    if (const auto id = file.integer(std::string("tokenizer.ggml.") + token + "_token_id"))
-      ends.push_back(*id);
+    if (const auto id = file.integer(std::string("tokenizer.ggml.") + token + "_token_id")) ends.insert(*id);
   // What ends a turn is often said by the token's name alone.
   Index id = 0;
   if (file.has("tokenizer.chat_template"))
     file.for_each_string("tokenizer.ggml.tokens", [&](std::string_view token) {
       for (const char* end : {"<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"})
-        if (token == end) ends.push_back(id);
+        if (token == end) ends.insert(id);
       ++id;
     });
-  std::sort(ends.begin(), ends.end());
-  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
-  Json out = Json::object();
-  if (!ends.empty()) out["eos_token_id"] = std::move(ends);
+  JsonMembers out;
+  std::vector<JsonText> list;
+  for (const Index end : ends) list.emplace_back() = end;
+  if (!ends.empty()) out["eos_token_id"].text = json_list(list);
   const double temperature = file.number("general.sampling.temp").value_or(0);
-  if (!(temperature > 0)) return out;
+  if (!(temperature > 0)) return out.text();
   out["do_sample"] = true;
   out["temperature"] = temperature;
   for (const char* key : {"top_p", "min_p"})
     if (const auto value = file.number(std::string("general.sampling.") + key)) out[key] = *value;
   if (const auto value = file.integer("general.sampling.top_k")) out["top_k"] = *value;
   if (const auto value = file.number("general.sampling.penalty_repeat")) out["repetition_penalty"] = *value;
-  return out;
+  return out.text();
 }
 
-inline Json gguf_tokenizer_config(const GgufFile& file) {
-  Json out = Json::object();
+inline std::string gguf_tokenizer_config(const GgufFile& file) {
+  JsonMembers out;
   std::multimap<Index, std::string> names;  // of special tokens, by their ids
   for (const auto& [name, key] :
        {std::pair("bos", "bos"), std::pair("eos", "eos"), std::pair("unk", "unknown"),
@@ -309,7 +335,7 @@ inline Json gguf_tokenizer_config(const GgufFile& file) {
     const auto [begin, end] = names.equal_range(id++);
     for (auto at = begin; at != end && text.size() < 1024; ++at) out[at->second] = std::string(text);
   });
-  return out;
+  return out.text();
 }
 
 inline void add_chat_templates(const GgufFile& file, std::map<std::string, std::string>& files) {
@@ -327,12 +353,10 @@ ATTEND_INLINE Location model_folder(const Location& place) {
   const detail::MappedFile mapped(place);
   const GgufFile file(mapped);
   const GgufConfig config(file);
-  const auto text = [](const Json& json) {
-    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  };
-  std::map<std::string, std::string> files{{"config.json", text(config.config())},
-                                           {"generation_config.json", text(gguf_generation(file))},
-                                           {"tokenizer_config.json", text(gguf_tokenizer_config(file))}};
+  std::map<std::string, std::string> files;
+  files["config.json"] = config.config();
+  files["generation_config.json"] = gguf_generation(file);
+  files["tokenizer_config.json"] = gguf_tokenizer_config(file);
   config.add_modules(files);
   add_chat_templates(file, files);
   return Location::made_of(place, std::move(files));

@@ -103,7 +103,8 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
           "join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust "
           "rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill ",
       kOurText =
-          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join lower "
+          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join "
+          "lower "
           "lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split "
           "splitlines "
           "startswith strip title upper ",
