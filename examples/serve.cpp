@@ -87,22 +87,30 @@ class Client {
     char byte = 0;
     return socket_ >= 0 && recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   }
-  /// What it still sends is no request.
+  /// Ends the connection behind an answer. What still comes is no request, but is read for a while: the
+  /// system throws answers away with what nobody reads.
   void hang_up() const {
-    if (socket_ >= 0) shutdown(socket_, SHUT_RD);
+    if (socket_ < 0 || shutdown(socket_, SHUT_WR) != 0) return;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    for (char rest[4096];
+         std::chrono::steady_clock::now() < end && recv(socket_, rest, sizeof rest, 0) > 0;) {
+    }
+    shutdown(socket_, SHUT_RD);
   }
 
  private:
   int socket_ = -1;
 };
 
+/// The connection ends with that: the request may not be read to its end.
 void refuse(int status, const std::string& message, httplib::Response& response,
             const char* type = "invalid_request_error") {
   set_json(response, openai::write_error(message, type), status);
+  response.set_header("Connection", "close");
 }
 
-/// The body of a request: httplib itself bounds neither one that comes in chunks nor what a compressed one
-/// unfolds to.
+/// The body of a request; without a value it is refused. httplib itself bounds neither one that comes in
+/// chunks nor what a compressed one unfolds to.
 std::optional<std::string> read_body(const httplib::Request& request, httplib::Response& response,
                                      const httplib::ContentReader& read, std::size_t most) {
   std::string body;
@@ -117,7 +125,6 @@ std::optional<std::string> read_body(const httplib::Request& request, httplib::R
     refuse(413, "a request of more than " + std::to_string(most) + " bytes", response);
   else
     refuse(400, "the body of the request cannot be read", response);
-  if (response.status != 413 || !fits) Client(request).hang_up();
   return std::nullopt;
 }
 
@@ -184,23 +191,22 @@ void run(int argc, char** argv) {
     if (response.body.empty())
       refuse(response.status, response.status == 404 ? "nothing is here" : "not a request", response);
   });
-  const auto known = [&](const httplib::Request& request, httplib::Response& response) {
-    const std::string given = request.get_header_value("Authorization");
-    bool yes = keys.empty() || request.path == "/health" || request.path == "/";
-    for (const std::string& key : keys) yes |= same(key, given);
-    if (!yes) refuse(401, "no such key", response, "invalid_api_key");
-    return yes;
-  };
+  http.set_logger([](const httplib::Request& request, const httplib::Response& response) {  // it has gone out
+    if (response.get_header_value("Connection") == "close") Client(request).hang_up();
+  });
   http.set_pre_routing_handler([&](const httplib::Request& request, httplib::Response& response) {
-    if (request.method == "POST") return httplib::Server::HandlerResponse::Unhandled;  // its body comes first
-    if (request.method != "GET" && request.method != "HEAD") {
+    const std::string given = request.get_header_value("Authorization");
+    bool known = keys.empty() || request.path == "/health" || request.path == "/";
+    for (const std::string& key : keys) known |= same(key, given);
+    if (!known) {
+      refuse(401, "no such key", response, "invalid_api_key");
+    } else if (request.method != "GET" && request.method != "HEAD" && request.method != "POST") {
       response.set_header("Allow", "GET, HEAD, POST");
       refuse(405, "only GET and POST are answered", response);
-      Client(request).hang_up();
-      return httplib::Server::HandlerResponse::Handled;
+    } else {
+      return httplib::Server::HandlerResponse::Unhandled;
     }
-    return known(request, response) ? httplib::Server::HandlerResponse::Unhandled
-                                    : httplib::Server::HandlerResponse::Handled;
+    return httplib::Server::HandlerResponse::Handled;
   });
   http.Get("/health", [&](const httplib::Request&, httplib::Response& response) {
     set_json(response, R"({"status":"ok"})");
@@ -220,7 +226,7 @@ void run(int argc, char** argv) {
   http.Post(".*", [&](const httplib::Request& request, httplib::Response& response,
                       const httplib::ContentReader& read) {
     const std::optional<std::string> body = read_body(request, response, read, most_bytes);
-    if (!body || !known(request, response)) return;
+    if (!body) return;
     const Client client(request);
     respond(service.post(request.path, *body, [&] { return client.gone(); }), response);
   });
