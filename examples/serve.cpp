@@ -40,7 +40,7 @@ Requests that wait together run as one batch; each gets the text that it gets al
   --max-running N    texts that are generated at once (default: 16)
   --max-waiting N    requests that wait beside them; more get status 429 (default: 64)
   --max-tokens N     tokens that a request may have generated (default: 2048)
-  --max-body N       bytes of a request (default: 4194304)
+  --max-body N       bytes of a request, unfolded where it is compressed (default: 4194304)
   --deadline N       seconds that a request may take (default: 600)
   --api-key-file FILE  only for requests with one of the keys in its lines (Authorization: Bearer KEY)
   --quiet            no progress and no remarks on standard error
@@ -91,9 +91,9 @@ class Client {
   /// system throws answers away with what nobody reads.
   void hang_up() const {
     if (socket_ < 0 || shutdown(socket_, SHUT_WR) != 0) return;
+    char rest[4096];
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-    for (char rest[4096];
-         std::chrono::steady_clock::now() < end && recv(socket_, rest, sizeof rest, 0) > 0;) {
+    while (std::chrono::steady_clock::now() < end && recv(socket_, rest, sizeof rest, 0) > 0) {
     }
     shutdown(socket_, SHUT_RD);
   }
