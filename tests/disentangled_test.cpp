@@ -141,8 +141,9 @@ void expect_definition(double tolerance) {
             // A sequence of its own gives the same bits, whatever stands beside it.
             Tensor<Scalar, 3> alone({1, end - begin, E});
             layer.forward(context, x.view().slice(0, begin, end), {.relative = &positions}, alone);
-            if constexpr (std::is_same_v<Scalar, float>)
+            if constexpr (std::is_same_v<Scalar, float>) {
               EXPECT_TRUE(same_bits(alone.view()[0], out.view()[0].slice(0, begin, end)));
+            }
           }
         }
       }

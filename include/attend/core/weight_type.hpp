@@ -54,8 +54,8 @@ struct WeightKernels {
   bool (*encode)(WeightType type, const float* row, Index in, std::byte* encoded);
   void (*decode)(WeightType type, const std::byte* encoded, Index in, float* row);
 
-  /// Of all slots, whose number is a multiple of `kSlots`.
-  std::size_t (*packed_bytes)(WeightType type, Index slots, Index in);
+  /// Of `count` slots, a multiple of `kSlots`.
+  std::size_t (*packed_bytes)(WeightType type, Index count, Index in);
   void (*pack)(WeightType type, const std::byte* encoded, Index in, std::byte* packed, Index slot);
   void (*unpack)(WeightType type, const std::byte* packed, Index slot, Index in, std::byte* encoded);
   /// A slot's row, decoded; allocates nothing.

@@ -121,12 +121,12 @@ class GgufConfig {
     name_ = file.string("general.architecture").value_or("");
     const auto known = {"llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "bert"};
     if (std::find(known.begin(), known.end(), name_) == known.end())
-      file.fail("general.architecture", " ", in_quotes(name_), " is not supported");
+      file.refuse("general.architecture", " ", in_quotes(name_), " is not supported");
     for (const char* key :
          {".expert_count", ".attention.clamp_kqv", ".logit_scale", ".residual_scale", ".embedding_scale"})
-      if (file.number(name_ + key).value_or(0) != 0) file.fail(name_ + key, " is not supported");
+      if (file.number(name_ + key).value_or(0) != 0) file.refuse(name_ + key, " is not supported");
     if (file.number(key("rope.scale_linear")).value_or(1) != 1)
-      file.fail(key("rope.scale_linear"), " of old files is not supported");
+      file.refuse(key("rope.scale_linear"), " of old files is not supported");
   }
 
   std::string config() const {
@@ -150,7 +150,7 @@ class GgufConfig {
   void add_modules(std::map<std::string, std::string>& files) const {
     const auto type = file_.integer(key("pooling_type"));
     if (!type || *type == 0) return;
-    if (*type < 1 || *type > 3) file_.fail(key("pooling_type"), " ", *type, " is not supported");
+    if (*type < 1 || *type > 3) file_.refuse(key("pooling_type"), " ", *type, " is not supported");
     const auto module = [](const std::string& number, const char* kind, const char* path) {
       return R"({"idx":)" + number + R"(,"name":")" + number + R"(","path":")" + path +
              R"(","type":"sentence_transformers.models.)" + kind + R"("})";
@@ -201,7 +201,7 @@ class GgufConfig {
     out["type_vocab_size"] = rows("token_types.weight");
     copy(out, "layer_norm_eps", "attention.layer_norm_epsilon");
     if (file_.boolean(key("attention.causal")).value_or(false))
-      file_.fail(key("attention.causal"), " is not supported");
+      file_.refuse(key("attention.causal"), " is not supported");
   }
 
   void add_decoder(JsonMembers& out) const {
@@ -213,11 +213,11 @@ class GgufConfig {
     out["tie_word_embeddings"] = !has("output.weight");
     out["num_key_value_heads"] = file_.integer(key("attention.head_count_kv")).value_or(heads);
     copy(out, "rms_norm_eps", "attention.layer_norm_rms_epsilon");
-    if (heads < 1) file_.fail(key("attention.head_count"), " is ", heads);
+    if (heads < 1) file_.refuse(key("attention.head_count"), " is ", heads);
     const Index head_dim =
         file_.integer(key("attention.key_length")).value_or(integer("embedding_length") / heads);
     if (file_.integer(key("attention.value_length")).value_or(head_dim) != head_dim)
-      file_.fail(key("attention.value_length"), " is not attention.key_length");
+      file_.refuse(key("attention.value_length"), " is not attention.key_length");
     out["head_dim"] = head_dim;
     out["attention_bias"] = has("blk.0.attn_output.bias");
     out["mlp_bias"] = has("blk.0.ffn_down.bias");
@@ -240,7 +240,7 @@ class GgufConfig {
         : largest ? static_cast<double>(integer("embedding_length")) / static_cast<double>(heads)
                   : static_cast<double>(head_dim);
     const std::string pattern = key("attention.sliding_window_pattern");
-    if (file_.size(pattern) > 1000) file_.fail(pattern, " has ", file_.size(pattern), " values");
+    if (file_.size(pattern) > 1000) file_.refuse(pattern, " has ", file_.size(pattern), " values");
     if (file_.is_list(pattern)) {
       std::vector<JsonText> types;
       file_.for_each_number(pattern, [&](double slides) {
@@ -282,7 +282,7 @@ class GgufConfig {
         copy(scaling, "beta_slow", "rope.scaling.yarn_beta_slow");
       }
     } else if (type != "none") {
-      file_.fail(key("rope.scaling.type"), " ", in_quotes(type), " is not supported here");
+      file_.refuse(key("rope.scaling.type"), " ", in_quotes(type), " is not supported here");
     }
     if (!scaling.empty()) out["rope_scaling"].text = scaling.text();
   }

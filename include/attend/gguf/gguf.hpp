@@ -65,7 +65,7 @@ class GgufFile {
 
   /// "path: 'key' …", for what a value says.
   template <class... Parts>
-  [[noreturn]] void fail(std::string_view key, const Parts&... parts) const {
+  [[noreturn]] void refuse(std::string_view key, const Parts&... parts) const {
     throw_error(path(), ": ", detail::in_quotes(key), parts...);
   }
 

@@ -72,11 +72,11 @@ struct GgufFile::Cursor {
   const detail::MappedFile& file;
   std::size_t at;
 
-  [[noreturn]] void fail(std::size_t byte, const std::string& message) const {
+  [[noreturn]] void refuse(std::size_t byte, const std::string& message) const {
     throw_error(file.path(), ": byte ", byte, ": ", message);
   }
   const std::byte* take(std::uint64_t size) {
-    if (size > file.bytes().size() - at) fail(at, "the file ends too early");
+    if (size > file.bytes().size() - at) refuse(at, "the file ends too early");
     const std::byte* taken = file.bytes().data() + at;
     at += size;
     return taken;
@@ -97,22 +97,22 @@ struct GgufFile::Cursor {
     const std::size_t begin = at;
     const auto n = number<std::uint64_t>();
     if (n > (file.bytes().size() - at) / least)
-      fail(begin, std::to_string(n) + " " + what + " do not fit into the file");
+      refuse(begin, std::to_string(n) + " " + what + " do not fit into the file");
     return n;
   }
 
   Value value() {
     const std::size_t begin = at;
     Value out{.key = string(), .type = number<std::uint32_t>(), .element = 0, .count = 0, .at = 0};
-    const auto check = [&](std::uint32_t type, bool in_list) {
+    const auto check_type = [&](std::uint32_t type, bool in_list) {
       if (type >= detail::kinds || (in_list && type == detail::list))
-        fail(at - 4, "key " + detail::in_quotes(out.key) + ": unknown type " + std::to_string(type));
+        refuse(at - 4, "key " + detail::in_quotes(out.key) + ": unknown type " + std::to_string(type));
     };
-    if (out.key.empty()) fail(begin, "an empty key");
-    check(out.type, false);
+    if (out.key.empty()) refuse(begin, "an empty key");
+    check_type(out.type, false);
     if (out.type == detail::list) {
       out.element = number<std::uint32_t>();
-      check(out.element, true);
+      check_type(out.element, true);
       const std::size_t size = detail::kGgufSizes[out.element];
       out.count = count(size > 0 ? size : 8, "values");
       out.at = at;
@@ -134,10 +134,10 @@ struct GgufFile::Cursor {
     Tensor out{};
     out.name = string();
     const auto fail_tensor = [&](std::size_t byte, const std::string& message) {
-      fail(byte, "tensor " + detail::in_quotes(out.name) + ": " + message);
+      refuse(byte, "tensor " + detail::in_quotes(out.name) + ": " + message);
     };
     out.rank = number<std::uint32_t>();
-    if (out.name.empty()) fail(begin, "a tensor without a name");
+    if (out.name.empty()) refuse(begin, "a tensor without a name");
     if (out.rank > out.shape.size()) fail_tensor(at - 4, std::to_string(out.rank) + " axes");
     std::uint64_t elements = 1;
     bool empty = false;
@@ -180,11 +180,11 @@ struct GgufFile::Cursor {
 ATTEND_INLINE GgufFile::GgufFile(const detail::MappedFile& file) : file_(file) {
   Cursor cursor{file, 0};
   if (file.bytes().size() < 4 || std::memcmp(cursor.take(4), "GGUF", 4) != 0)
-    cursor.fail(0, "not a GGUF file");
+    cursor.refuse(0, "not a GGUF file");
   const auto version = cursor.number<std::uint32_t>();
   if (version != 2 && version != 3)
-    cursor.fail(4, version > 0xFFFF ? "a big-endian GGUF file is not supported"
-                                    : "GGUF version " + std::to_string(version) + " is not supported");
+    cursor.refuse(4, version > 0xFFFF ? "a big-endian GGUF file is not supported"
+                                      : "GGUF version " + std::to_string(version) + " is not supported");
   tensor_count_ = cursor.count(24, "tensors");
   const std::uint64_t count = cursor.count(14, "keys");
   values_.reserve(static_cast<std::size_t>(count));
@@ -193,10 +193,10 @@ ATTEND_INLINE GgufFile::GgufFile(const detail::MappedFile& file) : file_(file) {
   const auto same = std::adjacent_find(values_.begin(), values_.end(),
                                        [](const Value& a, const Value& b) { return a.key == b.key; });
   if (same != values_.end())
-    cursor.fail(same->at, "the key " + detail::in_quotes(same->key) + " is there twice");
+    cursor.refuse(same->at, "the key " + detail::in_quotes(same->key) + " is there twice");
   if (const auto alignment = integer("general.alignment")) {
     if (*alignment < 1 || *alignment > 1 << 20 || (*alignment & (*alignment - 1)) != 0)
-      fail("general.alignment", " is ", *alignment);
+      refuse("general.alignment", " is ", *alignment);
     alignment_ = static_cast<std::uint64_t>(*alignment);
   }
   tensors_at_ = cursor.at;
@@ -204,13 +204,13 @@ ATTEND_INLINE GgufFile::GgufFile(const detail::MappedFile& file) : file_(file) {
   const auto aligned = [&](std::uint64_t n) { return (n + alignment_ - 1) / alignment_ * alignment_; };
   for (std::uint64_t i = 0; i < tensor_count_; ++i) {
     next += aligned(cursor.tensor(0, next).size);
-    if (next > std::uint64_t{1} << 56) cursor.fail(cursor.at, "tensors of more than 2^56 bytes");
+    if (next > std::uint64_t{1} << 56) cursor.refuse(cursor.at, "tensors of more than 2^56 bytes");
   }
   data_at_ = aligned(cursor.at);
   for_each_tensor([](const Tensor&) {});  // whose data have to be there
   if (const auto parts = integer("split.count"); parts && *parts > 1)
-    fail("split.count", " is ", *parts,
-         ": files in parts are not supported (llama.cpp's llama-gguf-split --merge joins them)");
+    refuse("split.count", " is ", *parts,
+           ": files in parts are not supported (llama.cpp's llama-gguf-split --merge joins them)");
 }
 
 ATTEND_INLINE void GgufFile::for_each_tensor(detail::FunctionRef<void(const Tensor&)> f) const {
@@ -239,13 +239,13 @@ ATTEND_INLINE const GgufFile::Value* GgufFile::find(std::string_view key) const 
 ATTEND_INLINE std::optional<std::string_view> GgufFile::string(std::string_view key) const {
   const Value* value = find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->type != detail::string) fail(key, " is not a string");
+  if (value->type != detail::string) refuse(key, " is not a string");
   return Cursor{file_, value->at}.string();
 }
 ATTEND_INLINE std::optional<bool> GgufFile::boolean(std::string_view key) const {
   const Value* value = find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->type != detail::boolean) fail(key, " is not a boolean");
+  if (value->type != detail::boolean) refuse(key, " is not a boolean");
   return Cursor{file_, value->at}.number<std::uint8_t>() != 0;
 }
 
@@ -275,25 +275,25 @@ ATTEND_INLINE double GgufFile::number_of(const Value& value, std::uint32_t type,
     case detail::F64:
       return as(double{});
     default:
-      fail(value.key, " is not a number");
+      refuse(value.key, " is not a number");
   }
 }
 ATTEND_INLINE std::optional<double> GgufFile::number(std::string_view key) const {
   const Value* value = find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->type == detail::boolean) fail(key, " is not a number");
+  if (value->type == detail::boolean) refuse(key, " is not a number");
   if (value->type == detail::F32) return detail::decimal_of(Cursor{file_, value->at}.number<float>());
   return number_of(*value, value->type, value->at);
 }
 ATTEND_INLINE std::optional<Index> GgufFile::integer(std::string_view key) const {
   const std::optional<double> value = number(key);
   if (!value) return std::nullopt;
-  if (!(std::abs(*value) < 9e15) || *value != std::floor(*value)) fail(key, " is ", *value, ", no integer");
+  if (!(std::abs(*value) < 9e15) || *value != std::floor(*value)) refuse(key, " is ", *value, ", no integer");
   return static_cast<Index>(*value);
 }
 ATTEND_INLINE Index GgufFile::at(std::string_view key) const {
   const std::optional<Index> value = integer(key);
-  if (!value) fail(key, " is missing");
+  if (!value) refuse(key, " is missing");
   return *value;
 }
 
@@ -307,7 +307,7 @@ ATTEND_INLINE std::size_t GgufFile::size(std::string_view key) const {
 ATTEND_INLINE const GgufFile::Value* GgufFile::find_list(std::string_view key, bool strings) const {
   const Value* value = find(key);
   if (value != nullptr && (value->type != detail::list || (value->element == detail::string) != strings))
-    fail(key, strings ? " is not a list of strings" : " is not a list of numbers");
+    refuse(key, strings ? " is not a list of strings" : " is not a list of numbers");
   return value;
 }
 ATTEND_INLINE void GgufFile::for_each_string(std::string_view key,

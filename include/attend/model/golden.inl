@@ -62,17 +62,17 @@ ATTEND_INLINE void Golden::check_against(const Location& folder, WeightType weig
   const std::string where = file.string() + ": not comparable: ";
   if (!file.exists()) throw_error(where, "there is no such file");
   const SafeTensors stored(file);
-  const auto expect = [&](const char* key, const std::string& expected, const char* what) {
+  const auto demand = [&](const char* key, const std::string& expected, const char* what) {
     const auto found = stored.metadata().find(key);
     const std::string said = found == stored.metadata().end() ? "" : found->second;
     if (said != expected)
       throw_error(where, what, ": expected ", detail::in_quotes(expected), ", got ", detail::in_quotes(said));
   };
-  expect("attend.golden", "1", "another kind of file");
-  expect("attend.weights", to_string(weights), "the type of the weights");
-  expect("attend.fingerprint", folder_fingerprint(folder), "the fingerprint of the folder");
+  demand("attend.golden", "1", "another kind of file");
+  demand("attend.weights", to_string(weights), "the type of the weights");
+  demand("attend.fingerprint", folder_fingerprint(folder), "the fingerprint of the folder");
   if (!detail::fused()) throw_error(where, "this processor, or program, has no FMA");
-  expect("attend.fma", "yes", "FMA");
+  demand("attend.fma", "yes", "FMA");
   if (stored.read<std::int32_t, 1>("ids").to_vector() != ids) throw_error(where, "other ids");
   std::optional<std::string> differs =
       detail::golden_difference("states", states, stored.read<float, 2>("states"));

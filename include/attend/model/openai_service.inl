@@ -107,7 +107,7 @@ struct Service::Running {
 ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const std::function<bool()>& gone) {
   const auto begin = std::chrono::steady_clock::now();
   Completion asked = read_completion(text_->generator(), body, chat, options_.max_tokens);
-  const auto most = std::chrono::steady_clock::time_point::max();
+  const auto most = (std::chrono::steady_clock::time_point::max)();
   if (options_.deadline < std::chrono::duration_cast<std::chrono::seconds>(most - begin))
     for (TextService::Request& request : asked.requests) request.deadline = begin + options_.deadline;
   const auto running = std::make_shared<Running>(*this, std::move(asked));

@@ -74,7 +74,7 @@ ATTEND_INLINE void quantize_folder(
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
   std::error_code error;
-  const auto check = [&](const fs::path& path) {
+  const auto keep_apart = [&](const fs::path& path) {
     if (error) throw_error(detail::utf8_text(path), ": ", error.message());
   };
   if (fs::exists(out, error) && !fs::is_empty(out, error) && !error)
@@ -82,9 +82,9 @@ ATTEND_INLINE void quantize_folder(
   std::vector<fs::directory_entry> entries;  // before there is an `out`, which may be one of them
   for (fs::recursive_directory_iterator at(from, error), end; !error && at != end; at.increment(error))
     entries.push_back(*at);
-  check(from);
+  keep_apart(from);
   fs::create_directories(out, error);
-  check(out);
+  keep_apart(out);
   for (const fs::directory_entry& entry : entries) {
     const fs::path relative = entry.path().lexically_relative(from), to = out / relative;
     const std::string name = detail::utf8_text(relative);
@@ -93,7 +93,7 @@ ATTEND_INLINE void quantize_folder(
     else if (relative.has_parent_path() || !name.starts_with("model") ||
              name.find(".safetensors") == name.npos)
       fs::copy_file(entry.path(), to, error);
-    check(to);
+    keep_apart(to);
   }
   const fs::path file = out / "model.safetensors";
   if (is_causal_family(type))

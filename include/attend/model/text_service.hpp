@@ -51,7 +51,7 @@ class TextService {
     std::vector<std::int32_t> ids = {};  // the prompt
     GenerationOptions options = {};      // as of TextGenerator
     /// after it the stream ends by DeadlinePassed
-    std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+    std::chrono::steady_clock::time_point deadline = (std::chrono::steady_clock::time_point::max)();
   };
   /// A token, and the text that is certain with it.
   struct Piece {

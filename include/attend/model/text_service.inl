@@ -26,7 +26,7 @@ struct TextService::Stream::State {
     pieces.push_back(std::move(piece));
     changed.notify_all();
   }
-  void fail(std::exception_ptr e) {
+  void refuse(std::exception_ptr e) {
     const std::lock_guard lock(mutex);
     error = e;
     ended = true;
@@ -39,7 +39,7 @@ struct TextService::Stream::State {
     try {
       f();
     } catch (...) {
-      fail(std::current_exception());
+      refuse(std::current_exception());
       return false;
     }
 #else
@@ -49,8 +49,8 @@ struct TextService::Stream::State {
   }
   /// Fails by such an error, or where memory is used up by that.
   template <class Kind>
-  void fail(const char* what) {
-    guard([&] { fail(std::make_exception_ptr(Kind(what))); });
+  void refuse(const char* what) {
+    guard([&] { refuse(std::make_exception_ptr(Kind(what))); });
   }
   bool ready() const { return !pieces.empty() || ended; }  // under the lock
   bool is_gone() {
@@ -107,7 +107,7 @@ ATTEND_INLINE TextService::~TextService() {
   worker_.request_stop();
   worker_.join();
   for (const std::vector<Shared>* states : {&live_, &arrivals_})
-    for (const Shared& state : *states) state->fail<Stopped>("the service has ended");
+    for (const Shared& state : *states) state->refuse<Stopped>("the service has ended");
 }
 
 ATTEND_INLINE TextService::Stream TextService::start(Request request) {
@@ -161,7 +161,7 @@ ATTEND_INLINE void TextService::work(std::stop_token stop) {
       const bool late = now >= state->request.deadline;
       if (!late && !state->is_gone()) return false;
       batch_.leave(state->ticket);
-      state->fail<DeadlinePassed>("the deadline of the request has passed");
+      state->refuse<DeadlinePassed>("the deadline of the request has passed");
       return true;
     });
     std::vector<GenerationBatch::Ended> ended;
@@ -174,7 +174,7 @@ ATTEND_INLINE void TextService::work(std::stop_token stop) {
     } catch (...) {  // memory is used up: those that run last give theirs back
       if (!live_.empty()) {
         batch_.leave(live_.back()->ticket);
-        live_.back()->fail(std::current_exception());
+        live_.back()->refuse(std::current_exception());
         live_.pop_back();
       }
     }
@@ -188,7 +188,7 @@ ATTEND_INLINE void TextService::work(std::stop_token stop) {
       const Shared state = *found;
       live_.erase(found);
       if (one.error != nullptr) {
-        state->fail(one.error);
+        state->refuse(one.error);
         continue;
       }
       state->guard([&] {

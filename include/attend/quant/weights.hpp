@@ -32,9 +32,9 @@ inline std::size_t row_bytes(WeightType type, Index in) {
   return static_cast<std::size_t>(half ? in : groups_of(in)) *
          static_cast<std::size_t>(half ? 2 : 2 + 4 * codes_of(type).bits);
 }
-inline std::size_t packed_bytes(WeightType type, Index slots, Index in) {
-  if (is_half(type)) return static_cast<std::size_t>(slots * in * 2);
-  return static_cast<std::size_t>(slots / kColumns * groups_of(in) * codes_of(type).group());
+inline std::size_t packed_bytes(WeightType type, Index count, Index in) {
+  if (is_half(type)) return static_cast<std::size_t>(count * in * 2);
+  return static_cast<std::size_t>(count / kColumns * groups_of(in) * codes_of(type).group());
 }
 
 /// Calls f(encoded, packed, bytes) for each piece of a slot's row: where it lies in the one and the other.

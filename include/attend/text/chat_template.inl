@@ -90,7 +90,7 @@ ATTEND_INLINE std::string ChatTemplate::render(std::span<const ChatMessage> mess
       if (!map.find(name)) map.items.emplace(map.items.begin(), name, *text);
     struct Any {
       void operator()(std::size_t) const {}
-      [[noreturn]] void fail(const std::string& text) const { throw_error(text); }
+      [[noreturn]] void refuse(const std::string& text) const { throw_error(text); }
     };
     jinja::Writer<Any> writer{Any()};
     writer.json(std::move(map), {});

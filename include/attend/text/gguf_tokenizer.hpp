@@ -74,17 +74,17 @@ class GgufTokenizer {
     kind_ = file.string("tokenizer.ggml.model").value_or("");
     const std::string_view pre = file.string("tokenizer.ggml.pre").value_or("");
     if (kind_ == "gpt2" && (words_ = find_gguf_words(pre)) == nullptr)
-      file.fail("tokenizer.ggml.pre", " ", attend::detail::in_quotes(pre), " is not supported");
+      file.refuse("tokenizer.ggml.pre", " ", attend::detail::in_quotes(pre), " is not supported");
     if (kind_ != "llama" && kind_ != "gpt2" && kind_ != "bert")
-      file.fail("tokenizer.ggml.model", " ", attend::detail::in_quotes(kind_), " is not supported");
+      file.refuse("tokenizer.ggml.model", " ", attend::detail::in_quotes(kind_), " is not supported");
     const std::size_t count = file.size("tokenizer.ggml.tokens");
     types_.reserve(count);
     file.for_each_number("tokenizer.ggml.token_type", [&](double type) {
       types_.push_back(type >= 1 && type <= 6 ? static_cast<Type>(type) : normal);
     });
-    if (count == 0) file.fail("tokenizer.ggml.tokens", " is missing or empty");
+    if (count == 0) file.refuse("tokenizer.ggml.tokens", " is missing or empty");
     if (!types_.empty() && types_.size() != count)
-      file.fail("tokenizer.ggml.token_type", " has ", types_.size(), " values for ", count, " tokens");
+      file.refuse("tokenizer.ggml.token_type", " has ", types_.size(), " values for ", count, " tokens");
     types_.resize(count, normal);
     prefix_ = file.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
     if (kind_ == "bert") cased_ = has_capitals();
@@ -218,7 +218,7 @@ class GgufTokenizer {
     file_.for_each_number("tokenizer.ggml.scores",
                           [&](double score) { out.push_back(static_cast<float>(score)); });
     if (out.size() != types_.size())
-      file_.fail("tokenizer.ggml.scores", " has ", out.size(), " values for ", types_.size(), " tokens");
+      file_.refuse("tokenizer.ggml.scores", " has ", out.size(), " values for ", types_.size(), " tokens");
     for (std::size_t id = 0; id < out.size(); ++id)
       if (types_[id] != normal && types_[id] != user_defined)
         out[id] = -std::numeric_limits<float>::infinity();
@@ -233,7 +233,7 @@ class GgufTokenizer {
       const auto id = file_.integer(key);
       if (!id) continue;
       if (*id < 0 || static_cast<std::size_t>(*id) >= types_.size())
-        file_.fail(key, " ", *id, " is no token");
+        file_.refuse(key, " ", *id, " is no token");
       return static_cast<std::int32_t>(*id);
     }
     if (otherwise && static_cast<std::size_t>(*otherwise) >= types_.size())

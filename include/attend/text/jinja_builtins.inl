@@ -58,24 +58,24 @@ inline Value Evaluation::call_method(const Node& node, const std::string& name, 
   if (self.text()) return text_method(node, name, *self.text(), given);
   if (self.sequence()) {  // count and index
     const auto values = bind(node, name, given, std::array<std::string_view, 1>{"value"});
-    if (!values[0]) fail(node, name, " needs a value");
+    if (!values[0]) refuse(node, name, " needs a value");
     std::int64_t count = 0, at = 0;
     for (const Value& one : self.sequence()->items) {
       const bool found = same(node, one, *values[0]);
       if (found && name == "index") return at;
       count += found, ++at;
     }
-    if (name == "index") fail(node, "index: the list does not have it");
+    if (name == "index") refuse(node, "index: the list does not have it");
     return count;
   }
   const Mapping& map = *self.mapping();
   if (name == "copy") return bind(node, name, given, {}), self;
   if (name == "get") {
     auto values = bind(node, name, given, std::array<std::string_view, 2>{"key", "default"});
-    if (!values[0]) fail(node, "get needs a key");
+    if (!values[0]) refuse(node, "get needs a key");
     work(node, 8 * map.items.size());
     if (const Value* found = map.find(*values[0])) return *found;
-    return values[1].value_or(None());
+    return values[1].value_or(NoValue());
   }
   bind(node, name, given, {});
   std::vector<Value> all;
@@ -118,7 +118,7 @@ inline Value Evaluation::split(const Node& node, const std::string& text, const 
   const auto left = [&] { return most < 0 || std::ssize(out) < most; };
   if (separator && !separator->is_none()) {
     const std::string& by = text_of(node, "split", *separator);
-    if (by.empty()) fail(node, "split by an empty text");
+    if (by.empty()) refuse(node, "split by an empty text");
     search_work(node, text, by);
     for (std::size_t at; left() && (at = from_right ? rest.rfind(by) : rest.find(by)) != rest.npos;) {
       work(node, 8);
@@ -127,7 +127,7 @@ inline Value Evaluation::split(const Node& node, const std::string& text, const 
     }
     out.emplace_back(std::string(rest));
   } else {
-    if (from_right && most >= 0) fail(node, "rsplit by white space a number of times is not supported");
+    if (from_right && most >= 0) refuse(node, "rsplit by white space a number of times is not supported");
     for (rest = strip(rest, true, false, is_space); !rest.empty();
          rest = strip(rest, true, false, is_space)) {
       std::size_t at = 0;
@@ -151,7 +151,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
     return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
   };
   const auto needed = [&](const std::optional<Value>& value) -> const std::string& {
-    if (!value) fail(node, name, " needs a text");
+    if (!value) refuse(node, name, " needs a text");
     return text_of(node, name, *value);
   };
   if (name == "format") return placed(node, text, given);
@@ -207,7 +207,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
       return count;
     }
     if (name.ends_with("partition")) {
-      if (wanted.empty()) fail(node, name, " by an empty text");
+      if (wanted.empty()) refuse(node, name, " by an empty text");
       std::vector<Value> parts(3, Value(std::string()));
       if (at == text.npos) {
         parts[from_right ? 2 : 0] = text;
@@ -216,13 +216,13 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
       }
       return made_list(node, std::move(parts), Sequence::tuple);
     }
-    if (at == text.npos && name == "index") fail(node, "index: the text does not have it");
+    if (at == text.npos && name == "index") refuse(node, "index: the text does not have it");
     if (at == text.npos) return std::int64_t{-1};
     return static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at)));
   }
   if (name == "join") {
     const auto values = take("iterable");
-    if (!values[0]) fail(node, "join needs a list");
+    if (!values[0]) refuse(node, "join needs a list");
     std::string out;
     bool first = true;
     for (const Value& item : items(node, *values[0])) {
@@ -243,10 +243,10 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
 inline Value Evaluation::call_function(const Node& node, std::string_view name, Arguments& given) {
   if (name == "namespace" || name == "dict") {
     const std::size_t plain = given.values.size() - given.keywords.size();
-    if (plain > 1) fail(node, name, " takes one mapping");
+    if (plain > 1) refuse(node, name, " takes one mapping");
     Mapping map;
     if (plain == 1) {
-      if (!given.values[0].mapping()) fail(node, name, " of ", given.values[0].type(), " is not supported");
+      if (!given.values[0].mapping()) refuse(node, name, " of ", given.values[0].type(), " is not supported");
       map = *given.values[0].mapping();
     }
     for (std::size_t i = 0; i < given.keywords.size(); ++i)
@@ -259,16 +259,16 @@ inline Value Evaluation::call_function(const Node& node, std::string_view name, 
   }
   if (name == "range") {
     const auto values = bind(node, name, given, std::array<std::string_view, 3>{"start", "stop", "step"});
-    if (!values[0]) fail(node, "range needs a number");
+    if (!values[0]) refuse(node, "range needs a number");
     const std::int64_t begin = values[1] ? whole(node, name, *values[0]) : 0;
     const std::int64_t end = whole(node, name, values[1] ? *values[1] : *values[0]);
     const std::int64_t step = values[2] ? whole(node, name, *values[2]) : 1;
-    if (step == 0) fail(node, "range of step 0");
+    if (step == 0) refuse(node, "range of step 0");
     std::vector<Value> out;
     for (double at = static_cast<double>(begin);
          step > 0 ? at < static_cast<double>(end) : at > static_cast<double>(end);
          at += static_cast<double>(step)) {
-      if (out.size() >= 100000) fail(node, "range of more than 100000 numbers");
+      if (out.size() >= 100000) refuse(node, "range of more than 100000 numbers");
       work(node, 8);
       out.emplace_back(static_cast<std::int64_t>(at));
     }
@@ -276,9 +276,9 @@ inline Value Evaluation::call_function(const Node& node, std::string_view name, 
   }
   const auto values =
       bind(node, name, given, std::array<std::string_view, 1>{name == "strftime_now" ? "format" : "message"});
-  if (!values[0]) fail(node, name, " needs a text");
+  if (!values[0]) refuse(node, name, " needs a text");
   if (name == "strftime_now") return made_text(node, strftime(node, text_of(node, name, *values[0])));
-  fail(node, as_text(node, *values[0]));
+  refuse(node, as_text(node, *values[0]));
 }
 
 /// The local time in English, whatever the program's locale is.
@@ -380,7 +380,7 @@ inline std::string Evaluation::strftime(const Node& node, const std::string& for
         out += '%';
         break;
       default:
-        fail(node, "strftime_now: format %", std::string(1, c), " is not supported");
+        refuse(node, "strftime_now: format %", std::string(1, c), " is not supported");
     }
   }
   return out;

@@ -64,13 +64,13 @@ class Evaluation {
   enum class Flow { next, break_, continue_ };
 
   template <class... Parts>
-  [[noreturn]] void fail(const Node& node, const Parts&... parts) const {
-    source_.fail(node.at, parts...);
+  [[noreturn]] void refuse(const Node& node, const Parts&... parts) const {
+    source_.refuse(node.at, parts...);
   }
   /// Pays for a step that goes through so many bytes or values.
   void work(const Node& node, std::size_t size = 0) {
     const std::size_t cost = 1 + size / 8;
-    if (cost > work_) fail(node, "the template takes too long, or makes too long a text");
+    if (cost > work_) refuse(node, "the template takes too long, or makes too long a text");
     work_ -= cost;
   }
   /// Pays for a search, which may compare the whole of what is looked for at each place.
@@ -80,7 +80,7 @@ class Evaluation {
   struct Deeper {
     Deeper(Evaluation& e, const Node& node) : evaluation(e) {
       evaluation.work(node);
-      if (++evaluation.depth_ > kMaxDepth) evaluation.fail(node, "more than ", kMaxDepth, " levels deep");
+      if (++evaluation.depth_ > kMaxDepth) evaluation.refuse(node, "more than ", kMaxDepth, " levels deep");
     }
     ~Deeper() { --evaluation.depth_; }
     Deeper(const Deeper&) = delete;
@@ -91,7 +91,7 @@ class Evaluation {
     Evaluation* evaluation;
     const Node* node;
     void operator()(std::size_t bytes) const { evaluation->work(*node, bytes); }
-    [[noreturn]] void fail(const std::string& text) const { evaluation->fail(*node, text); }
+    [[noreturn]] void refuse(const std::string& text) const { evaluation->refuse(*node, text); }
   };
   Writer<Grow> writer(const Node& node) { return Writer<Grow>(Grow{this, &node}); }
 
@@ -100,7 +100,7 @@ class Evaluation {
     work(node, 8 * collection.items.size());
     Value out(std::move(collection));
     if (out.depth() > kMaxValueDepth)
-      fail(node, "a value of more than ", kMaxValueDepth, " lists in one another");
+      refuse(node, "a value of more than ", kMaxValueDepth, " lists in one another");
     return out;
   }
   Value made_list(const Node& node, std::vector<Value> items, Sequence::Kind kind = Sequence::list) {
@@ -121,7 +121,7 @@ class Evaluation {
     return to.take();
   }
   void need_defined(const Node& node, const Value& value) const {
-    if (value.is_undefined()) fail(node, *value.get<Undefined>()->what, " is undefined");
+    if (value.is_undefined()) refuse(node, *value.get<Undefined>()->what, " is undefined");
   }
 
   /// What a for loop gets of a value: characters, items, keys.
@@ -139,7 +139,7 @@ class Evaluation {
       work(node, 8 * map->items.size());
       for (const auto& [key, item] : map->items) out.push_back(key);
     } else if (!value.is_undefined()) {
-      fail(node, value.type(), " has no items");
+      refuse(node, value.type(), " has no items");
     }
     return out;
   }
@@ -244,16 +244,16 @@ class Evaluation {
     if (target.kind == Node::member) {
       const Value holder = evaluate(*target.children[0], scope);
       const auto* names = holder.get<Namespace*>();
-      if (!names) fail(target, "a member can be set of a namespace alone, not of ", holder.type());
+      if (!names) refuse(target, "a member can be set of a namespace alone, not of ", holder.type());
       return set_member(target, **names, target.text, std::move(value));
     }
     std::vector<Value> all = items(target, value);
     if (all.size() != target.children.size())
-      fail(target, all.size(), " values for ", target.children.size(), " names");
+      refuse(target, all.size(), " values for ", target.children.size(), " names");
     for (std::size_t i = 0; i < all.size(); ++i) assign(*target.children[i], std::move(all[i]), scope);
   }
   void set_member(const Node& node, Namespace& names, const std::string& name, Value value) {
-    if (name.starts_with('_')) fail(node, "a namespace cannot have ", attend::detail::in_quotes(name));
+    if (name.starts_with('_')) refuse(node, "a namespace cannot have ", attend::detail::in_quotes(name));
     work(node, 8 * names.members.size());
     if (Value* found = names.find(name))
       *found = std::move(value);
@@ -320,7 +320,7 @@ class Evaluation {
         if (part(0).truth()) return part(1);
         return node.children[2] ? part(2) : Value::undefined("the value of an if without else");
       default:
-        fail(node, "a slice stands outside of a subscript");
+        refuse(node, "a slice stands outside of a subscript");
     }
   }
   void put(const Node& node, Mapping& map, Value key, Value value);
@@ -339,7 +339,7 @@ class Evaluation {
     if (const auto* function = callee.get<Function>()) return call_function(node, function->name, given);
     if (const auto* macro = callee.get<Macro>()) return call_macro(node, *macro, given);
     need_defined(node, callee);
-    fail(node, callee.type(), " cannot be called");
+    refuse(node, callee.type(), " cannot be called");
   }
   Value call_macro(const Node& node, const Macro& called, Arguments& given);
   /// The arguments in the order of a function's names.

@@ -88,8 +88,8 @@ class ExpressionParser {
   bool take_name(std::string_view value) { return is_name(value) && (next(), true); }
   [[noreturn]] void unexpected(const std::string& wanted) const {
     static constexpr const char* kNames[] = {"the end", "text", "{{", "}}", "{%", "%}"};
-    source_.fail(now().at, "expected ", wanted, ", got ",
-                 now().kind < Token::name ? kNames[now().kind] : attend::detail::in_quotes(now().value));
+    source_.refuse(now().at, "expected ", wanted, ", got ",
+                   now().kind < Token::name ? kNames[now().kind] : attend::detail::in_quotes(now().value));
   }
   void expect_sign(std::string_view value) {
     if (!take_sign(value)) unexpected(attend::detail::in_quotes(value));
@@ -112,7 +112,7 @@ class ExpressionParser {
   void add(Node& parent, NodePtr child) {
     if (child) parent.depth = (std::max)(parent.depth, child->depth + 1);
     if (parent.depth > kMaxDepth)
-      source_.fail(parent.at, "more than ", kMaxDepth, " operations in one another");
+      source_.refuse(parent.at, "more than ", kMaxDepth, " operations in one another");
     parent.children.push_back(std::move(child));
   }
   NodePtr constant(std::size_t at, Value value) {
@@ -123,7 +123,7 @@ class ExpressionParser {
   struct Nested {
     explicit Nested(ExpressionParser& p) : parser(p) {
       if (++parser.nesting_ > kMaxNesting)
-        parser.source_.fail(parser.now().at, "nested more than ", kMaxNesting, " deep");
+        parser.source_.refuse(parser.now().at, "nested more than ", kMaxNesting, " deep");
     }
     ~Nested() { --parser.nesting_; }
     Nested(const Nested&) = delete;
@@ -250,7 +250,7 @@ class ExpressionParser {
       next();
       if (token.value == "true" || token.value == "True") return constant(token.at, true);
       if (token.value == "false" || token.value == "False") return constant(token.at, false);
-      if (token.value == "none" || token.value == "None") return constant(token.at, None());
+      if (token.value == "none" || token.value == "None") return constant(token.at, NoValue());
       return make(Node::name, token.at, token.value);
     }
     if (token.kind == Token::text) {
@@ -295,11 +295,12 @@ class ExpressionParser {
     if (token.kind == Token::integer) {
       std::int64_t value = 0;
       if (std::from_chars(begin, end, value).ec != std::errc())
-        source_.fail(token.at, "an integer beyond 64 bits");
+        source_.refuse(token.at, "an integer beyond 64 bits");
       return constant(token.at, value);
     }
     double value = 0;
-    if (std::from_chars(begin, end, value).ec != std::errc()) source_.fail(token.at, "a number beyond range");
+    if (std::from_chars(begin, end, value).ec != std::errc())
+      source_.refuse(token.at, "a number beyond range");
     return constant(token.at, value);
   }
   NodePtr postfix(NodePtr out) {
@@ -312,7 +313,7 @@ class ExpressionParser {
           out = make(Node::member, at, expect_name(), std::move(out));
       } else if (take_sign("[")) {
         out = make(Node::item, at, {}, std::move(out), subscript());
-        if (is_sign(",")) source_.fail(now().at, "a subscript of several parts is not supported");
+        if (is_sign(",")) source_.refuse(now().at, "a subscript of several parts is not supported");
         expect_sign("]");
       } else if (is_sign("(")) {
         out = call(std::move(out));
@@ -340,20 +341,20 @@ class ExpressionParser {
         expect_sign(",");
         if (take_sign(")")) return;
       }
-      if (is_sign("*") || is_sign("**")) source_.fail(now().at, "arguments of a list are not supported");
+      if (is_sign("*") || is_sign("**")) source_.refuse(now().at, "arguments of a list are not supported");
       const Token& behind = tokens_[(std::min)(at_ + 1, tokens_.size() - 1)];
       if (now().kind == Token::name && behind.kind == Token::sign && behind.value == "=") {
         const std::string name = next().value;
         if (std::find(out.names.begin(), out.names.end(), name) != out.names.end())
-          source_.fail(now().at, "argument ", attend::detail::in_quotes(name), " is given twice");
+          source_.refuse(now().at, "argument ", attend::detail::in_quotes(name), " is given twice");
         out.names.push_back(name);
         next();
       } else if (!out.names.empty()) {
-        source_.fail(now().at, "an argument without a name behind one that has one");
+        source_.refuse(now().at, "an argument without a name behind one that has one");
       }
       add(out, expression());
       if (out.children.size() > kMaxArguments)
-        source_.fail(out.at, "more than ", kMaxArguments, " arguments");
+        source_.refuse(out.at, "more than ", kMaxArguments, " arguments");
     }
   }
   NodePtr call(NodePtr callee) {
@@ -379,7 +380,7 @@ class ExpressionParser {
     if (is_sign("(")) {
       arguments(*out);
     } else if (more && !is_name("else") && !is_name("or") && !is_name("and")) {
-      if (is_name("is")) source_.fail(now().at, "tests cannot be chained");
+      if (is_name("is")) source_.refuse(now().at, "tests cannot be chained");
       add(*out, postfix(primary()));
     }
     return negated ? make(Node::not_, at, {}, std::move(out)) : std::move(out);

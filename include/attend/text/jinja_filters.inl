@@ -44,14 +44,14 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   }
   if (name == "replace") {
     const auto values = take("old", "new", "count");
-    if (!values[0] || !values[1]) fail(node, "replace needs two texts");
+    if (!values[0] || !values[1]) refuse(node, "replace needs two texts");
     return made_text(
         node, replaced(node, as_text(node, value), as_text(node, *values[0]), as_text(node, *values[1]),
                        values[2] && !values[2]->is_none() ? whole(node, name, *values[2]) : -1));
   }
   if (name == "trim") {
     const auto values = take("chars");
-    Arguments chars{{values[0].value_or(None())}, {}};
+    Arguments chars{{values[0].value_or(NoValue())}, {}};
     return text_method(node, "strip", as_text(node, value), chars);
   }
   if (name == "indent") {
@@ -81,26 +81,26 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
         put(node, named, given.keywords[i], given.values[i]);
       return formatted(node, as_text(node, value), made(node, std::move(named)));
     }
-    if (!given.keywords.empty()) fail(node, "format takes values or names, not both");
+    if (!given.keywords.empty()) refuse(node, "format takes values or names, not both");
     return formatted(node, as_text(node, value), made_list(node, std::move(given.values), Sequence::tuple));
   }
   if (auto out = filter_lists(node, name, value, given)) return *std::move(out);
   if (auto out = filter_numbers(node, name, value, given)) return *std::move(out);
   static constexpr std::string_view plain =
       " length count first last list reverse items string safe title upper lower capitalize ";
-  if (!is_one_of(name, plain)) fail(node, "filter ", attend::detail::in_quotes(name), " is not supported");
+  if (!is_one_of(name, plain)) refuse(node, "filter ", attend::detail::in_quotes(name), " is not supported");
   bind(node, name, given, {});
   if (name == "length" || name == "count") {
     if (value.text()) return static_cast<std::int64_t>(count_code_points(*value.text()));
     if (value.mapping()) return static_cast<std::int64_t>(value.mapping()->items.size());
     if (value.is_undefined()) return std::int64_t{0};
     if (!value.sequence() || value.sequence()->kind == Sequence::generator)
-      fail(node, value.type(), " has no length");
+      refuse(node, value.type(), " has no length");
     return static_cast<std::int64_t>(value.sequence()->items.size());
   }
   if (name == "first" || name == "last") {
     if (name == "last" && value.sequence() && value.sequence()->kind == Sequence::generator)
-      fail(node, value.type(), " has no last one");
+      refuse(node, value.type(), " has no last one");
     const std::vector<Value> all = items(node, value);
     if (all.empty()) return Value::undefined("the " + name + " item of none");
     return name == "first" ? all.front() : all.back();
@@ -116,7 +116,7 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   }
   if (name == "items") {
     if (value.is_undefined()) return made_list(node, {}, Sequence::generator);
-    if (!value.mapping()) fail(node, "items needs a mapping, got ", value.type());
+    if (!value.mapping()) refuse(node, "items needs a mapping, got ", value.type());
     const Value all = call_method(node, "items", value, given);
     return made_list(node, items(node, all), Sequence::generator);
   }
@@ -157,10 +157,10 @@ inline Value Evaluation::attribute(const Node& node, Value value, const Value& p
 
 inline Value Evaluation::select(const Node& node, const std::string& name, const Value& value,
                                 Arguments& given) {
-  if (!given.keywords.empty()) fail(node, name, ": arguments by name are not supported");
+  if (!given.keywords.empty()) refuse(node, name, ": arguments by name are not supported");
   const bool by_attribute = name.ends_with("attr"), wanted = name.starts_with("select");
   const std::size_t skip = by_attribute ? 1 : 0;
-  if (given.values.size() < skip) fail(node, name, " needs an attribute");
+  if (given.values.size() < skip) refuse(node, name, " needs an attribute");
   std::vector<Value> out;
   for (Value& one : items(node, value)) {
     const Value seen = by_attribute ? attribute(node, one, given.values[0]) : one;
@@ -179,7 +179,7 @@ inline Value Evaluation::map(const Node& node, const Value& value, Arguments& gi
   std::vector<std::optional<Value>> values;
   if (!by_name) {
     values = bind(node, "map", given, std::array<std::string_view, 2>{"attribute", "default"});
-    if (!values[0]) fail(node, "map needs a filter or an attribute");
+    if (!values[0]) refuse(node, "map needs a filter or an attribute");
   }
   for (const Value& one : items(node, value)) {
     if (by_name) {
@@ -210,7 +210,7 @@ inline std::string Evaluation::json(const Node& node, const Value& value, Argume
   }
   if (values[2] && !values[2]->is_none()) {
     const std::vector<Value> two = items(node, *values[2]);
-    if (two.size() != 2) fail(node, "tojson: separators are two texts");
+    if (two.size() != 2) refuse(node, "tojson: separators are two texts");
     style.item = text_of(node, "tojson", two[0]);
     style.key = text_of(node, "tojson", two[1]);
   }
@@ -231,18 +231,18 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
                              std::array<std::string_view, 1>{plain == "in"            ? "seq"
                                                              : plain == "divisibleby" ? "num"
                                                                                       : "other"});
-    if (!values[0]) fail(node, "test ", name, " needs a value");
+    if (!values[0]) refuse(node, "test ", name, " needs a value");
     const Value& other = *values[0];
     if (plain == "eq") return same(node, value, other);
     if (plain == "ne") return !same(node, value, other);
     if (plain == "in") return contains(node, other, value);
     if (plain == "divisibleby") {
-      if (whole(node, name, other) == 0) fail(node, "division by zero");
+      if (whole(node, name, other) == 0) refuse(node, "division by zero");
       return whole(node, name, other) == -1 || whole(node, name, value) % whole(node, name, other) == 0;
     }
     if (plain == "sameas") {
       if (!value.get<bool>() && !value.is_none() && !other.get<bool>() && !other.is_none())
-        fail(node, "test sameas of ", value.type(), " is not supported");
+        refuse(node, "test sameas of ", value.type(), " is not supported");
       return value.index() == other.index() && same(node, value, other);
     }
     return plain[0] == 'l' ? less(node, value, other, plain == "le")
@@ -266,7 +266,7 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
     return value.text() || (list && list->kind <= Sequence::tuple) || value.mapping() || value.is_undefined();
   if (name == "callable") return value.get<Method>() || value.get<Function>() || value.get<Macro>();
   if (name == "odd" || name == "even") {
-    if (!value.number()) fail(node, "test ", name, " needs a number, got ", value.type());
+    if (!value.number()) refuse(node, "test ", name, " needs a number, got ", value.type());
     const double rest = std::fmod(std::abs(*value.number()), 2);
     return rest == (name == "odd" ? 1 : 0);
   }
@@ -275,7 +275,7 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
     const bool letters = uppercase(text) != lowercase(text);
     return letters && text == (name == "upper" ? uppercase(text) : lowercase(text));
   }
-  fail(node, "test ", attend::detail::in_quotes(name), " is not supported");
+  refuse(node, "test ", attend::detail::in_quotes(name), " is not supported");
 }
 
 }  // namespace attend::inline ATTEND_ABI::text::jinja

@@ -94,7 +94,7 @@ inline Value Evaluation::formatted(const Node& node, const std::string& text, co
   std::string out;
   std::size_t used = 0, at = 0;
   const auto next = [&]() -> char {
-    if (at == text.size()) fail(node, "formatting by %: a place that does not end");
+    if (at == text.size()) refuse(node, "formatting by %: a place that does not end");
     return text[at++];
   };
   const auto number = [&](std::int64_t otherwise) {
@@ -113,7 +113,7 @@ inline Value Evaluation::formatted(const Node& node, const std::string& text, co
     std::optional<Value> value;
     if (at < text.size() && text[at] == '(') {
       const std::size_t end = text.find(')', at);
-      if (end == text.npos || !given.mapping()) fail(node, "formatting by %: a name needs a mapping");
+      if (end == text.npos || !given.mapping()) refuse(node, "formatting by %: a name needs a mapping");
       value = item(node, given, text.substr(at + 1, end - at - 1));
       need_defined(node, *value);
       at = end + 1;
@@ -129,9 +129,9 @@ inline Value Evaluation::formatted(const Node& node, const std::string& text, co
     }
     if (std::string_view("srdiuxXofFeEgG").find(how.letter) == std::string_view::npos || how.precision > 60 ||
         (how.letter != 's' && how.letter != 'r' && how.has('#')))
-      fail(node, "formatting by % of this kind is not supported");
+      refuse(node, "formatting by % of this kind is not supported");
     if (!value) {
-      if (used == values.size()) fail(node, "formatting by %: more places than values");
+      if (used == values.size()) refuse(node, "formatting by %: more places than values");
       value = values[used++];
     }
     work(node, static_cast<std::size_t>(how.width));
@@ -148,7 +148,8 @@ inline Value Evaluation::formatted(const Node& node, const std::string& text, co
       }
       out += how.padded(std::move(all));
     } else if (std::string_view("fFeEgG").find(how.letter) != std::string_view::npos) {
-      if (!value->number()) fail(node, "formatting by %", how.letter, " needs a number, got ", value->type());
+      if (!value->number())
+        refuse(node, "formatting by %", how.letter, " needs a number, got ", value->type());
       out += real_number_text(how, *value->number());
     } else {
       const double* real = value->get<double>();
@@ -159,7 +160,7 @@ inline Value Evaluation::formatted(const Node& node, const std::string& text, co
         out += whole_number_text(how, whole(node, "formatting by %", *value));
     }
   }
-  if (used < values.size() && !given.mapping()) fail(node, "formatting by %: more values than places");
+  if (used < values.size() && !given.mapping()) refuse(node, "formatting by %: more values than places");
   return made_text(node, std::move(out));
 }
 
@@ -177,17 +178,17 @@ inline Value Evaluation::placed(const Node& node, const std::string& text, const
       continue;
     }
     const std::size_t end = text.find('}', at);
-    if (c == '}' || end == text.npos) fail(node, "format: a brace without its other");
+    if (c == '}' || end == text.npos) refuse(node, "format: a brace without its other");
     const std::string name = text.substr(at + 1, end - at - 1);
     at = end + 1;
     if (name.find_first_of(":!.[{") != name.npos)
-      fail(node, "format: a place such as {", name, "} is not supported");
+      refuse(node, "format: a place such as {", name, "} is not supported");
     const bool number = !name.empty() && name.size() < 9 && name.find_first_not_of("0123456789") == name.npos;
     std::size_t i = name.empty() ? next++ : number ? static_cast<std::size_t>(std::stol(name)) : plain;
     if (!name.empty() && !number)
       while (i < given.values.size() && given.keywords[i - plain] != name) ++i;
     if (i >= given.values.size() || ((name.empty() || number) && i >= plain))
-      fail(node, "format: no value for {", name, "}");
+      refuse(node, "format: no value for {", name, "}");
     out += as_text(node, given.values[i]);
   }
   return made_text(node, std::move(out));

@@ -31,7 +31,7 @@ struct Source {
   }
 
   template <class... Parts>
-  [[noreturn]] void fail(std::size_t at, const Parts&... parts) const {
+  [[noreturn]] void refuse(std::size_t at, const Parts&... parts) const {
     const std::string_view before = std::string_view(text).substr(0, at);
     const std::size_t start = before.rfind('\n') + 1;  // npos + 1 is 0
     std::size_t line = 1;
@@ -149,7 +149,7 @@ class Lexer {
   }
   void skip_comment(std::size_t open) {
     const std::size_t end = all_.find("#}", at_);
-    if (end == all_.npos) source_.fail(open, "a comment that does not end");
+    if (end == all_.npos) source_.refuse(open, "a comment that does not end");
     at_ = end > at_ && (all_[end - 1] == '-' || all_[end - 1] == '+') ? end - 1 : end;
     skip_end("#}", true);
   }
@@ -175,7 +175,7 @@ class Lexer {
       if (!word("endraw") || !skip_end("%}", true)) continue;
       return add_data(begin, end, sign, true);
     }
-    source_.fail(open, "raw that does not end");
+    source_.refuse(open, "raw that does not end");
   }
 
   void inside(std::size_t open, bool output) {
@@ -183,7 +183,7 @@ class Lexer {
     for (;;) {
       skip_space();
       const std::size_t at = at_;
-      if (at == all_.size()) source_.fail(open, output ? "{{ that does not end" : "{% that does not end");
+      if (at == all_.size()) source_.refuse(open, output ? "{{ that does not end" : "{% that does not end");
       if (closing.empty() && skip_end(output ? "}}" : "%}", !output))
         return add(output ? Token::close_output : Token::close_block, at);
       const char c = all_[at];
@@ -205,13 +205,13 @@ class Lexer {
         for (std::string_view pair : kPairs)
           if (all_.substr(at).starts_with(pair)) sign = pair;
         if (sign.size() == 1 && std::string_view("+-/*%~[](){}><=.:|,;").find(sign) == sign.npos)
-          source_.fail(at, "unexpected character ",
-                       attend::detail::in_quotes(all_.substr(at, decode_utf8(all_, at).size)));
+          source_.refuse(at, "unexpected character ",
+                         attend::detail::in_quotes(all_.substr(at, decode_utf8(all_, at).size)));
         if (const std::size_t which = std::string_view("([{").find(c); which != sign.npos)
           closing += ")]}"[which];
         if (std::string_view(")]}").find(c) != sign.npos) {
           if (closing.empty() || closing.back() != c)
-            source_.fail(at, "unexpected ", attend::detail::in_quotes(sign));
+            source_.refuse(at, "unexpected ", attend::detail::in_quotes(sign));
           closing.pop_back();
         }
         at_ += sign.size();
@@ -239,19 +239,19 @@ class Lexer {
     }
     std::string digits(all_.substr(at, at_ - at));
     if (!real && digits.size() > 1 && digits[0] == '0')
-      source_.fail(at, "number ", digits, " is not supported");
+      source_.refuse(at, "number ", digits, " is not supported");
     add(real ? Token::number : Token::integer, at, std::move(digits));
   }
   void string(std::size_t at, char quote) {
     std::string out;
     for (++at_;; ++at_) {
-      if (at_ >= all_.size()) source_.fail(at, "a text that does not end");
+      if (at_ >= all_.size()) source_.refuse(at, "a text that does not end");
       if (all_[at_] == quote) break;
       if (all_[at_] != '\\') {
         out += all_[at_];
         continue;
       }
-      if (++at_ >= all_.size()) source_.fail(at, "a text that does not end");
+      if (++at_ >= all_.size()) source_.refuse(at, "a text that does not end");
       const char c = all_[at_];
       static constexpr std::string_view kFrom = "\\'\"abfnrtv", kTo = "\\'\"\a\b\f\n\r\t\v";
       if (const std::size_t which = kFrom.find(c); which != kFrom.npos)
@@ -259,7 +259,7 @@ class Lexer {
       else if (c == 'x' || c == 'u' || c == 'U')
         append_utf8(out, hexadecimal(c == 'x' ? 2 : c == 'u' ? 4 : 8));
       else if ((c >= '0' && c <= '7') || c == 'N')
-        source_.fail(at_ - 1, "escape \\", std::string(1, c), " is not supported");
+        source_.refuse(at_ - 1, "escape \\", std::string(1, c), " is not supported");
       else if (c != '\n')
         (out += '\\') += c;
     }
@@ -272,11 +272,12 @@ class Lexer {
       const char c = ++at_ < all_.size() ? all_[at_] : ' ';
       const std::size_t digit =
           std::string_view("0123456789abcdef").find(static_cast<char>(c >= 'A' ? c | 32 : c));
-      if (digit == all_.npos) source_.fail(at_ - static_cast<std::size_t>(i), "an escape of too few digits");
+      if (digit == all_.npos)
+        source_.refuse(at_ - static_cast<std::size_t>(i), "an escape of too few digits");
       value = value << 4 | static_cast<char32_t>(digit);
     }
     if (value > 0x10FFFF || (value >= 0xD800 && value < 0xE000))
-      source_.fail(at_, "an escape that is no character");
+      source_.refuse(at_, "an escape that is no character");
     return value;
   }
 

@@ -30,7 +30,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
   };
   if (name == "int") {
     const auto values = bind(node, name, given, std::array<std::string_view, 2>{"default", "base"});
-    if (values[1]) fail(node, "int of another base is not supported");
+    if (values[1]) refuse(node, "int of another base is not supported");
     if (value.integer()) return *value.integer();
     std::int64_t whole_number = 0;
     if (value.text() && read(*value.text(), whole_number)) return whole_number;
@@ -50,15 +50,15 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     bind(node, name, given, {});
     if (value.integer() && *value.integer() != (std::numeric_limits<std::int64_t>::min)())
       return std::abs(*value.integer());
-    if (!value.number()) fail(node, "abs needs a number, got ", value.type());
+    if (!value.number()) refuse(node, "abs needs a number, got ", value.type());
     return std::abs(*value.number());
   }
   if (name == "round") {
     const auto values = bind(node, name, given, std::array<std::string_view, 2>{"precision", "method"});
     const std::int64_t digits = values[0] ? whole(node, name, *values[0]) : 0;
     const std::string method = values[1] ? text_of(node, name, *values[1]) : "common";
-    if (!value.number()) fail(node, "round needs a number, got ", value.type());
-    if (digits < 0 || digits > 30) fail(node, "round to ", digits, " digits is not supported");
+    if (!value.number()) refuse(node, "round needs a number, got ", value.type());
+    if (digits < 0 || digits > 30) refuse(node, "round to ", digits, " digits is not supported");
     if (method == "common") {
       if (value.integer()) return *value.integer();
       char digits_of[400];
@@ -69,7 +69,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
       return out;
     }
     if (method != "ceil" && method != "floor")
-      fail(node, "round by ", attend::detail::in_quotes(method), " is not supported");
+      refuse(node, "round by ", attend::detail::in_quotes(method), " is not supported");
     const double scale = std::pow(10.0, static_cast<double>(digits)), scaled = *value.number() * scale;
     return (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale;
   }
@@ -95,7 +95,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
   if (name == "dictsort") {
     const auto values = take("case_sensitive", "by", "reverse");
     const bool by_value = values[1] && text_of(node, name, *values[1]) == "value";
-    if (!value.mapping()) fail(node, "dictsort needs a mapping, got ", value.type());
+    if (!value.mapping()) refuse(node, "dictsort needs a mapping, got ", value.type());
     auto all = value.mapping()->items;
     sort(all, flag(values[2]), [&](const std::pair<Value, Value>& item) {
       return folded(by_value ? item.second : item.first, flag(values[0]));
@@ -150,7 +150,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
   }
   if (name == "groupby") {
     const auto values = take("attribute", "default", "case_sensitive");
-    if (!values[0]) fail(node, "groupby needs an attribute");
+    if (!values[0]) refuse(node, "groupby needs an attribute");
     std::vector<std::pair<Value, Value>> all;  // what they are grouped by, and they
     for (Value& one : items(node, value)) {
       Value key = attribute(node, one, *values[0]);
@@ -172,9 +172,9 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
   }
   if (name == "batch") {
     const auto values = take("linecount", "fill_with");
-    if (!values[0]) fail(node, "batch needs a number");
+    if (!values[0]) refuse(node, "batch needs a number");
     const std::int64_t size = whole(node, name, *values[0]);
-    if (size < 1 || size > 100000) fail(node, "batch of ", size);
+    if (size < 1 || size > 100000) refuse(node, "batch of ", size);
     std::vector<Value> out, row;
     for (Value& one : items(node, value)) {
       if (std::ssize(row) == size) out.push_back(made_list(node, std::exchange(row, {})));

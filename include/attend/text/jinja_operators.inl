@@ -36,7 +36,7 @@ inline void Evaluation::capture(const Node& node, Scope& scope) {
 
 inline void Evaluation::put(const Node& node, Mapping& map, Value key, Value value) {
   if (key.sequence() || key.mapping() || key.is_undefined() || key.get<Namespace*>())
-    fail(node, key.type(), " cannot be a key");
+    refuse(node, key.type(), " cannot be a key");
   work(node, 8 * map.items.size());
   for (auto& [name, old] : map.items)
     if (same(node, name, key)) return void(old = std::move(value));
@@ -51,7 +51,7 @@ inline Value Evaluation::look_up(const Node& node, Scope& scope) {
   for (std::string_view name : {"dict", "namespace", "raise_exception", "range", "strftime_now"})
     if (node.text == name) return Function{name};
   for (std::string_view name : {"lipsum", "cycler", "joiner", "caller", "varargs", "kwargs"})
-    if (node.text == name) fail(node, attend::detail::in_quotes(name), " is not supported");
+    if (node.text == name) refuse(node, attend::detail::in_quotes(name), " is not supported");
   return Value::undefined(attend::detail::in_quotes(node.text));
 }
 
@@ -79,14 +79,14 @@ inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std:
                                                           std::span<const std::string_view> names) {
   std::vector<std::optional<Value>> out(names.size());
   const std::size_t plain = given.values.size() - given.keywords.size();
-  if (plain > names.size()) fail(node, what, " takes ", names.size(), " arguments, got ", plain);
+  if (plain > names.size()) refuse(node, what, " takes ", names.size(), " arguments, got ", plain);
   for (std::size_t i = 0; i < given.values.size(); ++i) {
     std::size_t at = i;
     if (i >= plain) {
       const std::string& name = given.keywords[i - plain];
       at = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
       if (at == names.size() || out[at])
-        fail(node, what, ": unexpected argument ", attend::detail::in_quotes(name));
+        refuse(node, what, ": unexpected argument ", attend::detail::in_quotes(name));
     }
     out[at] = std::move(given.values[i]);
   }
@@ -113,7 +113,7 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
       kList = " append clear copy count extend index insert pop remove reverse sort ",
       kOurList = " count index ";
   if (name.starts_with('_'))
-    fail(node, "member ", attend::detail::in_quotes(name), " is not open to templates");
+    refuse(node, "member ", attend::detail::in_quotes(name), " is not open to templates");
   const std::string_view all = value.text()       ? kText
                                : value.mapping()  ? kMapping
                                : value.sequence() ? kList
@@ -124,7 +124,7 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
                                                    : "";
   if (is_one_of(name, ours)) return Method{name, std::make_shared<const Value>(value)};
   if (is_one_of(name, all))
-    fail(node, "method ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
+    refuse(node, "method ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
   return Value::undefined("member " + attend::detail::in_quotes(name) + " of " + value.type());
 }
 
@@ -150,7 +150,7 @@ inline Value Evaluation::member(const Node& node, const Value& value, const std:
       return i > 0 ? (*items)[i - 1] : Value::undefined("loop.previtem of the first item");
     if (name == "nextitem")
       return i + 1 < n ? (*items)[i + 1] : Value::undefined("loop.nextitem of the last item");
-    fail(node, "loop.", name, " is not supported");
+    refuse(node, "loop.", name, " is not supported");
   }
   if (value.sequence() && value.sequence()->is_group && (name == "grouper" || name == "list"))
     return value.sequence()->items[name == "list"];
@@ -186,7 +186,7 @@ inline Value Evaluation::item(const Node& node, const Value& value, const Value&
 inline Value Evaluation::sliced(const Node& node, const Value& value, Scope& scope) {
   need_defined(node, value);
   if (!value.text() && !(value.sequence() && value.sequence()->kind <= Sequence::tuple))
-    fail(node, value.type(), " has no slices");
+    refuse(node, value.type(), " has no slices");
   const std::vector<Value> all = items(node, value);
   const std::int64_t size = std::ssize(all);
   const auto bound = [&](std::size_t i, std::int64_t otherwise) {
@@ -195,7 +195,7 @@ inline Value Evaluation::sliced(const Node& node, const Value& value, Scope& sco
     return found.is_none() ? otherwise : whole(node, "slice", found);
   };
   const std::int64_t step = bound(2, 1);
-  if (step == 0) fail(node, "a slice of step 0");
+  if (step == 0) refuse(node, "a slice of step 0");
   const std::int64_t least = step < 0 ? -1 : 0, most = step < 0 ? size - 1 : size;
   const auto clamp = [&](std::int64_t at) { return std::clamp(at < 0 ? at + size : at, least, most); };
   const bool has_begin = node.children[0] != nullptr, has_end = node.children[1] != nullptr;
@@ -218,12 +218,12 @@ inline Value Evaluation::sliced(const Node& node, const Value& value, Scope& sco
 inline std::int64_t Evaluation::whole(const Node& node, std::string_view what, const Value& value) {
   need_defined(node, value);
   const auto found = value.integer();
-  if (!found) fail(node, what, " needs an integer, got ", value.type());
+  if (!found) refuse(node, what, " needs an integer, got ", value.type());
   return *found;
 }
 inline const std::string& Evaluation::text_of(const Node& node, std::string_view what, const Value& value) {
   need_defined(node, value);
-  if (!value.text()) fail(node, what, " needs a text, got ", value.type());
+  if (!value.text()) refuse(node, what, " needs a text, got ", value.type());
   return *value.text();
 }
 
@@ -231,10 +231,10 @@ inline Value Evaluation::signed_number(const Node& node, const Value& value) {
   need_defined(node, value);
   const bool negative = node.kind == Node::negative;
   if (const auto number = value.integer()) {
-    if (*number == (std::numeric_limits<std::int64_t>::min)()) fail(node, "an integer beyond 64 bits");
+    if (*number == (std::numeric_limits<std::int64_t>::min)()) refuse(node, "an integer beyond 64 bits");
     return negative ? -*number : *number;
   }
-  if (!value.number()) fail(node, value.type(), " has no sign");
+  if (!value.number()) refuse(node, value.type(), " has no sign");
   return negative ? -*value.number() : *value.number();
 }
 
@@ -261,7 +261,7 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
   if (a.number() && b.number()) {
     const double x = *a.number(), y = *b.number();
     const bool whole_numbers = a.integer() && b.integer();
-    if (y == 0 && (sign == "/" || sign == "//" || sign == "%")) fail(node, "division by zero");
+    if (y == 0 && (sign == "/" || sign == "//" || sign == "%")) refuse(node, "division by zero");
     if (sign == "/") return x / y;
     if (!whole_numbers) {
       const double rest = std::fmod(x, y);
@@ -280,7 +280,7 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
                          : sign == "*"  ? x * y
                          : sign == "**" ? std::pow(x, y)
                                         : x;
-    if (!(std::abs(about) < 9.2e18) || !(std::abs(y) < 9.2e18)) fail(node, "an integer beyond 64 bits");
+    if (!(std::abs(about) < 9.2e18) || !(std::abs(y) < 9.2e18)) refuse(node, "an integer beyond 64 bits");
     if (sign == "+") return m + n;
     if (sign == "-") return m - n;
     if (sign == "*") return m * n;
@@ -314,7 +314,7 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
   if (sign == "*" && (a.text() || lists(a)) && b.integer()) return repeated(node, a, *b.integer());
   if (sign == "*" && (b.text() || lists(b)) && a.integer()) return repeated(node, b, *a.integer());
   if (sign == "%" && a.text()) return formatted(node, *a.text(), b);
-  fail(node, a.type(), " ", sign, " ", b.type(), " is nothing");
+  refuse(node, a.type(), " ", sign, " ", b.type(), " is nothing");
 }
 
 inline bool Evaluation::contains(const Node& node, const Value& all, const Value& one) {
@@ -323,7 +323,7 @@ inline bool Evaluation::contains(const Node& node, const Value& all, const Value
     search_work(node, *all.text(), wanted);
     return all.text()->find(wanted) != std::string::npos;
   }
-  if (all.number() || all.is_none()) fail(node, all.type(), " has no items");
+  if (all.number() || all.is_none()) refuse(node, all.type(), " has no items");
   for (const Value& item : items(node, all))
     if (same(node, item, one)) return true;
   return false;
@@ -339,7 +339,7 @@ inline bool Evaluation::less(const Node& node, const Value& a, const Value& b, b
     work(node, (std::min)(a.text()->size(), b.text()->size()));
     return or_equal ? *a.text() <= *b.text() : *a.text() < *b.text();
   }
-  fail(node, a.type(), " and ", b.type(), " have no order");
+  refuse(node, a.type(), " and ", b.type(), " have no order");
 }
 
 inline Value Evaluation::comparison(const Node& node, Scope& scope) {

@@ -27,7 +27,7 @@ class Parser : ExpressionParser {
       const Token token = next();
       if (token.kind == Token::end) {
         if (ends.size() == 0) return out;
-        source_.fail(token.at, "expected ", *(ends.end() - 1), ", got the end");
+        source_.refuse(token.at, "expected ", *(ends.end() - 1), ", got the end");
       } else if (token.kind == Token::data) {
         add(*out, make(Node::data, token.at, token.value));
       } else if (token.kind == Token::open_output) {
@@ -60,10 +60,10 @@ class Parser : ExpressionParser {
     if (name == "macro") return macro(at);
     if (name == "generation") return make(Node::scope, at, {}, body("endgeneration"));
     if (name == "break" || name == "continue") {
-      if (loops_ == 0) source_.fail(at, attend::detail::in_quotes(name), " outside of a loop");
+      if (loops_ == 0) source_.refuse(at, attend::detail::in_quotes(name), " outside of a loop");
       return make(name == "break" ? Node::break_ : Node::continue_, at);
     }
-    source_.fail(at, "statement ", attend::detail::in_quotes(name), " is not supported");
+    source_.refuse(at, "statement ", attend::detail::in_quotes(name), " is not supported");
   }
   NodePtr branch(std::size_t at) {
     NodePtr out = make(Node::branch, at);
@@ -82,7 +82,7 @@ class Parser : ExpressionParser {
     if (!take_name("in")) unexpected("'in'");
     NodePtr items = tuple(false);
     NodePtr condition = take_name("if") ? expression() : nullptr;
-    if (is_name("recursive")) source_.fail(now().at, "a recursive loop is not supported");
+    if (is_name("recursive")) source_.refuse(now().at, "a recursive loop is not supported");
     end_block();
     ++loops_;
     NodePtr inner = block({"else", "endfor"});
@@ -123,11 +123,11 @@ class Parser : ExpressionParser {
         if (take_sign(")")) break;
       }
       out->names.push_back(expect_name());
-      if (out->names.size() > kMaxArguments) source_.fail(at, "more than ", kMaxArguments, " parameters");
+      if (out->names.size() > kMaxArguments) source_.refuse(at, "more than ", kMaxArguments, " parameters");
       if (take_sign("="))
         add(*out, expression());
       else if (!out->children.empty())
-        source_.fail(now().at, "a parameter without a default behind one that has one");
+        source_.refuse(now().at, "a parameter without a default behind one that has one");
     }
     const int loops = std::exchange(loops_, 0);
     add(*out, body("endmacro"));
@@ -144,7 +144,7 @@ class Parser : ExpressionParser {
     const std::string name = expect_name();
     static constexpr std::string_view kFixed[] = {"true", "false", "none", "True", "False", "None"};
     if (std::find(std::begin(kFixed), std::end(kFixed), name) != std::end(kFixed))
-      source_.fail(at, attend::detail::in_quotes(name), " cannot be set");
+      source_.refuse(at, attend::detail::in_quotes(name), " cannot be set");
     NodePtr out = make(Node::name, at, name);
     if (members && take_sign(".")) return make(Node::member, at, expect_name(), std::move(out));
     return out;

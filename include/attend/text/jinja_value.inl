@@ -22,7 +22,7 @@ struct Scope;
 struct Sequence;
 struct Mapping;
 struct Namespace;
-struct None {};
+struct NoValue {};
 struct Undefined {
   std::shared_ptr<const std::string> what;  // how errors call it
 };
@@ -45,11 +45,11 @@ struct Loop {
 class Value {
  public:
   using Text = std::shared_ptr<const std::string>;
-  using Any = std::variant<Undefined, None, bool, std::int64_t, double, Text, std::shared_ptr<const Sequence>,
-                           std::shared_ptr<const Mapping>, Method, Function, Macro, Namespace*,
-                           std::shared_ptr<const Loop>>;
+  using Any = std::variant<Undefined, NoValue, bool, std::int64_t, double, Text,
+                           std::shared_ptr<const Sequence>, std::shared_ptr<const Mapping>, Method, Function,
+                           Macro, Namespace*, std::shared_ptr<const Loop>>;
 
-  Value() : any_(None()) {}
+  Value() : any_(NoValue()) {}
   template <class T>
   requires std::constructible_from<Any, T> Value(T value) : any_(std::move(value)) {}
   Value(std::string text) : any_(std::make_shared<const std::string>(std::move(text))) {}
@@ -65,7 +65,7 @@ class Value {
     return std::get_if<T>(&any_);
   }
   bool is_undefined() const { return get<Undefined>() != nullptr; }
-  bool is_none() const { return get<None>() != nullptr; }
+  bool is_none() const { return get<NoValue>() != nullptr; }
   const std::string* text() const {
     const Text* found = get<Text>();
     return found ? found->get() : nullptr;

@@ -38,7 +38,7 @@ inline std::string to_text(double x) {
   return std::string(all);
 }
 
-/// `grow(n)` is told of each piece of n bytes, and stops what gets too long; `grow.fail(text)` is for what
+/// `grow(n)` is told of each piece of n bytes, and stops what gets too long; `grow.refuse(text)` is for what
 /// cannot be written.
 template <class Grow>
 class Writer {
@@ -79,7 +79,7 @@ class Writer {
       }
       return put("}");
     }
-    grow_.fail(std::string(value.type()) + " cannot be written");
+    grow_.refuse(std::string(value.type()) + " cannot be written");
   }
 
   struct JsonStyle {
@@ -118,7 +118,8 @@ class Writer {
       const auto key_of = [&](const Value& key) {
         if (key.text()) return *key.text();
         Writer writer(grow_);
-        if (!key.is_none() && !key.number()) grow_.fail(std::string(key.type()) + " cannot be a key of JSON");
+        if (!key.is_none() && !key.number())
+          grow_.refuse(std::string(key.type()) + " cannot be a key of JSON");
         writer.json(key, {});
         return writer.take();
       };
@@ -136,7 +137,7 @@ class Writer {
       line(level);
       return put("}");
     }
-    grow_.fail("tojson: " + std::string(value.type()) + " is nothing of JSON");
+    grow_.refuse("tojson: " + std::string(value.type()) + " is nothing of JSON");
   }
 
  private:
@@ -194,7 +195,7 @@ class JsonValues final : public attend::detail::JsonReader {
   }
 
  private:
-  bool null() override { return place(None()); }
+  bool null() override { return place(NoValue()); }
   bool boolean(bool value) override { return place(value); }
   bool number_integer(std::int64_t value) override { return place(value); }
   bool number_unsigned(std::uint64_t value) override {

@@ -24,11 +24,11 @@ namespace attend::inline ATTEND_ABI::text::detail {
 inline constexpr std::string_view blank_piece = "\u2581", replacement_character = "\uFFFD";
 
 /// Calls f(tag, value, bytes) for each field of a protocol buffer, where tag is 8 * number + kind: of kinds 0
-/// and 5 (32 bits) the value, of kind 2 the bytes. fail(what) is for those that are none.
+/// and 5 (32 bits) the value, of kind 2 the bytes. refuse(what) is for those that are none.
 template <class F, class Fail>
-void for_each_field(std::string_view rest, Fail&& fail, F&& f) {
+void for_each_field(std::string_view rest, Fail&& refuse, F&& f) {
   const auto take = [&](std::uint64_t size) {
-    if (size > rest.size()) fail("a field is cut off");
+    if (size > rest.size()) refuse("a field is cut off");
     const std::string_view taken = rest.substr(0, size);
     rest.remove_prefix(taken.size());
     return taken;
@@ -37,7 +37,7 @@ void for_each_field(std::string_view rest, Fail&& fail, F&& f) {
     std::uint64_t value = 0;
     for (unsigned shift = 0;; shift += 7) {
       const auto byte = static_cast<unsigned char>(take(1)[0]);
-      if (shift > 63) fail("a number is too long");
+      if (shift > 63) refuse("a number is too long");
       value |= std::uint64_t{byte & 127u} << shift;
       if (byte < 128) return value;
     }
@@ -62,7 +62,7 @@ void for_each_field(std::string_view rest, Fail&& fail, F&& f) {
           value |= std::uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
         break;
       default:
-        fail("an unknown kind of field");
+        refuse("an unknown kind of field");
     }
     f(tag, value, bytes);
   }
@@ -74,8 +74,8 @@ struct SentencePieceNormalizer {
   std::optional<CharacterMap> map = {};
 
   template <class Fail>
-  void read(std::string_view spec, Fail&& fail, const std::string& where) {
-    for_each_field(spec, fail, [&](std::uint64_t tag, std::uint64_t value, std::string_view bytes) {
+  void read(std::string_view spec, Fail&& refuse, const std::string& where) {
+    for_each_field(spec, refuse, [&](std::uint64_t tag, std::uint64_t value, std::string_view bytes) {
       if (tag == 18 && !bytes.empty()) map.emplace(std::string(bytes), where);
       if (tag == 24) add_dummy_prefix = value != 0;
       if (tag == 32) remove_extra_blanks = value != 0;
@@ -161,16 +161,16 @@ struct SentencePieceFile {
     const attend::detail::MappedFile file(path);
     const std::string where = path.string() + ": not a SentencePiece model";
     const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-    const auto fail = [&](const char* what) { throw_error(where, ": ", what); };
-    const auto each = [&](std::string_view message, auto&& f) { for_each_field(message, fail, f); };
-    reserve(all, each, fail);
+    const auto refuse = [&](const char* what) { throw_error(where, ": ", what); };
+    const auto each = [&](std::string_view message, auto&& f) { for_each_field(message, refuse, f); };
+    reserve(all, each, refuse);
     std::uint64_t number = unigram;
     each(all, [&](std::uint64_t tag, std::uint64_t, std::string_view message) {
       if (tag == 10) add_piece(message, each, where);
-      if (tag == 26) normalizer.read(message, fail, where);
+      if (tag == 26) normalizer.read(message, refuse, where);
       if (tag == 42) {
         if (!denormalizer) denormalizer.emplace();
-        denormalizer->read(message, fail, where);
+        denormalizer->read(message, refuse, where);
       }
       if (tag != 18) return;
       each(message, [&](std::uint64_t inner, std::uint64_t value, std::string_view bytes) {
@@ -183,12 +183,12 @@ struct SentencePieceFile {
       });
     });
     if (number != unigram && number != bpe && number != characters)
-      fail("its type is neither unigram, BPE nor char");
+      refuse("its type is neither unigram, BPE nor char");
     type = static_cast<Type>(number);
-    if (unk < 0) fail("no piece is the unknown token");
+    if (unk < 0) refuse("no piece is the unknown token");
     for (int byte = 0; byte_fallback && byte < 256; ++byte) {
       const auto id = pieces.id(byte_token(static_cast<unsigned char>(byte)));
-      if (!id || kind(*id) != Kind::byte) fail("a byte has no piece");
+      if (!id || kind(*id) != Kind::byte) refuse("a byte has no piece");
     }
   }
 
@@ -205,7 +205,7 @@ struct SentencePieceFile {
 
  private:
   template <class Each, class Fail>
-  void reserve(std::string_view all, Each&& each, Fail&& fail) {
+  void reserve(std::string_view all, Each&& each, Fail&& refuse) {
     std::size_t count = 0, size = 0;
     each(all, [&](std::uint64_t tag, std::uint64_t, std::string_view message) {
       if (tag != 10) return;
@@ -214,7 +214,7 @@ struct SentencePieceFile {
         if (inner == 10) text = bytes;
       });
       if (text.empty() || text.find('\0') != std::string_view::npos)
-        fail("a piece that is empty or has a NUL byte");
+        refuse("a piece that is empty or has a NUL byte");
       ++count, size += text.size();
     });
     pieces.reserve(count, size);

@@ -11,10 +11,10 @@ namespace attend::inline ATTEND_ABI::text {
 
 /// One step through UTF-8. `incomplete` is a well-formed beginning of a character that the text cuts off.
 struct CodePoint {
-  enum Status { valid, malformed, incomplete };  // of the bytes there
-  char32_t value;                                ///< U+FFFD unless valid
-  std::size_t size;                              ///< bytes taken, at least 1
-  Status status;                                 // of the bytes there
+  enum Validity { valid, malformed, incomplete };  // of the bytes there
+  char32_t value;                                  ///< U+FFFD unless valid
+  std::size_t size;                                ///< bytes taken, at least 1
+  Validity status;                                 // of the bytes there
 };
 
 /// Decodes the character at byte `at` < text.size(). A malformed sequence takes its longest well-formed
