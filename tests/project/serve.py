@@ -260,7 +260,7 @@ def check_limits(slow, scratch):
         check(server.ask("/v1/completions", {"prompt": "a"}, Authorization="Bearer third")[0] == 401, "a request with a wrong key")
         # Nor do chunks or compression lead round the limit.
         head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer first\r\n"
-        small, big = b'{"prompt": "a", "max_tokens": 1}', b'{"prompt": "' + b"a" * 2000000 + b'"}'
+        small, big = b'{"prompt": "a", "max_tokens": 1}', b'{"prompt": "' + b"a\n" * 10000000 + b'"}'
         for body, status in (small, 200), (big[:5000], 413), (big, 413):
             step = max(11, len(body) // 1000)
             chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body[i:i + step] for i in range(0, len(body), step))) + b"0\r\n\r\n"
