@@ -102,6 +102,7 @@ text::Tokenizer letters() { return text::Tokenizer::from_json(letters_json(), "l
 Files with_letters(const char* model) {
   Files files = files_of(model_folder(model));
   files["tokenizer.json"] = letters_json();
+  files["tokenizer_config.json"] = R"({"tokenizer_class": "TokenizersBackend"})";  // not the model's own
   return files;
 }
 
