@@ -2,6 +2,8 @@
 // allocated: Eigen's own product of matrices keeps neither.
 #pragma once
 
+#include <algorithm>
+
 #include <attend/core/flags.hpp>
 #include <attend/tensor_view.hpp>
 
@@ -25,11 +27,13 @@ void panel_rows(const TensorView<const Scalar, 2>& x, Index r, const Scalar* pan
     for (Index j = 0; j < kGenericPanel; ++j) store(r + i, j, sums(i, j));
 }
 
-/// The same for all rows of x.
+/// The same for all rows of x: of as many at once as a vector has scalars, so that the sums take eight
+/// registers, enough to wait for no addition, and half of what the least of processors have.
 template <class Scalar, class Store>
 void panel_product(const TensorView<const Scalar, 2>& x, const Scalar* panel, const Store& store) {
+  constexpr int kRows = std::clamp<int>(EIGEN_MAX_ALIGN_BYTES / static_cast<int>(sizeof(Scalar)), 1, 8);
   Index r = 0;
-  for (; r + 4 <= x.size(0); r += 4) panel_rows<4>(x, r, panel, store);
+  for (; r + kRows <= x.size(0); r += kRows) panel_rows<kRows>(x, r, panel, store);
   for (; r < x.size(0); ++r) panel_rows<1>(x, r, panel, store);
 }
 
