@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <sstream>
@@ -39,7 +40,7 @@ Requests that wait together run as one batch; each gets the text that it gets al
   --max-running N    texts that are generated at once (default: 16)
   --max-waiting N    requests that wait beside them; more get status 429 (default: 64)
   --max-tokens N     tokens that a request may have generated (default: 2048)
-  --max-body N       bytes of a request (default: 4194304)
+  --max-body N       bytes of a request, unfolded where it is compressed (default: 4194304)
   --deadline N       seconds that a request may take (default: 600)
   --api-key-file FILE  only for requests with one of the keys in its lines (Authorization: Bearer KEY)
   --quiet            no progress and no remarks on standard error
@@ -64,11 +65,10 @@ void set_json(httplib::Response& response, const std::string& body, int status =
   response.set_content(body, "application/json");
 }
 
-/// Whether the client of a request has gone. Its socket, which httplib does not tell, is the one with that
-/// peer.
-class Gone {
+/// The client of a request. Its socket, which httplib does not tell, is the one with that peer.
+class Client {
  public:
-  explicit Gone(const httplib::Request& request) {
+  explicit Client(const httplib::Request& request) {
     const std::string port = std::to_string(request.remote_port);
     for (int socket = 3, closed = 0; closed < 64 && socket_ < 0; ++socket) {
       sockaddr_storage peer{};
@@ -83,14 +83,50 @@ class Gone {
         socket_ = socket;
     }
   }
-  bool operator()() const {
+  bool gone() const {
     char byte = 0;
     return socket_ >= 0 && recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  }
+  /// Ends the connection behind an answer. What still comes is no request, but is read for a while: the
+  /// system throws answers away with what nobody reads.
+  void hang_up() const {
+    if (socket_ < 0 || shutdown(socket_, SHUT_WR) != 0) return;
+    char rest[4096];
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (std::chrono::steady_clock::now() < end && recv(socket_, rest, sizeof rest, 0) > 0) {
+    }
+    shutdown(socket_, SHUT_RD);
   }
 
  private:
   int socket_ = -1;
 };
+
+/// The connection ends with that: the request may not be read to its end.
+void refuse(int status, const std::string& message, httplib::Response& response,
+            const char* type = "invalid_request_error") {
+  set_json(response, openai::write_error(message, type), status);
+  response.set_header("Connection", "close");
+}
+
+/// The body of a request; without a value it is refused. httplib itself bounds neither one that comes in
+/// chunks nor what a compressed one unfolds to.
+std::optional<std::string> read_body(const httplib::Request& request, httplib::Response& response,
+                                     const httplib::ContentReader& read, std::size_t most) {
+  std::string body;
+  bool fits = true;
+  const bool whole = !request.is_multipart_form_data() && read([&](const char* data, std::size_t n) {
+    fits = n <= most - body.size();
+    if (fits) body.append(data, n);
+    return fits;
+  });
+  if (whole) return body;
+  if (!fits || response.status == 413)
+    refuse(413, "a request of more than " + std::to_string(most) + " bytes", response);
+  else
+    refuse(400, "the body of the request cannot be read", response);
+  return std::nullopt;
+}
 
 void respond(openai::Answer answer, httplib::Response& response) {
   if (answer.status == 429) response.set_header("Retry-After", "1");
@@ -138,19 +174,38 @@ void run(int argc, char** argv) {
   }
 
   httplib::Server http;
-  http.set_payload_max_length(static_cast<std::size_t>(arguments.integer("--max-body", 4 << 20, 1, 1 << 30)));
+  const auto most_bytes = static_cast<std::size_t>(arguments.integer("--max-body", 4 << 20, 1, 1 << 30));
+  http.set_payload_max_length(most_bytes);
   http.set_keep_alive_timeout(5);
   http.set_keep_alive_max_count(1000000);
   http.set_tcp_nodelay(true);  // each token goes out as soon as it is there
   http.new_task_queue = [&] {  // a thread waits for each connection, idle ones too
     return new httplib::ThreadPool(static_cast<std::size_t>(options.max_waiting + options.max_running + 128));
   };
+  int listener = -1;
+  http.set_socket_options([&](int socket) {  // httplib's own let two servers have one port
+    const int yes = 1;
+    setsockopt(listener = socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  });
+  http.set_error_handler([](const httplib::Request&, httplib::Response& response) {
+    if (response.body.empty())
+      refuse(response.status, response.status == 404 ? "nothing is here" : "not a request", response);
+  });
+  http.set_logger([](const httplib::Request& request, const httplib::Response& response) {  // it has gone out
+    if (response.get_header_value("Connection") == "close") Client(request).hang_up();
+  });
   http.set_pre_routing_handler([&](const httplib::Request& request, httplib::Response& response) {
     const std::string given = request.get_header_value("Authorization");
     bool known = keys.empty() || request.path == "/health" || request.path == "/";
     for (const std::string& key : keys) known |= same(key, given);
-    if (known) return httplib::Server::HandlerResponse::Unhandled;
-    set_json(response, openai::write_error("no such key", "invalid_api_key"), 401);
+    if (!known) {
+      refuse(401, "no such key", response, "invalid_api_key");
+    } else if (request.method != "GET" && request.method != "HEAD" && request.method != "POST") {
+      response.set_header("Allow", "GET, HEAD, POST");
+      refuse(405, "only GET and POST are answered", response);
+    } else {
+      return httplib::Server::HandlerResponse::Unhandled;
+    }
     return httplib::Server::HandlerResponse::Handled;
   });
   http.Get("/health", [&](const httplib::Request&, httplib::Response& response) {
@@ -162,11 +217,18 @@ void run(int argc, char** argv) {
   http.Get("/v1/models", [&](const httplib::Request&, httplib::Response& response) {
     set_json(response, service.models());
   });
+  http.Get("/v1/models/(.+)", [&](const httplib::Request& request, httplib::Response& response) {
+    respond(service.model(request.matches[1].str()), response);
+  });
   http.Get("/metrics", [&](const httplib::Request&, httplib::Response& response) {
     response.set_content(service.metrics(), "text/plain; version=0.0.4");
   });
-  http.Post("/v1/.*", [&](const httplib::Request& request, httplib::Response& response) {
-    respond(service.post(request.path, request.body, Gone(request)), response);
+  http.Post(".*", [&](const httplib::Request& request, httplib::Response& response,
+                      const httplib::ContentReader& read) {
+    const std::optional<std::string> body = read_body(request, response, read, most_bytes);
+    if (!body) return;
+    const Client client(request);
+    respond(service.post(request.path, *body, [&] { return client.gone(); }), response);
   });
 
   const std::string host = arguments.text("--host", "127.0.0.1");
@@ -176,12 +238,15 @@ void run(int argc, char** argv) {
   else if (!http.bind_to_port(host.c_str(), port))
     port = -1;
   if (port < 0) attend::throw_error("cannot listen on ", host);
+  listen(listener, 1024);  // httplib's own is 5, and clients come at once
   std::cout << "listening on http://" << host << ':' << port << std::endl;
   std::thread([&] {
     int signal = 0;
     sigwait(&signals, &signal);
     service.close();  // takes no more, and ends what runs
     http.stop();
+    std::this_thread::sleep_for(std::chrono::seconds(10));
+    std::_Exit(0);  // all answers are given; what is left are clients that do not end their requests
   }).detach();
   http.listen_after_bind();
 }

@@ -21,7 +21,6 @@
 #include <attend/model/cached_prompt.hpp>
 #include <attend/model/cross_encoder.hpp>
 #include <attend/model/generation_batch.hpp>
-#include <attend/model/openai.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/text_service.hpp>
@@ -631,45 +630,6 @@ TEST(AllocationFailure, OfGgufFiles) {
     fail_each(
         name, nothing, [&](int) { return text::Tokenizer::open(file).encode("a b"); }, 25);
   }
-}
-
-TEST(AllocationFailure, OfOpenAIsJson) {
-  const auto generator = TextGenerator::open(model_folder("stories"), {.max_new_tokens = 4});
-  for (const int logprobs : {0, 2})
-    fail_each("a completion", nothing, [&](int) {
-      const openai::Completion completion = openai::read_completion(
-          generator,
-          R"({"prompt": "Once", "seed": 1, "stop": ["x"], "presence_penalty": 0.0, "response_format": {"type": "text"},
-              "stream_options": {"include_usage": true}, "logprobs": )" +
-              std::to_string(logprobs) + "}",
-          false, 5);
-      openai::CompletionWriter writer(generator, completion, "m", "1");
-      const TextService::Piece piece{.text = "x",
-                                     .token = TokenLogprob{.id = 300, .logprob = -1, .top = {{301, -2.0f}}}};
-      std::string all = writer.event(piece) + writer.event({.reason = FinishReason::stopped});
-      writer.add(piece);
-      all += writer.whole();
-      for (std::size_t at; (at = all.find("\"created\":")) != all.npos;) all.erase(at, 21);
-      return all;
-    });
-  fail_each("a refusal", nothing, [&](int) {
-    try {
-      openai::read_completion(generator, R"({"prompt": "a", "functions": [[{"a": {}}]]})", false, 5);
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return std::string();
-  });
-  const Tensor<float, 2> vectors({2, 2}, {1, -2, 0.5f, 3});
-  fail_each("embeddings, ranks, models and errors", nothing, [&](int) {
-    const auto asked = openai::read_embeddings(R"({"input": ["a", "b"], "encoding_format": "base64"})");
-    const auto rank = openai::read_rerank(R"({"query": "q", "documents": ["a", {"text": "b"}],
-                                              "return_documents": true})");
-    return openai::write_embeddings(asked, vectors, 5, "m") +
-           openai::write_embeddings({.texts = {"a", "b"}}, vectors, 5, "m") +
-           openai::write_rerank(rank, std::vector<float>{1, 2}, "m") +
-           openai::write_models(std::vector<std::string>{"a", "b"}) + openai::write_error("a", "b");
-  });
 }
 
 TEST(AllocationFailure, OfATextService) {

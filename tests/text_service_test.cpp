@@ -150,14 +150,24 @@ TEST(OpenAI, ReadsWhatClientsSendAndNamesWhatItDoesNotKnow) {
   const openai::Completion all = read(
       R"({"model": "m", "prompt": "Once", "max_tokens": 900, "temperature": 0.5, "top_p": 0.9, "seed": -3, "stop": "x",
           "logprobs": 2, "stream": true, "stream_options": {"include_usage": true}, "n": 1, "user": "u"})");
-  EXPECT_EQ(all.request.options.max_new_tokens, 50);
-  EXPECT_EQ(all.request.options.temperature, 0.5);
-  EXPECT_EQ(all.request.options.seed, static_cast<std::uint64_t>(-3));
-  EXPECT_EQ(all.request.options.stop, std::vector<std::string>{"x"});
-  EXPECT_EQ(all.request.options.logprobs, 2);
+  ASSERT_EQ(all.requests.size(), 1u);
+  const GenerationOptions& options = all.requests[0].options;
+  EXPECT_EQ(options.max_new_tokens, 50);
+  EXPECT_EQ(options.temperature, 0.5);
+  EXPECT_EQ(options.seed, static_cast<std::uint64_t>(-3));
+  EXPECT_EQ(options.stop, std::vector<std::string>{"x"});
+  EXPECT_EQ(options.logprobs, 2);
   EXPECT_TRUE(all.stream && all.include_usage);
-  EXPECT_EQ(read(R"({"prompt": [1, 2, 3]})").request.ids, (std::vector<std::int32_t>{1, 2, 3}));
-  for (const auto& [body, name] : {std::pair{R"({"prompt": "a", "n": 2})", "'n'"},
+  EXPECT_EQ(read(R"({"prompt": [1, 2, 3]})").requests[0].ids, (std::vector<std::int32_t>{1, 2, 3}));
+  const openai::Completion four = read(R"({"prompt": [[1], [2, 3]], "n": 2, "best_of": 2, "seed": 5})");
+  ASSERT_EQ(four.requests.size(), 4u);
+  EXPECT_EQ(four.requests[1].ids, (std::vector<std::int32_t>{1}));
+  EXPECT_EQ(four.requests[2].ids, (std::vector<std::int32_t>{2, 3}));
+  EXPECT_EQ(four.requests[3].options.seed, 6u);
+  EXPECT_EQ(read(R"({"prompt": ["Once", "a"]})").requests.size(), 2u);
+  for (const auto& [body, name] : {std::pair{R"({"prompt": "a", "n": 129})", "'n'"},
+                                   {R"({"prompt": "a", "n": 2, "best_of": 3})", "'best_of'"},
+                                   {R"({"prompt": []})", "'prompt'"},
                                    {R"({"prompt": "a", "frequency_penalty": 1})", "'frequency_penalty'"},
                                    {R"({"prompt": "a", "top_p": 2})", "top_p"},
                                    {R"({"prompt": "a", "logprobs": 21})", "20 at most"},
@@ -179,6 +189,48 @@ TEST(OpenAI, AnAnswerHasTheLogProbabilitiesOfAllItsPieces) {
   const Json logprobs = Json::parse(writer.whole())["choices"][0]["logprobs"];
   EXPECT_EQ(logprobs["token_logprobs"], Json::parse("[-1.0, -1.0, -1.0]"));
   EXPECT_EQ(logprobs["top_logprobs"].size(), 3u);
+}
+
+TEST(OpenAI, ChoicesOfOneRequestEndTogetherAndCountAPromptOnce) {
+  const TextGenerator generator = stories();
+  const openai::Completion completion = openai::read_completion(
+      generator, R"({"prompt": [[5, 6], [7]], "n": 2, "stream_options": {"include_usage": true}})", false, 5);
+  openai::CompletionWriter writer(generator, completion, "m", "1"), whole = writer;
+  std::string all;
+  for (std::size_t i : {2u, 0u, 3u, 1u}) {
+    const TextService::Piece last{
+        .text = std::to_string(i), .reason = FinishReason::length, .completion_tokens = 3};
+    EXPECT_EQ(all.find("[DONE]"), std::string::npos);
+    all += writer.event(last, i);
+    whole.add(last, i);
+  }
+  EXPECT_TRUE(all.ends_with("data: [DONE]\n\n"));
+  const Json answer = Json::parse(whole.whole());
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(answer["choices"][i]["index"], i);
+    EXPECT_EQ(answer["choices"][i]["text"], std::to_string(i));
+    EXPECT_THAT(all, HasSubstr("\"index\":" + std::to_string(i)));
+  }
+  EXPECT_EQ(answer["usage"]["prompt_tokens"], 3);
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 12);
+}
+
+TEST(OpenAI, OffsetsOfTokensCountCharacters) {
+  const TextGenerator generator = stories();
+  const std::vector<std::int32_t> ids =
+      generator.tokenizer().encode("ßa\u00dca", {.add_special_tokens = false});
+  const openai::Completion completion =
+      openai::read_completion(generator, R"({"prompt": "a", "logprobs": 0})", false, 5);
+  openai::CompletionWriter writer(generator, completion, "m", "1"), streamed = writer;
+  Json offsets = Json::array();
+  for (std::int32_t id : ids) {
+    const TextService::Piece piece{.text = "x", .token = TokenLogprob{.id = id}};
+    writer.add(piece);
+    const std::string event = streamed.event(piece);
+    offsets.push_back(Json::parse(event.substr(6))["choices"][0]["logprobs"]["text_offset"][0]);
+  }
+  EXPECT_EQ(Json::parse(writer.whole())["choices"][0]["logprobs"]["text_offset"], offsets);
+  EXPECT_LE(offsets.back(), 4u);
 }
 
 TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
@@ -240,6 +292,17 @@ TEST(OpenAIService, AnswersByPathAndSaysWhatIsWrong) {
   EXPECT_EQ(asked, 3);
   EXPECT_THAT(service.metrics(),
               HasSubstr(R"(attend_responses_total{path="/v1/completions",status="200"} 2)"));
+  int waited = 0;  // one that goes while its request waits
+  EXPECT_EQ(service.post("/v1/completions", body + "false}", [&] { return ++waited > 0; }).status, 499);
+  const Json four = Json::parse(
+      service.post("/v1/completions", R"({"prompt": ["Once", "A"], "n": 2, "max_tokens": 5, "seed": 1})")
+          .body);
+  EXPECT_EQ(four["choices"].size(), 4u);
+  const Json alone =
+      Json::parse(service.post("/v1/completions", R"({"prompt": "A", "max_tokens": 5, "seed": 2})").body);
+  EXPECT_EQ(four["choices"][3]["text"], alone["choices"][0]["text"]);
+  EXPECT_EQ(service.model("stories").status, 200);
+  EXPECT_EQ(service.model("none").status, 404);
   std::thread closing([&] { service.close(); });  // waits for the stream that is not let go of
   while (service.post("/v1/completions", "{}").status != 503) std::this_thread::yield();
   stream = {};

@@ -10,9 +10,15 @@
 // No output depends on any of it. Two threads in one context are an error.
 //
 // examples/serve answers over HTTP in the words of OpenAI's clients; openai::Service (attend/model/openai_service.hpp) is all
-// of it but the sockets: folders and GGUF files, one batch of all that runs, streams, limits, metrics. Beside llama.cpp's
-// server (PyPI's xllamacpp 2026.10.11549), by bench/load.py on the machine of README's figures, two threads each: a Llama of
-// random weights (width 512, 8 layers, 32000 tokens), prompts of 32 tokens and as many generated; better of two rounds.
+// of it but the sockets: folders and GGUF files, one batch of all that runs, streams, limits, metrics. A request may have
+// several prompts, and n choices of each: choice i is what the prompt gets alone with the seed plus i. A client that goes away
+// frees its place, also while it still waits for one. --max-body holds for bodies in chunks and for what compressed ones
+// unfold to; what is refused (400, 401, 404, 405, 413, 429) gets its reason in JSON. SIGTERM finishes what runs, and then
+// waits at most 10 seconds for clients that do not end their requests.
+//
+// Beside llama.cpp's server (PyPI's xllamacpp 2026.10.11549), by bench/load.py on the machine of README's figures, two threads
+// each: a Llama of random weights (width 512, 8 layers, 32000 tokens), prompts of 32 tokens and as many generated; better of
+// two rounds.
 //
 // | file | clients | tokens/s | llama.cpp | first token, median and 99 % | llama.cpp |
 // |------|--------:|---------:|----------:|-----------------------------:|----------:|

@@ -9,12 +9,14 @@ import array
 import base64
 import concurrent.futures
 import contextlib
+import gzip
 import http.client
 import json
 import pathlib
 import random
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
@@ -77,8 +79,19 @@ class Client:
         lines = self.ask("/metrics")[1].splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
-    def wait_for(self, name, value):
-        for _ in range(600):
+    def raw(self, data):
+        """Status and body of what comes back to these bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            answer = http.client.HTTPResponse(connection, method=data.split(b" ")[0].decode())
+            try:
+                connection.sendall(data)
+                answer.begin()
+                return answer.status, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                return 0, repr(error).encode()
+
+    def wait_for(self, name, value, seconds=30):
+        for _ in range(20 * seconds):
             if self.metric(name) == value:
                 return True
             time.sleep(0.05)
@@ -158,7 +171,7 @@ def check_texts(stories):
         check(deltas[0]["role"] == "assistant", "chat: the role")
 
         for wrong, what in [({}, "prompt"), ({"prompt": 1}, "prompt"), ({"prompt": "a", "temperature": -1}, "temperature"),
-                            ({"prompt": "a", "n": 2}, "'n'"), ({"prompt": ["a", "b"]}, "prompt"), ({"prompt": [99999]}, "99999"),
+                            ({"prompt": "a", "n": 129}, "'n'"), ({"prompt": []}, "prompt"), ({"prompt": [99999]}, "99999"),
                             ({"prompt": "a", "max_tokens": "b"}, "max_tokens"), ([], "object"), ({"prompt": "a " * 9000}, "context")]:
             status, answer = server.ask("/v1/completions", wrong)
             check(status == 400 and what in answer["error"]["message"], f"{str(wrong)[:60]}: {status} {answer}")
@@ -180,11 +193,31 @@ def check_openai(server, chat, body, answer):
     whole = client.chat.completions.create(**chat).choices[0].message.content
     parts = client.chat.completions.create(**chat, stream=True)
     check("".join(p.choices[0].delta.content or "" for p in parts) == whole, "openai: the stream of a chat")
+    warm = {**chat, "temperature": 1, "seed": 7}
+    three = client.chat.completions.create(**warm, n=3)
+    one = client.chat.completions.create(**{**warm, "seed": 9}).choices[0].message.content
+    check([c.index for c in three.choices] == [0, 1, 2] and three.choices[2].message.content == one, "openai: n of 3")
+    pieces = {0: "", 1: "", 2: ""}
+    for part in client.chat.completions.create(**warm, n=3, stream=True, stream_options={"include_usage": True}):
+        for choice in part.choices:
+            pieces[choice.index] += choice.delta.content or ""
+    check(list(pieces.values()) == [c.message.content for c in three.choices], "openai: n of 3 as a stream")
+    check(part.usage == three.usage, f"openai: usage {part.usage}, {three.usage}")
+    both = client.completions.create(**{**body, "prompt": ["The cat", body["prompt"]]}, logprobs=1)
+    check(both.choices[1].text == answer["choices"][0]["text"], "openai: two prompts")
+    check(both.choices[1].logprobs.text_offset[:2] == [0, len(both.choices[1].logprobs.tokens[0])], "openai: text_offset")
+    check(client.models.retrieve(client.models.list().data[0].id).object == "model", "openai: a model")
+    for wrong, kind in [({"n": 500}, openai.BadRequestError), ({"top_p": 3}, openai.BadRequestError)]:
+        try:
+            client.chat.completions.create(**chat, **wrong)
+            check(False, f"openai: {wrong} is taken")
+        except kind as error:
+            check(error.body["message"].startswith("request"), f"openai: {error.message}")
     try:
-        client.chat.completions.create(**chat, n=3)
-        check(False, "openai: n of 3")
-    except openai.BadRequestError as error:
-        check("'n'" in error.message, f"openai: {error.message}")
+        client.images.generate(prompt="a cat")
+        check(False, "openai: images")
+    except openai.NotFoundError as error:
+        check("no model" in error.message, f"openai: {error.message}")
 
 
 def check_vectors(models):
@@ -224,6 +257,47 @@ def check_limits(slow, scratch):
         for key, status in [({}, 401), ({"Authorization": "Bearer third"}, 401), ({"Authorization": "Bearer second"}, 200), ({"Authorization": "Bearer "}, 401)]:
             check(server.ask("/v1/models", **key)[0] == status, f"{key}: not {status}")
         check(server.ask("/v1/completions", {"prompt": "a" * 2000}, Authorization="Bearer first")[0] == 413, "a body that is too long")
+        check(server.ask("/v1/completions", {"prompt": "a"}, Authorization="Bearer third")[0] == 401, "a request with a wrong key")
+        # Nor do chunks or compression lead round the limit.
+        head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer first\r\n"
+        small, big = b'{"prompt": "a", "max_tokens": 1}', b'{"prompt": "' + b"a\n" * 10000000 + b'"}'
+        for body, status in (small, 200), (big[:5000], 413), (big, 413):
+            step = max(11, len(body) // 1000)
+            chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body[i:i + step] for i in range(0, len(body), step))) + b"0\r\n\r\n"
+            got = server.raw((head + "Transfer-Encoding: chunked\r\n\r\n").encode() + chunks)
+            check(got[0] == status, f"in chunks: {got}")
+        for body, status in (small, 200), (big, 413):
+            packed = gzip.compress(body, 9)
+            got = server.raw((head + f"Content-Encoding: gzip\r\nContent-Length: {min(len(packed), 900)}\r\n\r\n").encode() + packed[:900])
+            check(got[0] == status, f"compressed: {got}")
+        # What is refused gets an answer in JSON, a long body of it or not, and ends its connection.
+        for request, status in [("PUT /v1/completions", 405), ("OPTIONS /v1/completions", 405), ("GET /nothing", 404), ("POST /v1/completions", 413),
+                                ("POST /nothing", 413), ("GET /" + "a" * 9000, 414), ("\x00\x01", 400)]:
+            for body in b"", big:
+                if body or status != 413:
+                    got = server.raw(f"{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer first\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+                    check(got[0] == status and b"invalid_request_error" in got[1], f"{request[:40]}, {len(body)} bytes: {got}")
+        check(server.raw(b"HEAD /health HTTP/1.1\r\n\r\n") == (200, b""), "HEAD")
+        got = server.raw(b"POST /v1/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(big) + big)
+        check(got[0] == 401 and b"invalid_api_key" in got[1], f"a long request without a key: {got}")
+        for text in b'{"prompt": "\xff"}', b'{"prompt": "\\ud800"}', b"[" * 900, b'{"prompt": "a", "prompt": "b"}':
+            got = server.raw((head + f"Content-Length: {len(text)}\r\n\r\n").encode() + text)
+            check(got[0] == 400 and b"invalid_request_error" in got[1], f"{text[:40]}: {got}")
+        # Many at once are all answered, as are those beside clients that never end their requests.
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        for one in idle:
+            one.sendall(b"POST /v1/completions HTTP/1.1\r\nX: ")
+        with concurrent.futures.ThreadPoolExecutor(60) as pool:
+            statuses = list(pool.map(lambda _: server.ask("/health")[0], range(60)))
+        check(statuses == [200] * 60, f"beside connections that wait: {statuses}")
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        while server.process.poll() is None and time.monotonic() < begin + 30:
+            for one in idle:
+                with contextlib.suppress(OSError):
+                    one.sendall(b"a")
+            time.sleep(0.2)
+        check(time.monotonic() < begin + 25, "SIGTERM: a client that never ends its request holds the server")
     with serving("--model", slow, "--max-running", "1", "--max-waiting", "1", "--deadline", "3") as server:
         streams = [server.stream("/v1/completions", long) for _ in range(1)]
         next(streams[0])
@@ -235,7 +309,7 @@ def check_limits(slow, scratch):
     with serving("--model", slow, "--max-running", "1") as server:
         stream = server.stream("/v1/completions", long)
         next(stream)
-        check(server.metric("attend_requests_running") == 1, "a stream runs")
+        check(server.wait_for("attend_requests_running", 1), "a stream runs")  # counted behind the step of its first token
         stream.close()  # the client goes away
         check(server.wait_for("attend_requests_running", 0), "the place of a client that has gone is not free")
         check(server.metric("attend_generated_tokens_total") < 1500, "a client that has gone gets all its tokens")
@@ -246,9 +320,31 @@ def check_limits(slow, scratch):
         connection.close()
         check(server.wait_for("attend_requests_running", 0), "the place of a client that has gone from a whole answer is not free")
         check(server.metric("attend_generated_tokens_total") < before + 1500, "a client that has gone from a whole answer gets all its tokens")
+        # One that goes before its turn comes, as a stream or not; and while its prompt is computed.
+        stream = server.stream("/v1/completions", long)
+        next(stream)
+        for kind in {}, {"stream": True}:
+            connection = server.connection()
+            connection.request("POST", "/v1/completions", json.dumps({**long, **kind}))
+            check(server.wait_for("attend_requests_waiting", 1), "a request waits")
+            connection.close()
+            check(server.wait_for("attend_requests_waiting", 0, seconds=2), f"{kind}: a client that has gone still waits for its turn")
+            check(server.metric("attend_requests_running") == 1, "what runs goes on")
+        stream.close()
+        check(server.wait_for("attend_requests_running", 0), "the stream has ended")
+        connection = server.connection()
+        connection.request("POST", "/v1/completions", json.dumps({"prompt": [300 + i % 50 for i in range(4000)], "max_tokens": 90}))
+        check(server.wait_for("attend_requests_running", 1), "a prompt is computed")
+        before = server.metric("attend_generated_tokens_total")
+        connection.close()
+        check(server.wait_for("attend_requests_running", 0), "the place of a client that has gone from its prompt is not free")
+        check(server.metric("attend_generated_tokens_total") == before, "a prompt is computed to its end for nobody")
         stream = server.stream("/v1/completions", {**long, "max_tokens": 200})
         first = next(stream)
         server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)  # from then on others are refused
+        status = server.ask("/v1/completions", {"prompt": "a", "max_tokens": 1})[0]
+        check(status == 503, f"a request behind SIGTERM: {status}")
         events = [first, *stream]
         check(events[-1] == "[DONE]" and json.loads(events[-2])["choices"][0]["finish_reason"] == "length", "SIGTERM ends what runs first")
 

@@ -16,14 +16,17 @@ namespace attend::inline ATTEND_ABI::openai {
 
 /// POST /v1/completions and /v1/chat/completions.
 struct Completion {
-  TextService::Request request = {};  // what the service gets
+  /// What the service gets: one for each choice, those of one prompt beside each other.
+  std::vector<TextService::Request> requests = {};
+  std::size_t n = 1;  ///< choices of a prompt
   /// A chat; the answer as events; usage behind the last.
   bool chat = false, stream = false, include_usage = false;
 };
-/// Of prompt (a text, or ids) and of messages. What is not said is as the folder says, and `most_tokens` at
-/// most. Taken are max_tokens, max_completion_tokens, temperature, top_p, top_k, min_p, repetition_penalty,
-/// seed, stop, logprobs, top_logprobs (20 at most), stream, stream_options, and of the chat template tools
-/// and chat_template_kwargs.
+/// Of prompt (a text, ids, or a list of them) and of messages. What is not said is as the folder says, and
+/// `most_tokens` at most. Taken are n (128 choices at most; each has a seed of its own), max_tokens,
+/// max_completion_tokens, temperature, top_p, top_k, min_p, repetition_penalty, seed, stop, logprobs,
+/// top_logprobs (20 at most), stream, stream_options, and of the chat template tools and
+/// chat_template_kwargs.
 Completion read_completion(const TextGenerator& generator, std::string_view body, bool chat,
                            Index most_tokens);
 
@@ -34,23 +37,31 @@ class CompletionWriter {
   CompletionWriter(const TextGenerator& generator, const Completion& completion, std::string model,
                    std::string id);
 
-  /// The data of a server-sent event, "data: …\n\n"; of a piece without text none. The last one is followed
-  /// by the usage, where that is asked for, and by [DONE].
-  std::string event(const TextService::Piece& piece);
+  /// The data of a server-sent event, "data: …\n\n"; of a piece without text none. The last one of all
+  /// choices is followed by the usage, where that is asked for, and by [DONE].
+  std::string event(const TextService::Piece& piece, std::size_t choice = 0);
   /// Takes a piece of an answer that is given whole.
-  void add(const TextService::Piece& piece);
+  void add(const TextService::Piece& piece, std::size_t choice = 0);
   std::string whole() const;  // The answer, as JSON.
 
  private:
+  struct Choice {
+    std::string text = {}, logprobs = {};
+    std::optional<FinishReason> reason = {};
+    std::size_t offset = 0;  // of the next token in the text
+    bool begun = false;
+  };
   std::string usage() const;
+  /// Counts what a choice's last piece has.
+  void end(std::size_t choice, const TextService::Piece& piece);
 
   const TextGenerator* generator_;
   const Completion* completion_;
-  std::string model_, id_, text_, logprobs_;
+  std::string model_, id_;
   std::int64_t created_;
-  std::optional<FinishReason> reason_;
+  std::vector<Choice> choices_;
+  std::size_t ended_ = 0;
   Index completion_tokens_ = 0, reused_ = 0;
-  bool begun_ = false;
 };
 
 /// POST /v1/embeddings.
@@ -79,8 +90,11 @@ std::string write_rerank(const Rerank& request, std::span<const float> scores, s
 
 /// {"error": {"message", "type"}}.
 std::string write_error(std::string_view message, std::string_view type = "invalid_request_error");
-/// {"object": "list", "data": …} of GET /v1/models.
+/// {"object": "list", "data": …} of GET /v1/models, and one of them as GET /v1/models/NAME has it.
+/// @{
 std::string write_models(std::span<const std::string> names);
+std::string write_model(std::string_view name);
+/// @}
 
 }  // namespace attend::inline ATTEND_ABI::openai
 

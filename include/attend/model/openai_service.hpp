@@ -54,13 +54,17 @@ class Service {
   /// POST /v1/completions, /v1/chat/completions, /v1/embeddings, /v1/rerank. An error is an answer, too: 400
   /// a request that is wrong, 404 a path that no model is for, 429 no room, 503 a service that is closed, 504
   /// a deadline that has passed.
-  /// `gone` says whether nobody waits for a whole answer any more, which then ends after the next token.
+  /// `gone` says whether nobody waits any more: asked while the request waits, and between the tokens of a
+  /// whole answer. It is given up then.
   Answer post(std::string_view path, std::string_view body, const std::function<bool()>& gone = {});
   /// GET /v1/models.
   std::string models() const { return write_models(names_); }
+  /// GET /v1/models/NAME.
+  Answer model(std::string_view name) const;
   /// GET /metrics, in Prometheus' text format.
   std::string metrics() const;
-  /// Takes no more, and returns when all answers that are on their way have been taken.
+  /// Takes no more, and returns when all answers that are on their way have been taken, or the deadline of
+  /// the last one has passed.
   void close();
 
  private:
@@ -74,6 +78,7 @@ class Service {
         : model(std::move(m)), name(std::move(n)), context(threads) {}
   };
   struct Taking;
+  struct Running;
 
   Answer complete(std::string_view body, bool chat, const std::function<bool()>& gone);
   std::string embed(std::string_view body);

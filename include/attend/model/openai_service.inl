@@ -61,65 +61,88 @@ ATTEND_INLINE void Service::open(const Location& model) {
   names_.push_back(name);
 }
 
+/// A completion on its way: a stream for each choice.
+struct Service::Running {
+  Taking taking;
+  Completion asked;
+  CompletionWriter writer;
+  std::vector<std::optional<TextService::Stream>> streams;  // none: it has ended
+  std::size_t turn = 0, left;
+  std::optional<std::string> first;  // event, of a piece that was waited for
+  bool ended = false;
+
+  Running(Service& service, Completion a)
+      : taking(service.taking_),
+        asked(std::move(a)),
+        writer(service.text_->generator(), asked, service.text_name_, std::to_string(++service.number_)),
+        left(asked.requests.size()) {
+    for (TextService::Request& request : asked.requests) streams.push_back(service.text_->start(request));
+  }
+  /// Whether a stream whose turn it then is has something, waited for at most that long.
+  bool wait_for(std::chrono::milliseconds time) {
+    for (const auto each : {std::chrono::milliseconds(0), time / static_cast<int>(left)})
+      for (std::size_t i = 0; i < streams.size(); ++i) {
+        turn = (turn + 1) % streams.size();
+        if (streams[turn] && streams[turn]->wait_for(each)) return true;
+      }
+    return false;
+  }
+  /// What it has: an error, too, of which nothing follows.
+  TextService::Piece take() {
+    std::optional<TextService::Piece> piece = streams[turn]->next();
+    if (!piece) throw_error("a text has ended early");
+    if (piece->reason) streams[turn].reset(), --left;
+    return std::move(*piece);
+  }
+  std::optional<std::string> event() {
+    if (first) return std::exchange(first, std::nullopt);
+    if (ended || left == 0) return std::nullopt;
+    while (!wait_for(std::chrono::milliseconds(20))) {
+    }
+    const TextService::Piece piece = take();
+    return writer.event(piece, turn);
+  }
+};
+
 ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const std::function<bool()>& gone) {
   const auto begin = std::chrono::steady_clock::now();
   Completion asked = read_completion(text_->generator(), body, chat, options_.max_tokens);
   const auto most = (std::chrono::steady_clock::time_point::max)();
   if (options_.deadline < std::chrono::duration_cast<std::chrono::seconds>(most - begin))
-    asked.request.deadline = begin + options_.deadline;
-  TextService::Stream stream = text_->start(asked.request);
-  std::optional<TextService::Piece> first = stream.next();  // errors of the request are a status
+    for (TextService::Request& request : asked.requests) request.deadline = begin + options_.deadline;
+  const auto running = std::make_shared<Running>(*this, std::move(asked));
+  const auto wait = [&] {  // false: nobody waits any more
+    while (!running->wait_for(std::chrono::milliseconds(50)))
+      if (gone && gone()) return false;
+    return true;
+  };
+  const Answer given_up{499, write_error("the client has gone")};
+  if (!wait()) return given_up;
+  TextService::Piece piece = running->take();  // errors of the request are a status
   {
     const std::lock_guard lock(mutex_);
     seconds_to_first_token_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     ++first_tokens_;
   }
-  const std::string id = std::to_string(++number_);
-  if (!asked.stream) {
-    CompletionWriter writer(text_->generator(), asked, text_name_, id);
-    for (; first; first = stream.next()) {
-      if (gone && gone()) return {499, write_error("the client has gone")};
-      writer.add(*first);
+  if (!running->asked.stream) {
+    for (;; piece = running->take()) {
+      running->writer.add(piece, running->turn);
+      if (running->left == 0) return {.body = running->writer.whole()};
+      if ((gone && gone()) || !wait()) return given_up;
     }
-    return {.body = writer.whole()};
   }
-  struct Events {
-    Taking taking;
-    Completion asked;
-    CompletionWriter writer;
-    TextService::Stream stream;
-    std::optional<TextService::Piece> piece;
-    bool ended = false;
-    Events(Service& service, Completion a, const std::string& id, TextService::Stream s,
-           std::optional<TextService::Piece> first)
-        : taking(service.taking_),
-          asked(std::move(a)),
-          writer(service.text_->generator(), asked, service.text_name_, id),
-          stream(std::move(s)),
-          piece(std::move(first)) {}
-    std::optional<std::string> next() {
-      if (ended) return std::nullopt;
-      if (!piece) piece = stream.next();
-      ended = !piece || piece->reason;
-      if (!piece) return std::nullopt;
-      const std::string event = writer.event(*piece);
-      piece.reset();
-      return event;
-    }
-  };
-  const auto events =
-      std::make_shared<Events>(*this, std::move(asked), id, std::move(stream), std::move(first));
-  return {.next = [events]() -> std::optional<std::string> {
+  running->first = running->writer.event(piece, running->turn);
+  return {.next = [running]() -> std::optional<std::string> {
 #if defined(__cpp_exceptions)
     try {
-      return events->next();
+      return running->event();
     } catch (const std::exception& error) {
-      events->ended = true;
+      running->ended = true;
       return "data: " + write_error(error.what(), "server_error") + "\n\n";
     }
 #else
-    return events->next();
+    return running->event();
 #endif
   }};
 }
@@ -182,6 +205,12 @@ ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body,
   return out;
 }
 
+ATTEND_INLINE Answer Service::model(std::string_view name) const {
+  if (std::find(names_.begin(), names_.end(), name) == names_.end())
+    return {404, write_error("no such model")};
+  return {.body = write_model(name)};
+}
+
 ATTEND_INLINE std::string Service::metrics() const {
   std::ostringstream out;
   const std::lock_guard lock(mutex_);
@@ -202,7 +231,11 @@ ATTEND_INLINE std::string Service::metrics() const {
 ATTEND_INLINE void Service::close() {
   closed_ = true;
   if (text_ != nullptr) text_->close();
-  while (taking_ > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  constexpr std::chrono::milliseconds kPause(5);
+  using std::chrono::seconds;
+  for (auto waited = kPause; taking_ > 0 && std::chrono::duration_cast<seconds>(waited) < options_.deadline;
+       waited += kPause)
+    std::this_thread::sleep_for(kPause);
 }
 
 }  // namespace attend::inline ATTEND_ABI::openai

@@ -70,6 +70,8 @@ class TextService {
       return *this;
     }
     ~Stream();
+    /// Whether `next` would give its answer at once, waited for at most that long.
+    bool wait_for(std::chrono::milliseconds time);
     /// The next piece, waited for, or nothing behind the last. Errors: DeadlinePassed, and of what was asked
     /// for.
     std::optional<Piece> next();

@@ -52,6 +52,7 @@ struct TextService::Stream::State {
   void refuse(const char* what) {
     guard([&] { refuse(std::make_exception_ptr(Kind(what))); });
   }
+  bool ready() const { return !pieces.empty() || ended; }  // under the lock
   bool is_gone() {
     const std::lock_guard lock(mutex);
     return gone;
@@ -64,10 +65,16 @@ ATTEND_INLINE TextService::Stream::~Stream() {
   state_->gone = true;
 }
 
+ATTEND_INLINE bool TextService::Stream::wait_for(std::chrono::milliseconds time) {
+  if (state_ == nullptr) return true;
+  std::unique_lock lock(state_->mutex);
+  return state_->changed.wait_for(lock, time, [&] { return state_->ready(); });
+}
+
 ATTEND_INLINE std::optional<TextService::Piece> TextService::Stream::next() {
   if (state_ == nullptr) return std::nullopt;
   std::unique_lock lock(state_->mutex);
-  state_->changed.wait(lock, [&] { return !state_->pieces.empty() || state_->ended; });
+  state_->changed.wait(lock, [&] { return state_->ready(); });
   if (!state_->pieces.empty()) {
     Piece piece = std::move(state_->pieces.front());
     state_->pieces.pop_front();
