@@ -169,7 +169,9 @@ TEST(AttentionPage, HasEveryWeightTheStrongestFirstAndEndsNoScript) {
       for (Index q = 0; q < T; ++q)
         for (Index i = 0; i < T; ++i) {
           EXPECT_EQ(layer.weights(0, h, q, i), reading.attention(l, h, q, layer.keys(0, h, q, i)));
-          if (i > 0) EXPECT_LE(layer.weights(0, h, q, i), layer.weights(0, h, q, i - 1));
+          if (i > 0) {
+            EXPECT_LE(layer.weights(0, h, q, i), layer.weights(0, h, q, i - 1));
+          }
         }
   }
   const std::string json = attention_page::to_json(page);

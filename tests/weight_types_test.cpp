@@ -150,11 +150,12 @@ TEST(WeightTypes, InputsAtTheEdgesAreThoseOfTheReference) {
         for (std::size_t n = 0; n < 40; ++n) {
           const float expected = reference::product(reference::quantize_input(activations, x[m]),
                                                     *reference::quantize_weight(WeightType::int8, weight[n]));
-          if (exact_now())
+          if (exact_now()) {
             EXPECT_TRUE(same_float(out(static_cast<Index>(m), static_cast<Index>(n)), expected))
                 << m << " " << n;
-          else if (std::isnan(expected))
+          } else if (std::isnan(expected)) {
             EXPECT_TRUE(std::isnan(out(static_cast<Index>(m), static_cast<Index>(n))));
+          }
         }
     }
   });
@@ -255,7 +256,9 @@ TEST(WeightTypes, NearestHalvesAreThoseOfTheReference) {
         reference::half_value(*expected) + (reference::half_value(static_cast<std::uint16_t>(*expected + 1)) -
                                             reference::half_value(*expected)) /
                                                2;
-    if (const auto even = reference::nearest_half(tie)) EXPECT_EQ(stored(tie), *even) << tie;
+    if (const auto even = reference::nearest_half(tie)) {
+      EXPECT_EQ(stored(tie), *even) << tie;
+    }
   }
 }
 
