@@ -163,7 +163,7 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
                                      {.add_special_tokens = false}));
   } else {
     const Json& prompt = body.at("prompt");
-    const auto is_list = [](const Json& json) { return json.is_array() && !json.empty(); };
+    const auto is_list = [](const Json& value) { return value.is_array() && !value.empty(); };
     if (is_list(prompt) && prompt[0].is_number()) {
       ask(detail::json_as<std::vector<std::int32_t>>(prompt, body.where("prompt")));
     } else if (is_list(prompt) && is_list(prompt[0])) {
