@@ -41,18 +41,6 @@ class Mask : public masks::Expression {
   /// masks::Expression.
   template <masks::Maskable M>
   requires(!std::same_as<M, Mask>) Mask(const M& mask) : Mask(mask, M::adds) {}
-  /// The same of one that adds numbers just where `adds` says so.
-  template <masks::Maskable M>
-  requires(!std::same_as<M, Mask>) explicit Mask(const M& mask, bool adds)
-      : functions_(adds == M::adds ? &table<M> : &silent<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
-    static_assert(sizeof(M) <= sizeof(memory_),
-                  "the mask (and what its callables capture) is too large to be held");
-    static_assert(alignof(M) <= kAlign,
-                  "what callables of a mask capture is aligned too strictly to be held");
-    static_assert(std::is_trivially_copyable_v<M>,
-                  "callables of a mask capture plain values and pointers only");
-    ::new (static_cast<void*>(memory_)) M(mask);
-  }
   /// Any callable (batch, head, query, key) -> bool.
   template <class F>
   requires(!masks::Maskable<F> && std::is_invocable_r_v<bool, const F&, Index, Index, Index, Index>)
@@ -103,6 +91,9 @@ class Mask : public masks::Expression {
   }
 
  private:
+  template <class Scalar>
+  friend class MultiHeadAttention;
+
   static constexpr std::size_t kAlign = alignof(std::max_align_t);
   struct Functions {
     kernel::MaskFunctions kernel;
@@ -156,6 +147,18 @@ class Mask : public masks::Expression {
                          b->kernel.block(second(), batch, h, q0, q1, k0, k1), k0);
     }
   };
+  /// Of one that adds numbers just where `adds` says so.
+  template <masks::Maskable M>
+  requires(!std::same_as<M, Mask>) Mask(const M& mask, bool adds)
+      : functions_(adds == M::adds ? &table<M> : &silent<M>), size_(std::is_empty_v<M> ? 0 : sizeof(M)) {
+    static_assert(sizeof(M) <= sizeof(memory_),
+                  "the mask (and what its callables capture) is too large to be held");
+    static_assert(alignof(M) <= kAlign,
+                  "what callables of a mask capture is aligned too strictly to be held");
+    static_assert(std::is_trivially_copyable_v<M>,
+                  "callables of a mask capture plain values and pointers only");
+    ::new (static_cast<void*>(memory_)) M(mask);
+  }
   Mask(const Mask& x, const Mask& y, bool conjunction) {
     const std::size_t offset = (x.size_ + kAlign - 1) / kAlign * kAlign;
     size_ = sizeof(Pair) + offset + y.size_;

@@ -26,16 +26,10 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS {
 
 #if ATTEND_HAS_KERNELS
 #if !ATTEND_ONLY || defined(ATTEND_ONLY_BASELINE) || !defined(__x86_64__)
-#include <attend/kernel/region_push.inl>
-namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline {
+#define ATTEND_TIER baseline
 #define ATTEND_SIMD 128
 #define ATTEND_VNNI 0
-#include <attend/kernel/simd.inl>
-#include <attend/quant/kernels.inl>
-#undef ATTEND_SIMD
-#undef ATTEND_VNNI
-}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline
-#include <attend/kernel/region_pop.inl>
+#include <attend/quant/region.inl>
 #endif
 
 #if defined(__aarch64__)
@@ -44,68 +38,38 @@ namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::baseline {
 #else
 #define ATTEND_TARGET "arch=armv8.2-a+dotprod"
 #endif
-#include <attend/kernel/region_push.inl>
-namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::neon_dot {
+#define ATTEND_TIER neon_dot
 #define ATTEND_SIMD 128
 #define ATTEND_VNNI 1
-#include <attend/kernel/simd.inl>
-#include <attend/quant/kernels.inl>
-#undef ATTEND_SIMD
-#undef ATTEND_VNNI
-}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::neon_dot
-#include <attend/kernel/region_pop.inl>
+#include <attend/quant/region.inl>
 #endif
 
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX2))
 #define ATTEND_TARGET "avx2,fma,f16c"
-#include <attend/kernel/region_push.inl>
-namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2 {
+#define ATTEND_TIER avx2
 #define ATTEND_SIMD 256
 #define ATTEND_VNNI 0
-#include <attend/kernel/simd.inl>
-#include <attend/quant/kernels.inl>
-#include <attend/quant/many_rows.inl>
-#undef ATTEND_SIMD
-#undef ATTEND_VNNI
-}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx2
-#include <attend/kernel/region_pop.inl>
+#define ATTEND_MANY_ROWS
+#include <attend/quant/region.inl>
 #define ATTEND_TARGET "avx2,fma,f16c,avxvnni"
-#include <attend/kernel/region_push.inl>
-namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni {
+#define ATTEND_TIER avx_vnni
 #define ATTEND_SIMD 256
 #define ATTEND_VNNI 1
-#include <attend/kernel/simd.inl>
-#include <attend/quant/kernels.inl>
-#undef ATTEND_SIMD
-#undef ATTEND_VNNI
-}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx_vnni
-#include <attend/kernel/region_pop.inl>
+#include <attend/quant/region.inl>
 #endif
 
 #if defined(__x86_64__) && (!ATTEND_ONLY || defined(ATTEND_ONLY_AVX512))
 #define ATTEND_TARGET "avx512f,avx512bw,avx2,fma,f16c"
-#include <attend/kernel/region_push.inl>
-namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw {
+#define ATTEND_TIER avx512bw
 #define ATTEND_SIMD 512
 #define ATTEND_VNNI 0
-#include <attend/kernel/simd.inl>
-#include <attend/quant/kernels.inl>
-#undef ATTEND_SIMD
-#undef ATTEND_VNNI
-}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512bw
-#include <attend/kernel/region_pop.inl>
+#include <attend/quant/region.inl>
 #define ATTEND_TARGET "avx512f,avx512bw,avx512vnni,avx2,fma,f16c"
-#include <attend/kernel/region_push.inl>
-namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni {
+#define ATTEND_TIER avx512_vnni
 #define ATTEND_SIMD 512
 #define ATTEND_VNNI 1
-#include <attend/kernel/simd.inl>
-#include <attend/quant/kernels.inl>
-#include <attend/quant/many_rows.inl>
-#undef ATTEND_SIMD
-#undef ATTEND_VNNI
-}  // namespace attend::inline ATTEND_ABI::quant::inline ATTEND_FLAGS::avx512_vnni
-#include <attend/kernel/region_pop.inl>
+#define ATTEND_MANY_ROWS
+#include <attend/quant/region.inl>
 #endif
 #endif  // ATTEND_HAS_KERNELS
 #include <attend/kernel/regions_end.inl>
