@@ -214,8 +214,8 @@ ATTEND_COMPILED_LAYER(class Bias<float>);
 /// What follows a product while its result is still in the cache: activation(x Wᵀ + b + residual).
 template <class Scalar>
 struct Epilogue {
-  Activation activation = Activation::identity;  // of the sum
-  Rows<const Scalar> residual = {};              // of the output's shape, or none
+  detail::RowActivation<Scalar> activation = {};  // of the sum: an Activation
+  Rows<const Scalar> residual = {};               // of the output's shape, or none
 };
 
 namespace detail {

@@ -241,7 +241,7 @@ struct FailUnassigned {
 template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
-  layer.parameters(FailUnassigned{who});
+  const_cast<Layer&>(layer).parameters(FailUnassigned{who});  // which writes nothing
   throw_error(who, ": the layer was moved from");
 }
 }  // namespace detail
