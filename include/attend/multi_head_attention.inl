@@ -34,10 +34,10 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
     bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
   if (options_.qk_norm)
     for (const bool of_keys : {false, true})
-      (of_keys ? k_norm_ : q_norm_) = Norm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
-                                                    : of_keys                    ? keys
-                                                                                 : queries,
-                                                    *options_.qk_norm, NormKind::rms, true, false});
+      (of_keys ? k_norm_ : q_norm_) = RMSNorm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
+                                                       : of_keys                    ? keys
+                                                                                    : queries,
+                                                       *options_.qk_norm});
   if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
   const DisentangledAttentionOptions& relative = options_.disentangled;
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
