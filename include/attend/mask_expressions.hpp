@@ -88,7 +88,7 @@ struct Band : Expression {
 
   void bind(const AttentionSizes& s) { sizes = s; }
   bool operator()(Index b, Index, Index q, Index k) const { return k >= begin(b, q) && k < end(b, q); }
-  Extent row(Index b, Index, Index q, Index k0, Index k1) const {
+  ATTEND_OUT_OF_LINE Extent row(Index b, Index, Index q, Index k0, Index k1) const {
     return clip(begin(b, q), end(b, q), k0, k1);
   }
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {

@@ -163,8 +163,9 @@ ATTEND_NOINLINE void attention_merge(const Attention& t, const QueryRows& rows, 
     if (after == kNone) continue;
     const bool empty = before == kNone;
     const float maximum = empty || after > before || after != after ? after : before;
-    const vf a = empty ? set1(0.0f) : softmax_exp(set1(before - maximum), exponent, lowest);
-    const vf n = softmax_exp(set1(after - maximum), exponent, lowest);
+    alignas(64) float e[16] = {before - maximum, after - maximum};
+    store(e, softmax_exp(load(e), exponent, lowest));
+    const vf a = set1(empty ? 0.0f : e[0]), n = set1(e[1]);
     total.maximum[r] = maximum;
     store(lanes, fma(load(next.lanes + r * kLanes), n, mul(load(lanes), a)));
     for (Index d = 0; d < stride; d += 16)
@@ -204,15 +205,16 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
       if (sinks != nullptr && !none) {
         float* lanes = total.lanes + r * kLanes;
         const float sink = t.folded ? sinks[h] / t.scale : sinks[h];  // in the units of the scores
-        if (sink > maxima[r]) {
-          const vf a = softmax_exp(set1(maxima[r] - sink), exponent, lowest);
+        const bool greater = sink > maxima[r];
+        const vf a = softmax_exp(set1(greater ? maxima[r] - sink : sink - maxima[r]), exponent, lowest);
+        if (greater) {
           sum = reduce_sum(opaque(mul(load(lanes), a)));
           for (Index d = 0; d < stride; d += 16) store(output + d, mul(load(output + d), a));
           total.maximum[r] = sink;
           sum += 1.0f;
         } else {
           alignas(64) float e[16];
-          store(e, softmax_exp(set1(sink - maxima[r]), exponent, lowest));
+          store(e, a);
           sum += e[0];
         }
         inverse = 1.0f / sum;
@@ -272,18 +274,12 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
 
 /// The sum of |x| · |y|, elements of y `stride` apart.
 ATTEND_INLINED float sum_of_magnitudes(const float* x, const float* y, Index n, Index stride) {
-  vf lanes = set1(0.0f);
-  Index i = 0;
-  if (stride == 1)
-    for (; i < n; i += 16) {
-      const int m = static_cast<int>(n - i < 16 ? n - i : 16);
-      lanes = add(lanes, abs(mul(load_block(x + i, m), load_block(y + i, m))));
-    }
   float sums[4] = {};  // short chains
+  Index i = 0;
   for (; i + 4 <= n; i += 4)
     ATTEND_UNROLL for (int j = 0; j < 4; ++j) sums[j] += __builtin_fabsf(x[i + j] * y[(i + j) * stride]);
   for (; i < n; ++i) sums[0] += __builtin_fabsf(x[i] * y[i * stride]);
-  return reduce_sum(lanes) + ((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 /// Of where there is one key and nothing but masks touches its score: the softmax of one finite score is 1,
