@@ -219,7 +219,8 @@ class Context {
   /// At the end of the thread whose default context this is: threads and memory go, the context stays.
   void retire() {
     if (workspace_.visits_ > 0) return;  // std::exit from within a call
-    *this = Context();
+    std::destroy_at(this);
+    ::new (static_cast<void*>(this)) Context();
     workspace_.passing_ = true;
   }
 
