@@ -177,11 +177,7 @@ class MultiHeadAttention {
       Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
       detail::check_apart(call.context, who, {"out", call.out}, {{"key", key}, {"value", value}});
     }
-    const std::span<const Scalar> sinks = call.options.sinks;
-    if (!sinks.empty())
-      detail::check_apart(
-          call.context, who, {"out", call.out},
-          {{"sinks", TensorView<const Scalar, 1>(sinks.data(), {static_cast<Index>(sinks.size())})}});
+    detail::check_apart_from_options(call.context, who, call.options, "out", call.out);
     if (call.outputs.any())
       detail::check_outputs_apart(call.context, who, call.options, call.outputs,
                                   {{"query", query},
