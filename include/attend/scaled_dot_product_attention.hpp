@@ -239,16 +239,13 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
                                                 const Batched<const Scalar, 4>& key,
                                                 const Batched<const Scalar, 4>& value, const Options& options,
                                                 const Batched<Scalar, 4>& out, const Outputs& outputs) const {
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written,
-                      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_apart(context, who, written, {{"query", query}, {"key", key}, {"value", value}});
+  detail::check_apart_from_options(context, who, options, "out", out);
   if (outputs.any())
-    detail::check_outputs_apart(
-        context, who, options, outputs,
-        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(context, who, options, outputs,
+                                {{"query", query}, {"key", key}, {"value", value}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
                                                join(options, Corner::top_left, joined), out, outputs);
@@ -264,14 +261,12 @@ template <class Scalar>
 void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
                                                 const KVCache<Scalar>& cache, const Options& options,
                                                 const Batched<Scalar, 4>& out, const Outputs& outputs) const {
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_apart(context, who, written, {{"query", query}});
+  detail::check_apart_from_options(context, who, options, "out", out);
   if (outputs.any())
-    detail::check_outputs_apart(context, who, options, outputs,
-                                {{"query", query}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(context, who, options, outputs, {{"query", query}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, cache,
                                                join(options, Corner::bottom_right, joined), out, outputs);
