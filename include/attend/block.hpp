@@ -3,13 +3,10 @@
 // other.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/convolution.hpp>
 #include <attend/feed_forward.hpp>

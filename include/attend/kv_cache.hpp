@@ -2,10 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>

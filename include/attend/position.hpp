@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -81,7 +80,6 @@ ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, Any
                                                                    const SinusoidalOptions&));
 
 // ---- ALiBi
-// -------------------------------------------------------------------------------------------------------
 
 /// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from
 /// every other one of 2 n heads (arXiv:2108.12409).
@@ -134,7 +132,6 @@ Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index 
 }
 
 // ---- Relative biases
-// ---------------------------------------------------------------------------------------------
 
 /// Of a RelativeBias: T5's buckets of distances.
 struct RelativeBiasOptions {

@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <new>
-#include <string>
 #include <type_traits>
 #include <utility>
 

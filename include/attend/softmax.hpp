@@ -1,7 +1,6 @@
 // softmax and log_softmax over any axis of a tensor.
 #pragma once
 
-#include <string>
 #include <type_traits>
 
 #include <attend/activation.hpp>

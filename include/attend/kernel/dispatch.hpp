@@ -3,7 +3,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <string>
 
 #include <attend/core/config.hpp>
 #include <attend/core/flags.hpp>

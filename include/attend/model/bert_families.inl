@@ -1,11 +1,9 @@
 // Bodies of bert_families.hpp.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/core/shape.hpp>
 #include <attend/model/bert_families.hpp>

@@ -24,7 +24,6 @@ inline std::function<Index(Index)> rows_by_head(const CausalBlockOptions& o) {
 }
 
 // ---- GPT-2 (Radford et al. 2019)
-// -----------------------------------------------------------------------------------
 
 inline CausalFamily read_gpt2(const Config& config) {
   CausalLMOptions o;
@@ -67,7 +66,6 @@ inline CausalFamily read_gpt2(const Config& config) {
 }
 
 // ---- GPT-NeoX (arXiv:2204.06745) and BLOOM (arXiv:2211.05100)
-// ------------------------------------------------------
 
 /// What their layers have in common: queries, keys and values by head, and the names.
 inline NameMap names_by_head(const CausalBlockOptions& b, const std::string& layer,
@@ -143,7 +141,6 @@ inline CausalFamily read_bloom(const Config& config) {
 }
 
 // ---- OPT (arXiv:2205.01068)
-// ----------------------------------------------------------------------------------------
 
 inline CausalFamily read_opt(const Config& config) {
   CausalLMOptions o;
@@ -186,10 +183,6 @@ inline CausalFamily read_opt(const Config& config) {
                 {"layers.*.norm2.*", layer + "final_layer_norm.*"}};
   return {std::move(o), std::move(names), {}};
 }
-
-}  // namespace detail
-
-namespace detail {
 
 struct CausalReader {
   const char* type;

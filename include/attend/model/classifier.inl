@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/activation.hpp>
 #include <attend/io/config.hpp>

@@ -2,9 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/activation.hpp>
 #include <attend/io/config.hpp>

@@ -146,7 +146,6 @@ inline CausalFamily llama_family(const Config& config, CausalLMOptions o, NameMa
 }
 
 // ---- Llama (arXiv:2302.13971), Mistral (arXiv:2310.06825), Qwen2 and Qwen3 (arXiv:2407.10671, 2505.09388)
-// -----------
 
 inline CausalFamily read_llama(const Config& config) {
   CausalLMOptions o;
@@ -182,7 +181,6 @@ inline CausalFamily read_qwen2(const Config& config) { return read_qwen(config, 
 inline CausalFamily read_qwen3(const Config& config) { return read_qwen(config, true); }
 
 // ---- Gemma 2 (arXiv:2408.00118) and Gemma 3 (arXiv:2503.19786)
-// ------------------------------------------------------
 
 /// All but windows and positions.
 inline CausalBlockOptions read_gemma_block(const Config& config, CausalLMOptions& o, LlamaDefaults defaults,
@@ -253,7 +251,6 @@ inline CausalFamily read_gemma3(const Config& config) {
 }
 
 // ---- Phi-3 and Phi-4-mini (arXiv:2404.14219, 2503.01743)
-// ------------------------------------------------------------
 
 inline CausalFamily read_phi3(const Config& config) {
   CausalLMOptions o;
@@ -277,7 +274,6 @@ inline CausalFamily read_phi3(const Config& config) {
 }
 
 // ---- SmolLM3
-// -------------------------------------------------------------------------------------------------------
 
 inline CausalFamily read_smollm3(const Config& config) {
   CausalLMOptions o;
@@ -303,7 +299,6 @@ inline CausalFamily read_smollm3(const Config& config) {
 }
 
 // ---- OLMo 2 (arXiv:2501.00656)
-// -------------------------------------------------------------------------------------
 
 inline CausalFamily read_olmo2(const Config& config) {
   CausalLMOptions o;
@@ -319,7 +314,6 @@ inline CausalFamily read_olmo2(const Config& config) {
 }
 
 // ---- Granite 3
-// -----------------------------------------------------------------------------------------------------
 
 inline CausalFamily read_granite(const Config& config) {
   CausalLMOptions o;

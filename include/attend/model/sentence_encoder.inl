@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>

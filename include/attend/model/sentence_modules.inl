@@ -4,11 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include <attend/io/config.hpp>
 #include <attend/json/fields.hpp>
@@ -43,7 +40,6 @@ inline Config optional_config(const Location& path) {
 }
 
 // ---- modules.json
-// ------------------------------------------------------------------------------------------------
 
 inline std::vector<SentenceFolder::Module> read_modules(const Location& folder) {
   const Location file = folder / "modules.json";
@@ -187,7 +183,6 @@ ATTEND_INLINE SentenceTextOptions SentenceFolder::text_options(Index most,
 }
 
 // ---- The modules themselves
-// --------------------------------------------------------------------------------------
 
 ATTEND_INLINE Activation activation_of_class(const std::string& where, const std::string& name) {
   static constexpr std::pair<std::string_view, Activation> known[] = {

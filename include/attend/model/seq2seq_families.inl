@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include <attend/model/hugging_face.hpp>
 #include <attend/model/seq2seq_families.hpp>

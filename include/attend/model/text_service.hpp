@@ -2,7 +2,6 @@
 // gathered.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>

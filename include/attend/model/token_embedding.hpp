@@ -1,7 +1,6 @@
 // What comes before the blocks of any model: for each token, rows of tables and their sum.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include <attend/core/context.hpp>
