@@ -144,11 +144,11 @@ struct RelativeBiasOptions {
 
 namespace detail {
 inline void check_options(const RelativeBiasOptions& o) {
-  detail::check_size("RelativeBias", "num_heads", o.num_heads);
+  check_size("RelativeBias", "num_heads", o.num_heads);
   const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2),
               farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
-  detail::check_count("RelativeBias", "spare_buckets", o.spare_buckets, kMost);
+  check_count("RelativeBias", "spare_buckets", o.spare_buckets, kMost);
   if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
     throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ",
                 farthest);

@@ -211,8 +211,8 @@ BlockOptions block_options(const Options& o) {
 /// And for the whole of it.
 template <class Options>
 StackOptions stack_options(const char* name, const Options& o) {
-  detail::check_size(name, "block.embed_dim", o.block.embed_dim);
-  detail::check_count(name, "num_layers", o.num_layers, detail::kMostLayers);
+  check_size(name, "block.embed_dim", o.block.embed_dim);
+  check_count(name, "num_layers", o.num_layers, kMostLayers);
   const BlockOptions block = o.block;
   StackOptions all{
       o.block.embed_dim, std::vector<BlockOptions>(static_cast<std::size_t>(o.num_layers), block), {}};

@@ -319,7 +319,7 @@ inline void add_chat_templates(const GgufFile& file, std::map<std::string, std::
 
 ATTEND_INLINE Location model_folder(const Location& place) {
   if (place.stands_for() != nullptr || place.extension() != ".gguf" || place.is_folder()) return place;
-  const detail::MappedFile mapped(place);
+  const MappedFile mapped(place);
   const GgufFile file(mapped);
   const GgufConfig config(file);
   std::map<std::string, std::string> files;

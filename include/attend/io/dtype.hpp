@@ -79,8 +79,8 @@ inline constexpr std::array<DTypeInfo, 30> kDTypes{{
 /// The name that files have for it: "F32", "Q8_0".
 inline std::string_view to_string(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].name; }
 namespace detail {
-inline int bits_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].bits; }
-inline int elements_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].elements; }
+inline int bits_of(DType type) { return kDTypes[static_cast<std::size_t>(type)].bits; }
+inline int elements_of(DType type) { return kDTypes[static_cast<std::size_t>(type)].elements; }
 inline bool is_in_blocks(DType type) { return type >= DType::Q4_0; }
 
 /// Whether elements of this type can be read at all.
