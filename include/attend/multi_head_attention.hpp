@@ -206,8 +206,7 @@ class MultiHeadAttention {
         options_.disentangled.any())
       throw_error(
           "MultiHeadAttention: is_causal, window, alibi and disentangled attention say nothing of the tokens "
-          "of "
-          "a memory");
+          "of a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};

@@ -42,8 +42,7 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
     throw_error(
         "MultiHeadAttention: disentangled attention together with kdim, vdim, bias_kv, add_zero_attn or "
-        "alibi "
-        "is not supported");
+        "alibi is not supported");
   if (relative.own_projections && relative.content_to_position)
     pos_key_proj_ =
         Linear<Scalar>({options_.embed_dim, keys, options_.bias, options_.weights, options_.activations});

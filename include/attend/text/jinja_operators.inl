@@ -97,17 +97,15 @@ inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std:
 inline Value Evaluation::method_or_undefined(const Node& node, const Value& value, const std::string& name) {
   static constexpr std::string_view
       kText =
-          " capitalize casefold center count encode endswith expandtabs find format format_map index isalnum "
-          "isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle "
-          "isupper "
-          "join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust "
-          "rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill ",
+          " capitalize casefold center count encode endswith expandtabs find format format_map index "
+          "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
+          "istitle isupper join ljust lower lstrip maketrans partition removeprefix removesuffix replace "
+          "rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title "
+          "translate upper zfill ",
       kOurText =
-          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join "
-          "lower "
-          "lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split "
-          "splitlines "
-          "startswith strip title upper ",
+          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper "
+          "join lower lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip "
+          "split splitlines startswith strip title upper ",
       kMapping = " clear copy fromkeys get items keys pop popitem setdefault update values ",
       kOurMapping = " copy get items keys values ",
       kList = " append clear copy count extend index insert pop remove reverse sort ",
