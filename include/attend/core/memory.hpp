@@ -118,9 +118,9 @@ struct Allocator {
 
   T* allocate(std::size_t n) {
     if (n > (std::numeric_limits<std::ptrdiff_t>::max)() / sizeof(T)) throw_bad_alloc();
-    return static_cast<T*>(allocate(memory, n * sizeof(T), alignment));
+    return static_cast<T*>(detail::allocate(memory, n * sizeof(T), alignment));
   }
-  void deallocate(T* p, std::size_t n) noexcept { deallocate(memory, p, n * sizeof(T), alignment); }
+  void deallocate(T* p, std::size_t n) noexcept { detail::deallocate(memory, p, n * sizeof(T), alignment); }
 
   friend bool operator==(const Allocator& a, const Allocator& b) noexcept { return a.memory == b.memory; }
 
