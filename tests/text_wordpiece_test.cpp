@@ -1,6 +1,7 @@
 // BERT's tokenizer, and the Unicode below it.
 
 #include <attend/json/json.hpp>
+#include <attend/text/pre_tokenizer.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
@@ -34,8 +35,11 @@ const char* const small_vocab =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\nhello\nworld\n##s\n##ly\n,\n!\nun\n##aff\n##able\ncafe\n\xE4\xBD\xA0\n";
 
 std::vector<std::string> words(const std::string& text) {
+  std::vector<attend::text::Piece> pieces{{attend::text::AlignedText(text), true}};
+  const attend::Json step = attend::Json::parse(R"({"type": "BertPreTokenizer"})");
+  attend::text::detail::read_pre_tokenizer(attend::text::Part(step, "step"))(pieces);
   std::vector<std::string> out;
-  attend::text::for_each_bert_word(text, [&](std::string_view w) { out.emplace_back(w); });
+  for (const attend::text::Piece& piece : pieces) out.push_back(piece.text.bytes);
   return out;
 }
 
@@ -49,7 +53,7 @@ struct WordPiece {
       : normalizer(its_normalizer), model(Vocabulary::from_lines(vocab), options) {}
   Ids encode(const std::string& text) const {
     Ids ids;
-    attend::text::for_each_bert_word(normalizer(text), [&](std::string_view w) { model.tokenize(w, ids); });
+    for (const std::string& word : words(normalizer(text))) model.tokenize(word, ids);
     return ids;
   }
 };

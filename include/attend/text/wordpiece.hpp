@@ -67,22 +67,6 @@ struct BertNormalizer {
   }
 };
 
-/// Calls f(word) for each run between white space, with each punctuation character a word of its own.
-template <class F>
-void for_each_bert_word(std::string_view text, F&& f) {
-  std::size_t begin = 0, at = 0;
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
-    const bool space = is_white_space(c), punctuation = !space && is_punctuation(c);
-    if (space || punctuation) {
-      if (begin < at) f(text.substr(begin, at - begin));
-      if (punctuation) f(bytes);
-      begin = at + bytes.size();
-    }
-    at += bytes.size();
-  });
-  if (begin < at) f(text.substr(begin));
-}
-
 /// Cuts words into the longest pieces that the vocabulary has.
 class WordPieceModel {
  public:
