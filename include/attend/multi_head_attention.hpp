@@ -72,8 +72,10 @@ class MultiHeadAttention {
   /// forms, `out` and the outputs overlap neither each other nor an input nor the residual.
   void forward(Context& context, const Input& x, const Options& options, const Output& out,
                const Outputs& outputs = detail::no_outputs<Scalar>,
-               const Epilogue<Scalar>& epilogue = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+               const Epilogue<Scalar>& epilogue = {}) const {
+    forward(context, x, x, x, options, out, outputs, epilogue);
+  }
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
   void forward(Context& context, const Input& query, const Input& key, const Input& value,
                const Options& options, const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,

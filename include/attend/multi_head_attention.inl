@@ -113,17 +113,6 @@ KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(AnyIndex batch) const {
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Options& options,
-                                         const Output& out, const Outputs& outputs,
-                                         const Epilogue<Scalar>& epilogue) const {
-  forward(context, x, x, x, options, out, outputs, epilogue);
-}
-template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, x, x, {}, out);
-}
-
-template <class Scalar>
 void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, const Input& key,
                                          const Input& value, const Options& options, const Output& out,
                                          const Outputs& outputs, const Epilogue<Scalar>& epilogue) const {

@@ -189,7 +189,7 @@ class RelativeBias {
 
   const RelativeBiasOptions& options() const { return options_; }
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether the weight has its values; `modifier` takes none less.
   bool assigned() const { return assigned_.all(); }
@@ -239,10 +239,6 @@ RelativeBias<Scalar>::RelativeBias(const RelativeBiasOptions& options) : options
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   visit("weight", Parameter<Scalar>({weight_.size(0), options_.num_heads}, weight_.data(), &assigned_));
-}
-template <class Scalar>
-void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 ATTEND_COMPILED_LAYER(class RelativeBias<float>);
 

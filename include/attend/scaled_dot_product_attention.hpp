@@ -188,7 +188,9 @@ class ScaledDotProductAttention {
                const Outputs& outputs = detail::no_outputs<Scalar>) const;
   /// The same without a mask or other inputs.
   void forward(Context& context, const Batched<const Scalar, 4>& query, const Batched<const Scalar, 4>& key,
-               const Batched<const Scalar, 4>& value, const Batched<Scalar, 4>& out) const;
+               const Batched<const Scalar, 4>& value, const Batched<Scalar, 4>& out) const {
+    forward(context, query, key, value, {}, out);
+  }
   /// Over a cache's keys and values. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
   void forward(Context& context, const Batched<const Scalar, 4>& query, const KVCache<Scalar>& cache,
                const Options& options, const Batched<Scalar, 4>& out,
@@ -252,13 +254,6 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
                                                join(options, Corner::top_left, joined), out, outputs);
-}
-template <class Scalar>
-void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
-                                                const Batched<const Scalar, 4>& key,
-                                                const Batched<const Scalar, 4>& value,
-                                                const Batched<Scalar, 4>& out) const {
-  forward(context, query, key, value, {}, out);
 }
 template <class Scalar>
 void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,

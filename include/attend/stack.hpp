@@ -69,7 +69,7 @@ class Stack {
   /// step, or none. A call that fails leaves the caches as they were.
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
                                  std::span<const BlockOutputs<Scalar>> outputs = {}) const {
@@ -160,10 +160,6 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   else if (steps() == 0)
     context.parallel(1, 1, [&](Index, int) { copy(states, out); });
   appending.keep();
-}
-template <class Scalar>
-void Stack<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, {}, out);
 }
 
 template <class Scalar>

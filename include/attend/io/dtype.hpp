@@ -85,8 +85,6 @@ inline bool is_in_blocks(DType type) { return type >= DType::Q4_0; }
 
 /// Whether elements of this type can be read at all.
 inline bool is_readable(DType type) { return type <= DType::F64 || is_in_blocks(type); }
-
-inline bool is_integer(DType type) { return type <= DType::I64; }
 }  // namespace detail
 
 /// Nothing where there is no type of that name.
