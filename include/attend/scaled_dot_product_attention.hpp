@@ -49,7 +49,7 @@ struct NamedScalar<void, X> {
 template <class Named, class X>
 using NamedOr = typename NamedScalar<Named, X>::type;
 
-/// Error where the mask sees tokens that the cache's window has let go of.
+/// Error where the mask sees tokens that the cache has evicted.
 template <class Scalar>
 void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cache) {
   const AttentionSizes& sizes = call.sizes;

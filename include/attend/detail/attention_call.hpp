@@ -111,8 +111,8 @@ template <class Scalar>
 struct KeyValueSource {
   TensorView<const Scalar, 4> key = {},
                               value = {};  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
-  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where the cache let go of
-  /// one.
+  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where one is
+  /// evicted.
   const Scalar* const* const* pages = nullptr;
 };
 

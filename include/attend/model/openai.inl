@@ -8,15 +8,16 @@
 #include <utility>
 
 #include <attend/json/fields.hpp>
-#include <attend/json/text.hpp>
 #include <attend/model/openai.hpp>
 
 namespace attend::inline ATTEND_ABI::openai {
 
 namespace detail {
 using attend::detail::json_as;
-using attend::detail::json_dump;
 
+inline std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 inline std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
@@ -35,7 +36,7 @@ inline std::vector<std::string> texts(const JsonObject& body, const char* name) 
 inline void refuse(const JsonObject& body, std::initializer_list<std::pair<const char*, Json>> fields) {
   for (const auto& [name, no] : fields)
     if (body.has(name) && body.at(name) != no)
-      throw_error(body.where(name), " is not supported but for ", json_dump(no), ", got ",
+      throw_error(body.where(name), " is not supported but for ", dump(no), ", got ",
                   attend::detail::json_excerpt(body.at(name)));
 }
 inline const char* name_of(FinishReason reason) { return reason == FinishReason::length ? "length" : "stop"; }
@@ -144,9 +145,9 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
   if (chat) {
     if (generator.chat_template().empty()) throw_error("request: the model has no chat template");
     ChatOptions options;
-    if (body.has("tools") && !no_tools) options.tools = detail::json_dump(body.array("tools"));
+    if (body.has("tools") && !no_tools) options.tools = detail::dump(body.array("tools"));
     if (body.has("chat_template_kwargs"))
-      options.variables = detail::json_dump(body.object("chat_template_kwargs").json());
+      options.variables = detail::dump(body.object("chat_template_kwargs").json());
     Json messages = body.array("messages");
     for (Json& message : messages) {  // content as a list of parts is their text
       if (!message.is_object() || !message.contains("content") || !message["content"].is_array()) continue;
@@ -158,7 +159,7 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
       }
       message["content"] = joined;
     }
-    ask(generator.tokenizer().encode(generator.chat_template().render(detail::json_dump(messages), options),
+    ask(generator.tokenizer().encode(generator.chat_template().render(detail::dump(messages), options),
                                      {.add_special_tokens = false}));
   } else {
     const Json& prompt = body.at("prompt");
@@ -189,10 +190,10 @@ ATTEND_INLINE std::string CompletionWriter::usage() const {
   Index prompt = 0;
   for (std::size_t i = 0; i < choices_.size(); i += completion_->n)
     prompt += static_cast<Index>(completion_->requests[i].ids.size());
-  return detail::json_dump({{"prompt_tokens", prompt},
-                            {"completion_tokens", completion_tokens_},
-                            {"total_tokens", prompt + completion_tokens_},
-                            {"prompt_tokens_details", {{"cached_tokens", reused_}}}});
+  return detail::dump({{"prompt_tokens", prompt},
+                       {"completion_tokens", completion_tokens_},
+                       {"total_tokens", prompt + completion_tokens_},
+                       {"prompt_tokens_details", {{"cached_tokens", reused_}}}});
 }
 
 ATTEND_INLINE void CompletionWriter::end(std::size_t choice, const TextService::Piece& piece) {
@@ -209,7 +210,7 @@ ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piec
              {"object", chat ? "chat.completion.chunk" : "text_completion"},
              {"created", created_},
              {"model", model_}};
-  const auto data = [](const Json& json) { return "data: " + detail::json_dump(json) + "\n\n"; };
+  const auto data = [](const Json& json) { return "data: " + detail::dump(json) + "\n\n"; };
   Json choice{{"index", index}, {"finish_reason", nullptr}, {"logprobs", nullptr}};
   const bool told = completion_->requests[index].options.logprobs && piece.token;
   if (told) {
@@ -251,7 +252,7 @@ ATTEND_INLINE void CompletionWriter::add(const TextService::Piece& piece, std::s
   choice.text += piece.text;
   if (completion_->requests[index].options.logprobs && piece.token) {
     if (!choice.logprobs.empty()) choice.logprobs += ',';
-    choice.logprobs += detail::json_dump(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
+    choice.logprobs += detail::dump(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
   }
   if (piece.reason) end(index, piece);
 }
@@ -275,12 +276,12 @@ ATTEND_INLINE std::string CompletionWriter::whole() const {
       choice["text"] = state.text;
     choices.push_back(std::move(choice));
   }
-  return detail::json_dump({{"id", id_},
-                            {"object", chat ? "chat.completion" : "text_completion"},
-                            {"created", created_},
-                            {"model", model_},
-                            {"choices", std::move(choices)},
-                            {"usage", Json::parse(usage())}});
+  return detail::dump({{"id", id_},
+                       {"object", chat ? "chat.completion" : "text_completion"},
+                       {"created", created_},
+                       {"model", model_},
+                       {"choices", std::move(choices)},
+                       {"usage", Json::parse(usage())}});
 }
 
 ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
@@ -307,10 +308,10 @@ ATTEND_INLINE std::string write_embeddings(const Embeddings& request, TensorView
     const Json values = request.base64 ? Json(detail::base64(std::as_bytes(row))) : Json(row);
     data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", values}});
   }
-  return detail::json_dump({{"object", "list"},
-                            {"data", std::move(data)},
-                            {"model", model},
-                            {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
+  return detail::dump({{"object", "list"},
+                       {"data", std::move(data)},
+                       {"model", model},
+                       {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
 }
 
 ATTEND_INLINE Rerank read_rerank(std::string_view text) {
@@ -340,11 +341,11 @@ ATTEND_INLINE std::string write_rerank(const Rerank& request, std::span<const fl
     if (request.return_documents) one["document"] = Json{{"text", request.documents[i]}};
     results.push_back(std::move(one));
   }
-  return detail::json_dump({{"object", "list"}, {"model", model}, {"results", std::move(results)}});
+  return detail::dump({{"object", "list"}, {"model", model}, {"results", std::move(results)}});
 }
 
 ATTEND_INLINE std::string write_error(std::string_view message, std::string_view type) {
-  return detail::json_dump(
+  return detail::dump(
       {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}});
 }
 
@@ -357,10 +358,10 @@ inline Json model_json(std::string_view name) {
 ATTEND_INLINE std::string write_models(std::span<const std::string> names) {
   Json data = Json::array();
   for (const std::string& name : names) data.push_back(detail::model_json(name));
-  return detail::json_dump({{"object", "list"}, {"data", std::move(data)}});
+  return detail::dump({{"object", "list"}, {"data", std::move(data)}});
 }
 ATTEND_INLINE std::string write_model(std::string_view name) {
-  return detail::json_dump(detail::model_json(name));
+  return detail::dump(detail::model_json(name));
 }
 
 }  // namespace attend::inline ATTEND_ABI::openai

@@ -25,13 +25,7 @@ struct BertNormalizer {
   bool lowercase = true;             // letters become small ones
   std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
 
-  /// A text of UTF-8 as BERT sees it.
-  std::string operator()(std::string text) const {
-    AlignedText out(std::move(text));
-    (*this)(out);
-    return std::move(out.bytes);
-  }
-  /// The same, in place.
+  /// A text of UTF-8 as BERT sees it, in place.
   void operator()(AlignedText& text) const {
     text.map([&](std::string& out, char32_t c) {
       if (clean_text) {
