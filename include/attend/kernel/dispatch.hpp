@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include <attend/core/config.hpp>
 #include <attend/core/flags.hpp>
