@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include <attend/detail/cache_calls.hpp>
@@ -73,8 +72,10 @@ class MultiHeadAttention {
   /// forms, `out` and the outputs overlap neither each other nor an input nor the residual.
   void forward(Context& context, const Input& x, const Options& options, const Output& out,
                const Outputs& outputs = detail::no_outputs<Scalar>,
-               const Epilogue<Scalar>& epilogue = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+               const Epilogue<Scalar>& epilogue = {}) const {
+    forward(context, x, x, x, options, out, outputs, epilogue);
+  }
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
   void forward(Context& context, const Input& query, const Input& key, const Input& value,
                const Options& options, const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
@@ -204,8 +205,7 @@ class MultiHeadAttention {
         options_.disentangled.any())
       throw_error(
           "MultiHeadAttention: is_causal, window, alibi and disentangled attention say nothing of the tokens "
-          "of "
-          "a memory");
+          "of a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};

@@ -1,7 +1,6 @@
 // Rows: what every layer that works row by row takes, and the checks at the boundary of a layer.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <span>
