@@ -3,13 +3,10 @@
 // other.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/convolution.hpp>
 #include <attend/feed_forward.hpp>
@@ -81,7 +78,7 @@ class Block {
   /// cache as it was.
   void forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs, const Output& out,
                const BlockOutputs<Scalar>& outputs = none) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const BlockInputs<Scalar>& inputs = {},
                                  const BlockOutputs<Scalar>& outputs = none) const {
@@ -261,10 +258,6 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
     convolution_norm_.forward(context, convolved, out);
   }
   if (appending) appending->keep();
-}
-template <class Scalar>
-void Block<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, {}, out);
 }
 ATTEND_COMPILED_LAYER(class Block<float>);
 

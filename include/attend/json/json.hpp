@@ -4,7 +4,6 @@
 
 #include <cfenv>
 #include <cstddef>
-#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -161,7 +160,7 @@ class JsonDocument final : public JsonReader {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     const auto [at, is_new] = open_.back()->get_ref<Json::object_t&>().emplace(name, nullptr);
-    if (!is_new) fail_here("duplicate key " + detail::in_quotes(name));
+    if (!is_new) fail_here("duplicate key " + in_quotes(name));
     slot_ = &at->second;
     return true;
   }
