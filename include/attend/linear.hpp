@@ -99,7 +99,6 @@ Index Weight<Scalar>::slot(Index row) const {
 }
 template <class Scalar>
 void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
-  const detail::FloatEnvironment environment;
   if constexpr (std::is_same_v<Scalar, float>) {
     if (!plain()) {
       const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
