@@ -2,9 +2,7 @@
 // malloc and its kin, which operator new calls.
 
 #include <cstdlib>
-#include <new>
 #include <string>
-#include <vector>
 
 #include <attend/attend.hpp>
 

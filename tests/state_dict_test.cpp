@@ -1,7 +1,5 @@
 // Loading and saving layers by name, name maps, and strict settings files.
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 

@@ -69,7 +69,7 @@ class Stack {
   /// step, or none. A call that fails leaves the caches as they were.
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
                                  std::span<const BlockOutputs<Scalar>> outputs = {}) const {
@@ -161,10 +161,6 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
     context.parallel(1, 1, [&](Index, int) { copy(states, out); });
   appending.keep();
 }
-template <class Scalar>
-void Stack<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, {}, out);
-}
 
 template <class Scalar>
 std::vector<KVCache<Scalar>> Stack<Scalar>::make_caches(Index batch) const {
@@ -211,8 +207,8 @@ BlockOptions block_options(const Options& o) {
 /// And for the whole of it.
 template <class Options>
 StackOptions stack_options(const char* name, const Options& o) {
-  detail::check_size(name, "block.embed_dim", o.block.embed_dim);
-  detail::check_count(name, "num_layers", o.num_layers, detail::kMostLayers);
+  check_size(name, "block.embed_dim", o.block.embed_dim);
+  check_count(name, "num_layers", o.num_layers, kMostLayers);
   const BlockOptions block = o.block;
   StackOptions all{
       o.block.embed_dim, std::vector<BlockOptions>(static_cast<std::size_t>(o.num_layers), block), {}};

@@ -236,24 +236,29 @@ struct Backend<float> {
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
       const Index m = item / shares * block, q = item % shares * share;
-      kernel::kernels().product(p, m, (std::min)(rows, m + block), q, (std::min)(panels, q + share));
+      kernel::entry<&kernel::Kernels::product>()(p, m, (std::min)(rows, m + block), q,
+                                                 (std::min)(panels, q + share));
     });
   }
 
   static void activate(Activation activation, const float* x, float* y, Index n) {
-    kernel::kernels().activate(activation, x, y, n);
+    kernel::entry<&kernel::Kernels::activate>()(activation, x, y, n);
   }
-  static void multiply(const float* x, float* y, Index n) { kernel::kernels().multiply(x, y, n); }
+  static void multiply(const float* x, float* y, Index n) {
+    kernel::entry<&kernel::Kernels::multiply>()(x, y, n);
+  }
   static void layer_norm(const float* x, const float* weight, const float* bias, double eps, float* y,
                          Index n, float* statistics) {
-    kernel::kernels().layer_norm(x, weight, bias, static_cast<float>(eps), y, n, statistics);
+    kernel::entry<&kernel::Kernels::layer_norm>()(x, weight, bias, static_cast<float>(eps), y, n, statistics);
   }
   static void rms_norm(const float* x, const float* weight, double eps, float* y, Index n, float* statistic) {
-    kernel::kernels().rms_norm(x, weight, static_cast<float>(eps), y, n, statistic);
+    kernel::entry<&kernel::Kernels::rms_norm>()(x, weight, static_cast<float>(eps), y, n, statistic);
   }
-  static void softmax(float* y, Index n, bool log_of_it) { kernel::kernels().softmax(y, y, n, log_of_it); }
+  static void softmax(float* y, Index n, bool log_of_it) {
+    kernel::entry<&kernel::Kernels::softmax>()(y, y, n, log_of_it);
+  }
   static void rotate(float* x, const float* cosine, const float* sine, Index pairs, bool interleaved) {
-    kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
+    kernel::entry<&kernel::Kernels::rotate>()(x, cosine, sine, pairs, interleaved);
   }
 
   static void attention(Context& context, const AttentionCall<float>& call,

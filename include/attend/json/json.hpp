@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -143,7 +142,7 @@ class JsonDocument final : public JsonReader {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     const auto [at, is_new] = open_.back()->get_ref<Json::object_t&>().emplace(name, nullptr);
-    if (!is_new) fail_here("duplicate key " + detail::in_quotes(name));
+    if (!is_new) fail_here("duplicate key " + in_quotes(name));
     slot_ = &at->second;
     return true;
   }

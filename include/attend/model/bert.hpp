@@ -2,8 +2,6 @@
 #pragma once
 
 #include <span>
-#include <string>
-#include <vector>
 
 #include <attend/disentangled.hpp>
 #include <attend/encoder.hpp>

@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/sentence_encoder.hpp>
+#include <attend/model/sequence_groups.hpp>
 #include <attend/rows.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -138,22 +137,14 @@ ATTEND_INLINE Tensor<float, 2> SentenceEncoder::encode(Context& context, std::sp
     throw_error("SentenceEncoder: ", options.dimensions, " dimensions of ", width_);
   Tensor<float, 2> out(
       {static_cast<Index>(texts.size()), options.dimensions > 0 ? options.dimensions : embedding_dim()});
-  std::vector<std::int32_t> ids;
-  std::vector<Index> offsets{0};
-  Index first = 0;
-  const auto run = [&](Index end) {
-    embed(context, ids, offsets, out.view().slice(0, first, end), before);
-    ids.clear();
-    offsets.assign(1, 0);
-    first = end;
+  const auto encode_one = [&](std::size_t i) {
+    text::Encoding one;
+    one.ids = encode_ids(texts[i], given);
+    return one;
   };
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::vector<std::int32_t> more = encode_ids(texts[i], given);
-    if (!ids.empty() && ids.size() + more.size() > kGroup) run(static_cast<Index>(i));
-    ids.insert(ids.end(), more.begin(), more.end());
-    offsets.push_back(static_cast<Index>(ids.size()));
-  }
-  if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
+  detail::run_in_groups(texts.size(), kGroup, encode_one, [&](const detail::TextGroup& group) {
+    embed(context, group.ids, group.offsets, out.view().slice(0, group.begin, group.end), before);
+  });
   return out;
 }
 

@@ -1,10 +1,7 @@
 // Bodies of chat_template.hpp.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
 #include <attend/gguf/folder.hpp>
