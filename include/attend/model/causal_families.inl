@@ -209,7 +209,7 @@ ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type");
   const detail::CausalReader* reader = detail::causal_reader(type);
   if (reader == nullptr)
-    throw_error(config.file(), ": 'model_type' ", detail::in_quotes(type), " is not supported");
+    throw_error(config.file(), ": model_type ", detail::in_quotes(type), " is not a decoder that is supported");
   config.allow("is_encoder_decoder", false);
   CausalFamily family = reader->read(config);
   CausalLMOptions& o = family.options;
