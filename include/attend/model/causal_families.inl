@@ -30,16 +30,16 @@ inline CausalFamily read_gpt2(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b;
   o.vocab_size = detail::get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = detail::get_size(config, {"n_embd", "hidden_size"});
+  o.embed_dim = b.embed_dim = detail::get_size(config, {"hidden_size", "n_embd"});
   o.max_position_embeddings =
-      detail::get_size(config, {"n_positions", "max_position_embeddings", "n_ctx"}, 1024);
-  b.num_heads = b.num_kv_heads = detail::get_size(config, {"n_head", "num_attention_heads"});
+      detail::get_size(config, {"max_position_embeddings", "n_positions", "n_ctx"}, 1024);
+  b.num_heads = b.num_kv_heads = detail::get_size(config, {"num_attention_heads", "n_head"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = detail::get_size(config, {"n_inner"}, 4 * b.embed_dim);
   b.activation = detail::get_activation(config, "activation_function", "gelu_new");
   b.norm_eps = detail::get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.scale = config.get<bool>("scale_attn_weights", true) ? 1 / std::sqrt(static_cast<double>(b.head_dim)) : 1;
-  add_layers(config, o, b, detail::get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, detail::get_size(config, {"num_hidden_layers", "n_layer"}));
   if (config.get<bool>("scale_attn_by_inverse_layer_idx", false))
     for (std::size_t i = 0; i < o.blocks.size(); ++i) *o.blocks[i].scale /= static_cast<double>(i + 1);
   o.learned_positions = true;
@@ -95,9 +95,11 @@ inline CausalFamily read_gpt_neox(const Config& config) {
   if (config.get<bool>("use_parallel_residual", true)) b.residual = Residual::parallel;
   add_layers(config, o, b, detail::get_size(config, {"num_hidden_layers"}));
   o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 2048);
-  set_rotary(o, detail::read_rotary_options(config, {.head_dim = b.head_dim,
-                                                     .partial_rotary_factor = 0.25,
-                                                     .max_position_embeddings = o.max_position_embeddings}));
+  set_rotary(o, detail::read_rotary_options(config,
+                                            {.head_dim = b.head_dim,
+                                             .partial_rotary_factor = 0.25,
+                                             .max_position_embeddings = o.max_position_embeddings},
+                                            "rotary_emb_base", "rotary_pct"));
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", false);
   config.ignore({"is_decoder"});
 
@@ -116,12 +118,12 @@ inline CausalFamily read_bloom(const Config& config) {
   CausalBlockOptions b;
   o.vocab_size = detail::get_size(config, {"vocab_size"});
   o.embed_dim = b.embed_dim = detail::get_size(config, {"hidden_size", "n_embed"});
-  b.num_heads = b.num_kv_heads = detail::get_size(config, {"n_head", "num_attention_heads"});
+  b.num_heads = b.num_kv_heads = detail::get_size(config, {"num_attention_heads", "n_head"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = 4 * b.embed_dim;
   b.norm_eps = detail::get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.alibi = true;
-  add_layers(config, o, b, detail::get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, detail::get_size(config, {"num_hidden_layers", "n_layer"}));
   o.embed_norm = true;
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
   config.allow("apply_residual_connection_post_layernorm", false);
