@@ -34,7 +34,7 @@ inline std::string capitalized(std::string_view text, bool each) {
   return out;
 }
 
-/// isalpha and its kin: all characters are of that kind, and there is one.
+/// isalpha, isdigit and so on: all characters are of that kind, and there is one.
 inline bool is_of_kind(const std::string& name, std::string_view text) {
   if (name == "isupper" || name == "islower")
     return uppercase(text) != lowercase(text) &&
