@@ -107,8 +107,8 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   return family;
 }
 
-/// BART (arXiv:1910.13461) and its kin, which differ in positions and norms, and in what a config.json that
-/// does not say it stands for.
+/// BART (arXiv:1910.13461) and similar ones, which differ in positions and norms, and in what a config.json
+/// that does not say it stands for.
 struct BartKind {
   PositionKind positions = PositionKind::learned;
   bool pre_norm = false;  // and a norm behind the last block

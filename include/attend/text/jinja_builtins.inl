@@ -13,7 +13,7 @@
 
 namespace attend::inline ATTEND_ABI::text::jinja {
 
-/// isalpha and its kin: all characters are of that kind, and there is one.
+/// isalpha, isdigit and so on: all characters are of that kind, and there is one.
 inline bool is_of_kind(const std::string& name, std::string_view text) {
   if (name == "isupper" || name == "islower")
     return uppercase(text) != lowercase(text) &&
