@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
-#include <string>
 
 #include <attend/core/context.hpp>
 #include <attend/embedding.hpp>

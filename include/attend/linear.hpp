@@ -99,7 +99,6 @@ Index Weight<Scalar>::slot(Index row) const {
 }
 template <class Scalar>
 void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
-  const detail::FloatEnvironment environment;
   if constexpr (std::is_same_v<Scalar, float>) {
     if (!plain()) {
       const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
@@ -280,7 +279,7 @@ class Linear {
   const Weight<Scalar>& weight() const { return weight_; }  // The weight, as products read it.
 
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return weight_.assigned() && (!options_.bias || bias_.assigned()); }
@@ -313,10 +312,6 @@ template <class Scalar>
 ATTEND_COLD void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   detail::visit_part<Scalar>(visit, "weight", weight_);
   if (options_.bias) detail::visit_part<Scalar>(visit, "bias", bias_);
-}
-template <class Scalar>
-void Linear<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 void Linear<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,

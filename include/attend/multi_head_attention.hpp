@@ -3,7 +3,7 @@
 
 #include <memory>
 #include <optional>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include <attend/detail/cache_calls.hpp>
@@ -73,8 +73,10 @@ class MultiHeadAttention {
   /// forms, `out` and the outputs overlap neither each other nor an input nor the residual.
   void forward(Context& context, const Input& x, const Options& options, const Output& out,
                const Outputs& outputs = detail::no_outputs<Scalar>,
-               const Epilogue<Scalar>& epilogue = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+               const Epilogue<Scalar>& epilogue = {}) const {
+    forward(context, x, x, x, options, out, outputs, epilogue);
+  }
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
   void forward(Context& context, const Input& query, const Input& key, const Input& value,
                const Options& options, const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
@@ -145,13 +147,17 @@ class MultiHeadAttention {
   bool fused() const { return options_.kdim == options_.embed_dim && options_.vdim == options_.embed_dim; }
   Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
-    for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
-      if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
     detail::check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
+    detail::check_size("MultiHeadAttention", "num_heads", o.num_heads);
+    for (const auto& [option, size] : {std::pair{"num_kv_heads", o.num_kv_heads},
+                                       {"head_dim", o.head_dim},
+                                       {"kdim", o.kdim},
+                                       {"vdim", o.vdim}})
+      if (size < 0) throw_error("MultiHeadAttention: ", option, " is ", size, ", expected 0 or more");
     if (o.qk_norm_over_heads && !o.qk_norm)
       throw_error("MultiHeadAttention: qk_norm_over_heads, but no qk_norm");
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
-    if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
+    if (o.num_heads % o.num_kv_heads != 0)
       throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ",
                   o.num_kv_heads);
     if (o.head_dim == 0) {
@@ -178,11 +184,7 @@ class MultiHeadAttention {
       Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
       detail::check_apart(call.context, who, {"out", call.out}, {{"key", key}, {"value", value}});
     }
-    const std::span<const Scalar> sinks = call.options.sinks;
-    if (!sinks.empty())
-      detail::check_apart(
-          call.context, who, {"out", call.out},
-          {{"sinks", TensorView<const Scalar, 1>(sinks.data(), {static_cast<Index>(sinks.size())})}});
+    detail::check_apart_from_options(call.context, who, call.options, "out", call.out);
     if (call.outputs.any())
       detail::check_outputs_apart(call.context, who, call.options, call.outputs,
                                   {{"query", query},
@@ -208,8 +210,7 @@ class MultiHeadAttention {
         options_.disentangled.any())
       throw_error(
           "MultiHeadAttention: is_causal, window, alibi and disentangled attention say nothing of the tokens "
-          "of "
-          "a memory");
+          "of a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};

@@ -44,8 +44,7 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
     throw_error(
         "MultiHeadAttention: disentangled attention together with kdim, vdim, bias_kv, add_zero_attn or "
-        "alibi "
-        "is not supported");
+        "alibi is not supported");
   if (relative.own_projections && relative.content_to_position)
     pos_key_proj_ =
         Linear<Scalar>({options_.embed_dim, keys, options_.bias, options_.weights, options_.activations});
@@ -113,17 +112,6 @@ KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(AnyIndex batch) const {
                           .num_kv_heads = options_.num_kv_heads,
                           .head_dim = options_.head_dim,
                           .window = options_.attention.window});
-}
-
-template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Options& options,
-                                         const Output& out, const Outputs& outputs,
-                                         const Epilogue<Scalar>& epilogue) const {
-  forward(context, x, x, x, options, out, outputs, epilogue);
-}
-template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, x, x, {}, out);
 }
 
 template <class Scalar>

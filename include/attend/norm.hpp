@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
@@ -42,7 +41,7 @@ class Norm {
   const NormOptions& options() const { return options_; }
 
   ATTEND_COLD void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as
   /// PyTorch's.
@@ -100,10 +99,6 @@ template <class Scalar>
 ATTEND_COLD void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (options_.weight) detail::visit_part<Scalar>(visit, "weight", {options_.size}, weight_.data());
   if (has_bias_) detail::visit_part<Scalar>(visit, "bias", {options_.size}, bias_.data());
-}
-template <class Scalar>
-void Norm<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 bool Norm<Scalar>::assigned() const {

@@ -1,7 +1,6 @@
 // Rows: what every layer that works row by row takes, and the checks at the boundary of a layer.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <span>
@@ -242,7 +241,7 @@ template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
   const_cast<Layer&>(layer).parameters(FailUnassigned{who});  // which writes nothing
-  throw_error(who, ": the layer was moved from");
+  throw_error(who, ": the layer was made without options, or moved from");
 }
 }  // namespace detail
 

@@ -1,11 +1,9 @@
 // TensorView: a strided view of any rank, with Eigen's matrices and maps in and out.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <concepts>
 #include <span>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>

@@ -90,8 +90,8 @@ struct Attention {
   const Index* query_offsets = nullptr;
   const Index* key_offsets = nullptr;
   const Index* key_counts = nullptr;  // of each batch, where it is less than `keys`
-  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of
-  /// it: those keys are not seen. Without pages, keys and values are packed on the way.
+  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where it is evicted: those
+  /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
   /// Nothing but the output is wanted, and nobody joins states: one tile may write the output by itself.
   bool output_alone = false;
