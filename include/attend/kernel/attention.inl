@@ -274,12 +274,18 @@ ATTEND_NOINLINE void attention_weights(const Attention& t, const QueryRows& rows
 
 /// The sum of |x| · |y|, elements of y `stride` apart.
 ATTEND_INLINED float sum_of_magnitudes(const float* x, const float* y, Index n, Index stride) {
-  float sums[4] = {};  // short chains
+  vf lanes = set1(0.0f);
   Index i = 0;
+  if (stride == 1)
+    for (; i < n; i += 16) {
+      const int m = static_cast<int>(n - i < 16 ? n - i : 16);
+      lanes = add(lanes, abs(mul(load_block(x + i, m), load_block(y + i, m))));
+    }
+  float sums[4] = {};  // short chains
   for (; i + 4 <= n; i += 4)
     ATTEND_UNROLL for (int j = 0; j < 4; ++j) sums[j] += __builtin_fabsf(x[i + j] * y[(i + j) * stride]);
   for (; i < n; ++i) sums[0] += __builtin_fabsf(x[i] * y[i * stride]);
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  return reduce_sum(lanes) + ((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 /// Of where there is one key and nothing but masks touches its score: the softmax of one finite score is 1,
