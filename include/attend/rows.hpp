@@ -40,8 +40,7 @@ class RowsShape {
     if (fault_ != Fault::none) fail_fault(who);
   }
   /// The same of an output, whose shape is [leading…, width] and whose rows do not overlap each other.
-  ATTEND_OUT_OF_LINE void check_output(const char* who, std::span<const Index> leading_sizes,
-                                       Index width) const {
+  void check_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
     bool fits = width_ == width && rank_ == leading_sizes.size() + 1;
     for (std::size_t i = 0; fits && i + 1 < rank_; ++i) fits = shape_[i] == leading_sizes[i];
     if (!fits) fail_output(who, leading_sizes, width);
@@ -51,7 +50,7 @@ class RowsShape {
 
  protected:
   RowsShape() = default;
-  ATTEND_OUT_OF_LINE RowsShape(const Index* shape, const Index* strides, std::size_t rank)
+  RowsShape(const Index* shape, const Index* strides, std::size_t rank)
       : width_(shape[rank - 1]), rank_(rank) {
     for (std::size_t i = 0; i < rank; ++i) shape_[i] = shape[i];
     const RowSpacing rows = row_spacing({shape, rank}, {strides, rank});

@@ -1,7 +1,7 @@
 // Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
 
-// Where a block is several registers, a part of one is long: there it is out of line, and not in every loop.
-#if ATTEND_SIMD < 512
+// Where a block is four registers, a part of one is long: there it is out of line, and not in every loop.
+#if ATTEND_SIMD == 128
 #define ATTEND_PART ATTEND_NOINLINE
 #else
 #define ATTEND_PART ATTEND_INLINED
@@ -49,22 +49,21 @@ ATTEND_INLINED void activate_blocks(Activation activation, const float* x, float
   }
 }
 
-/// y = activation(x), n elements; y may be x. What is left of whole blocks goes through one of its own, by
-/// the same loops.
-ATTEND_NOINLINE void activate(Activation activation, const float* x, float* y, Index n) {
-  alignas(64) float rest[16];
-  const Index whole = n / 16 * 16;
-  const int left = static_cast<int>(n - whole);
-  const float* from = x;
-  float* to = y;
-  for (Index count = whole;; count = 16) {
-    activate_blocks(activation, from, to, count);
-    if (to == rest) return store_part(y + whole, load(rest), left);
-    if (left == 0) return;
-    store(rest, load_part(x + whole, left));
-    from = to = rest;
+struct Activations {
+  /// y = activation(x), n elements; y may be x.
+  static ATTEND_NOINLINE void run(Activation activation, const float* x, float* y, Index n) {
+    const Index whole = n / 16 * 16;
+    activate_blocks(activation, x, y, whole);
+    if (whole < n) run_rest(activation, x + whole, y + whole, static_cast<int>(n - whole));
   }
-}
+  /// Of less than a block: as part of one.
+  static ATTEND_NOINLINE void run_rest(Activation activation, const float* x, float* y, int n) {
+    alignas(64) float block[16];
+    store(block, load_part(x, n));
+    run(activation, block, block, 16);
+    store_part(y, load(block), n);
+  }
+};
 
 /// y[i] *= x[i].
 ATTEND_NOINLINE void multiply(const float* x, float* y, Index n) {

@@ -17,5 +17,5 @@ ATTEND_TEST_KERNELS  // functions that a test adds to each ISA's
 
     inline constexpr AttentionKernels attention = {pack_page,        attention_span,    attention_merge,
                                                    attention_finish, attention_weights, attention_one_key};
-inline constexpr Kernels table = {product,  activate,  multiply, layer_norm,
-                                  rms_norm, attention, softmax,  rotate};
+inline constexpr Kernels table = {product,  Activations::run, multiply, layer_norm,
+                                  rms_norm, attention,        softmax,  rotate};
