@@ -249,7 +249,7 @@ TEST(Unassigned, DefaultMadeAndMovedFromLayersAreErrors) {
     forward(layer);
     auto taken = std::move(layer);
     EXPECT_THAT(error_of([&] { forward(layer); }),
-                AnyOf(HasSubstr("was never assigned"), HasSubstr("was moved from")));
+                AnyOf(HasSubstr("was never assigned"), HasSubstr("moved from")));
     layer.parameters([](const std::string& name, Parameter<float> parameter) {
       if (parameter.rows() == 0) return;
       std::vector<float> row(static_cast<std::size_t>(parameter.row_size()));

@@ -87,7 +87,7 @@ struct Band : Expression {
 
   void bind(const AttentionSizes& s) { sizes = s; }
   bool operator()(Index b, Index, Index q, Index k) const { return k >= begin(b, q) && k < end(b, q); }
-  ATTEND_OUT_OF_LINE Extent row(Index b, Index, Index q, Index k0, Index k1) const {
+  Extent row(Index b, Index, Index q, Index k0, Index k1) const {
     return clip(begin(b, q), end(b, q), k0, k1);
   }
   std::uint32_t bits(Index b, Index h, Index q, Index k0, Index keys) const {
