@@ -106,6 +106,8 @@ class Block {
     detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
     if (!options_.multihead_attn && (in.memory.data() != nullptr || in.memory_cache != nullptr))
       throw_error(name_, ": a memory, but no cross-attention (multihead_attn)");
+    if (options_.multihead_attn && in.memory.size(2) == 0 && in.memory_cache == nullptr)
+      throw_error(name_, ": cross-attention (multihead_attn), but no memory");
     if (options_.convolution && (in.cache != nullptr || !in.self.key_lengths.empty()))
       throw_error(name_, ": a convolution together with a cache or key_lengths is not supported");
     if (in.memory.data() != nullptr)

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <attend/detail/cache_calls.hpp>
@@ -146,13 +147,17 @@ class MultiHeadAttention {
   bool fused() const { return options_.kdim == options_.embed_dim && options_.vdim == options_.embed_dim; }
   Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
-    for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
-      if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
     detail::check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
+    detail::check_size("MultiHeadAttention", "num_heads", o.num_heads);
+    for (const auto& [option, size] : {std::pair{"num_kv_heads", o.num_kv_heads},
+                                       {"head_dim", o.head_dim},
+                                       {"kdim", o.kdim},
+                                       {"vdim", o.vdim}})
+      if (size < 0) throw_error("MultiHeadAttention: ", option, " is ", size, ", expected 0 or more");
     if (o.qk_norm_over_heads && !o.qk_norm)
       throw_error("MultiHeadAttention: qk_norm_over_heads, but no qk_norm");
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
-    if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
+    if (o.num_heads % o.num_kv_heads != 0)
       throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ",
                   o.num_kv_heads);
     if (o.head_dim == 0) {
@@ -277,7 +282,7 @@ class MultiHeadAttention {
   Weight<Scalar> out_proj_;
   Bias<Scalar> in_bias_, out_bias_;
   Linear<Scalar> pos_key_proj_, pos_query_proj_;
-  Norm<Scalar> q_norm_, k_norm_;
+  RMSNorm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;

@@ -178,12 +178,20 @@ class Parameter {
 template <class Scalar>
 using ParameterVisitor = detail::FunctionRef<void(const std::string& name, Parameter<Scalar> parameter)>;
 
+namespace detail {
+ATTEND_COLD inline std::string dotted(const std::string& prefix, const std::string& name) {
+  std::string all = prefix;
+  if (!prefix.empty()) all.push_back('.');
+  return all.append(name);
+}
+}  // namespace detail
+
 /// A visitor's view of a sub-layer: `layer.parameters(prefixed("self_attn", visit))` puts "self_attn." before
 /// every name.
 template <class Visitor>
 auto prefixed(std::string prefix, Visitor& visit) {
   return [prefix = std::move(prefix), &visit](const std::string& name, auto parameter) {
-    visit(prefix.empty() ? name : prefix + "." + name, std::move(parameter));
+    visit(detail::dotted(prefix, name), std::move(parameter));
   };
 }
 

@@ -109,7 +109,7 @@ inline void activate(const detail::ProductCall<float>& call, Index m0, Index m1,
   const Index begin = p0 * kColumns, end = (std::min)(call.out.size(1), p1 * kColumns);
   for (Index m = m0; m < m1; ++m) {
     float* row = &call.out(m, begin);
-    kernel::entry<&kernel::Kernels::activate>()(call.activation, row, row, end - begin);
+    call.activation.apply(call.activation, row, row, end - begin);
   }
 }
 
@@ -148,7 +148,8 @@ inline void half_product(Context& context, WeightType type, const std::byte* wei
                                          .bias = h.bias == nullptr ? nullptr : h.bias + n,
                                          .residual = h.residual == nullptr ? nullptr : h.residual + n,
                                          .ldr = h.ldr,
-                                         .activation = call.activation};
+                                         .activation = call.activation,
+                                         .activate = call.activation.apply};
                  kernel::entry<&kernel::Kernels::product>()(t, m0, m1, 0, (t.n + 15) / 16);
                }
              });
