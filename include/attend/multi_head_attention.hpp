@@ -282,7 +282,7 @@ class MultiHeadAttention {
   Weight<Scalar> out_proj_;
   Bias<Scalar> in_bias_, out_bias_;
   Linear<Scalar> pos_key_proj_, pos_query_proj_;
-  Norm<Scalar> q_norm_, k_norm_;
+  RMSNorm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;

@@ -25,7 +25,8 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
     k_proj_ = weight({keys}, options_.kdim);
     v_proj_ = weight({keys}, options_.vdim);
   }
-  if (options_.bias) in_bias_ = Bias<Scalar>(fused() ? in_proj_ : weight({queries, keys, keys}, 0));
+  if (options_.bias)
+    in_bias_ = fused() ? Bias<Scalar>(in_proj_) : Bias<Scalar>(weight({queries, keys, keys}, 0));
   out_proj_ = weight({options_.embed_dim}, queries);
   options_.out_bias = options_.out_bias.value_or(options_.bias);
   if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
@@ -33,10 +34,10 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
     bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
   if (options_.qk_norm)
     for (const bool of_keys : {false, true})
-      (of_keys ? k_norm_ : q_norm_) = Norm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
-                                                    : of_keys                    ? keys
-                                                                                 : queries,
-                                                    *options_.qk_norm, NormKind::rms, true, false});
+      (of_keys ? k_norm_ : q_norm_) = RMSNorm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
+                                                       : of_keys                    ? keys
+                                                                                    : queries,
+                                                       *options_.qk_norm});
   if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
   const DisentangledAttentionOptions& relative = options_.disentangled;
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
@@ -269,9 +270,10 @@ void MultiHeadAttention<Scalar>::finish(
     detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const {
   const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
   const TensorView<Scalar, 3> average = call.outputs.average_weights;
-  const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
+  const TensorView<Scalar, 2> mixed = frame.tensor<Scalar>({B * T, H * options_.head_dim});
+  const TensorView<Scalar, 4> mixed_heads = head_view(mixed, 0, B, H, T, options_.head_dim);
   if (average.data() == nullptr) {
-    attend(heads(mixed, H), call.outputs);
+    attend(mixed_heads, call.outputs);
   } else {
     detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
     Outputs inner = call.outputs;
@@ -279,7 +281,7 @@ void MultiHeadAttention<Scalar>::finish(
     const TensorView<Scalar, 4> all =
         frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
     if (inner.weights.data() == nullptr) inner.weights = all;
-    attend(heads(mixed, H), inner);
+    attend(mixed_heads, inner);
     call.context.parallel(1, 1, [&](Index, int) {
       for (Index b = 0; b < B; ++b)
         for (Index q = 0; q < T; ++q)
@@ -290,8 +292,7 @@ void MultiHeadAttention<Scalar>::finish(
           }
     });
   }
-  detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
-                          call.out.rows());
+  detail::product<Scalar>(call.context, mixed, out_proj_, 0, out_bias_, call.epilogue, call.out.rows());
 }
 
 template <class Scalar>

@@ -103,7 +103,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   const Shape<4>& q = query.shape();
   const Index batch = key.size(0);
   if (batch != q[0] || key.size(3) != q[3])
-    fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}),
+    fail_shape("scaled_dot_product_attention (key)", Shape<4>{q[0], key.size(1), key.size(2), q[3]},
                key.shape());
   check_shape("scaled_dot_product_attention (value)",
               Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
@@ -115,7 +115,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   check_contiguous_rows("output", out);
   AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
-    if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
+    if (batch != 1) throw_error(who, " (ragged query): expected [1, H, tokens, D], got ", q);
     sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
   if (outputs.average_weights.data() != nullptr)

@@ -35,6 +35,7 @@ struct Product {
   const float* residual = nullptr;  // [M, N], rows ldr apart, or null
   Index ldr = 0;
   Activation activation = Activation::identity;
+  void (*activate)(Activation, const float* x, float* y, Index n) = nullptr;  // where there is one
 };
 
 /// Which of the keys [k0, k1) queries may see: none outside [begin, end), and all inside it where `full`.

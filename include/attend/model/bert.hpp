@@ -1,4 +1,4 @@
-// BERT (arXiv:1810.04805) and its kin, see bert_families.hpp: base model and heads.
+// BERT (arXiv:1810.04805) and similar models, see bert_families.hpp: base model and heads.
 #pragma once
 
 #include <span>

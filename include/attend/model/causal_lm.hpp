@@ -1,4 +1,4 @@
-// CausalLM: decoder-only language models (GPT-2, Llama and their kin), see causal_families.hpp.
+// CausalLM: decoder-only language models (GPT-2, Llama and similar ones), see causal_families.hpp.
 #pragma once
 
 #include <cstdint>
