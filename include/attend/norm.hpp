@@ -60,7 +60,9 @@ class Norm {
  protected:
   /// One row. A pointer: a program without LayerNorms does not compile theirs.
   using Row = void (*)(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]);
+  /// Of rows of that kind.
   Norm(const NormOptions& options, Row row);
+  /// The two kinds of rows. @{
   static void layer_row(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]) {
     detail::Backend<Scalar>::layer_norm(x, norm.weight(), norm.has_bias_ ? norm.bias_.data() : nullptr,
                                         norm.options_.eps, y, norm.options_.size, statistics);
@@ -69,6 +71,7 @@ class Norm {
     detail::Backend<Scalar>::rms_norm(x, norm.weight(), norm.options_.eps, y, norm.options_.size,
                                       statistics + 1);
   }
+  /// @}
 
  private:
   const Scalar* weight() const { return options_.weight ? weight_.data() : nullptr; }
