@@ -1,11 +1,9 @@
 // Bodies of bert_families.hpp.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/core/shape.hpp>
 #include <attend/model/bert_families.hpp>
@@ -97,12 +95,12 @@ inline BertHead read_bert_head(const Config& config) {
 
 inline Index read_num_labels(const Config& config) {
   const Index named = config.has("id2label") ? static_cast<Index>(config.size("id2label")) : 2;
-  return detail::positive_size(config, config.get<Index>("num_labels", named), "num_labels");
+  return positive_size(config, config.get<Index>("num_labels", named), "num_labels");
 }
 
 /// MPNet (arXiv:2004.09297): T5's relative bias, always in 32 buckets, and RoBERTa's positions.
 inline void read_mpnet(const Config& config, BertOptions& o) {
-  const Index buckets = detail::get_size(config, {"relative_attention_num_buckets"}, 32);
+  const Index buckets = get_size(config, {"relative_attention_num_buckets"}, 32);
   if (buckets < 32)
     throw_error(config.file(), ": 'relative_attention_num_buckets' ", buckets, " is not supported");
   o.relative_bias = {o.num_attention_heads, 32, 128, true, buckets - 32};
@@ -113,7 +111,7 @@ inline void read_mpnet(const Config& config, BertOptions& o) {
 
 /// ELECTRA (arXiv:2003.10555): BERT with narrower embeddings.
 inline void read_electra(const Config& config, BertOptions& o) {
-  o.embedding_size = detail::get_size(config, {"embedding_size"}, 128);
+  o.embedding_size = get_size(config, {"embedding_size"}, 128);
   if (o.embedding_size != o.hidden_size) o.projection = EmbeddingProjection::after_norm;
   o.pooler_act = o.head_act = Activation::gelu;
   config.ignore({"summary_last_dropout"});
@@ -121,10 +119,10 @@ inline void read_electra(const Config& config, BertOptions& o) {
 
 /// ALBERT (arXiv:1909.11942): narrower embeddings, and layers that share their weights.
 inline void read_albert(const Config& config, BertOptions& o) {
-  o.embedding_size = detail::get_size(config, {"embedding_size"}, 128);
+  o.embedding_size = get_size(config, {"embedding_size"}, 128);
   o.projection = EmbeddingProjection::after_norm;
-  const Index steps = o.num_hidden_layers, groups = detail::get_size(config, {"num_hidden_groups"}, 1),
-              inner = detail::get_size(config, {"inner_group_num"}, 1);
+  const Index steps = o.num_hidden_layers, groups = get_size(config, {"num_hidden_groups"}, 1),
+              inner = get_size(config, {"inner_group_num"}, 1);
   if (steps > kMostLayers / inner || groups > kMostLayers / inner)
     throw_error(config.file(), ": ", steps, " layers in ", groups, " groups of ", inner);
   o.num_hidden_layers = groups * inner;
@@ -139,22 +137,20 @@ inline void read_albert(const Config& config, BertOptions& o) {
 
 /// DeBERTa-v2 and v3 (arXiv:2006.03654, arXiv:2111.09543): disentangled attention.
 inline void read_deberta(const Config& config, BertOptions& o) {
-  o.embedding_size = detail::get_size(config, {"embedding_size"}, o.hidden_size);
+  o.embedding_size = get_size(config, {"embedding_size"}, o.hidden_size);
   if (o.embedding_size != o.hidden_size) o.projection = EmbeddingProjection::before_norm;
   o.absolute_positions = config.get<bool>("position_biased_input", true);
-  o.pooler_act = detail::get_activation(config, "pooler_hidden_act", "gelu");
-  if (const Index size = detail::get_size(config, {"pooler_hidden_size"}, o.hidden_size);
-      size != o.hidden_size)
+  o.pooler_act = get_activation(config, "pooler_hidden_act", "gelu");
+  if (const Index size = get_size(config, {"pooler_hidden_size"}, o.hidden_size); size != o.hidden_size)
     throw_error(config.file(), ": 'pooler_hidden_size' ", size, " is not hidden_size");
-  const Index head_size =
-      detail::get_size(config, {"attention_head_size"}, o.hidden_size / o.num_attention_heads);
+  const Index head_size = get_size(config, {"attention_head_size"}, o.hidden_size / o.num_attention_heads);
   if (head_size * o.num_attention_heads != o.hidden_size)
     throw_error(config.file(), ": 'attention_head_size' ", head_size, " is not supported");
   if (const Index kernel = config.get<Index>("conv_kernel_size", 0); kernel > 0) {
     if (kernel % 2 == 0 || kernel > o.max_position_embeddings)
       throw_error(config.file(), ": 'conv_kernel_size' ", kernel, " is not supported");
     config.allow("conv_groups", 1);
-    o.convolution = {o.hidden_size, kernel, detail::get_activation(config, "conv_act", "tanh")};
+    o.convolution = {o.hidden_size, kernel, get_activation(config, "conv_act", "tanh")};
   }
   config.ignore({"conv_act", "conv_groups", "pooler_dropout", "cls_dropout", "padding_idx"});
 

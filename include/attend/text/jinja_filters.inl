@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -16,12 +15,9 @@ namespace attend::inline ATTEND_ABI::text::jinja {
 
 inline Value Evaluation::filter(const Node& node, const std::string& name, const Value& value,
                                 Arguments given) {
-  const auto take = [&](auto... names) {
-    return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
-  };
   const auto flag = [](const std::optional<Value>& found) { return found && found->truth(); };
   if (name == "default" || name == "d") {
-    auto values = take("default_value", "boolean");
+    auto values = bind(node, name, given, {"default_value", "boolean"});
     const bool absent = value.is_undefined() || (flag(values[1]) && !value.truth());
     return absent ? values[0].value_or("") : value;
   }
@@ -36,7 +32,7 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return name == "map" ? map(node, value, given) : select(node, name, value, given);
   }
   if (name == "join") {
-    const auto values = take("d", "attribute");
+    const auto values = bind(node, name, given, {"d", "attribute"});
     const std::string between = values[0] ? as_text(node, *values[0]) : "";
     std::string out;
     bool first = true;
@@ -48,19 +44,19 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return made_text(node, std::move(out));
   }
   if (name == "replace") {
-    const auto values = take("old", "new", "count");
+    const auto values = bind(node, name, given, {"old", "new", "count"});
     if (!values[0] || !values[1]) refuse(node, "replace needs two texts");
     return made_text(
         node, replaced(node, as_text(node, value), as_text(node, *values[0]), as_text(node, *values[1]),
                        values[2] && !values[2]->is_none() ? whole(node, name, *values[2]) : -1));
   }
   if (name == "trim") {
-    const auto values = take("chars");
+    const auto values = bind(node, name, given, {"chars"});
     Arguments chars{{values[0].value_or(NoValue())}, {}};
     return text_method(node, "strip", as_text(node, value), chars);
   }
   if (name == "indent") {
-    const auto values = take("width", "first", "blank");
+    const auto values = bind(node, name, given, {"width", "first", "blank"});
     std::string by(4, ' ');
     if (values[0] && values[0]->text()) by = *values[0]->text();
     if (values[0] && !values[0]->text())
@@ -93,7 +89,7 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   if (auto out = filter_numbers(node, name, value, given)) return *std::move(out);
   static constexpr std::string_view plain =
       " length count first last list reverse items string safe title upper lower capitalize ";
-  if (!is_one_of(name, plain)) refuse(node, "filter ", attend::detail::in_quotes(name), " is not supported");
+  if (!is_one_of(name, plain)) refuse(node, "filter ", in_quotes(name), " is not supported");
   bind(node, name, given, {});
   if (name == "length" || name == "count") {
     if (value.any_text()) return static_cast<std::int64_t>(count_code_points(*value.any_text()));
@@ -184,7 +180,7 @@ inline Value Evaluation::map(const Node& node, const Value& value, Arguments& gi
   const bool by_name = !given.values.empty() && given.keywords.size() < given.values.size();
   std::vector<std::optional<Value>> values;
   if (!by_name) {
-    values = bind(node, "map", given, std::array<std::string_view, 2>{"attribute", "default"});
+    values = bind(node, "map", given, {"attribute", "default"});
     if (!values[0]) refuse(node, "map needs a filter or an attribute");
   }
   for (const Value& one : items(node, value)) {
@@ -200,9 +196,7 @@ inline Value Evaluation::map(const Node& node, const Value& value, Arguments& gi
 }
 
 inline std::string Evaluation::json(const Node& node, const Value& value, Arguments& given) {
-  const auto values =
-      bind(node, "tojson", given,
-           std::array<std::string_view, 4>{"ensure_ascii", "indent", "separators", "sort_keys"});
+  const auto values = bind(node, "tojson", given, {"ensure_ascii", "indent", "separators", "sort_keys"});
   Writer<Grow>::JsonStyle style;
   style.ascii = values[0] && values[0]->truth();
   style.sort_keys = values[3] && values[3]->truth();
@@ -234,9 +228,9 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
     if (name == from) plain = to;
   if (is_one_of(plain, " eq ne lt le gt ge in sameas divisibleby ")) {
     const auto values = bind(node, name, given,
-                             std::array<std::string_view, 1>{plain == "in"            ? "seq"
-                                                             : plain == "divisibleby" ? "num"
-                                                                                      : "other"});
+                             {plain == "in"            ? "seq"
+                              : plain == "divisibleby" ? "num"
+                                                       : "other"});
     if (!values[0]) refuse(node, "test ", name, " needs a value");
     const Value& other = *values[0];
     if (plain == "eq") return same(node, value, other);
@@ -278,12 +272,8 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
     const double rest = std::fmod(std::abs(*value.number()), 2);
     return rest == (name == "odd" ? 1 : 0);
   }
-  if (name == "upper" || name == "lower") {
-    const std::string text = as_text(node, value);
-    const bool letters = uppercase(text) != lowercase(text);
-    return letters && text == (name == "upper" ? uppercase(text) : lowercase(text));
-  }
-  refuse(node, "test ", attend::detail::in_quotes(name), " is not supported");
+  if (name == "upper" || name == "lower") return is_of_kind("is" + name, as_text(node, value));
+  refuse(node, "test ", in_quotes(name), " is not supported");
 }
 
 }  // namespace attend::inline ATTEND_ABI::text::jinja

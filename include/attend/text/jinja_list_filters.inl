@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -29,7 +28,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     return error == std::errc() && end == text.data() + text.size();
   };
   if (name == "int") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 2>{"default", "base"});
+    const auto values = bind(node, name, given, {"default", "base"});
     if (values[1]) refuse(node, "int of another base is not supported");
     if (value.integer()) return *value.integer();
     std::int64_t whole_number = 0;
@@ -40,7 +39,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     return values[0].value_or(std::int64_t{0});
   }
   if (name == "float") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 1>{"default"});
+    const auto values = bind(node, name, given, {"default"});
     if (value.number()) return *value.number();
     double real = 0;
     if (value.text() && read(*value.text(), real)) return real;
@@ -54,7 +53,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     return std::abs(*value.number());
   }
   if (name == "round") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 2>{"precision", "method"});
+    const auto values = bind(node, name, given, {"precision", "method"});
     const std::int64_t digits = values[0] ? whole(node, name, *values[0]) : 0;
     const std::string method = values[1] ? text_of(node, name, *values[1]) : "common";
     if (!value.number()) refuse(node, "round needs a number, got ", value.type());
@@ -69,7 +68,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
       return out;
     }
     if (method != "ceil" && method != "floor")
-      refuse(node, "round by ", attend::detail::in_quotes(method), " is not supported");
+      refuse(node, "round by ", in_quotes(method), " is not supported");
     const double scale = std::pow(10.0, static_cast<double>(digits)), scaled = *value.number() * scale;
     return (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale;
   }
@@ -79,9 +78,6 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
 /// By an order or by equality; nothing where the filter is none of them.
 inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std::string& name,
                                                      const Value& value, Arguments& given) {
-  const auto take = [&](auto... names) {
-    return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
-  };
   const auto flag = [](const std::optional<Value>& found) { return found && found->truth(); };
   const auto folded = [](const Value& found, bool as_it_is) {
     return found.text() && !as_it_is ? Value(lowercase(*found.text())) : found;
@@ -93,7 +89,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     });
   };
   if (name == "dictsort") {
-    const auto values = take("case_sensitive", "by", "reverse");
+    const auto values = bind(node, name, given, {"case_sensitive", "by", "reverse"});
     const bool by_value = values[1] && text_of(node, name, *values[1]) == "value";
     if (!value.mapping()) refuse(node, "dictsort needs a mapping, got ", value.type());
     auto all = value.mapping()->items;
@@ -106,7 +102,8 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
   }
   if (is_one_of(name, " sort unique min max ")) {
     std::vector<std::optional<Value>> values =
-        name == "sort" ? take("reverse", "case_sensitive", "attribute") : take("case_sensitive", "attribute");
+        name == "sort" ? bind(node, name, given, {"reverse", "case_sensitive", "attribute"})
+                       : bind(node, name, given, {"case_sensitive", "attribute"});
     const bool reverse = name == "sort" && flag(values[0]);
     if (name == "sort") values.erase(values.begin());
     std::vector<Value> all = items(node, value);
@@ -152,7 +149,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     return all[best];
   }
   if (name == "sum") {
-    const auto values = take("attribute", "start");
+    const auto values = bind(node, name, given, {"attribute", "start"});
     Value out = values[1].value_or(std::int64_t{0});
     for (const Value& one : items(node, value))
       out = arithmetic(node, "+", out,
@@ -160,7 +157,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     return out;
   }
   if (name == "groupby") {
-    const auto values = take("attribute", "default", "case_sensitive");
+    const auto values = bind(node, name, given, {"attribute", "default", "case_sensitive"});
     if (!values[0]) refuse(node, "groupby needs an attribute");
     std::vector<std::pair<Value, Value>> all;  // what they are grouped by, and they
     for (Value& one : items(node, value)) {
@@ -182,7 +179,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     return made_list(node, std::move(out));
   }
   if (name == "batch") {
-    const auto values = take("linecount", "fill_with");
+    const auto values = bind(node, name, given, {"linecount", "fill_with"});
     if (!values[0]) refuse(node, "batch needs a number");
     const std::int64_t size = whole(node, name, *values[0]);
     if (size < 1 || size > 100000) refuse(node, "batch of ", size);

@@ -52,8 +52,8 @@ inline Value Evaluation::look_up(const Node& node, Scope& scope) {
   for (std::string_view name : {"dict", "namespace", "raise_exception", "range", "strftime_now"})
     if (node.text == name) return Function{name};
   for (std::string_view name : {"lipsum", "cycler", "joiner", "caller", "varargs", "kwargs"})
-    if (node.text == name) refuse(node, attend::detail::in_quotes(name), " is not supported");
-  return Value::undefined(attend::detail::in_quotes(node.text));
+    if (node.text == name) refuse(node, in_quotes(name), " is not supported");
+  return Value::undefined(in_quotes(node.text));
 }
 
 inline Value Evaluation::call_macro(const Node& node, const Macro& called, Arguments& given) {
@@ -68,7 +68,7 @@ inline Value Evaluation::call_macro(const Node& node, const Macro& called, Argum
       else if (i >= without)
         inner.set(names[i], evaluate(*macro.children[i - without], inner));
       else
-        inner.set(names[i], Value::undefined("parameter " + attend::detail::in_quotes(names[i])));
+        inner.set(names[i], Value::undefined("parameter " + in_quotes(names[i])));
     }
     execute(*macro.children.back(), inner);
   };
@@ -86,8 +86,7 @@ inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std:
     if (i >= plain) {
       const std::string& name = given.keywords[i - plain];
       at = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-      if (at == names.size() || out[at])
-        refuse(node, what, ": unexpected argument ", attend::detail::in_quotes(name));
+      if (at == names.size() || out[at]) refuse(node, what, ": unexpected argument ", in_quotes(name));
     }
     out[at] = std::move(given.values[i]);
   }
@@ -98,17 +97,15 @@ inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std:
 inline Value Evaluation::method_or_undefined(const Node& node, const Value& value, const std::string& name) {
   static constexpr std::string_view
       kText =
-          " capitalize casefold center count encode endswith expandtabs find format format_map index isalnum "
-          "isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle "
-          "isupper "
-          "join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust "
-          "rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill ",
+          " capitalize casefold center count encode endswith expandtabs find format format_map index "
+          "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
+          "istitle isupper join ljust lower lstrip maketrans partition removeprefix removesuffix replace "
+          "rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title "
+          "translate upper zfill ",
       kOurText =
-          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join "
-          "lower "
-          "lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split "
-          "splitlines "
-          "startswith strip title upper ",
+          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper "
+          "join lower lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip "
+          "split splitlines startswith strip title upper ",
       kMapping = " clear copy fromkeys get items keys pop popitem setdefault update values ",
       kOurMapping = " copy get items keys values ",
       kOthers[] =
@@ -118,8 +115,7 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
            "fromhex"},
       kList = " append clear copy count extend index insert pop remove reverse sort ",
       kOurList = " count index ";
-  if (name.starts_with('_'))
-    refuse(node, "member ", attend::detail::in_quotes(name), " is not open to templates");
+  if (name.starts_with('_')) refuse(node, "member ", in_quotes(name), " is not open to templates");
   if (value.sequence() && value.sequence()->is_group && (name == "grouper" || name == "list"))
     return value.sequence()->items[name == "list"];
   const std::string_view all = value.any_text()   ? kText
@@ -132,12 +128,11 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
                                                    : "";
   if (is_one_of(name, ours)) return Method{name, std::make_shared<const Value>(value)};
   if (is_one_of(name, all))
-    refuse(node, "method ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
+    refuse(node, "method ", in_quotes(name), " of ", value.type(), " is not supported");
   if (value.number() || value.get<Macro>() || value.get<Function>() || value.get<Method>())
     for (std::string_view known : kOthers)
-      if (name == known)
-        refuse(node, "member ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
-  return Value::undefined("member " + attend::detail::in_quotes(name) + " of " + value.type());
+      if (name == known) refuse(node, "member ", in_quotes(name), " of ", value.type(), " is not supported");
+  return Value::undefined("member " + in_quotes(name) + " of " + value.type());
 }
 
 /// value.name: what the class has goes before what a mapping holds.

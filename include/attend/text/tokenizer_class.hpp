@@ -9,10 +9,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <attend/core/shape.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/class_of_folder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
@@ -213,17 +213,12 @@ class TokenizerClass {
     if (neox) parts_["post_processor"] = nullptr;
     if (roberta) surround_as_roberta(trim, prefix);
     if (qwen2)
-      parts_["pre_tokenizer"] = {
-          {"type", "Sequence"},
-          {"pretokenizers",
-           json_list(
-               {{{"type", "Split"},
-                 {"pattern",
-                  {{"Regex",
-                    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
-                 {"behavior", "Isolated"},
-                 {"invert", false}},
-                bytes})}};
+      parts_["pre_tokenizer"] = {{"type", "Sequence"},
+                                 {"pretokenizers", json_list({{{"type", "Split"},
+                                                               {"pattern", {{"Regex", qwen2_pattern}}},
+                                                               {"behavior", "Isolated"},
+                                                               {"invert", false}},
+                                                              bytes})}};
   }
 
   void llama() {

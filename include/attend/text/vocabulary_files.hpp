@@ -14,6 +14,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/fairseq_files.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
@@ -56,7 +57,9 @@ inline std::shared_ptr<const Json> json_of_words(const Location& path) {
 /// Of GPT-2's vocab.json and merges.txt.
 inline std::shared_ptr<const Json> json_of_pairs(const Location& vocab, const Location& merges) {
   std::vector<JsonText> pairs;
-  for (const auto& [left, right] : BpeModel::read_merges(merges)) pairs.push_back(json_list({left, right}));
+  BpeModel::for_each_merge(merges, [&](std::string_view left, std::string_view right) {
+    pairs.push_back(json_list({JsonText(left), JsonText(right)}));
+  });
   return json_of_model({{"type", "BPE"},
                         {"vocab", json_text(*share_json(vocab))},
                         {"merges", json_list(pairs)},
