@@ -84,7 +84,7 @@ struct Tokenizer::Parts {
   static Parts from_files(const Json& json, const Location& folder, const std::string& where) {
     const detail::FolderConfig config(folder);
     const Json& vocab = json["model"]["vocab"];
-    const bool words = json["model"]["type"] == "WordPiece",
+    const bool words = detail::json_is(json["model"]["type"], "WordPiece"),
                roberta = vocab.contains("<s>") && vocab.contains("</s>") && vocab.contains("<mask>");
     return from_json(json, where, &config,
                      words     ? "BertTokenizer"
