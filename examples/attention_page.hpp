@@ -192,8 +192,9 @@ function show(p){
  $("square").textContent=small?"Square":"Top keys";$("flow").replaceChildren();$("note").textContent=p.note;
  $("answers").replaceChildren(...p.answers.flatMap(([name,w])=>{const b=make("div"),i=make("i");i.style.width=100*w+"%";b.append(i);return[make("span",name),b,make("span",percent(w))]}));
  heads();draw()}
-// A layer's keys, as digits. They stand behind the script, but for those that are shown first, and may be on their way.
-const of=l=>{const o=page.layers[l];if(!o.keys){const e=$("keys"+pages.indexOf(page)+"."+l);if(e&&(e.nextSibling||document.readyState!=="loading"))o.keys=e.textContent}return o.keys||""};
+// A layer's keys, as digits: a comment, which browsers read twice as fast as an element's text. Comments stand behind
+// the script, but for those that are shown first, and may be on their way.
+const of=l=>{const o=page.layers[l];if(!o.keys){const e=$("keys"+pages.indexOf(page)+"."+l);if(e&&e.nextSibling)o.keys=e.nextSibling.data}return o.keys||""};
 // f(key, weight) of the keys of a token, the strongest first.
 function each(l,h,q,f){const s=of(l),levels=Math.floor(16777216/(T+1)),end=4*((h*T+q)*n+n);
  if(s)for(let i=end-4*n;i<end;i+=4){const v=digits[s.charCodeAt(i)]<<18|digits[s.charCodeAt(i+1)]<<12|digits[s.charCodeAt(i+2)]<<6|digits[s.charCodeAt(i+3)],k=Math.floor(v/levels);if(k<T)f(k,(v%levels/(levels-1))**2)}}
@@ -261,10 +262,11 @@ function lines(){
   if(!faint)for(const [k,w] of at(layer,head,q))if(y.has(k)&&w>.02)put(g,"line",{x1:left+4,y1:step*i+step/2+2,x2:right-4,y2:step*y.get(k)+step/2+2,"stroke-opacity":w.toFixed(3),"stroke-width":Math.max(1,3.5*w)});
   put(g,"text",{x:left-2,y:step*i+step/2+2+font*.35,"text-anchor":"end","font-size":font,class:q===token?"chosen":"","fill-opacity":faint?.5:1},cut(names[q]))});
  seen.forEach((k,i)=>put(s,"text",{x:right+2,y:step*i+step/2+2+font*.35,"font-size":font},cut(names[k])));return s}
-// In pieces, of which only those that are seen are laid out.
+// In pieces, of which only those that are seen are laid out. As a text: thousands of elements take long one by one.
+const plain=t=>t.replace(/[&<>]/g,c=>"&#"+c.charCodeAt()+";");
 function flow(){
  const looked=token<0?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow"),keep=new Set(shown()),most=Math.max(.001,...looked.values());
- if(!f.firstChild)for(let i=0,piece,from;i<T;i++){if(!i||i-from>199&&(page.spaced[i]||i-from>299)){piece=make("div");from=i;f.append(piece)}if(page.spaced[i])piece.append(" ");const b=make("button",names[i]);b.dataset.i=i;piece.append(b)}
+ if(!f.firstChild){let s="";for(let i=0,from;i<T;i++){if(!i||i-from>199&&(page.spaced[i]||i-from>299)){s+=i?"</div><div>":"<div>";from=i}s+=(page.spaced[i]?" ":"")+'<button data-i="'+i+'" aria-pressed="false">'+plain(names[i])+"</button>"}f.innerHTML=s+"</div>";if(token<0&&keep.size===T)return}
  [...f.querySelectorAll("button")].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false",s=b.style,shade=w>.004*most?Math.max(.08,small?w:.8*w/most):0,hide=keep.has(i)?"":"0.35";
   if(s.background||shade)s.background=shade?"rgba("+rgb+","+shade.toFixed(2)+")":"";s.color=shade>.45?"var(--bg)":"";if(s.opacity!==hide)s.opacity=hide;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
 $("flow").onclick=e=>{if(e.target.dataset.i)choose(+e.target.dataset.i)};$("flow").onmouseover=e=>{if(e.target.dataset.i)tip(+e.target.dataset.i)};$("flow").onmouseleave=()=>tip(token);
@@ -308,8 +310,8 @@ inline void write(std::ostream& out, std::string_view heading, std::span<const P
     for (std::size_t p = 0; p < pages.size(); ++p)
       for (std::size_t l = 0; l < pages[p].layers.size(); ++l)
         if (first == (p == 0 && static_cast<Index>(l) == pages[p].layer))
-          out << "<script type=\"text/plain\" id=\"keys" << p << '.' << l << "\">"
-              << packed(pages[p].layers[l]) << "</script>\n";
+          out << "<i hidden id=\"keys" << p << '.' << l << "\"></i><!--" << packed(pages[p].layers[l])
+              << "-->\n";
   };
   write_keys(true);
   out << "<script>" << kScript << kViews << "</script>\n";
