@@ -192,6 +192,28 @@ TEST(EncoderFamilies, WhatAConfigDoesNotSayIsAsInTheFamilysOwn) {
   EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj")).options.encoder.block.gated);
 }
 
+TEST(EncoderFamilies, NamesAndSettingsCountAsInTransformers) {
+  for (const char* type : {"bart", "mbart", "marian", "m2m_100", "pegasus"}) {  // one name sets the other
+    const Seq2SeqOptions o =
+        read_seq2seq_family(
+            without(type, "hidden_size", {{"num_hidden_layers", 7}, {"num_attention_heads", 1}}))
+            .options;
+    EXPECT_EQ(o.encoder.num_layers, 7) << type;
+    EXPECT_EQ(o.encoder.block.num_heads, 1) << type;
+  }
+  for (const char* type : {"t5", "mt5"}) {  // goes before what feed_forward_proj says
+    const Json changes = {
+        {"feed_forward_proj", "gated-gelu"}, {"dense_act_fn", "silu"}, {"is_gated_act", false}};
+    const EncoderBlockOptions block =
+        read_seq2seq_family(without(type, "n_positions", changes)).options.encoder.block;
+    EXPECT_EQ(block.activation, Activation::silu) << type;
+    EXPECT_FALSE(block.gated) << type;
+  }
+  EXPECT_EQ(
+      read_bert_family(without("distilbert", "dropout", {{"layer_norm_eps", 0.3}})).options.layer_norm_eps,
+      1e-12);  // of DistilBERT's own
+}
+
 // Of ALBERT's two groups the first two and a half of five layers are of the first.
 TEST(EncoderFamilies, AlbertsLayersShareTheWeightsOfTheirGroup) {
   const auto model = BertModel<float>::open(model_folder("albert_masked_lm"));

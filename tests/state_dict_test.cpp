@@ -133,6 +133,18 @@ TEST(StateDict, LoadsWhatItSaved) {
   }
 }
 
+TEST(StateDict, LoadingTellsHowFarItIs) {
+  const Folder folder;
+  attend::save(Dense<float>(3, 2), folder / "d.safetensors");
+  std::vector<std::pair<Index, Index>> told;
+  const LoadOptions options{.progress = [&](Index done, Index all) { told.emplace_back(done, all); }};
+  Dense<float> layer(3, 2), other(4, 2);
+  attend::load(layer, SafeTensors(folder / "d.safetensors"), "", options);
+  EXPECT_THAT(told, ElementsAre(std::pair<Index, Index>{6, 9}, std::pair<Index, Index>{9, 9}));
+  error_of([&] { attend::load(other, SafeTensors(folder / "d.safetensors"), "", options); });
+  EXPECT_EQ(told.size(), 2u);
+}
+
 TEST(StateDict, ReportsAllThatIsWrongAndAssignsNothing) {
   const Folder folder;
   const std::vector<std::byte> one(1);

@@ -9,6 +9,7 @@
 
 #include <attend/core/context.hpp>
 #include <attend/embedding.hpp>
+#include <attend/fwd.hpp>
 #include <attend/norm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -46,6 +47,8 @@ inline void check_distances(const RelativeEmbeddingOptions& o) {
       (o.max_distance > 0 && (exact < 1 || o.max_distance - 1 <= exact)))
     throw_error(who, ": a span of ", o.span, " with a maximum distance of ", o.max_distance);
 }
+template <class Scalar>
+struct RelativeScores;
 }  // namespace detail
 
 /// The row of a distance (query - key): span + distance, or with max_distance logarithmically less far away,
@@ -72,6 +75,10 @@ struct RelativePositions {
   TensorView<const Scalar, 2> embeddings = {};  // [R, embed_dim]
   const std::int32_t* row = nullptr;            // of distance 0, query - key: a row of `embeddings`
   Index longest = 0;                            // tokens of the longest sequence, whose distances have rows
+  /// What the layer makes of them. A pointer: what has no relative positions does not compile it.
+  detail::RelativeScores<Scalar> (MultiHeadAttention<Scalar>::*scores)(
+      Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
+      TensorView<const Scalar, 4> keys) const = &MultiHeadAttention<Scalar>::relative_scores;
 };
 
 /// Embeddings of distances, which the layers of a model share. Parameters: weight [2 span, embed_dim], and

@@ -246,8 +246,9 @@ M aligned_from_last(const X& tensor) {
 }
 }  // namespace detail
 
-/// A tensor of truth values (bool or an integer; true = takes part) that broadcasts to [B, H, Tq, Tk]; axes
-/// are aligned from the last one.
+/// A tensor of truth values (bool or an integer) that broadcasts to [B, H, Tq, Tk]; axes are aligned from the
+/// last one. true = takes part, as PyTorch's scaled_dot_product_attention has it; nn.MultiheadAttention means
+/// the opposite.
 template <TensorLike X>
 requires(X::rank <= 4) masks::Boolean<typename X::Scalar> boolean(const X& visible) {
   return detail::aligned_from_last<masks::Boolean<typename X::Scalar>>(visible);

@@ -57,16 +57,33 @@ class Norm {
                             [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
+ protected:
+  /// One row. A pointer: a program without LayerNorms does not compile theirs.
+  using Row = void (*)(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]);
+  Norm(const NormOptions& options, Row row);
+  static void layer_row(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]) {
+    detail::Backend<Scalar>::layer_norm(x, norm.weight(), norm.has_bias_ ? norm.bias_.data() : nullptr,
+                                        norm.options_.eps, y, norm.options_.size, statistics);
+  }
+  static void rms_row(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]) {
+    detail::Backend<Scalar>::rms_norm(x, norm.weight(), norm.options_.eps, y, norm.options_.size,
+                                      statistics + 1);
+  }
+
  private:
-  void normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const;
+  const Scalar* weight() const { return options_.weight ? weight_.data() : nullptr; }
 
   NormOptions options_;
+  Row row_ = nullptr;
   bool has_bias_ = false;
   Tensor<Scalar, 1> weight_, bias_;
 };
 
 template <class Scalar>
-ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
+Norm<Scalar>::Norm(const NormOptions& options)
+    : Norm(options, options.kind == NormKind::layer ? layer_row : rms_row) {}
+template <class Scalar>
+ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options, Row row) : options_(options), row_(row) {
   const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
   detail::check_size(who, "size", options.size);
   detail::check_number(who, "eps", options.eps, 0);
@@ -113,21 +130,11 @@ void Norm<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const 
                    [&](Index item, int) {
                      for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
                        Scalar statistics[2] = {Scalar(0), Scalar(0)};
-                       normalize(x.row(r), out.row(r), statistics);
+                       row_(*this, x.row(r), out.row(r), statistics);
                        if (mean.data() != nullptr) mean(r) = statistics[0];
                        if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
                      }
                    });
-}
-template <class Scalar>
-void Norm<Scalar>::normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const {
-  const Index n = options_.size;
-  const Scalar* weight = options_.weight ? weight_.data() : nullptr;
-  const Scalar* bias = has_bias_ ? bias_.data() : nullptr;
-  if (options_.kind == NormKind::layer)
-    detail::Backend<Scalar>::layer_norm(x, weight, bias, options_.eps, y, n, statistics);
-  else
-    detail::Backend<Scalar>::rms_norm(x, weight, options_.eps, y, n, statistics + 1);
 }
 ATTEND_COMPILED_LAYER(class Norm<float>);
 
@@ -155,7 +162,8 @@ class LayerNorm : public Norm<Scalar> {
   explicit LayerNorm(const LayerNormOptions& o)
       : Norm<Scalar>(
             {(detail::check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
-             o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+             o.eps, NormKind::layer, o.elementwise_affine, o.bias},
+            Norm<Scalar>::layer_row) {}
 };
 
 /// Named as PyTorch's RMSNorm.
@@ -174,7 +182,8 @@ class RMSNorm : public Norm<Scalar> {
   explicit RMSNorm(const RMSNormOptions& o)
       : Norm<Scalar>(
             {(detail::check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
-             o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+             o.eps, NormKind::rms, o.elementwise_affine, false},
+            Norm<Scalar>::rms_row) {}
 };
 
 }  // namespace attend::inline ATTEND_ABI

@@ -42,6 +42,8 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
     throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
                 ", expected a number above 0");
+  if (detail::overlaps_itself(out))
+    throw_error("sinusoidal_positions: elements of a table of shape ", out.shape(), " overlap each other");
   const detail::FloatEnvironment environment;
   const bool halves = options.layout != Layout::interleaved,
              inclusive = options.layout == Layout::halves_inclusive;

@@ -103,7 +103,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   const Shape<4>& q = query.shape();
   const Index batch = key.size(0);
   if (batch != q[0] || key.size(3) != q[3])
-    fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}),
+    fail_shape("scaled_dot_product_attention (key)", Shape<4>{q[0], key.size(1), key.size(2), q[3]},
                key.shape());
   check_shape("scaled_dot_product_attention (value)",
               Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
@@ -115,7 +115,7 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   check_contiguous_rows("output", out);
   AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
-    if (batch != 1) fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
+    if (batch != 1) throw_error(who, " (ragged query): expected [1, H, tokens, D], got ", q);
     sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
   if (outputs.average_weights.data() != nullptr)
@@ -241,16 +241,13 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
                                                 const Batched<const Scalar, 4>& key,
                                                 const Batched<const Scalar, 4>& value, const Options& options,
                                                 const Batched<Scalar, 4>& out, const Outputs& outputs) const {
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written,
-                      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_apart(context, who, written, {{"query", query}, {"key", key}, {"value", value}});
+  detail::check_apart_from_options(context, who, options, "out", out);
   if (outputs.any())
-    detail::check_outputs_apart(
-        context, who, options, outputs,
-        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(context, who, options, outputs,
+                                {{"query", query}, {"key", key}, {"value", value}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
                                                join(options, Corner::top_left, joined), out, outputs);
@@ -259,14 +256,12 @@ template <class Scalar>
 void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
                                                 const KVCache<Scalar>& cache, const Options& options,
                                                 const Batched<Scalar, 4>& out, const Outputs& outputs) const {
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_apart(context, who, written, {{"query", query}});
+  detail::check_apart_from_options(context, who, options, "out", out);
   if (outputs.any())
-    detail::check_outputs_apart(context, who, options, outputs,
-                                {{"query", query}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(context, who, options, outputs, {{"query", query}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, cache,
                                                join(options, Corner::bottom_right, joined), out, outputs);

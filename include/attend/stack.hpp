@@ -98,6 +98,7 @@ class Stack {
   std::vector<Block<Scalar>> layers_;
   std::vector<Index> order_;
   Norm<Scalar> norm_;
+  detail::Assigned made_;  // of one row, that is there but in what was moved from
 };
 
 template <class Scalar>
@@ -114,6 +115,8 @@ Stack<Scalar>::Stack(const StackOptions& options, const char* name, const char* 
     if (block < 0 || block >= static_cast<Index>(layers_.size()))
       throw_error(name, ": block ", block, " in the order of ", layers_.size());
   if (options.final_norm) norm_ = Norm<Scalar>(*options.final_norm);
+  made_ = detail::Assigned(1);
+  made_.mark(0, 1);
 }
 
 template <class Scalar>
@@ -124,8 +127,8 @@ void Stack<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 bool Stack<Scalar>::assigned() const {
-  return std::all_of(layers_.begin(), layers_.end(),
-                     [](const Block<Scalar>& layer) { return layer.assigned(); });
+  return made_.all() && std::all_of(layers_.begin(), layers_.end(),
+                                    [](const Block<Scalar>& layer) { return layer.assigned(); });
 }
 
 template <class Scalar>

@@ -152,10 +152,7 @@ class Context {
       }
       rest.done = true;
     };
-    if (pool_)
-      pool_->run(workers, body);
-    else
-      executor_->run(workers, body);
+    runner_->run(workers, body);
     check_stop();
   }
 
@@ -199,17 +196,16 @@ class Context {
     if (threads_ == 1) return;
     next_ = Counters(static_cast<std::size_t>(threads_));
     if (options.executor)
-      executor_ = std::allocate_shared<detail::ExecutorTasks>(detail::Allocator<detail::ExecutorTasks>(),
-                                                              std::move(options.executor), threads_);
+      runner_ = std::allocate_shared<detail::ExecutorTasks>(detail::Allocator<detail::ExecutorTasks>(),
+                                                            std::move(options.executor), threads_);
     else
-      pool_ = std::allocate_shared<detail::ThreadPool>(detail::Allocator<detail::ThreadPool>(), threads_);
+      runner_ = std::allocate_shared<detail::ThreadPool>(detail::Allocator<detail::ThreadPool>(), threads_);
   }
   void swap(Context& other) {
     workspace_.swap(other.workspace_);
     std::swap(threads_, other.threads_);
     std::swap(next_, other.next_);
-    std::swap(executor_, other.executor_);
-    std::swap(pool_, other.pool_);
+    std::swap(runner_, other.runner_);
     std::swap(stop_, other.stop_);
     std::swap(hook_, other.hook_);
   }
@@ -222,8 +218,7 @@ class Context {
 
   int threads_ = 1;
   Counters next_;  // of each worker
-  std::shared_ptr<detail::ExecutorTasks> executor_;
-  std::shared_ptr<detail::ThreadPool> pool_;
+  std::shared_ptr<detail::Runner> runner_;
   StopToken stop_;
   LayerHook hook_;
   int depth_ = 0;  // of layers that run, as the hook sees them

@@ -193,13 +193,13 @@ class GgufConfig {
     out["mlp_bias"] = has("blk.0.ffn_down.bias");
     if (window > 0) out["sliding_window"] = window;
     // The rows of queries and keys are those of neighbours that turn together; only this architecture's are.
-    if (llama) out["rope_interleaved"] = true;
+    if (llama) out["gguf.rope_interleaved"] = true;
     if (gemma) add_gemma(out, head_dim, heads, layers);
     add_rotary(out, head_dim);
   }
 
   void add_gemma(JsonMembers& out, Index head_dim, Index heads, Index layers) const {
-    out["norms_less_one"] = false;
+    out["gguf.norms_less_one"] = false;
     copy(out, "attn_logit_softcapping", "attn_logit_softcapping");
     copy(out, "final_logit_softcapping", "final_logit_softcapping");
     const auto scale = file_.number(key("attention.scale"));

@@ -209,7 +209,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   o.head_act = roberta || mpnet ? Activation::gelu : o.hidden_act;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
   o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 512);
-  o.layer_norm_eps = detail::get_epsilon(config, "layer_norm_eps", deberta ? 1e-7 : 1e-12);
+  if (!distil) o.layer_norm_eps = detail::get_epsilon(config, "layer_norm_eps", deberta ? 1e-7 : 1e-12);
   o.type_vocab_size = distil || mpnet ? 0 : config.get<Index>("type_vocab_size", deberta ? 0 : 2);
   if (o.type_vocab_size != 0 || !deberta) {
     if (!distil && !mpnet) detail::positive_size(config, o.type_vocab_size, "type_vocab_size");
@@ -230,7 +230,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   config.allow("is_decoder", false);
   config.allow("add_cross_attention", false);
   config.allow("sinusoidal_pos_embds", false, true);  // says how the table was made; it is in the file
-  config.ignore({"dropout", "qa_dropout", "seq_classif_dropout", "pooler_fc_size",
+  config.ignore({"layer_norm_eps", "dropout", "qa_dropout", "seq_classif_dropout", "pooler_fc_size",
                  "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
                  "pooler_type"});
   detail::ignore_bookkeeping(config);

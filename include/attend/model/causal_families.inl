@@ -29,15 +29,15 @@ inline CausalFamily read_gpt2(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b;
   o.vocab_size = get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = get_size(config, {"n_embd", "hidden_size"});
-  o.max_position_embeddings = get_size(config, {"n_positions", "max_position_embeddings", "n_ctx"}, 1024);
-  b.num_heads = b.num_kv_heads = get_size(config, {"n_head", "num_attention_heads"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size", "n_embd"});
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings", "n_positions", "n_ctx"}, 1024);
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads", "n_head"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = get_size(config, {"n_inner"}, 4 * b.embed_dim);
   b.activation = get_activation(config, "activation_function", "gelu_new");
   b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.scale = config.get<bool>("scale_attn_weights", true) ? 1 / std::sqrt(static_cast<double>(b.head_dim)) : 1;
-  add_layers(config, o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers", "n_layer"}));
   if (config.get<bool>("scale_attn_by_inverse_layer_idx", false))
     for (std::size_t i = 0; i < o.blocks.size(); ++i) *o.blocks[i].scale /= static_cast<double>(i + 1);
   o.learned_positions = true;
@@ -92,9 +92,11 @@ inline CausalFamily read_gpt_neox(const Config& config) {
   if (config.get<bool>("use_parallel_residual", true)) b.residual = Residual::parallel;
   add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
-  set_rotary(o, read_rotary_options(config, {.head_dim = b.head_dim,
-                                             .partial_rotary_factor = 0.25,
-                                             .max_position_embeddings = o.max_position_embeddings}));
+  set_rotary(o, read_rotary_options(config,
+                                    {.head_dim = b.head_dim,
+                                     .partial_rotary_factor = 0.25,
+                                     .max_position_embeddings = o.max_position_embeddings},
+                                    "rotary_emb_base", "rotary_pct"));
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", false);
   config.ignore({"is_decoder"});
 
@@ -113,12 +115,12 @@ inline CausalFamily read_bloom(const Config& config) {
   CausalBlockOptions b;
   o.vocab_size = get_size(config, {"vocab_size"});
   o.embed_dim = b.embed_dim = get_size(config, {"hidden_size", "n_embed"});
-  b.num_heads = b.num_kv_heads = get_size(config, {"n_head", "num_attention_heads"});
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads", "n_head"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = 4 * b.embed_dim;
   b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.alibi = true;
-  add_layers(config, o, b, get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers", "n_layer"}));
   o.embed_norm = true;
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
   config.allow("apply_residual_connection_post_layernorm", false);
@@ -209,7 +211,8 @@ ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type");
   const detail::CausalReader* reader = detail::causal_reader(type);
   if (reader == nullptr)
-    throw_error(config.file(), ": 'model_type' ", detail::in_quotes(type), " is not supported");
+    throw_error(config.file(), ": model_type ", detail::in_quotes(type),
+                " is not a decoder that is supported");
   config.allow("is_encoder_decoder", false);
   CausalFamily family = reader->read(config);
   CausalLMOptions& o = family.options;

@@ -65,7 +65,10 @@ class Generator {
       : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
   /// @}
 
-  const CausalLM<float>& model() const { return *model_; }
+  const CausalLM<float>& model() const {
+    check_model();
+    return *model_;
+  }
   /// The model, to share it.
   const std::shared_ptr<const CausalLM<float>>& shared_model() const { return model_; }
   /// Tokens whose keys and values are there.

@@ -42,7 +42,10 @@ class GenerationBatch {
   /// Shares the model. Error where an option is below what it can be.
   explicit GenerationBatch(std::shared_ptr<const CausalLM<float>> model, GenerationBatchOptions options = {});
 
-  const CausalLM<float>& model() const { return *model_; }
+  const CausalLM<float>& model() const {
+    check_model();
+    return *model_;
+  }
   /// Requests that wait, that run, and whether there is nothing to do or to fetch.
   /// @{
   Index waiting() const { return static_cast<Index>(waiting_.size()); }

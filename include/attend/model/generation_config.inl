@@ -106,7 +106,11 @@ ATTEND_INLINE GenerationOptions open_generation_options(const Location& place,
                                                         const GenerationOptions& otherwise) {
   const Location folder = detail::model_folder(place);
   const Location file = folder / "generation_config.json";
-  if (file.exists()) return read_generation_options(Config(file), otherwise);
+  if (file.exists()) {
+    GenerationOptions o = read_generation_options(Config(file), otherwise);
+    if (!o.eos_token_ids) o.eos_token_ids.emplace();  // config.json's do not count beside the file
+    return o;
+  }
   const Config config(folder / "config.json");
   GenerationOptions o = detail::read_generation_keys(config, otherwise);
   if (config.has("force_bos_token_to_be_generated") && config.get<bool>("force_bos_token_to_be_generated") &&

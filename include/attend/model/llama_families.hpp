@@ -57,7 +57,7 @@ struct LlamaDefaults {
   const char* activation_key = "hidden_act";
   const char* activation = "silu";
   bool tie_word_embeddings = false;
-  bool rope_interleaved = false;  // whether the config may say so
+  bool rope_interleaved = false;  // whether a GGUF file has the family so
 };
 
 /// What all have in common but for the layers, which are then to be added.
@@ -81,7 +81,7 @@ inline CausalBlockOptions read_llama_block(const Config& config, CausalLMOptions
   b.activation = get_activation(config, defaults.activation_key, defaults.activation);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", false);
   b.mlp_bias = config.get<bool>("mlp_bias", false);
-  if (!defaults.rope_interleaved) config.allow("rope_interleaved", false);
+  if (!defaults.rope_interleaved) config.allow("gguf.rope_interleaved", false);
   config.allow("use_mrope", false);
   config.ignore({"pretraining_tp", "is_decoder", "is_llama_config", "sliding_window_size"});
   return b;
@@ -93,6 +93,12 @@ inline void add_layers(const Config& config, CausalLMOptions& o, const CausalBlo
 inline Index read_window(const Config& config, std::optional<Index> otherwise) {
   const auto window = get_optional<Index>(config, "sliding_window", otherwise);
   return window ? positive_size(config, *window, "sliding_window") : 0;
+}
+/// All layers slide, whatever layer_types says.
+inline void set_window(const Config& config, CausalLMOptions& o, std::optional<Index> otherwise) {
+  const Index window = read_window(config, otherwise);
+  for (CausalBlockOptions& block : o.blocks) block.sliding_window = window;
+  config.ignore({"layer_types"});
 }
 /// Positions that turn whole heads. As in transformers, where frequencies are those of the rope_type
 /// "default" a share is passed by.
@@ -110,7 +116,7 @@ inline void set_whole_rotary(const Config& config, CausalLMOptions& o, double th
                                                     .max_position_embeddings = o.max_position_embeddings})));
 }
 
-/// Row of a checkpoint with rope_interleaved, whose pairs are neighbours, for each row of in_proj, whose
+/// Row of a checkpoint of GGUF's Llama, whose pairs are neighbours, for each row of in_proj, whose
 /// pairs are as far apart as half a head: so are GGUF's queries and keys of Llama.
 inline std::function<Index(Index)> rows_of_pairs(const CausalBlockOptions& o) {
   return [turned = (o.num_heads + o.num_kv_heads) * o.head_dim, dim = o.head_dim](Index row) {
@@ -124,7 +130,7 @@ inline CausalFamily llama_family(const Config& config, CausalLMOptions o, NameMa
   const std::string layer = "(model.|)layers.*.";
   Source in_proj{
       .names = {layer + "self_attn.q_proj.*", layer + "self_attn.k_proj.*", layer + "self_attn.v_proj.*"}};
-  if (config.get<bool>("rope_interleaved", false)) in_proj.row = rows_of_pairs(o.blocks[0]);
+  if (config.get<bool>("gguf.rope_interleaved", false)) in_proj.row = rows_of_pairs(o.blocks[0]);
   for (const NameMap::Rule& rule : std::initializer_list<NameMap::Rule>{
            {"embed_tokens.weight", o.tie_word_embeddings ? "(model.embed_tokens|embed_tokens|lm_head).weight"
                                                          : "(model.|)embed_tokens.weight"},
@@ -156,7 +162,7 @@ inline CausalFamily read_mistral(const Config& config) {
   CausalLMOptions o;
   add_layers(config, o,
              read_llama_block(config, o, {.max_position_embeddings = 131072, .rope_interleaved = true}));
-  set_windows(config, o, read_window(config, 4096), [](Index) { return true; });
+  set_window(config, o, 4096);
   set_whole_rotary(config, o);
   return llama_family(config, std::move(o));
 }
@@ -197,7 +203,7 @@ inline CausalBlockOptions read_gemma_block(const Config& config, CausalLMOptions
   return b;
 }
 inline CausalFamily gemma_family(const Config& config, CausalLMOptions o) {
-  const double add = config.get<bool>("norms_less_one", true) ? 1 : 0;  // GGUF has them whole
+  const double add = config.get<bool>("gguf.norms_less_one", true) ? 1 : 0;  // GGUF has them whole
   const auto less_one = [&](const std::string& name) { return Source{.names = {name}, .add = add}; };
   const std::string layer = "(model.|)layers.*.";
   return llama_family(
@@ -255,8 +261,7 @@ inline CausalFamily read_phi3(const Config& config) {
   const CausalBlockOptions b =
       read_llama_block(config, o, {.max_position_embeddings = 4096, .rms_norm_eps = 1e-5});
   add_layers(config, o, b);
-  const Index window = read_window(config, {});
-  for (CausalBlockOptions& block : o.blocks) block.sliding_window = window;
+  set_window(config, o, {});
   set_rotary(o, read_rotary_options(config, {.head_dim = b.head_dim,
                                              .max_position_embeddings = o.max_position_embeddings,
                                              .original_max_position_embeddings = 4096}));

@@ -32,28 +32,31 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   Seq2SeqOptions& o = family.options;
   const bool is_t5 = config.get<std::string>("model_type") == "t5";
   const std::string projection = config.get<std::string>("feed_forward_proj", is_t5 ? "relu" : "gated-gelu");
-  const bool gated = projection.starts_with("gated-");
+  const bool gated = config.get<bool>("is_gated_act", projection.starts_with("gated-"));
   config.allow("feed_forward_proj", nullptr, "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "swish",
                "gated-relu", "gated-gelu", "gated-gelu_new", "gated-gelu_pytorch_tanh", "gated-silu",
                "gated-swish");
-  const std::string activation = projection == "gated-gelu" ? "gelu_new" : projection.substr(gated ? 6 : 0);
-  set_blocks(o, {.embed_dim = get_size(config, {"d_model"}),
-                 .num_heads = get_size(config, {"num_heads"}),
-                 .head_dim = get_size(config, {"d_kv"}),
+  const char* const activation =
+      projection == "gated-gelu" ? "gelu_new" : projection.c_str() + projection.rfind('-') + 1;
+  set_blocks(o, {.embed_dim = get_size(config, {"hidden_size", "d_model"}),
+                 .num_heads = get_size(config, {"num_attention_heads", "num_heads"}),
+                 .head_dim = get_size(config, {"head_dim", "d_kv"}),
                  .dim_feedforward = get_size(config, {"d_ff"}),
-                 .activation = activation_from_string(activation),
+                 .activation = get_activation(config, "dense_act_fn", activation),
                  .gated = gated,
                  .norm_first = true,
                  .norm = NormKind::rms,
                  .layer_norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-6),
                  .bias = false});
-  o.encoder.num_layers = get_size(config, {"num_layers"});
+  o.encoder.num_layers = get_size(config, {"num_hidden_layers", "num_layers"});
   o.decoder.num_layers = get_size(config, {"num_decoder_layers"}, o.encoder.num_layers);
   o.encoder.final_norm = o.decoder.final_norm = true;
   o.source_vocab_size = o.target_vocab_size = get_size(config, {"vocab_size"});
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
-  if (config.get<bool>("scale_decoder_outputs", o.tied_output) && is_t5)  // mT5 ties without the scale
+  const bool scaled =
+      detail::get_optional<bool>(config, "scale_decoder_outputs", o.tied_output).value_or(false);
+  if (scaled && is_t5)  // mT5 ties without the scale
     o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
@@ -61,8 +64,7 @@ inline Seq2SeqFamily read_t5(const Config& config) {
                 get_size(config, {"relative_attention_max_distance"}, 128), true};
   o.decoder_start_token_id = get_id(config, "decoder_start_token_id", get_id(config, "pad_token_id", 0));
   o.eos_token_ids = get_ids(config, "eos_token_id");
-  config.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor",
-                 "n_positions"});  // the first two follow from feed_forward_proj
+  config.ignore({"dropout_rate", "initializer_factor", "n_positions"});
 
   const std::string encoder = "encoder.block.*.layer.", decoder = "decoder.block.*.layer.";
   const auto projections = [](const std::string& layer) {
@@ -136,15 +138,15 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   const bool marian = type == "marian", m2m = type == "m2m_100";
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
-  const Index embed_dim = get_size(config, {"d_model"});
+  const Index embed_dim = get_size(config, {"hidden_size", "d_model"});
   set_blocks(o, {.embed_dim = embed_dim,
-                 .num_heads = get_size(config, {"encoder_attention_heads", "num_attention_heads"}),
+                 .num_heads = get_size(config, {"num_attention_heads", "encoder_attention_heads"}),
                  .dim_feedforward = get_size(config, {"encoder_ffn_dim"}),
                  .activation = get_activation(config, "activation_function", kind.activation),
                  .norm_first = kind.pre_norm});
   o.decoder.block.num_heads = get_size(config, {"decoder_attention_heads"}, o.encoder.block.num_heads);
   o.decoder.block.dim_feedforward = get_size(config, {"decoder_ffn_dim"}, o.encoder.block.dim_feedforward);
-  o.encoder.num_layers = get_size(config, {"encoder_layers"});
+  o.encoder.num_layers = get_size(config, {"num_hidden_layers", "encoder_layers"});
   o.decoder.num_layers = get_size(config, {"decoder_layers"}, o.encoder.num_layers);
   o.encoder.final_norm = o.decoder.final_norm = kind.pre_norm;
   config.allow("normalize_before", kind.pre_norm);
@@ -273,8 +275,8 @@ ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab
 ATTEND_INLINE Seq2SeqFamily read_seq2seq_family(const Config& config) {
   const detail::FloatEnvironment environment;
   const std::string type = config.get<std::string>("model_type");
-  config.allow("is_encoder_decoder", true);
-  config.allow("is_decoder", false);
+  config.allow("is_encoder_decoder", true, nullptr);
+  config.allow("is_decoder", false, nullptr);
   detail::ignore_bookkeeping(config);
   Seq2SeqFamily family;
   if (type == "t5" || type == "mt5")

@@ -9,30 +9,9 @@
 #include <vector>
 
 #include <attend/text/jinja_format.inl>
+#include <attend/text/jinja_letters.inl>
 
 namespace attend::inline ATTEND_ABI::text::jinja {
-
-/// Large and small letters as Python has them, but for a final sigma.
-inline std::string uppercase(std::string_view text) {
-  std::string out;
-  for_each_code_point(text, [&](char32_t c, std::string_view) {
-    if (c == 0xDF)
-      out += "SS";
-    else
-      append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
-  });
-  return out;
-}
-/// Each run of letters with a large one first, or the first character alone.
-inline std::string capitalized(std::string_view text, bool each) {
-  std::string out;
-  bool inside = false;
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
-    out += inside ? lowercase(bytes) : uppercase(bytes);
-    inside = !each || (category(c) >= UTF8PROC_CATEGORY_LU && category(c) <= UTF8PROC_CATEGORY_LT);
-  });
-  return out;
-}
 
 /// isalpha, isdigit and so on: all characters are of that kind, and there is one.
 inline bool is_of_kind(const std::string& name, std::string_view text) {
@@ -231,7 +210,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
   if (name == "splitlines") return made_list(node, lines_of(text));
   if (name.starts_with("is")) return is_of_kind(name, text);
   if (name == "upper") return made_text(node, uppercase(text));
-  if (name == "lower") return made_text(node, lowercase(text));
+  if (name == "lower") return made_text(node, lowered(text));
   return made_text(node, capitalized(text, name == "title"));
 }
 
@@ -267,7 +246,7 @@ inline Value Evaluation::call_function(const Node& node, std::string_view name, 
       work(node, 8);
       out.emplace_back(static_cast<std::int64_t>(at));
     }
-    return made_list(node, std::move(out));
+    return made_list(node, std::move(out), Sequence::range);
   }
   const auto values = bind(node, name, given, {name == "strftime_now" ? "format" : "message"});
   if (!values[0]) refuse(node, name, " needs a text");

@@ -358,6 +358,7 @@ class Evaluation {
   bool contains(const Node& node, const Value& all, const Value& one);
   bool less(const Node& node, const Value& a, const Value& b, bool or_equal);
   Value arithmetic(const Node& node, const std::string& sign, const Value& a, const Value& b);
+  Value joined(const Node& node, const Value& a, const Value& b);
   Value repeated(const Node& node, const Value& value, std::int64_t times);
 
   Value call_method(const Node& node, const std::string& name, const Value& self, Arguments& given);
@@ -377,7 +378,7 @@ class Evaluation {
                                     Arguments& given);
   Value select(const Node& node, const std::string& name, const Value& value, Arguments& given);
   Value map(const Node& node, const Value& value, Arguments& given);
-  Value attribute(const Node& node, Value value, const Value& path);
+  Value attribute(const Node& node, Value value, const Value& path, const Value* otherwise = nullptr);
   std::string json(const Node& node, const Value& value, Arguments& given);
   bool test(const Node& node, const std::string& name, const Value& value, Arguments given);
   std::int64_t whole(const Node& node, std::string_view what, const Value& value);

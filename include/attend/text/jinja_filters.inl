@@ -22,6 +22,8 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return absent ? values[0].value_or("") : value;
   }
   if (name == "tojson") return made_text(node, json(node, value, given));
+  if (value.get<Marked>() && !is_one_of(name, " safe string length count "))
+    refuse(node, "filter ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
   if (is_one_of(name, " map select reject selectattr rejectattr ")) {
     if (!value.truth()) return made_list(node, {}, Sequence::generator);
     return name == "map" ? map(node, value, given) : select(node, name, value, given);
@@ -87,7 +89,7 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   if (!is_one_of(name, plain)) refuse(node, "filter ", in_quotes(name), " is not supported");
   bind(node, name, given, {});
   if (name == "length" || name == "count") {
-    if (value.text()) return static_cast<std::int64_t>(count_code_points(*value.text()));
+    if (value.any_text()) return static_cast<std::int64_t>(count_code_points(*value.any_text()));
     if (value.mapping()) return static_cast<std::int64_t>(value.mapping()->items.size());
     if (value.is_undefined()) return std::int64_t{0};
     if (!value.sequence() || value.sequence()->kind == Sequence::generator)
@@ -116,25 +118,26 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     const Value all = call_method(node, "items", value, given);
     return made_list(node, items(node, all), Sequence::generator);
   }
-  if (name == "string") return made_text(node, as_text(node, value));
-  if (name == "safe") return value.text() ? value : made_text(node, as_text(node, value));
+  if (name == "string") return value.any_text() ? value : made_text(node, as_text(node, value));
+  if (name == "safe") return Marked{std::make_shared<const std::string>(as_text(node, value))};
   if (name == "title") {
     std::string out;
     bool inside = false;
-    for_each_code_point(as_text(node, value), [&](char32_t c, std::string_view bytes) {
+    for_each_code_point(with_final_sigmas(as_text(node, value)), [&](char32_t c, std::string_view bytes) {
       out += inside ? lowercase(bytes) : uppercase(bytes);
       inside = !(c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || is_space(c));
     });
     return made_text(node, std::move(out));
   }
   if (name == "upper") return made_text(node, uppercase(as_text(node, value)));
-  if (name == "lower") return made_text(node, lowercase(as_text(node, value)));
+  if (name == "lower") return made_text(node, lowered(as_text(node, value)));
   return made_text(node, capitalized(as_text(node, value), false));
 }
 
-/// A path such as "function.name" or an index.
-inline Value Evaluation::attribute(const Node& node, Value value, const Value& path) {
-  if (path.integer()) return item(node, value, path);
+/// A path such as "function.name" or an index; `otherwise` stands for what is undefined on the way, too.
+inline Value Evaluation::attribute(const Node& node, Value value, const Value& path, const Value* otherwise) {
+  const auto defined = [&](Value found) { return found.is_undefined() && otherwise ? *otherwise : found; };
+  if (path.integer()) return defined(item(node, value, path));
   std::string_view rest = text_of(node, "attribute", path);
   for (bool more = true; more;) {
     work(node);
@@ -146,7 +149,7 @@ inline Value Evaluation::attribute(const Node& node, Value value, const Value& p
     const bool digits =
         !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == part.npos;
     if (digits) std::from_chars(part.data(), part.data() + part.size(), index);
-    value = item(node, value, digits ? Value(index) : Value(part));
+    value = defined(item(node, value, digits ? Value(index) : Value(part)));
   }
   return value;
 }
@@ -182,8 +185,8 @@ inline Value Evaluation::map(const Node& node, const Value& value, Arguments& gi
       Arguments rest{{given.values.begin() + 1, given.values.end()}, given.keywords};
       out.push_back(filter(node, text_of(node, "map", given.values[0]), one, std::move(rest)));
     } else {
-      Value found = attribute(node, one, *values[0]);
-      out.push_back(found.is_undefined() && values[1] ? *values[1] : std::move(found));
+      const Value* otherwise = values[1] && !values[1]->is_none() ? &*values[1] : nullptr;
+      out.push_back(attribute(node, one, *values[0], otherwise));
     }
   }
   return made_list(node, std::move(out), Sequence::generator);
@@ -247,7 +250,7 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
   if (name == "defined") return !value.is_undefined();
   if (name == "undefined") return value.is_undefined();
   if (name == "none") return value.is_none();
-  if (name == "string") return value.text() != nullptr;
+  if (name == "string") return value.any_text() != nullptr;
   if (name == "mapping") return value.mapping() != nullptr;
   if (name == "boolean") return value.get<bool>() != nullptr;
   if (name == "true") return value.get<bool>() && *value.get<bool>();
@@ -255,10 +258,12 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
   if (name == "integer") return value.get<std::int64_t>() != nullptr;
   if (name == "float") return value.get<double>() != nullptr;
   if (name == "number") return value.number().has_value();
-  if (name == "iterable") return value.text() || list || value.mapping() || value.is_undefined();
+  if (name == "iterable") return value.any_text() || list || value.mapping() || value.is_undefined();
   if (name == "sequence")
-    return value.text() || (list && list->kind <= Sequence::tuple) || value.mapping() || value.is_undefined();
-  if (name == "callable") return value.get<Method>() || value.get<Function>() || value.get<Macro>();
+    return value.any_text() || (list && list->kind <= Sequence::range) || value.mapping() ||
+           value.is_undefined();
+  if (name == "callable")
+    return value.get<Method>() || value.get<Function>() || value.get<Macro>() || value.is_undefined();
   if (name == "odd" || name == "even") {
     if (!value.number()) refuse(node, "test ", name, " needs a number, got ", value.type());
     const double rest = std::fmod(std::abs(*value.number()), 2);

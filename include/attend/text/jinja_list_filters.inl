@@ -107,35 +107,46 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     const bool reverse = name == "sort" && flag(values[0]);
     if (name == "sort") values.erase(values.begin());
     std::vector<Value> all = items(node, value);
-    std::vector<std::pair<Value, std::size_t>> keys;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const Value found = values[1] && !values[1]->is_none() ? attribute(node, all[i], *values[1]) : all[i];
-      keys.emplace_back(folded(found, flag(values[0])), i);
+    const bool by_attribute = values[1] && !values[1]->is_none();
+    const auto keyed = [&](const Value& path) {
+      std::vector<std::pair<Value, Value>> keys;
+      for (const Value& one : all)
+        keys.emplace_back(folded(by_attribute ? attribute(node, one, path) : one, flag(values[0])), one);
+      return keys;
+    };
+    if (name == "sort") {  // by the last of several attributes first
+      std::string paths = by_attribute && values[1]->text() ? *values[1]->text() : std::string();
+      for (bool more = true; more;) {
+        const std::size_t comma = paths.rfind(',');
+        more = comma != paths.npos;
+        const std::string path = more ? paths.substr(comma + 1) : paths;
+        auto keys = keyed(by_attribute && values[1]->text() ? Value(path) : values[1].value_or(NoValue()));
+        sort(keys, reverse, [](const auto& key) -> const Value& { return key.first; });
+        for (std::size_t i = 0; i < all.size(); ++i) all[i] = std::move(keys[i].second);
+        if (more) paths.resize(comma);
+      }
+      return made_list(node, std::move(all));
     }
+    const auto keys = keyed(values[1].value_or(NoValue()));
     std::vector<Value> out;
     if (name == "unique") {
       std::vector<Value> seen;
-      for (const auto& [key, i] : keys) {
+      for (const auto& [key, one] : keys) {
         bool known = false;
         for (const Value& other : seen) known = known || same(node, other, key);
         if (known) continue;
         seen.push_back(key);
-        out.push_back(all[i]);
+        out.push_back(one);
       }
       return made_list(node, std::move(out), Sequence::generator);
     }
-    if (name != "sort") {
-      if (all.empty()) return Value::undefined("the " + name + " of none");
-      std::size_t best = 0;
-      for (std::size_t i = 1; i < keys.size(); ++i)
-        if (name == "min" ? less(node, keys[i].first, keys[best].first, false)
-                          : less(node, keys[best].first, keys[i].first, false))
-          best = i;
-      return all[best];
-    }
-    sort(keys, reverse, [](const auto& key) -> const Value& { return key.first; });
-    for (const auto& key : keys) out.push_back(std::move(all[key.second]));
-    return made_list(node, std::move(out));
+    if (all.empty()) return Value::undefined("the " + name + " of none");
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < keys.size(); ++i)
+      if (name == "min" ? less(node, keys[i].first, keys[best].first, false)
+                        : less(node, keys[best].first, keys[i].first, false))
+        best = i;
+    return all[best];
   }
   if (name == "sum") {
     const auto values = bind(node, name, given, {"attribute", "start"});
@@ -150,8 +161,8 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     if (!values[0]) refuse(node, "groupby needs an attribute");
     std::vector<std::pair<Value, Value>> all;  // what they are grouped by, and they
     for (Value& one : items(node, value)) {
-      Value key = attribute(node, one, *values[0]);
-      if (key.is_undefined() && values[1]) key = *values[1];
+      Value key =
+          attribute(node, one, *values[0], values[1] && !values[1]->is_none() ? &*values[1] : nullptr);
       all.emplace_back(std::move(key), std::move(one));
     }
     const auto key = [&](const auto& item) { return folded(item.first, flag(values[2])); };
