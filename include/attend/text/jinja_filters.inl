@@ -23,7 +23,7 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   }
   if (name == "tojson") return made_text(node, json(node, value, given));
   if (value.get<Marked>() && !is_one_of(name, " safe string length count "))
-    refuse(node, "filter ", in_quotes(name), " of ", value.type(), " is not supported");
+    refuse(node, "filter ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
   if (is_one_of(name, " map select reject selectattr rejectattr ")) {
     if (!value.truth()) return made_list(node, {}, Sequence::generator);
     return name == "map" ? map(node, value, given) : select(node, name, value, given);
