@@ -30,7 +30,7 @@ using testing::IsEmpty;
 
 namespace {
 
-using Merges = BpeModel::Merges;
+using Merges = std::vector<std::pair<std::string, std::string>>;  // left and right of each
 
 BpeModel model(Vocabulary vocabulary, const Merges& merges, BpeModel::Options options = {}) {
   BpeModel out(std::move(vocabulary), std::move(options), merges.size());

@@ -41,8 +41,6 @@ class BpeModel {
     std::string continuing_subword_prefix = {};  ///< of characters that do not begin the word
     std::string end_of_word_suffix = {};         ///< of the character that ends it
   };
-  using Merges = std::vector<std::pair<std::string, std::string>>;  // left and right of each, as text
-
   /// Without merges yet, and with room for so many.
   BpeModel(Vocabulary vocabulary, Options options, std::size_t merges)
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
@@ -97,14 +95,6 @@ class BpeModel {
     distinct_ += table_[slot] == no_rank;
     table_[slot] = static_cast<std::int32_t>(merges_.size());
     merges_.push_back({left_id, right_id, result});
-  }
-
-  /// The merges of GPT-2's `merges.txt`.
-  static Merges read_merges(const Location& path) {
-    Merges merges;
-    for_each_merge(path,
-                   [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
-    return merges;
   }
 
   /// The two tokens of "left right"; where() names it in the error.

@@ -14,6 +14,7 @@
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/fairseq_files.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
@@ -104,9 +105,9 @@ inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& mer
   std::string parts = R"({"decoder": {"type": "ByteLevel"}, "pre_tokenizer": )";
   if (qwen)
     parts += R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "behavior": "Isolated", "pattern":
-                  {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|)"
-             R"(\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}, )" +
-             byte_level + R"(, "use_regex": false}]}, "normalizer": {"type": "NFC"})";
+                  {"Regex": )" +
+             in_json(qwen2_pattern) + "}}, " + byte_level +
+             R"(, "use_regex": false}]}, "normalizer": {"type": "NFC"})";
   else
     parts += byte_level + "}";
   FolderConfig::Specials specials;
