@@ -67,6 +67,13 @@ inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptio
   return cut(options.span + (distance < 0 ? -bucket : bucket));
 }
 
+namespace detail {
+template <class Scalar>
+using RelativeScoring = RelativeScores<Scalar> (MultiHeadAttention<Scalar>::*)(
+    Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
+    TensorView<const Scalar, 4> keys) const;
+}  // namespace detail
+
 /// What attention takes of a RelativeEmbedding in one call.
 template <class Scalar>
 struct RelativePositions {
@@ -74,9 +81,7 @@ struct RelativePositions {
   const std::int32_t* row = nullptr;            // of distance 0, query - key: a row of `embeddings`
   Index longest = 0;                            // tokens of the longest sequence, whose distances have rows
   /// What the layer makes of them. A pointer: what has no relative positions does not compile it.
-  ScoreModifier<Scalar> (MultiHeadAttention<Scalar>::*scores)(
-      Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
-      TensorView<const Scalar, 4> keys) const = &MultiHeadAttention<Scalar>::relative_scores;
+  detail::RelativeScoring<Scalar> scores = &MultiHeadAttention<Scalar>::relative_scores;
 };
 
 /// Embeddings of distances, which the layers of a model share. Parameters: weight [2 span, embed_dim], and

@@ -62,7 +62,9 @@ class Norm {
   using SomeRows = void (*)(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out,
                             Index begin, Index end, const TensorView<Scalar, 1>& mean,
                             const TensorView<Scalar, 1>& inverse_deviation);
+  /// Of rows of that kind.
   Norm(const NormOptions& options, SomeRows normalize);
+  /// The rows of a kind.
   template <NormKind kind>
   static void rows_of(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out, Index begin,
                       Index end, const TensorView<Scalar, 1>& mean,
