@@ -178,7 +178,8 @@ TEST(ChatTemplate, MarkedTextsJoinOthersAsInPython) {
       "<a><<b>&&&lt;&#34;&lt;>");
   EXPECT_EQ(render("{{ ['a'|safe] }}{{ 'a'|safe == 'a' }}{{ ('<'|safe)|tojson }}{{ ('ab'|safe)|length }}"),
             "[Markup('a')]True\"<\"2");
-  EXPECT_THAT(error("{{ 'a'|safe|upper }}"), HasSubstr("filter 'upper' of a text that is marked safe"));
+  EXPECT_EQ(render("{{ ('<a>'|safe|upper) + '<' }}{{ ('<a>'|safe|replace('a', 'b')) + '<' }}"),
+            "<A>&lt;<b><");
   EXPECT_THAT(error("{{ ('a'|safe).upper() }}"), HasSubstr("method 'upper' of a text that is marked safe"));
 }
 

@@ -185,11 +185,12 @@ TEST(EncoderFamilies, WhatAConfigDoesNotSayIsAsInTheFamilysOwn) {
         read_bert_family(without("roberta", "pad_token_id", {{"model_type", type}})).options.pad_token_id, 1);
   EXPECT_EQ(read_seq2seq_family(without("marian", "decoder_start_token_id")).options.decoder_start_token_id,
             58100);
+  const Json no_more = {{"dense_act_fn", nullptr}, {"is_gated_act", nullptr}};  // which follow from it
   const EncoderBlockOptions mt5 =
-      read_seq2seq_family(without("mt5", "feed_forward_proj")).options.encoder.block;
+      read_seq2seq_family(without("mt5", "feed_forward_proj", no_more)).options.encoder.block;
   EXPECT_TRUE(mt5.gated);
   EXPECT_EQ(mt5.activation, Activation::gelu_tanh);
-  EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj")).options.encoder.block.gated);
+  EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj", no_more)).options.encoder.block.gated);
 }
 
 TEST(EncoderFamilies, NamesAndSettingsCountAsInTransformers) {

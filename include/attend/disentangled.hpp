@@ -47,8 +47,6 @@ inline void check_distances(const RelativeEmbeddingOptions& o) {
       (o.max_distance > 0 && (exact < 1 || o.max_distance - 1 <= exact)))
     throw_error(who, ": a span of ", o.span, " with a maximum distance of ", o.max_distance);
 }
-template <class Scalar>
-struct RelativeScores;
 }  // namespace detail
 
 /// The row of a distance (query - key): span + distance, or with max_distance logarithmically less far away,
@@ -71,7 +69,7 @@ inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptio
 
 namespace detail {
 template <class Scalar>
-using RelativeScoring = RelativeScores<Scalar> (MultiHeadAttention<Scalar>::*)(
+using RelativeScoring = ScoreModifier<Scalar> (MultiHeadAttention<Scalar>::*)(
     Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
     TensorView<const Scalar, 4> keys) const;
 }  // namespace detail

@@ -50,13 +50,6 @@ class BpeModel {
       for (int byte = 0; byte < 256; ++byte)
         bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
   }
-  /// From a vocabulary and GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
-  BpeModel(Vocabulary vocabulary, Options options, const Location& merges)
-      : BpeModel(std::move(vocabulary), std::move(options), count_merges(merges)) {
-    for_each_merge(merges, [&](std::string_view left, std::string_view right) {
-      add_merge(left, right, merges.string());
-    });
-  }
 
   /// Merges by scores: any two neighbours whose union is a token may become one, those of the highest score
   /// first. Of a token that is never made of others it is -infinity. In place of a list of merges.
@@ -107,6 +100,20 @@ class BpeModel {
     return {line.substr(0, blank), line.substr(blank + 1)};
   }
 
+  /// The pairs of GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
+  template <class F>
+  static void for_each_merge(const Location& path, F&& f) {
+    std::size_t number = 0;
+    for_each_text_line(path, [&](std::string_view line) {
+      ++number;
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      if (line.starts_with("#version") || line.empty()) return;
+      const auto [left, right] =
+          split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
+      f(left, right);
+    });
+  }
+
   const Vocabulary& vocabulary() const { return vocabulary_; }
   const Options& options() const { return options_; }
   std::optional<std::int32_t> unknown_id() const { return unknown_; }
@@ -151,24 +158,6 @@ class BpeModel {
   };
   static constexpr std::int32_t no_rank = -1;
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
-
-  template <class F>
-  static void for_each_merge(const Location& path, F&& f) {
-    std::size_t number = 0;
-    for_each_text_line(path, [&](std::string_view line) {
-      ++number;
-      if (line.ends_with('\r')) line.remove_suffix(1);
-      if (line.starts_with("#version") || line.empty()) return;
-      const auto [left, right] =
-          split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
-      f(left, right);
-    });
-  }
-  static std::size_t count_merges(const Location& path) {
-    std::size_t count = 0;
-    for_each_merge(path, [&](std::string_view, std::string_view) { ++count; });
-    return count;
-  }
 
   std::vector<Symbol> characters(std::string_view word) const {
     std::vector<Symbol> symbols;

@@ -22,8 +22,11 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return absent ? values[0].value_or("") : value;
   }
   if (name == "tojson") return made_text(node, json(node, value, given));
-  if (value.get<Marked>() && !is_one_of(name, " safe string length count "))
-    refuse(node, "filter ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
+  if (const auto* marked = value.get<Marked>(); marked && !is_one_of(name, " safe string length count ")) {
+    Value out = filter(node, name, *marked->text, std::move(given));
+    const bool stays = out.text() && is_one_of(name, " upper lower capitalize trim indent ");
+    return stays ? Value(Marked{std::make_shared<const std::string>(*out.text())}) : out;
+  }
   if (is_one_of(name, " map select reject selectattr rejectattr ")) {
     if (!value.truth()) return made_list(node, {}, Sequence::generator);
     return name == "map" ? map(node, value, given) : select(node, name, value, given);
