@@ -26,10 +26,13 @@ struct Layer {
 struct Page {
   std::string title = {}, note = {};
   std::vector<std::string> tokens = {};
+  std::vector<std::string> sources = {};  // what they look at, where that is another text
   std::vector<Layer> layers = {};
   std::vector<std::pair<std::string, float>> answers =
       {};                     // classes and their probabilities, where there are some
   Index layer = 0, head = 0;  // what is shown first
+
+  Index keys() const { return static_cast<Index>((sources.empty() ? tokens : sources).size()); }
 };
 
 /// A layer of which all weights are known: [H, T, T].
@@ -53,9 +56,9 @@ inline Layer all_keys(attend::TensorView<const float, 3> weights) {
 
 /// A layer's keys and the roots of their weights, of which small ones matter, as numbers of four digits in
 /// base 64, which the script reads where they stand: 4,000 tokens of a model of 144 heads are 18 MB of them.
-inline std::string packed(const Layer& layer) {
+inline std::string packed(const Layer& layer, Index T) {
   constexpr const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const Index T = layer.keys.size(2), levels = (1 << 24) / (T + 1);
+  const Index levels = (1 << 24) / (T + 1);
   if (levels < 2) attend::throw_error("a page of attention has room for 8388607 tokens, got ", T);
   const std::span<const Index> keys = layer.keys.span();
   std::string out;
@@ -71,7 +74,7 @@ inline std::string packed(const Layer& layer) {
 
 /// How much of a head's weight goes to the token before, to the first, to the token itself; and how evenly it
 /// is spread, 1 where all tokens get the same. Means over the queries, in the strongest keys.
-inline std::vector<float> patterns(const Layer& layer, Index head) {
+inline std::vector<float> patterns(const Layer& layer, Index head, Index keys) {
   const Index T = layer.keys.size(2);
   std::vector<float> sums(4);
   for (Index q = 0; q < T; ++q) {
@@ -83,7 +86,7 @@ inline std::vector<float> patterns(const Layer& layer, Index head) {
       if (k == 0) sums[1] += w;
       if (k == q) sums[2] += w;
     }
-    if (T > 1) sums[3] += layer.entropy(0, head, q) / std::log(static_cast<float>(T));
+    if (keys > 1) sums[3] += layer.entropy(0, head, q) / std::log(static_cast<float>(keys));
   }
   for (float& sum : sums) sum = std::round(1000 * sum / static_cast<float>(T)) / 1000;
   return sums;
@@ -102,13 +105,14 @@ inline std::string to_json(const Page& page, bool with_keys = true) {
   attend::Json layers = attend::Json::array();
   for (const Layer& layer : page.layers) {
     attend::Json of_heads = attend::Json::array();
-    for (Index h = 0; h < layer.keys.size(1); ++h) of_heads.push_back(patterns(layer, h));
+    for (Index h = 0; h < layer.keys.size(1); ++h) of_heads.push_back(patterns(layer, h, page.keys()));
     layers.push_back({{"patterns", std::move(of_heads)}});
-    if (with_keys) layers.back()["keys"] = packed(layer);
+    if (with_keys) layers.back()["keys"] = packed(layer, page.keys());
   }
   return script_text({{"title", page.title},
                       {"note", page.note},
                       {"tokens", page.tokens},
+                      {"sources", page.sources},
                       {"answers", page.answers},
                       {"layer", page.layer},
                       {"head", page.head},
@@ -174,7 +178,7 @@ const kinds=["previous token","first token","the token itself","spread"];
 const percent=w=>(100*w).toFixed(w<.0995?1:0)+" %";
 const bytes=new Map();{let n=0;for(let b=0;b<256;b++)bytes.set(b>32&&b<127||b>160&&b!==173?String.fromCharCode(b):String.fromCharCode(256+n++),b)}
 const loaded=new Promise(f=>document.readyState==="complete"?f():addEventListener("load",f));
-let page,T,L,H,n,small,names,layer=0,head=0,token=-1,view="square",order=[],drawing=0;
+let page,T,K,L,H,n,small,names,others,layer=0,head=0,token=-1,view="square",order=[],drawing=0;
 // Tokens as they are read: each vocabulary has its own sign for a blank, or for none.
 function readable(tokens){
  const blank=tokens.some(t=>t.startsWith("Ġ"))?"Ġ":tokens.some(t=>t.startsWith("▁"))?"▁":"";
@@ -187,26 +191,27 @@ function readable(tokens){
   else t=t.replace(/^##(?=.)/,"");
   return t.replaceAll("\n","⏎").replace(/^ +$/,s=>"␣".repeat(s.length))})}
 function show(p){
- page=p;T=p.tokens.length;L=p.layers.length;H=p.H;n=p.n;small=T<=64;names=readable(p.tokens);
+ page=p;T=p.tokens.length;L=p.layers.length;H=p.H;n=p.n;others=readable(p.sources);names=readable(p.tokens);if(!others.length)others=names;K=others.length;small=Math.max(T,K)<=64;
  layer=Math.min(layer,L-1);head=Math.min(head,H-1);if(token>=T)token=-1;
  $("square").textContent=small?"Square":"Top keys";$("flow").replaceChildren();$("note").textContent=p.note;
  $("answers").replaceChildren(...p.answers.flatMap(([name,w])=>{const b=make("div"),i=make("i");i.style.width=100*w+"%";b.append(i);return[make("span",name),b,make("span",percent(w))]}));
  heads();draw()}
-// A layer's keys, as digits. They stand behind the script, but for those that are shown first, and may be on their way.
-const of=l=>{const o=page.layers[l];if(!o.keys){const e=$("keys"+pages.indexOf(page)+"."+l);if(e&&(e.nextSibling||document.readyState!=="loading"))o.keys=e.textContent}return o.keys||""};
+// A layer's keys, as digits: a comment, which browsers read twice as fast as an element's text. Comments stand behind
+// the script, but for those that are shown first, and may be on their way.
+const of=l=>{const o=page.layers[l];if(!o.keys){const e=$("keys"+pages.indexOf(page)+"."+l);if(e&&e.nextSibling)o.keys=e.nextSibling.data}return o.keys||""};
 // f(key, weight) of the keys of a token, the strongest first.
-function each(l,h,q,f){const s=of(l),levels=Math.floor(16777216/(T+1)),end=4*((h*T+q)*n+n);
- if(s)for(let i=end-4*n;i<end;i+=4){const v=digits[s.charCodeAt(i)]<<18|digits[s.charCodeAt(i+1)]<<12|digits[s.charCodeAt(i+2)]<<6|digits[s.charCodeAt(i+3)],k=Math.floor(v/levels);if(k<T)f(k,(v%levels/(levels-1))**2)}}
+function each(l,h,q,f){const s=of(l),levels=Math.floor(16777216/(K+1)),end=4*((h*T+q)*n+n);
+ if(s)for(let i=end-4*n;i<end;i+=4){const v=digits[s.charCodeAt(i)]<<18|digits[s.charCodeAt(i+1)]<<12|digits[s.charCodeAt(i+2)]<<6|digits[s.charCodeAt(i+3)],k=Math.floor(v/levels);if(k<K)f(k,(v%levels/(levels-1))**2)}}
 const at=(l,h,q)=>{const out=[];each(l,h,q,(k,w)=>out.push([k,w]));return out};
 const ink=()=>getComputedStyle(document.documentElement).getPropertyValue("--ink");
 const shown=()=>{const f=$("filter").value.trim().toLowerCase();return names.map((t,i)=>i).filter(i=>!f||names[i].toLowerCase().includes(f))};
 function thumbnail(canvas,l,h,rgb){
- const size=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(size*size),step=Math.ceil(T/1000);
- canvas.width=canvas.height=size;
- for(let q=0;q<T;q+=step){const y=Math.floor(q*size/T)*size;each(l,h,q,(k,w)=>sums[y+Math.floor(k*size/T)]+=w)}
+ const wide=Math.min(K,48),high=Math.min(T,48),c=canvas.getContext("2d"),sums=new Float32Array(wide*high),step=Math.ceil(T/1000);
+ canvas.width=wide;canvas.height=high;
+ for(let q=0;q<T;q+=step){const y=Math.floor(q*high/T)*wide;each(l,h,q,(k,w)=>sums[y+Math.floor(k*wide/K)]+=w)}
  // Of a long text the first tokens, which have few others to look at, would leave all else pale.
- const most=Math.max(1e-5,T>size?sums.slice().sort()[Math.floor(.99*sums.length)]:1);
- const image=c.createImageData(size,size),[r,g,b]=rgb.split(",");
+ const most=Math.max(1e-5,T>high?sums.slice().sort()[Math.floor(.99*sums.length)]:1);
+ const image=c.createImageData(wide,high),[r,g,b]=rgb.split(",");
  sums.forEach((s,i)=>image.data.set([r,g,b,255*Math.sqrt(Math.min(1,s/most))],4*i));c.putImageData(image,0,0)}
 function heads(){
  const r=+$("rank").value,rgb=ink(),pattern=(l,h)=>page.layers[l].patterns[h];
@@ -225,7 +230,7 @@ function heads(){
 function mark(){for(const b of $("heads").querySelectorAll("button"))b.setAttribute("aria-pressed",b.dataset.head===layer+"."+head)}
 function choose_head(l,h){layer=l;head=h;mark();draw()}
 function choose(q){token=token===q?-1:q;draw();tip(token)}
-function tip(q){$("tip").textContent=q<0?"":names[q]+" looks at "+at(layer,head,q).slice(0,8).filter(([k,w],i)=>i===0||w>=.005).map(([k,w])=>names[k]+" "+percent(w)).join(", ")}
+function tip(q){$("tip").textContent=q<0?"":names[q]+" looks at "+at(layer,head,q).slice(0,8).filter(([k,w],i)=>i===0||w>=.005).map(([k,w])=>others[k]+" "+percent(w)).join(", ")}
 )html";
 
 inline constexpr const char* kViews = R"html(
@@ -239,12 +244,12 @@ function rows(most){const r=shown(),c=token<0?0:r.findIndex(i=>i>=token),from=Ma
 function group(s,q){const g=put(s,"g",{"data-q":q});
  g.onmouseenter=()=>{tip(q);s.classList.add("hot");g.classList.add("on")};g.onmouseleave=()=>{s.classList.remove("hot");g.classList.remove("on");tip(token)};g.onclick=()=>choose(q);return g}
 function square(){
- const r=rows(64),cell=T<=14?30:T<=24?22:T<=40?16:12,font=Math.min(14,cell-1),labels=names.map(cut),long=width(labels,font),left=long+8,up=Math.ceil(long*.87)+12;
- const s=svg(left+cell*T+Math.ceil(long*.5)+6,up+cell*r.length+2,"square");
- labels.forEach((t,k)=>put(s,"text",{transform:"translate("+(left+k*cell+cell*.62)+","+(up-5)+") rotate(-60)","font-size":font},t));
+ const r=rows(64),most=Math.max(T,K),cell=most<=14?30:most<=24?22:most<=40?16:12,font=Math.min(14,cell-1),labels=names.map(cut),above=others.map(cut),long=width([...labels,...above],font),left=long+8,up=Math.ceil(long*.87)+12;
+ const s=svg(left+cell*K+Math.ceil(long*.5)+6,up+cell*r.length+2,"square");
+ above.forEach((t,k)=>put(s,"text",{transform:"translate("+(left+k*cell+cell*.62)+","+(up-5)+") rotate(-60)","font-size":font},t));
  r.forEach((q,y)=>{const g=group(s,q),top=up+y*cell;put(g,"text",{x:left-6,y:top+cell/2+font*.35,"text-anchor":"end","font-size":font,class:q===token?"chosen":""},labels[q]);
-  put(g,"rect",{x:left,y:top,width:cell*T,height:cell-1,class:"ground","fill-opacity":q===token?1:.55});
-  for(const [k,w] of at(layer,head,q))if(w>.004){const e=put(g,"rect",{x:left+k*cell,y:top,width:cell-1,height:cell-1,class:"w","fill-opacity":w.toFixed(3)});put(e,"title",{},names[q]+" → "+names[k]+" "+percent(w))}});
+  put(g,"rect",{x:left,y:top,width:cell*K,height:cell-1,class:"ground","fill-opacity":q===token?1:.55});
+  for(const [k,w] of at(layer,head,q))if(w>.004){const e=put(g,"rect",{x:left+k*cell,y:top,width:cell-1,height:cell-1,class:"w","fill-opacity":w.toFixed(3)});put(e,"title",{},names[q]+" → "+others[k]+" "+percent(w))}});
  return s}
 function top_keys(){
  const r=rows(28),step=24,most=Math.min(n,8),labels=r.map(q=>q+"  "+cut(names[q])),left=width(labels,13)+12,column=104,s=svg(left+column*most,step*r.length+22,"keys");
@@ -252,25 +257,26 @@ function top_keys(){
  r.forEach((q,y)=>{const g=group(s,q),top=20+y*step;put(g,"rect",{x:0,y:top,width:left+column*most,height:step-1,class:"ground","fill-opacity":q===token?1:.35});
   put(g,"text",{x:left-8,y:top+16,"text-anchor":"end","font-size":13,class:q===token?"chosen":""},labels[y]);
   at(layer,head,q).slice(0,most).forEach(([k,w],i)=>{const x=left+i*column;put(g,"rect",{x,y:top+step-5,width:Math.max(1,(column-10)*w),height:4,class:"w"});
-   const t=put(g,"text",{x,y:top+15,"font-size":12},names[k].slice(0,8)+" "+percent(w));put(t,"title",{},names[q]+" ("+q+") → "+names[k]+" ("+k+") "+percent(w))})});
+   const t=put(g,"text",{x,y:top+15,"font-size":12},others[k].slice(0,8)+" "+percent(w));put(t,"title",{},names[q]+" ("+q+") → "+others[k]+" ("+k+") "+percent(w))})});
  return s}
 function lines(){
- const r=rows(small?64:32),seen=small?names.map((t,i)=>i):[...new Set([...r,...r.flatMap(q=>at(layer,head,q).slice(0,3).map(x=>x[0]))])].sort((a,b)=>a-b).slice(0,64);
- const step=T<=24?24:18,font=T<=24?15:13,long=width(names.map(cut),font),left=long+8,right=left+260,s=svg(right+long+12,step*Math.max(r.length,seen.length)+8,"lines"),y=new Map(seen.map((k,i)=>[k,i]));
+ const r=rows(small?64:32),seen=small?others.map((t,i)=>i):[...new Set([...others===names?r:[],...r.flatMap(q=>at(layer,head,q).slice(0,3).map(x=>x[0]))])].sort((a,b)=>a-b).slice(0,64);
+ const step=T<=24?24:18,font=T<=24?15:13,long=width([...names,...others].map(cut),font),left=long+8,right=left+260,s=svg(right+long+12,step*Math.max(r.length,seen.length)+8,"lines"),y=new Map(seen.map((k,i)=>[k,i]));
  r.forEach((q,i)=>{const g=group(s,q),faint=token>=0&&q!==token;put(g,"rect",{x:0,y:step*i+2,width:left,height:step,"fill-opacity":0});
   if(!faint)for(const [k,w] of at(layer,head,q))if(y.has(k)&&w>.02)put(g,"line",{x1:left+4,y1:step*i+step/2+2,x2:right-4,y2:step*y.get(k)+step/2+2,"stroke-opacity":w.toFixed(3),"stroke-width":Math.max(1,3.5*w)});
   put(g,"text",{x:left-2,y:step*i+step/2+2+font*.35,"text-anchor":"end","font-size":font,class:q===token?"chosen":"","fill-opacity":faint?.5:1},cut(names[q]))});
- seen.forEach((k,i)=>put(s,"text",{x:right+2,y:step*i+step/2+2+font*.35,"font-size":font},cut(names[k])));return s}
-// In pieces, of which only those that are seen are laid out.
+ seen.forEach((k,i)=>put(s,"text",{x:right+2,y:step*i+step/2+2+font*.35,"font-size":font},cut(others[k])));return s}
+// In pieces, of which only those that are seen are laid out. As a text: thousands of elements take long one by one.
+const plain=t=>t.replace(/[&<>]/g,c=>"&#"+c.charCodeAt()+";");
 function flow(){
- const looked=token<0?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow"),keep=new Set(shown()),most=Math.max(.001,...looked.values());
- if(!f.firstChild)for(let i=0,piece,from;i<T;i++){if(!i||i-from>199&&(page.spaced[i]||i-from>299)){piece=make("div");from=i;f.append(piece)}if(page.spaced[i])piece.append(" ");const b=make("button",names[i]);b.dataset.i=i;piece.append(b)}
+ const looked=token<0||others!==names?new Map():new Map(at(layer,head,token)),rgb=ink(),f=$("flow"),keep=new Set(shown()),most=Math.max(.001,...looked.values());
+ if(!f.firstChild){let s="";for(let i=0,from;i<T;i++){if(!i||i-from>199&&(page.spaced[i]||i-from>299)){s+=i?"</div><div>":"<div>";from=i}s+=(page.spaced[i]?" ":"")+'<button data-i="'+i+'" aria-pressed="false">'+plain(names[i])+"</button>"}f.innerHTML=s+"</div>";if(token<0&&keep.size===T)return}
  [...f.querySelectorAll("button")].forEach((b,i)=>{const w=looked.get(i)||0,on=i===token?"true":"false",s=b.style,shade=w>.004*most?Math.max(.08,small?w:.8*w/most):0,hide=keep.has(i)?"":"0.35";
   if(s.background||shade)s.background=shade?"rgba("+rgb+","+shade.toFixed(2)+")":"";s.color=shade>.45?"var(--bg)":"";if(s.opacity!==hide)s.opacity=hide;if(b.getAttribute("aria-pressed")!==on)b.setAttribute("aria-pressed",on)})}
 $("flow").onclick=e=>{if(e.target.dataset.i)choose(+e.target.dataset.i)};$("flow").onmouseover=e=>{if(e.target.dataset.i)tip(+e.target.dataset.i)};$("flow").onmouseleave=()=>tip(token);
 function table(){
  const t=make("table"),first=t.createTHead().insertRow();for(const h of["token","looks at"]){const c=make("th",h);c.scope="col";first.append(c)}first.lastChild.colSpan=8;
- const body=t.createTBody();for(const q of token>=0?[token]:rows(64)){const tr=body.insertRow(),h=make("th",q+" "+names[q]);h.scope="row";tr.append(h);for(const [k,w] of at(layer,head,q).slice(0,8))tr.insertCell().textContent=names[k]+" "+percent(w)}
+ const body=t.createTBody();for(const q of token>=0?[token]:rows(64)){const tr=body.insertRow(),h=make("th",q+" "+names[q]);h.scope="row";tr.append(h);for(const [k,w] of at(layer,head,q).slice(0,8))tr.insertCell().textContent=others[k]+" "+percent(w)}
  $("table").replaceChildren(t)}
 function draw(){
  $("name").textContent="Layer "+layer+", head "+head;$("about").textContent=kinds.map((k,i)=>k+" "+percent(page.layers[layer].patterns[head][i])).join(", ");
@@ -308,8 +314,8 @@ inline void write(std::ostream& out, std::string_view heading, std::span<const P
     for (std::size_t p = 0; p < pages.size(); ++p)
       for (std::size_t l = 0; l < pages[p].layers.size(); ++l)
         if (first == (p == 0 && static_cast<Index>(l) == pages[p].layer))
-          out << "<script type=\"text/plain\" id=\"keys" << p << '.' << l << "\">"
-              << packed(pages[p].layers[l]) << "</script>\n";
+          out << "<i hidden id=\"keys" << p << '.' << l << "\"></i><!--"
+              << packed(pages[p].layers[l], pages[p].keys()) << "-->\n";
   };
   write_keys(true);
   out << "<script>" << kScript << kViews << "</script>\n";

@@ -1,15 +1,24 @@
 // Serves models over HTTP, in the words of OpenAI's clients: completions, chats, embeddings, reranking.
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
 #include <iostream>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <attend/core/file.hpp>
@@ -68,17 +77,17 @@ void set_json(httplib::Response& response, const std::string& body, int status =
 class Client {
  public:
   explicit Client(const httplib::Request& request) {
-    const std::string port = std::to_string(request.remote_port);
+    const auto port = htons(static_cast<std::uint16_t>(request.remote_port));
     for (int socket = 3, closed = 0; closed < 64 && socket_ < 0; ++socket) {
       sockaddr_storage peer{};
       socklen_t size = sizeof peer;
       sockaddr* const at = reinterpret_cast<sockaddr*>(&peer);
-      char host[NI_MAXHOST], service[NI_MAXSERV];
+      char host[NI_MAXHOST];
       if (getpeername(socket, at, &size) != 0)
         closed += errno == EBADF;
-      else if (getnameinfo(at, size, host, sizeof host, service, sizeof service,
-                           NI_NUMERICHOST | NI_NUMERICSERV) == 0 &&
-               host == request.remote_addr && service == port)
+      else if (reinterpret_cast<sockaddr_in*>(at)->sin_port == port &&  // where that of IPv6 is, too
+               getnameinfo(at, size, host, sizeof host, nullptr, 0, NI_NUMERICHOST) == 0 &&
+               host == request.remote_addr)
         socket_ = socket;
     }
   }
@@ -99,6 +108,44 @@ class Client {
 
  private:
   int socket_ = -1;
+};
+
+/// A thread for each connection, idle ones too; of more than there may be the next ones wait.
+class Connections : public httplib::TaskQueue {
+  using Taken = decltype(std::declval<httplib::TaskQueue&>().enqueue({}));  // bool in newer ones
+
+ public:
+  Taken enqueue(std::function<void()> serve) override {
+    std::unique_lock lock(mutex_);
+    const auto shared = std::make_shared<std::function<void()>>(std::move(serve));
+    for (std::size_t most = 2000;; most = running_) {  // no more threads can be had than there are
+      ended_.wait(lock, [&] { return running_ == 0 || running_ < most; });
+      try {
+        std::thread([this, shared] {
+          (*shared)();
+          const std::lock_guard end(mutex_);
+          --running_;
+          ended_.notify_all();
+        }).detach();
+        ++running_;
+        return Taken(true);
+      } catch (const std::system_error&) {
+        if (running_ > 0) continue;
+      }
+      lock.unlock();
+      (*shared)();
+      return Taken(true);
+    }
+  }
+  void shutdown() override {
+    std::unique_lock lock(mutex_);
+    ended_.wait(lock, [&] { return running_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::size_t running_ = 0;
 };
 
 /// The connection ends with that: the request may not be read to its end.
@@ -167,8 +214,10 @@ void run(int argc, char** argv) {
   std::vector<std::string> keys;
   if (arguments.has("--api-key-file")) {
     std::istringstream lines(attend::read_file(arguments.text("--api-key-file")));
-    for (std::string line; std::getline(lines, line);)
+    for (std::string line; std::getline(lines, line);) {
+      if (line.ends_with('\r')) line.pop_back();
       if (!line.empty()) keys.push_back("Bearer " + line);
+    }
     if (keys.empty()) attend::throw_error(arguments.text("--api-key-file"), ": no keys");
   }
 
@@ -178,9 +227,7 @@ void run(int argc, char** argv) {
   http.set_keep_alive_timeout(5);
   http.set_keep_alive_max_count(1000000);
   http.set_tcp_nodelay(true);  // each token goes out as soon as it is there
-  http.new_task_queue = [&] {  // a thread waits for each connection, idle ones too
-    return new httplib::ThreadPool(static_cast<std::size_t>(options.max_waiting + options.max_running + 128));
-  };
+  http.new_task_queue = [] { return new Connections; };
   int listener = -1;
   http.set_socket_options([&](int socket) {  // httplib's own let two servers have one port
     const int yes = 1;
@@ -238,7 +285,8 @@ void run(int argc, char** argv) {
     port = -1;
   if (port < 0) attend::throw_error("cannot listen on ", host);
   listen(listener, 1024);  // httplib's own is 5, and clients come at once
-  std::cout << "listening on http://" << host << ':' << port << std::endl;
+  const bool v6 = host.find(':') != std::string::npos;
+  std::cout << "listening on http://" << (v6 ? '[' + host + ']' : host) << ':' << port << std::endl;
   std::thread([&] {
     int signal = 0;
     sigwait(&signals, &signal);

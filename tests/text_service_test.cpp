@@ -237,11 +237,11 @@ TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
   const Tensor<float, 2> vectors({2, 2}, {1, -2, 0.5f, 3});
   const openai::Embeddings asked =
       openai::read_embeddings(R"({"input": ["a", "b"], "encoding_format": "base64"})");
-  EXPECT_EQ(asked.texts.size(), 2u);
+  EXPECT_EQ(asked.inputs.size(), 2u);
   const Json packed = Json::parse(openai::write_embeddings(asked, vectors, 5, "m"));
   EXPECT_EQ(packed["data"][0]["embedding"], "AACAPwAAAMA=");
   EXPECT_EQ(packed["usage"]["total_tokens"], 5);
-  const Json plain = Json::parse(openai::write_embeddings({.texts = {"a", "b"}}, vectors, 5, "m"));
+  const Json plain = Json::parse(openai::write_embeddings({.inputs = {"a", "b"}}, vectors, 5, "m"));
   EXPECT_EQ(plain["data"][1]["embedding"], Json::parse("[0.5, 3.0]"));
   const openai::Rerank rerank =
       openai::read_rerank(R"({"query": "q", "documents": ["a", {"text": "b"}, "c"], "top_n": 2})");
@@ -249,6 +249,62 @@ TEST(OpenAI, WritesVectorsAsNumbersAndInBase64) {
   const Json ranked = Json::parse(openai::write_rerank(rerank, scores, "m"));
   EXPECT_EQ(ranked["results"][0]["index"], 1);
   EXPECT_EQ(ranked["results"].size(), 2u);
+  const Json all =
+      Json::parse(openai::write_rerank({.query = "q", .documents = {"a", "b", "c"}}, scores, "m"));
+  EXPECT_EQ(all["results"].size(), 3u);
+}
+
+TEST(OpenAI, RefusesFieldsThatWouldChangeTheAnswer) {
+  openai::Service service;
+  service.open(std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "stories");
+  for (const std::string field :
+       {R"("modalities": ["text", "audio"])", R"("audio": {"voice": "alloy"})", R"("web_search_options": {})",
+        R"("function_call": {"name": "f"})", R"("top_logprobs": 2)"}) {
+    const std::string name = field.substr(1, field.find('"', 1) - 1);
+    const openai::Answer answer = service.post(
+        "/v1/chat/completions", R"({"messages": [{"role": "user", "content": "a"}], )" + field + "}");
+    EXPECT_EQ(answer.status, 400) << field;
+    EXPECT_THAT(answer.body, HasSubstr("'" + name + "'")) << field;
+  }
+}
+
+TEST(OpenAIService, EmbedsTextsAndIdsAGroupAtATime) {
+  openai::Service service;
+  const auto models = std::filesystem::path(ATTEND_SOURCE_DIR) / "tests" / "models" / "sentence_transformers";
+  service.open(models / "pool_mean");
+  service.open(models / "cross_encoder");
+  const auto encoder = SentenceEncoder::open(models / "pool_mean");
+  const std::vector<std::int32_t> ids = encoder.encode_ids("a cat");
+  const auto vectors = [&](const Json& input) {
+    const openai::Answer answer = service.post("/v1/embeddings", Json{{"input", input}}.dump());
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return Json::parse(answer.body)["data"];
+  };
+  const Json text = vectors("a cat")[0]["embedding"];
+  EXPECT_EQ(vectors(ids)[0]["embedding"], text);
+  EXPECT_EQ(vectors({ids, ids})[1]["embedding"], text);
+  const Json many = vectors(std::vector<std::string>(700, "a cat"));  // some groups of tokens
+  ASSERT_EQ(many.size(), 700u);
+  for (const Json& one : many) EXPECT_EQ(one["embedding"], text);
+  for (const char* wrong : {"[[]]", "[99999]", "[-1]", "[1.5]"})
+    EXPECT_EQ(service.post("/v1/embeddings", std::string(R"({"input": )") + wrong + "}").status, 400)
+        << wrong;
+  // Between groups a client that has gone is seen, and time that is over.
+  const std::string body = Json{{"input", std::vector<std::string>(700, "a cat")}}.dump();
+  int asked = 0;
+  EXPECT_EQ(service.post("/v1/embeddings", body, [&] { return ++asked == 2; }).status, 499);
+  const std::string documents =
+      Json{{"query", "q"}, {"documents", std::vector<std::string>(40, "a cat")}}.dump();
+  EXPECT_EQ(Json::parse(service.post("/v1/rerank", documents).body)["results"].size(), 40u);
+  asked = 0;
+  EXPECT_EQ(service.post("/v1/rerank", documents, [&] { return ++asked == 2; }).status, 499);
+  openai::Service late({.deadline = std::chrono::seconds(0)});
+  late.open(models / "pool_mean");
+  EXPECT_EQ(late.post("/v1/embeddings", body).status, 504);
+  // More than 2048 are refused.
+  EXPECT_EQ(
+      service.post("/v1/embeddings", Json{{"input", std::vector<std::string>(2049, "a")}}.dump()).status,
+      400);
 }
 
 TEST(OpenAIService, TakesAnyDeadlineAndCountsNoPathsOfItsClients) {

@@ -47,8 +47,6 @@ inline void check_distances(const RelativeEmbeddingOptions& o) {
       (o.max_distance > 0 && (exact < 1 || o.max_distance - 1 <= exact)))
     throw_error(who, ": a span of ", o.span, " with a maximum distance of ", o.max_distance);
 }
-template <class Scalar>
-struct RelativeScores;
 }  // namespace detail
 
 /// The row of a distance (query - key): span + distance, or with max_distance logarithmically less far away,
@@ -69,6 +67,13 @@ inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptio
   return cut(options.span + (distance < 0 ? -bucket : bucket));
 }
 
+namespace detail {
+template <class Scalar>
+using RelativeScoring = ScoreModifier<Scalar> (MultiHeadAttention<Scalar>::*)(
+    Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
+    TensorView<const Scalar, 4> keys) const;
+}  // namespace detail
+
 /// What attention takes of a RelativeEmbedding in one call.
 template <class Scalar>
 struct RelativePositions {
@@ -76,9 +81,7 @@ struct RelativePositions {
   const std::int32_t* row = nullptr;            // of distance 0, query - key: a row of `embeddings`
   Index longest = 0;                            // tokens of the longest sequence, whose distances have rows
   /// What the layer makes of them. A pointer: what has no relative positions does not compile it.
-  detail::RelativeScores<Scalar> (MultiHeadAttention<Scalar>::*scores)(
-      Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
-      TensorView<const Scalar, 4> keys) const = &MultiHeadAttention<Scalar>::relative_scores;
+  detail::RelativeScoring<Scalar> scores = &MultiHeadAttention<Scalar>::relative_scores;
 };
 
 /// Embeddings of distances, which the layers of a model share. Parameters: weight [2 span, embed_dim], and

@@ -100,7 +100,7 @@ struct IntrospectionRows {
     if (in_order()) wanted.key_totals.fill(Scalar(0));
   }
   /// Whether rows of queries [q0, q1) of head h are wanted.
-  bool wants(Index b, Index h, Index q0, Index q1) const {
+  ATTEND_COLD bool wants(Index b, Index h, Index q0, Index q1) const {
     if (!wanted.heads.empty() && std::find(wanted.heads.begin(), wanted.heads.end(), h) == wanted.heads.end())
       return false;
     if (wanted.every_row()) return q0 < q1;

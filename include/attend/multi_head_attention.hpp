@@ -247,9 +247,9 @@ class MultiHeadAttention {
     }
   }
   /// What disentangled attention adds to the scores of one call, from its projected queries and keys.
-  detail::RelativeScores<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
-                                                 TensorView<const Scalar, 4> queries,
-                                                 TensorView<const Scalar, 4> keys) const;
+  ScoreModifier<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
+                                        TensorView<const Scalar, 4> queries,
+                                        TensorView<const Scalar, 4> keys) const;
   /// Attention into a buffer of all heads, the average of the weights, and the output projection.
   void finish(const Call& call, Frame& frame, Index keys,
               detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const;

@@ -15,19 +15,20 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
       detail::checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
   const Index keys =
       detail::checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
-  const auto weight = [&](std::vector<Index> sections, Index in) {
-    return Weight<Scalar>(std::move(sections), in, {options_.weights, options_.activations});
+  const auto make = [&](Weight<Scalar>& weight, std::vector<Index> sections, Index in) {
+    weight = Weight<Scalar>(std::move(sections), in, {options_.weights, options_.activations});
   };
+  Weight<Scalar> rows;  // those of the three, for their biases
   if (fused()) {
-    in_proj_ = weight({queries, keys, keys}, options_.embed_dim);
+    make(in_proj_, {queries, keys, keys}, options_.embed_dim);
   } else {
-    q_proj_ = weight({queries}, options_.embed_dim);
-    k_proj_ = weight({keys}, options_.kdim);
-    v_proj_ = weight({keys}, options_.vdim);
+    make(q_proj_, {queries}, options_.embed_dim);
+    make(k_proj_, {keys}, options_.kdim);
+    make(v_proj_, {keys}, options_.vdim);
+    make(rows, {queries, keys, keys}, 0);
   }
-  if (options_.bias)
-    in_bias_ = fused() ? Bias<Scalar>(in_proj_) : Bias<Scalar>(weight({queries, keys, keys}, 0));
-  out_proj_ = weight({options_.embed_dim}, queries);
+  if (options_.bias) in_bias_ = Bias<Scalar>(fused() ? in_proj_ : rows);
+  make(out_proj_, {options_.embed_dim}, queries);
   options_.out_bias = options_.out_bias.value_or(options_.bias);
   if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
   if (options_.bias_kv)
@@ -189,9 +190,10 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
 }
 
 template <class Scalar>
-detail::RelativeScores<Scalar> MultiHeadAttention<Scalar>::relative_scores(
-    Context& context, Frame& frame, const Options& options, TensorView<const Scalar, 4> queries,
-    TensorView<const Scalar, 4> keys) const {
+ScoreModifier<Scalar> MultiHeadAttention<Scalar>::relative_scores(Context& context, Frame& frame,
+                                                                  const Options& options,
+                                                                  TensorView<const Scalar, 4> queries,
+                                                                  TensorView<const Scalar, 4> keys) const {
   const char* who = "MultiHeadAttention (relative)";
   const detail::FloatEnvironment environment;
   const Index B = queries.size(0), T = queries.size(2), H = options_.num_heads, G = options_.num_kv_heads;

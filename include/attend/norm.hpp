@@ -58,32 +58,31 @@ class Norm {
   }
 
  protected:
-  /// One row. A pointer: a program without LayerNorms does not compile theirs.
-  using Row = void (*)(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]);
-  Norm(const NormOptions& options, Row row);
-  static void layer_row(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]) {
-    detail::Backend<Scalar>::layer_norm(x, norm.weight(), norm.has_bias_ ? norm.bias_.data() : nullptr,
-                                        norm.options_.eps, y, norm.options_.size, statistics);
-  }
-  static void rms_row(const Norm& norm, const Scalar* x, Scalar* y, Scalar (&statistics)[2]) {
-    detail::Backend<Scalar>::rms_norm(x, norm.weight(), norm.options_.eps, y, norm.options_.size,
-                                      statistics + 1);
-  }
+  /// Rows [begin, end). A pointer: a program without LayerNorms does not compile theirs.
+  using SomeRows = void (*)(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                            Index begin, Index end, const TensorView<Scalar, 1>& mean,
+                            const TensorView<Scalar, 1>& inverse_deviation);
+  /// Of rows of that kind.
+  Norm(const NormOptions& options, SomeRows normalize);
+  /// The rows of a kind.
+  template <NormKind kind>
+  static void rows_of(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out, Index begin,
+                      Index end, const TensorView<Scalar, 1>& mean,
+                      const TensorView<Scalar, 1>& inverse_deviation);
 
  private:
-  const Scalar* weight() const { return options_.weight ? weight_.data() : nullptr; }
-
   NormOptions options_;
-  Row row_ = nullptr;
+  SomeRows normalize_ = nullptr;
   bool has_bias_ = false;
   Tensor<Scalar, 1> weight_, bias_;
 };
 
 template <class Scalar>
 Norm<Scalar>::Norm(const NormOptions& options)
-    : Norm(options, options.kind == NormKind::layer ? layer_row : rms_row) {}
+    : Norm(options, options.kind == NormKind::layer ? rows_of<NormKind::layer> : rows_of<NormKind::rms>) {}
 template <class Scalar>
-ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options, Row row) : options_(options), row_(row) {
+ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options, SomeRows normalize)
+    : options_(options), normalize_(normalize) {
   const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
   detail::check_size(who, "size", options.size);
   detail::check_number(who, "eps", options.eps, 0);
@@ -128,13 +127,28 @@ void Norm<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const 
   // an item is 16 rows, so that few rows make few items
   context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                    [&](Index item, int) {
-                     for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
-                       Scalar statistics[2] = {Scalar(0), Scalar(0)};
-                       row_(*this, x.row(r), out.row(r), statistics);
-                       if (mean.data() != nullptr) mean(r) = statistics[0];
-                       if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
-                     }
+                     normalize_(*this, x, out, item * 16, (std::min)(rows, item * 16 + 16), mean,
+                                inverse_deviation);
                    });
+}
+template <class Scalar>
+template <NormKind kind>
+void Norm<Scalar>::rows_of(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                           Index begin, Index end, const TensorView<Scalar, 1>& mean,
+                           const TensorView<Scalar, 1>& inverse_deviation) {
+  const Index n = norm.options_.size;
+  const double eps = norm.options_.eps;
+  const Scalar* weight = norm.options_.weight ? norm.weight_.data() : nullptr;
+  const Scalar* bias = norm.has_bias_ ? norm.bias_.data() : nullptr;
+  for (Index r = begin; r < end; ++r) {
+    Scalar statistics[2] = {Scalar(0), Scalar(0)};
+    if constexpr (kind == NormKind::layer)
+      detail::Backend<Scalar>::layer_norm(x.row(r), weight, bias, eps, out.row(r), n, statistics);
+    else
+      detail::Backend<Scalar>::rms_norm(x.row(r), weight, eps, out.row(r), n, statistics + 1);
+    if (mean.data() != nullptr) mean(r) = statistics[0];
+    if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
+  }
 }
 ATTEND_COMPILED_LAYER(class Norm<float>);
 
@@ -163,7 +177,7 @@ class LayerNorm : public Norm<Scalar> {
       : Norm<Scalar>(
             {(detail::check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
              o.eps, NormKind::layer, o.elementwise_affine, o.bias},
-            Norm<Scalar>::layer_row) {}
+            Norm<Scalar>::template rows_of<NormKind::layer>) {}
 };
 
 /// Named as PyTorch's RMSNorm.
@@ -183,7 +197,7 @@ class RMSNorm : public Norm<Scalar> {
       : Norm<Scalar>(
             {(detail::check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
              o.eps, NormKind::rms, o.elementwise_affine, false},
-            Norm<Scalar>::rms_row) {}
+            Norm<Scalar>::template rows_of<NormKind::rms>) {}
 };
 
 }  // namespace attend::inline ATTEND_ABI

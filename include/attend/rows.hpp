@@ -241,7 +241,7 @@ template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
   const_cast<Layer&>(layer).parameters(FailUnassigned{who});  // which writes nothing
-  throw_error(who, ": the layer was made without options, or moved from");
+  throw_error(who, ": the layer was made without options, or was moved from");
 }
 }  // namespace detail
 

@@ -151,6 +151,23 @@ def decoder(browser, scratch):
     check(seconds < 10, f"long: {seconds} s until it is open")  # one second where nothing else runs
 
 
+def encoder_decoder(browser, scratch):
+    """What one that writes a text of another looks at in that, and in each of the two."""
+    folder = scratch / "bart"
+    shutil.copytree(arguments.models / "bart", folder)
+    vocabulary = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "[UNK]", *"a cat sleeps here the dog runs".split(), *(f"w{i}" for i in range(42))])}
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "pre_tokenizer": {"type": "Whitespace"}, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary}}))
+    run("attention_page", "--model", folder, "--html", scratch / "both.html", "--text", "the cat sleeps here", "--quiet")
+    attention(browser, "both", scratch / "both.html", 6)
+    with Page(browser, "both", (scratch / "both.html").as_uri()) as page:
+        page.check("others !== names && document.querySelectorAll('#view svg > text').length === others.length", "the columns are not the text that is read")
+        page.check("names.every((t, q) => Math.abs(at(0, 0, q).reduce((s, x) => s + x[1], 0) - 1) < .01)", "weights of a token do not add up")
+        page.run("text = document.querySelector('#text'); text.value = 1; text.onchange()")
+        page.check("others === names && pages[1].title.includes('the cat sleeps here')", "the text that is read is not shown")
+
+
 def sentences(browser, scratch):
     lines = ["a cat sleeps", "the kitten is napping", "stock markets fell", "a dog runs in the park", "shares lost value", "</script>"]
     run("encode_sentences", "--model", arguments.models / "sentence_transformers" / "pool_mean", "--map", scratch / "map.html", "--quiet",
@@ -182,6 +199,14 @@ def served(browser):
             page.hover("#out span:nth-of-type(2)")
             page.check("document.querySelector('#tip').textContent.includes('%')", "a token has no probability")
             page.look("text")
+            page.run("document.querySelector('#out').focus()")  # and so without a mouse
+            for key, which in ("ArrowRight", 3), ("ArrowRight", 4), ("ArrowLeft", 3):
+                page.key(key)
+                said = f"document.querySelector('#out span:nth-of-type({which})')"
+                page.check(f"{said}.className === 'on' && document.querySelector('#tip').textContent === {said}.dataset.said", f"{key} does not go to token {which}")
+            page.check("document.querySelectorAll('#rows tr').length === document.querySelectorAll('#out span').length", "no table of the tokens")
+            page.click("details summary")
+            page.look("table")
             page.click("#near")
             page.check("document.querySelectorAll('#list li').length === 3", "no neighbours")
             page.run("document.querySelector('#heat').value = -1")
@@ -211,6 +236,7 @@ if PROGRAM is None:
 with tempfile.TemporaryDirectory() as name, Browser() as browser:
     toy(browser, pathlib.Path(name))
     decoder(browser, pathlib.Path(name))
+    encoder_decoder(browser, pathlib.Path(name))
     sentences(browser, pathlib.Path(name))
     served(browser)
     if arguments.toy_page:

@@ -21,6 +21,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import urllib.parse
 
 failures = []
 
@@ -34,10 +35,10 @@ def check(condition, what):
 def serving(*options, end=signal.SIGTERM):
     process = subprocess.Popen([arguments.serve, "--port", "0", *map(str, options)], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
-    if not line.startswith("listening on http://127.0.0.1:"):
+    if not line.startswith("listening on http://"):
         raise SystemExit(f"serve {options}: said {line!r}")
     try:
-        yield Client(int(line.rsplit(":", 1)[1]), process)
+        yield Client(line.split()[-1], process)
     finally:
         if process.poll() is None:
             process.send_signal(end)
@@ -45,11 +46,12 @@ def serving(*options, end=signal.SIGTERM):
 
 
 class Client:
-    def __init__(self, port, process):
-        self.port, self.process = port, process
+    def __init__(self, url, process):
+        self.url, self.process = urllib.parse.urlsplit(url), process
+        self.port = self.url.port
 
     def connection(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection(self.url.hostname, self.port, timeout=60)
 
     def ask(self, path, body=None, **headers):
         """Status and JSON, or text where it is none."""
@@ -239,22 +241,34 @@ def check_vectors(models):
         status, ranks = server.ask("/v1/rerank", {"query": "who?", "documents": ["a cat", {"text": "a dog"}, "you"], "top_n": 2, "return_documents": True})
         scores = [r["relevance_score"] for r in ranks["results"]]
         check(status == 200 and len(scores) == 2 and scores == sorted(scores, reverse=True), f"rerank: {ranks}")
+        by_ids = server.ask("/v1/embeddings", {"input": [[5, 6], [7]]})[1]["data"]
+        check(by_ids[0]["embedding"] == server.ask("/v1/embeddings", {"input": [5, 6]})[1]["data"][0]["embedding"], "embeddings of ids")
         try:
             import openai
             client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none")
+            ids = client.embeddings.create(input=[[5, 6], [7]], model="any").data
+            check([list(array.array("f", i.embedding)) for i in ids] == [i["embedding"] for i in by_ids], "openai: embeddings of ids")
             got = client.embeddings.create(input=texts, model="any").data
             check(all(list(array.array("f", g.embedding)) == d["embedding"] for g, d in zip(got, answer["data"])), "openai: embeddings")
         except ImportError:
             pass
 
 
+def has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 def check_limits(slow, scratch):
     long = {"prompt": "a", "max_tokens": 1500, "temperature": 0}
     keys = scratch / "keys"
-    keys.write_text("first\nsecond\n")
+    keys.write_bytes(b"first\r\nsecond\n")
     with serving("--model", slow, "--api-key-file", keys, "--max-body", "1000") as server:
         check(server.ask("/health")[0] == 200, "/health without a key")
-        for key, status in [({}, 401), ({"Authorization": "Bearer third"}, 401), ({"Authorization": "Bearer second"}, 200), ({"Authorization": "Bearer "}, 401)]:
+        for key, status in [({}, 401), ({"Authorization": "Bearer third"}, 401), ({"Authorization": "Bearer second"}, 200), ({"Authorization": "Bearer first"}, 200), ({"Authorization": "Bearer "}, 401)]:
             check(server.ask("/v1/models", **key)[0] == status, f"{key}: not {status}")
         check(server.ask("/v1/completions", {"prompt": "a" * 2000}, Authorization="Bearer first")[0] == 413, "a body that is too long")
         check(server.ask("/v1/completions", {"prompt": "a"}, Authorization="Bearer third")[0] == 401, "a request with a wrong key")
@@ -284,7 +298,7 @@ def check_limits(slow, scratch):
             got = server.raw((head + f"Content-Length: {len(text)}\r\n\r\n").encode() + text)
             check(got[0] == 400 and b"invalid_request_error" in got[1], f"{text[:40]}: {got}")
         # Many at once are all answered, as are those beside clients that never end their requests.
-        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(500)]
         for one in idle:
             one.sendall(b"POST /v1/completions HTTP/1.1\r\nX: ")
         with concurrent.futures.ThreadPoolExecutor(60) as pool:
@@ -298,6 +312,9 @@ def check_limits(slow, scratch):
                     one.sendall(b"a")
             time.sleep(0.2)
         check(time.monotonic() < begin + 25, "SIGTERM: a client that never ends its request holds the server")
+    if has_ipv6():
+        with serving("--model", slow, "--host", "::1") as server:  # the address that it says is a URL
+            check(server.ask("/v1/completions", {"prompt": "a", "max_tokens": 1})[0] == 200, "a request over IPv6")
     with serving("--model", slow, "--max-running", "1", "--max-waiting", "1", "--deadline", "3") as server:
         streams = [server.stream("/v1/completions", long) for _ in range(1)]
         next(streams[0])

@@ -20,8 +20,7 @@ struct RowSpacing {
   Index stride = 0;
   bool even = true;
 };
-ATTEND_OUT_OF_LINE inline RowSpacing row_spacing(std::span<const Index> shape,
-                                                 std::span<const Index> strides) {
+inline RowSpacing row_spacing(std::span<const Index> shape, std::span<const Index> strides) {
   RowSpacing rows;
   bool known = false;
   for (std::size_t i = shape.size() - 1; i-- > 0;) {

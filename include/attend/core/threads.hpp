@@ -112,17 +112,8 @@ class FirstException {
   std::exception_ptr exception_;
 };
 
-/// What a context of several threads runs on. Abstract: a program whose contexts have one thread compiles no
-/// pool.
-class Runner {
- public:
-  virtual ~Runner() = default;
-  /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done.
-  virtual void run(Index n, FunctionRef<void(Index)> task) = 0;
-};
-
 /// `threads` - 1 workers that help the calling thread. Error where they cannot be had.
-class ThreadPool final : public Runner {
+class ThreadPool {
  public:
   /// Starts threads - 1 of them; the caller's is the last. Error, and none is left, where one cannot be
   /// started.
@@ -140,10 +131,11 @@ class ThreadPool final : public Runner {
     start(threads);
 #endif
   }
-  ~ThreadPool() override { stop(); }
+  ~ThreadPool() { stop(); }
 
-  /// Never waits for a worker to wake up: what no worker took, the caller does. Error where it runs already.
-  void run(Index n, FunctionRef<void(Index)> task) override {
+  /// Runs task(0) … task(n - 1), and throws what the first of them threw once all are done. Never waits for a
+  /// worker to wake up: what no worker took, the caller does. Error where it runs already.
+  void run(Index n, FunctionRef<void(Index)> task) {
     if (n < 0 || n > (std::numeric_limits<std::uint32_t>::max)()) throw_error("ThreadPool: ", n, " tasks");
     if (running_.exchange(true, std::memory_order_acquire))
       throw_error("ThreadPool: run is called while it runs already");
@@ -223,7 +215,7 @@ class ThreadPool final : public Runner {
 
 /// Tasks on the caller's own threads. Holds the executor to its word: whatever it does, no task runs twice or
 /// after `run` has returned, and what it does wrong is an Error.
-class ExecutorTasks final : public Runner {
+class ExecutorTasks {
  public:
   /// Takes up to `most` tasks.
   ExecutorTasks(Executor executor, int most)
@@ -233,8 +225,8 @@ class ExecutorTasks final : public Runner {
   ExecutorTasks(const ExecutorTasks&) = delete;
   ExecutorTasks& operator=(const ExecutorTasks&) = delete;
 
-  /// For n up to `most`.
-  void run(Index n, FunctionRef<void(Index)> task) override {
+  /// As ThreadPool's, for n up to `most`.
+  void run(Index n, FunctionRef<void(Index)> task) {
     task_ = &task;
     finished_.store(0, std::memory_order_relaxed);
     wrong_.store(false, std::memory_order_relaxed);

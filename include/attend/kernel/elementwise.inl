@@ -26,7 +26,7 @@ ATTEND_INLINED void map_blocks(const float* x, float* y, Index n) {
 }
 ATTEND_INLINED vf relu(vf x) { return max_of(set1(0.0f), x); }  // NaN stays NaN: max gives its second operand
 
-ATTEND_NOINLINE void activate_blocks(Activation activation, const float* x, float* y, Index n) {
+ATTEND_INLINED void activate_blocks(Activation activation, const float* x, float* y, Index n) {
   switch (activation) {
     case Activation::identity:
       return map_blocks<opaque>(x, y, n);
@@ -49,16 +49,21 @@ ATTEND_NOINLINE void activate_blocks(Activation activation, const float* x, floa
   }
 }
 
-/// y = activation(x), n elements; y may be x. What is left of whole blocks goes through one of its own.
+/// y = activation(x), n elements; y may be x. What is left of whole blocks goes through one of its own, by
+/// the same loops.
 ATTEND_NOINLINE void activate(Activation activation, const float* x, float* y, Index n) {
-  const Index whole = n / 16 * 16;
-  activate_blocks(activation, x, y, whole);
-  if (whole == n) return;
   alignas(64) float rest[16];
-  const int m = static_cast<int>(n - whole);
-  store(rest, load_part(x + whole, m));
-  activate_blocks(activation, rest, rest, 16);
-  store_part(y + whole, load(rest), m);
+  const Index whole = n / 16 * 16;
+  const int left = static_cast<int>(n - whole);
+  const float* from = x;
+  float* to = y;
+  for (Index count = whole;; count = 16) {
+    activate_blocks(activation, from, to, count);
+    if (to == rest) return store_part(y + whole, load(rest), left);
+    if (left == 0) return;
+    store(rest, load_part(x + whole, left));
+    from = to = rest;
+  }
 }
 
 /// y[i] *= x[i].

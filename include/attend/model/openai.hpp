@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include <attend/model/text_service.hpp>
@@ -64,11 +65,14 @@ class CompletionWriter {
   Index completion_tokens_ = 0, reused_ = 0;
 };
 
+/// A text, or the ids that it has.
+using Input = std::variant<std::string, std::vector<std::int32_t>>;
+
 /// POST /v1/embeddings.
 struct Embeddings {
-  std::vector<std::string> texts = {};  // of which vectors are asked for
-  Index dimensions = 0;                 // 0: all
-  bool base64 = false;                  // numbers as base64 of float32, not as a list
+  std::vector<Input> inputs = {};  // of which vectors are asked for, 2048 at most
+  Index dimensions = 0;            // 0: all
+  bool base64 = false;             // numbers as base64 of float32, not as a list
 };
 /// The body of a request. Error, which names the field, where it is not understood.
 Embeddings read_embeddings(std::string_view body);
@@ -76,7 +80,8 @@ Embeddings read_embeddings(std::string_view body);
 std::string write_embeddings(const Embeddings& request, TensorView<const float, 2> vectors, Index tokens,
                              std::string_view model);
 
-/// POST /v1/rerank, as Jina's and Cohere's clients send it: query, documents, top_n, return_documents.
+/// POST /v1/rerank, as Jina's and Cohere's clients send it: query, documents (texts, or objects with a
+/// "text"; 2048 at most), top_n, return_documents.
 struct Rerank {
   std::string query = {};                   // what texts are judged by
   std::vector<std::string> documents = {};  // which are judged

@@ -36,6 +36,24 @@ inline std::vector<std::string> texts(const JsonObject& body, const char* name) 
   if (body.at(name).is_string()) return {body.string(name)};
   return json_as<std::vector<std::string>>(body.at(name), body.where(name));
 }
+/// Texts, or ids of texts: one, or a list of them.
+inline std::vector<Input> inputs(const JsonObject& body, const char* name) {
+  using Ids = std::vector<std::int32_t>;
+  const auto is_list_of = [](const Json& value, bool lists) {
+    return value.is_array() && !value.empty() && (lists ? value[0].is_array() : value[0].is_number());
+  };
+  std::vector<Input> out;
+  if (!body.has(name)) return out;
+  const Json& value = body.at(name);
+  if (is_list_of(value, false)) {
+    out.emplace_back(json_as<Ids>(value, body.where(name)));
+  } else if (is_list_of(value, true)) {
+    for (Ids& ids : json_as<std::vector<Ids>>(value, body.where(name))) out.emplace_back(std::move(ids));
+  } else {
+    for (std::string& text : texts(body, name)) out.emplace_back(std::move(text));
+  }
+  return out;
+}
 /// Errors of fields that ask for what is not there, but for the value that says "no".
 inline void refuse(const JsonObject& body, const JsonMembers& fields) {
   for (const auto& [name, no] : fields)
@@ -117,9 +135,14 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
                         {"frequency_penalty", 0},
                         {"logit_bias", detail::JsonMembers()},
                         {"response_format", {{"type", "text"}}},
-                        {"functions", detail::json_list({})}});
+                        {"functions", detail::json_list({})},
+                        {"modalities", detail::json_list({"text"})},
+                        {"audio", nullptr},
+                        {"web_search_options", nullptr}});
   const bool no_tools = body.has("tool_choice") && attend::detail::json_is(body.at("tool_choice"), "none");
   if (!no_tools) detail::refuse(body, {{"tool_choice", "auto"}});
+  if (body.has("function_call") && !attend::detail::json_is(body.at("function_call"), "none"))
+    detail::refuse(body, {{"function_call", "auto"}});
   Completion out{.n = static_cast<std::size_t>(n), .chat = chat};
   GenerationOptions o = generator.generation_options();
   o.num_beams = 1;
@@ -138,6 +161,8 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
   if (body.has("stop")) o.stop = detail::texts(body, "stop");
   if (chat && body.boolean("logprobs", false))
     o.logprobs = body.has("top_logprobs") ? body.integer("top_logprobs") : 0;
+  else if (chat && body.has("top_logprobs"))
+    throw_error(body.where("top_logprobs"), " goes with 'logprobs'");
   if (!chat && body.has("logprobs")) o.logprobs = body.integer("logprobs");
   if (o.logprobs.value_or(0) > 20)
     throw_error("request: log-probabilities of ", *o.logprobs, " tokens, expected 20 at most");
@@ -159,20 +184,22 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
     if (body.has("chat_template_kwargs"))
       options.variables = detail::json_dump(body.object("chat_template_kwargs").json());
     std::vector<detail::JsonText> messages;
-    for (const Json& message : body.array("messages")) {  // content as a list of parts is their text
-      const Json& content = detail::json_member(message, "content");
-      if (!content.is_array()) {
-        messages.push_back(detail::json_text(message));
-        continue;
+    for (std::size_t i = 0; i < body.array("messages").size(); ++i) {
+      const JsonObject message = body.element("messages", i);
+      message.string("role");
+      detail::JsonMembers members;
+      if (message.has("content") && message.at("content").is_array()) {  // parts, taken as their text
+        std::string joined;
+        for (std::size_t j = 0; j < message.at("content").size(); ++j) {
+          const JsonObject part = message.element("content", j);
+          if (part.string("type") != "text") part.error("only parts of text are supported");
+          joined += part.string("text");
+        }
+        members.emplace("content", joined);
+      } else if (message.has("content")) {
+        message.string("content");
       }
-      std::string joined;
-      for (const Json& part : content) {
-        const JsonObject one(part, "request.messages.content");
-        if (one.string("type") != "text") one.error("only parts of text are supported");
-        joined += one.string("text");
-      }
-      detail::JsonMembers members{{"content", joined}};
-      for (const auto& [name, value] : message.get_ref<const Json::object_t&>())
+      for (const auto& [name, value] : message.json().get_ref<const Json::object_t&>())
         members.try_emplace(name, detail::json_text(value));
       messages.push_back(members);
     }
@@ -180,15 +207,9 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
         generator.chat_template().render(detail::json_list(messages).text, options),
         {.add_special_tokens = false}));
   } else {
-    const Json& prompt = body.at("prompt");
-    const auto is_list = [](const Json& value) { return value.is_array() && !value.empty(); };
-    if (is_list(prompt) && prompt[0].is_number()) {
-      ask(detail::json_as<std::vector<std::int32_t>>(prompt, body.where("prompt")));
-    } else if (is_list(prompt) && is_list(prompt[0])) {
-      for (auto& ids : detail::json_as<std::vector<std::vector<std::int32_t>>>(prompt, body.where("prompt")))
-        ask(std::move(ids));
-    } else {
-      for (const std::string& one : detail::texts(body, "prompt")) ask(generator.encode(one));
+    for (Input& one : detail::inputs(body, "prompt")) {
+      const std::string* prompt = std::get_if<std::string>(&one);
+      ask(prompt != nullptr ? generator.encode(*prompt) : std::get<1>(std::move(one)));
     }
     if (out.requests.empty()) throw_error(body.where("prompt"), ": expected a text, or a list of them");
   }
@@ -302,8 +323,9 @@ ATTEND_INLINE std::string CompletionWriter::whole() const {
 ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
   const auto json = share_json(text, "request");
   const JsonObject body(*json, "request");
-  Embeddings out{.texts = detail::texts(body, "input")};
-  if (out.texts.empty()) throw_error(body.where("input"), ": expected a text or a list of texts");
+  Embeddings out{.inputs = detail::inputs(body, "input")};
+  if (out.inputs.empty()) throw_error(body.where("input"), ": expected a text, its ids, or a list of them");
+  if (out.inputs.size() > 2048) throw_error(body.where("input"), ": more than 2048 texts");
   if (body.has("dimensions")) {
     out.dimensions = body.integer("dimensions");
     attend::detail::check_size("request", "dimensions", out.dimensions);
@@ -335,12 +357,13 @@ ATTEND_INLINE Rerank read_rerank(std::string_view text) {
   const auto json = share_json(text, "request");
   const JsonObject body(*json, "request");
   Rerank out{.query = body.string("query"), .documents = {}};
+  if (body.array("documents").size() > 2048) throw_error(body.where("documents"), ": more than 2048");
   for (std::size_t i = 0; i < body.array("documents").size(); ++i)  // texts, or objects with a text
     out.documents.push_back(
         body.array("documents")[i].is_object()
             ? body.element("documents", i).string("text")
             : detail::json_as<std::string>(body.array("documents")[i], body.where("documents")));
-  out.top = body.has("top_n") ? static_cast<std::size_t>(body.integer("top_n")) : out.documents.size();
+  out.top = body.has("top_n") ? static_cast<std::size_t>(body.integer("top_n")) : 0;
   out.return_documents = body.boolean("return_documents", false);
   return out;
 }
@@ -351,7 +374,7 @@ ATTEND_INLINE std::string write_rerank(const Rerank& request, std::span<const fl
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
-  order.resize((std::min)(order.size(), request.top));
+  if (request.top > 0) order.resize((std::min)(order.size(), request.top));
   std::vector<detail::JsonText> results;
   for (std::size_t i : order) {
     detail::JsonMembers one{{"index", i}, {"relevance_score", scores[i]}};

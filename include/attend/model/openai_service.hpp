@@ -54,8 +54,8 @@ class Service {
   /// POST /v1/completions, /v1/chat/completions, /v1/embeddings, /v1/rerank. An error is an answer, too: 400
   /// a request that is wrong, 404 a path that no model is for, 429 no room, 503 a service that is closed, 504
   /// a deadline that has passed.
-  /// `gone` says whether nobody waits any more: asked while the request waits, and between the tokens of a
-  /// whole answer. It is given up then.
+  /// `gone` says whether nobody waits any more: asked while the request waits, between the tokens of a whole
+  /// answer, and between groups of texts. It is given up then.
   Answer post(std::string_view path, std::string_view body, const std::function<bool()>& gone = {});
   /// GET /v1/models.
   std::string models() const { return write_models(names_); }
@@ -74,15 +74,17 @@ class Service {
     Model model;
     std::string name;
     Context context;
+    std::atomic<int> asked{0};  // requests of which it has texts
     explicit Named(Model m, std::string n, int threads)
         : model(std::move(m)), name(std::move(n)), context(threads) {}
   };
   struct Taking;
+  struct Turns;
   struct Running;
 
   Answer complete(std::string_view body, bool chat, const std::function<bool()>& gone);
-  std::string embed(std::string_view body);
-  std::string rank(std::string_view body);
+  Answer embed(std::string_view body, const std::function<bool()>& gone);
+  Answer rank(std::string_view body, const std::function<bool()>& gone);
   Answer answer(std::string_view path, std::string_view body, const std::function<bool()>& gone);
 
   ServiceOptions options_;
@@ -91,7 +93,7 @@ class Service {
   std::unique_ptr<TextService> text_;
   std::unique_ptr<Named<SentenceEncoder>> encoder_;
   std::unique_ptr<Named<CrossEncoder>> judge_;
-  std::unique_ptr<Gatherer<std::string, Vector>> encode_;
+  std::unique_ptr<Gatherer<Input, Vector>> encode_;
   std::unique_ptr<Gatherer<Rerank, Vector>> rank_;
   std::atomic<std::uint64_t> number_{0};
   std::atomic<bool> closed_{false};

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 #include <sstream>
 #include <thread>
 
@@ -36,7 +38,7 @@ ATTEND_INLINE void Service::open(const Location& model) {
             out.push_back(judge_->model.score(judge_->context, one.query, one.documents).to_vector());
           return out;
         },
-        16, static_cast<std::size_t>(options_.max_waiting));
+        16, static_cast<std::size_t>(options_.max_waiting + options_.max_running));
   } else if (!(folder / "modules.json").exists() &&
              (kind.ends_with("ForCausalLM") || kind.ends_with("LMHeadModel"))) {
     text_ =
@@ -48,18 +50,57 @@ ATTEND_INLINE void Service::open(const Location& model) {
   } else {
     encoder_ = std::make_unique<Named<SentenceEncoder>>(SentenceEncoder::open(model, options_.weights), name,
                                                         options_.threads);
-    encode_ = std::make_unique<Gatherer<std::string, Vector>>(
-        [this](std::vector<std::string> texts) {
-          const Tensor<float, 2> vectors = encoder_->model.encode(encoder_->context, texts);
+    encode_ = std::make_unique<Gatherer<Input, Vector>>(
+        [this](std::vector<Input> inputs) {
+          const SentenceEncoder& encoder = encoder_->model;
+          std::vector<std::string> texts;
+          for (const Input& input : inputs)
+            if (const auto* text = std::get_if<std::string>(&input)) texts.push_back(*text);
+          const Tensor<float, 2> of_texts = encoder.encode(encoder_->context, texts);
+          Tensor<float, 2> of_ids({1, encoder.embedding_dim()});
           std::vector<Vector> out;
-          for (Index i = 0; i < vectors.size(0); ++i)
-            out.emplace_back(vectors[i].span().begin(), vectors[i].span().end());
+          for (Index next = 0; const Input& input : inputs) {
+            const auto* ids = std::get_if<std::vector<std::int32_t>>(&input);
+            if (ids != nullptr)
+              encoder.embed(encoder_->context, *ids, std::array{Index{0}, std::ssize(*ids)}, of_ids);
+            const std::span<const float> row = ids != nullptr ? of_ids[0].span() : of_texts[next++].span();
+            out.emplace_back(row.begin(), row.end());
+          }
           return out;
         },
-        256, static_cast<std::size_t>(options_.max_waiting));
+        256, static_cast<std::size_t>(options_.max_waiting + options_.max_running));
   }
   names_.push_back(name);
 }
+
+/// A request of many texts, which gets its vectors a group at a time: others have their turns between.
+struct Service::Turns {
+  const ServiceOptions& options;
+  const std::function<bool()>& gone;
+  Taking taking;
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  std::vector<Vector> out = {};
+
+  Turns(const ServiceOptions& o, const std::function<bool()>& g, std::atomic<int>& asked)
+      : options(o), gone(g), taking(asked) {
+    if (asked > options.max_waiting + options.max_running)
+      attend::detail::throw_message<Busy>("too many requests wait");
+  }
+  /// false: nobody waits any more.
+  template <class In>
+  bool run(Gatherer<In, Vector>& gather, std::vector<In>& items) {
+    if (gone && gone()) return false;
+    const auto passed = std::chrono::steady_clock::now() - begin;
+    if (std::chrono::duration_cast<std::chrono::seconds>(passed) >= options.deadline)
+      attend::detail::throw_message<DeadlinePassed>("the deadline of the request has passed");
+    for (Vector& one : gather(std::exchange(items, {}))) out.push_back(std::move(one));
+    return true;
+  }
+};
+
+namespace detail {
+inline Answer given_up() { return {499, write_error("the client has gone")}; }
+}  // namespace detail
 
 /// A completion on its way: a stream for each choice.
 struct Service::Running {
@@ -116,8 +157,7 @@ ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const s
       if (gone && gone()) return false;
     return true;
   };
-  const Answer given_up{499, write_error("the client has gone")};
-  if (!wait()) return given_up;
+  if (!wait()) return detail::given_up();
   TextService::Piece piece = running->take();  // errors of the request are a status
   {
     const std::lock_guard lock(mutex_);
@@ -129,7 +169,7 @@ ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const s
     for (;; piece = running->take()) {
       running->writer.add(piece, running->turn);
       if (running->left == 0) return {.body = running->writer.whole()};
-      if ((gone && gone()) || !wait()) return given_up;
+      if ((gone && gone()) || !wait()) return detail::given_up();
     }
   }
   running->first = running->writer.event(piece, running->turn);
@@ -147,24 +187,46 @@ ATTEND_INLINE Answer Service::complete(std::string_view body, bool chat, const s
   }};
 }
 
-ATTEND_INLINE std::string Service::embed(std::string_view body) {
+ATTEND_INLINE Answer Service::embed(std::string_view body, const std::function<bool()>& gone) {
   const Embeddings asked = read_embeddings(body);
-  Index tokens = 0;
-  for (const std::string& text : asked.texts)
-    tokens += static_cast<Index>(encoder_->model.encode_ids(text).size());
-  const std::vector<Vector> vectors = (*encode_)(asked.texts);
-  const auto width = static_cast<Index>(vectors[0].size());
+  const SentenceEncoder& model = encoder_->model;
+  const Index width = model.embedding_dim();
   if (asked.dimensions > width) throw_error("request: 'dimensions' are more than ", width);
-  Tensor<float, 2> out({static_cast<Index>(vectors.size()), asked.dimensions > 0 ? asked.dimensions : width});
+  Turns turns(options_, gone, encoder_->asked);
+  Index tokens = 0;
+  std::vector<Input> group;
+  for (std::size_t size = 0; const Input& input : asked.inputs) {
+    const auto* text = std::get_if<std::string>(&input);
+    const std::size_t n = text != nullptr ? model.encode_ids(*text).size() : std::get<1>(input).size();
+    if (const Index most = model.options().text.max_seq_length;
+        text == nullptr && (n < 1 || n > static_cast<std::size_t>(most)))
+      throw_error("request: ", n, " ids of a text, expected 1 to ", most);
+    group.push_back(input);
+    tokens += static_cast<Index>(n);
+    if ((size += n) < SentenceEncoder::kGroup && &input != &asked.inputs.back()) continue;
+    if (!turns.run(*encode_, group)) return detail::given_up();
+    size = 0;
+  }
+  Tensor<float, 2> out({std::ssize(turns.out), asked.dimensions > 0 ? asked.dimensions : width});
   for (Index i = 0; i < out.size(0); ++i)
-    std::copy_n(vectors[static_cast<std::size_t>(i)].begin(), out.size(1), out[i].span().begin());
-  return write_embeddings(asked, out, tokens, encoder_->name);
+    std::copy_n(turns.out[static_cast<std::size_t>(i)].begin(), out.size(1), out[i].span().begin());
+  return {.body = write_embeddings(asked, out, tokens, encoder_->name)};
 }
 
-ATTEND_INLINE std::string Service::rank(std::string_view body) {
+ATTEND_INLINE Answer Service::rank(std::string_view body, const std::function<bool()>& gone) {
+  constexpr std::ptrdiff_t kGroup = 16;
   const Rerank asked = read_rerank(body);
   if (judge_->model.num_labels() != 1) throw_error("request: the model has several labels");
-  return write_rerank(asked, (*rank_)({asked})[0], judge_->name);
+  Turns turns(options_, gone, judge_->asked);
+  const auto end = asked.documents.end();
+  for (auto next = asked.documents.begin(); next != end;) {
+    const auto first = std::exchange(next, next + (std::min)(kGroup, end - next));
+    std::vector<Rerank> group{{.query = asked.query, .documents = {first, next}}};
+    if (!turns.run(*rank_, group)) return detail::given_up();
+  }
+  Vector scores;
+  for (const Vector& group : turns.out) scores.insert(scores.end(), group.begin(), group.end());
+  return {.body = write_rerank(asked, scores, judge_->name)};
 }
 
 ATTEND_INLINE Answer Service::answer(std::string_view path, std::string_view body,
@@ -176,7 +238,7 @@ ATTEND_INLINE Answer Service::answer(std::string_view path, std::string_view bod
   if (!chats && !writes && !embeds && !ranks) return {404, write_error("no model is for this path")};
   if (closed_) return {503, write_error("the service is closed", "server_error")};
   if (chats || writes) return complete(body, chats, gone);
-  return {.body = embeds ? embed(body) : rank(body)};
+  return embeds ? embed(body, gone) : rank(body, gone);
 }
 
 ATTEND_INLINE Answer Service::post(std::string_view path, std::string_view body,
