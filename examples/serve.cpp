@@ -3,12 +3,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
-<<<<<<< HEAD
-=======
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
->>>>>>> serve10
 #include <iostream>
 #include <memory>
 #include <mutex>

@@ -133,22 +133,15 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
                         {"suffix", ""},
                         {"presence_penalty", 0},
                         {"frequency_penalty", 0},
-<<<<<<< HEAD
                         {"logit_bias", detail::JsonMembers()},
                         {"response_format", {{"type", "text"}}},
-                        {"functions", detail::json_list({})}});
-  const bool no_tools = body.has("tool_choice") && attend::detail::json_is(body.at("tool_choice"), "none");
-=======
-                        {"logit_bias", Json::object()},
-                        {"response_format", Json{{"type", "text"}}},
-                        {"functions", Json::array()},
-                        {"modalities", Json::array({"text"})},
+                        {"functions", detail::json_list({})},
+                        {"modalities", detail::json_list({"text"})},
                         {"audio", nullptr},
                         {"web_search_options", nullptr}});
-  const bool no_tools = body.has("tool_choice") && body.at("tool_choice") == "none";
->>>>>>> serve10
+  const bool no_tools = body.has("tool_choice") && attend::detail::json_is(body.at("tool_choice"), "none");
   if (!no_tools) detail::refuse(body, {{"tool_choice", "auto"}});
-  if (body.has("function_call") && body.at("function_call") != "none")
+  if (body.has("function_call") && !attend::detail::json_is(body.at("function_call"), "none"))
     detail::refuse(body, {{"function_call", "auto"}});
   Completion out{.n = static_cast<std::size_t>(n), .chat = chat};
   GenerationOptions o = generator.generation_options();
@@ -189,44 +182,26 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
     ChatOptions options;
     if (body.has("tools") && !no_tools) options.tools = detail::json_dump(body.array("tools"));
     if (body.has("chat_template_kwargs"))
-<<<<<<< HEAD
       options.variables = detail::json_dump(body.object("chat_template_kwargs").json());
     std::vector<detail::JsonText> messages;
-    for (const Json& message : body.array("messages")) {  // content as a list of parts is their text
-      const Json& content = detail::json_member(message, "content");
-      if (!content.is_array()) {
-        messages.push_back(detail::json_text(message));
-        continue;
-      }
-      std::string joined;
-      for (const Json& part : content) {
-        const JsonObject one(part, "request.messages.content");
-        if (one.string("type") != "text") one.error("only parts of text are supported");
-        joined += one.string("text");
-      }
-      detail::JsonMembers members{{"content", joined}};
-      for (const auto& [name, value] : message.get_ref<const Json::object_t&>())
-        members.try_emplace(name, detail::json_text(value));
-      messages.push_back(members);
-=======
-      options.variables = detail::dump(body.object("chat_template_kwargs").json());
-    Json messages = body.array("messages");
-    for (std::size_t i = 0; i < messages.size(); ++i) {  // content as a list of parts is their text
+    for (std::size_t i = 0; i < body.array("messages").size(); ++i) {
       const JsonObject message = body.element("messages", i);
       message.string("role");
-      if (!message.has("content")) continue;
-      std::string joined;
-      if (!message.at("content").is_array()) {
-        joined = message.string("content");
-      } else {
+      detail::JsonMembers members;
+      if (message.has("content") && message.at("content").is_array()) {  // parts, taken as their text
+        std::string joined;
         for (std::size_t j = 0; j < message.at("content").size(); ++j) {
           const JsonObject part = message.element("content", j);
           if (part.string("type") != "text") part.error("only parts of text are supported");
           joined += part.string("text");
         }
+        members.emplace("content", joined);
+      } else if (message.has("content")) {
+        message.string("content");
       }
-      messages[i]["content"] = joined;
->>>>>>> serve10
+      for (const auto& [name, value] : message.json().get_ref<const Json::object_t&>())
+        members.try_emplace(name, detail::json_text(value));
+      messages.push_back(members);
     }
     ask(generator.tokenizer().encode(
         generator.chat_template().render(detail::json_list(messages).text, options),
@@ -346,18 +321,11 @@ ATTEND_INLINE std::string CompletionWriter::whole() const {
 }
 
 ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
-<<<<<<< HEAD
   const auto json = share_json(text, "request");
   const JsonObject body(*json, "request");
-  Embeddings out{.texts = detail::texts(body, "input")};
-  if (out.texts.empty()) throw_error(body.where("input"), ": expected a text or a list of texts");
-=======
-  const Json json = parse_json(text, "request");
-  const JsonObject body(json, "request");
   Embeddings out{.inputs = detail::inputs(body, "input")};
   if (out.inputs.empty()) throw_error(body.where("input"), ": expected a text, its ids, or a list of them");
   if (out.inputs.size() > 2048) throw_error(body.where("input"), ": more than 2048 texts");
->>>>>>> serve10
   if (body.has("dimensions")) {
     out.dimensions = body.integer("dimensions");
     attend::detail::check_size("request", "dimensions", out.dimensions);
@@ -406,13 +374,8 @@ ATTEND_INLINE std::string write_rerank(const Rerank& request, std::span<const fl
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
-<<<<<<< HEAD
-  order.resize((std::min)(order.size(), request.top));
-  std::vector<detail::JsonText> results;
-=======
   if (request.top > 0) order.resize((std::min)(order.size(), request.top));
-  Json results = Json::array();
->>>>>>> serve10
+  std::vector<detail::JsonText> results;
   for (std::size_t i : order) {
     detail::JsonMembers one{{"index", i}, {"relevance_score", scores[i]}};
     if (request.return_documents) one["document"] = {{"text", request.documents[i]}};
