@@ -14,7 +14,7 @@ RECURRING = [(re.compile(pattern), text) for pattern, text in {
     r"(ATTEND_COLD )?void parameters\(ParameterVisitor<":
         "Calls visit(name, parameter) for each parameter, by PyTorch's names: load and save_file go through it.",
     r"template <detail::LayerInput<Scalar> X": "`forward` by the thread's default context, as a new tensor.",
-    r"void forward\(Context& context, const Input& x, const Output& out\) const;": "`forward` with no other inputs.",
+    r"void forward\(Context& context, const Input& x, const Output& out\) const\b": "`forward` with no other inputs.",
     r"using (Input|Output) =": "What forward takes: views, tensors or matrices of Eigen's.",
     r"operator BlockOptions\(\) const": "The parts that this is of.",
     r"explicit \w+\(const char\* name\)": "Without blocks; errors say `name`.",

@@ -1,14 +1,11 @@
 // Characters of a game think once a frame: on the game's own jobs, in memory of a fixed budget, within a
 // time.
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdio>
 #include <iostream>
-#include <memory>
 #include <memory_resource>
 #include <mutex>
 #include <stop_token>

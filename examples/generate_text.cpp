@@ -24,9 +24,10 @@ Continues TEXT and prints what follows it, as it comes. An empty TEXT is the mod
 conversation by the folder's chat template: each line is a message, which is answered; what was said before is kept.
 Standard error has the tokens per second of prompt and generation.
 
-  --model DIR               Hugging Face folder of a GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 2, GPT-NeoX or BLOOM:
-                            config.json, model.safetensors, tokenizer.json (or older vocabulary files); or a GGUF
-                            file of a Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3 or Phi-3
+  --model DIR               Hugging Face folder of a GPT-2, OPT, BLOOM, GPT-NeoX, Llama, Mistral, Qwen2, Qwen3, Gemma 2,
+                            Gemma 3, Phi-3, SmolLM3, OLMo 2 or Granite: config.json, model.safetensors,
+                            tokenizer.json (or older vocabulary files); or a GGUF file of a Llama, Mistral, Qwen2,
+                            Qwen3, Gemma 2, Gemma 3 or Phi-3
   --prompt TEXT             text to continue; with --chat the first message
   --chat                    read messages from standard input and answer each
   --system TEXT             with --chat: what the model is told before

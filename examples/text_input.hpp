@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdio>
-#include <iostream>
 #include <string>
 #include <utility>
 

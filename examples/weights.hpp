@@ -1,16 +1,24 @@
-// --weights and --activations of the examples.
+// --weights and --activations of the examples, and how far a model is opened.
 #pragma once
 
 #include <iostream>
+#include <memory>
 #include <span>
 #include <string>
 
 #include <attend/model/family.hpp>
 
 #include "command_line.hpp"
+#include "progress.hpp"
 
 inline attend::OpenOptions open_options(const CommandLine& arguments) {
   attend::OpenOptions options;
+  options.progress = [progress =
+                          std::make_shared<Progress>("opening, in millions", arguments.has("--quiet"))](
+                         attend::Index done, attend::Index all) {
+    (*progress)(static_cast<std::size_t>(done) / 1000000, static_cast<std::size_t>(all) / 1000000);
+    if (done == all) progress->clear();
+  };
   if (arguments.has("--weights")) {
     const std::string name = arguments.text("--weights");
     options.weights = attend::weight_type_of(name);

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <new>
 #include <string>
@@ -21,6 +20,8 @@
 #include <attend/model/cached_prompt.hpp>
 #include <attend/model/cross_encoder.hpp>
 #include <attend/model/generation_batch.hpp>
+#include <attend/model/openai.hpp>
+#include <attend/model/quantize.hpp>
 #include <attend/model/sentence_encoder.hpp>
 #include <attend/model/text_generator.hpp>
 #include <attend/model/text_service.hpp>
@@ -630,6 +631,66 @@ TEST(AllocationFailure, OfGgufFiles) {
     fail_each(
         name, nothing, [&](int) { return text::Tokenizer::open(file).encode("a b"); }, 25);
   }
+}
+
+TEST(AllocationFailure, OfOpenAIsJson) {
+  const auto generator = TextGenerator::open(model_folder("stories"), {.max_new_tokens = 4});
+  const TextService::Piece piece{.text = "x",
+                                 .token = TokenLogprob{.id = 300, .logprob = -1, .top = {{301, -2.0f}}}},
+      last{.reason = FinishReason::stopped};
+  for (const int logprobs : {0, 2})
+    fail_each("a completion", nothing, [&](int) {
+      const openai::Completion completion = openai::read_completion(
+          generator,
+          R"({"prompt": "Once", "n": 2, "seed": 1, "stop": ["x"], "presence_penalty": 0.0,
+              "response_format": {"type": "text"}, "tool_choice": "none", "stream_options": {"include_usage": true},
+              "logprobs": )" +
+              std::to_string(logprobs) + "}",
+          false, 5);
+      openai::CompletionWriter writer(generator, completion, "m", "1");
+      std::string all;
+      for (const std::size_t choice : {0, 1}) all += writer.event(piece, choice) + writer.event(last, choice);
+      for (const std::size_t choice : {0, 1}) writer.add(piece, choice);
+      all += writer.whole();
+      for (std::size_t at; (at = all.find("\"created\":")) != all.npos;) all.erase(at, 21);
+      return all;
+    });
+  fail_each("a refusal", nothing, [&](int) {
+    try {
+      openai::read_completion(generator, R"({"prompt": "a", "functions": [[{"a": {}}]]})", false, 5);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  });
+  const Tensor<float, 2> vectors({2, 2}, {1, -2, 0.5f, 3});
+  fail_each("embeddings, ranks, models and errors", nothing, [&](int) {
+    const auto asked = openai::read_embeddings(R"({"input": ["a", "b"], "encoding_format": "base64"})");
+    const auto rank = openai::read_rerank(R"({"query": "q", "documents": ["a", {"text": "b"}],
+                                              "return_documents": true})");
+    return openai::write_embeddings(asked, vectors, 5, "m") +
+           openai::write_embeddings({.texts = {"a", "b"}}, vectors, 5, "m") +
+           openai::write_rerank(rank, std::vector<float>{1, 2}, "m") +
+           openai::write_models(std::vector<std::string>{"a", "b"}) + openai::write_model("a") +
+           openai::write_error("a", "b");
+  });
+}
+
+TEST(AllocationFailure, OfQuantizedFolders) {
+  const std::filesystem::path out = std::filesystem::temp_directory_path() / "attend_allocation_failure_out";
+  fail_each(
+      "a folder", nothing,
+      [&](int) {
+        const long left = countdown.exchange(-1);
+        std::filesystem::remove_all(out);
+        countdown = left;
+        std::size_t parameters = 0;
+        quantize_folder(model_folder("sentence_transformers/pool_mean"), out, {.weights = WeightType::int8},
+                        [&](const QuantizedParameter&, std::size_t, std::size_t) { ++parameters; });
+        return std::pair(parameters, std::filesystem::exists(out / "1_Pooling" / "config.json"));
+      },
+      8);
+  std::filesystem::remove_all(out);
 }
 
 TEST(AllocationFailure, OfATextService) {

@@ -2,11 +2,10 @@
 // malloc and its kin, which operator new calls.
 
 #include <cstdlib>
-#include <new>
 #include <string>
-#include <vector>
 
 #include <attend/attend.hpp>
+#include <attend/quant.hpp>
 
 #include "counted_malloc.hpp"
 #include "support.hpp"
@@ -50,6 +49,11 @@ TEST(Forward, AllocatesNothingAfterTheFirstCall) {
     const auto linear = filled<float>(Linear<float>({.in_features = 48, .out_features = 48}));
     check_steady("Linear",
                  [&](Context& c) { linear.forward(c, x, y.view(), {.activation = Activation::gelu}); });
+    for (const WeightType type : {WeightType::float16, WeightType::int8, WeightType::int4}) {
+      const auto reduced =
+          filled<float>(Linear<float>({.in_features = 48, .out_features = 48, .weights = type}));
+      check_steady(to_string(type), [&](Context& c) { reduced.forward(c, x, y.view()); });
+    }
     const auto norm = filled<float>(LayerNorm<float>({.normalized_shape = 48}));
     check_steady("LayerNorm", [&](Context& c) { norm.forward(c, x, y.view()); });
     const auto feed_forward = filled<float>(FeedForward<float>({.embed_dim = 48, .dim_feedforward = 200}));

@@ -2,7 +2,6 @@
 // folder with case.txt or case.json, or a model folder with config.json and expected.safetensors, or one
 // of sentence-transformers with expected.json. A line says
 // of each that fails or is skipped why; the last line counts. Exit code 1 where any failed or none ran.
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <set>

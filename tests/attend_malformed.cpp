@@ -9,15 +9,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <exception>
 #include <filesystem>
 #include <fstream>
-#include <new>
 #include <optional>
 #include <sstream>
 #include <string>
-#include <vector>
 
 #include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -261,6 +260,8 @@ TEST(Blocks, WhatDoesNotFitIsAnError) {
   o = options_of(Residual::pre, true, NormKind::layer, false);
   Block<float> decoder(o);
   fill_parameters<float>(decoder);
+  EXPECT_EQ(error_of([&] { decoder.forward(context, x, out); }),
+            "Block: cross-attention (multihead_attn), but no memory");
   KVCache<float> targets = decoder.self_attn().make_cache(1);
   EXPECT_NE(error_of([&] { decoder.forward(context, x, {.cache = &targets}, out); }), "");  // no memory
   EXPECT_EQ(targets.length(0), 0);

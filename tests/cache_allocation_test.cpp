@@ -1,7 +1,6 @@
 // A cache when memory runs out: each allocation of each call fails once, and leaves what was there.
 #include <atomic>
 #include <new>
-#include <string>
 #include <vector>
 
 #include <attend/model/causal_lm.hpp>

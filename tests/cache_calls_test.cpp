@@ -1,7 +1,5 @@
 // Layers with a cache: windows, calls that fail and leave no trace, and the workspace they take.
 #include <cstring>
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 

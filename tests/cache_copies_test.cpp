@@ -2,7 +2,6 @@
 // refuses.
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>

@@ -1,9 +1,6 @@
 // Models and generation with caches: what is rewound, forked or copied gives the bits of a fresh run, and a
 // call that fails leaves caches that a retry goes on from.
-#include <cstring>
-#include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include <attend/model/generation.hpp>

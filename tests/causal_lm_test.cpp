@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -263,6 +262,26 @@ TEST(CausalLM, SettingsThatSayTheSameGiveTheSameLogits) {
       logits_of("llama3_rope", Json::object()));
   EXPECT_EQ(logits_of("llama3_rope", {{"rope_parameters", llama3(64)}, {"rope_scaling", llama3(32)}}),
             logits_of("llama3_rope", {{"rope_theta", 30.0}}));
+  // Names that other families have for these.
+  EXPECT_EQ(logits_of("gpt_neox", {{"rope_theta", 30.0}, {"partial_rotary_factor", 0.3}}),
+            logits_of("gpt_neox", Json::object()));
+  EXPECT_EQ(logits_of("mistral", {{"layer_types", {"full_attention", "full_attention"}}}),
+            logits_of("mistral", Json::object()));
+  // As transformers reads them: the old name of the type changes none that is there, and a ramp of one kind
+  // of layers begins and ends at whole dimensions.
+  const Json linear = {{"type", "linear"}, {"factor", 3.0}};
+  EXPECT_EQ(logits_of("gemma3_text", {{"rope_scaling", linear}}, {"rope_parameters"}),
+            logits_of("gemma3_text", Json::object(), {"rope_parameters"}));
+  const auto yarn = [](bool truncate) {
+    return Json{{"full_attention",
+                 {{"rope_type", "yarn"},
+                  {"factor", 4.0},
+                  {"rope_theta", 30.0},
+                  {"original_max_position_embeddings", 16},
+                  {"truncate", truncate}}}};
+  };
+  EXPECT_EQ(logits_of("gemma3_text", {{"rope_parameters", yarn(false)}}),
+            logits_of("gemma3_text", {{"rope_parameters", yarn(true)}}));
   // Qwen2 without layer_types: the layers from max_window_layers on slide
   EXPECT_EQ(
       logits_of("qwen2", {{"use_sliding_window", true}, {"sliding_window", 3}, {"max_window_layers", 1}},
@@ -270,6 +289,19 @@ TEST(CausalLM, SettingsThatSayTheSameGiveTheSameLogits) {
       logits_of("qwen2", {{"use_sliding_window", true},
                           {"sliding_window", 3},
                           {"layer_types", {"full_attention", "sliding_attention"}}}));
+}
+
+// As transformers, where one sets the other.
+TEST(CausalLM, TheNameThatAllModelsHaveGoesBeforeTheFamilys) {
+  const auto of = [](const char* type, const char* own, const char* common) {
+    Json json = read_json(model_folder(type) / "config.json");
+    json[own] = 2, json[common] = 1;
+    return read_causal_family(Config(json.dump(), "config.json")).options;
+  };
+  for (const char* type : {"gpt2", "bloom"}) {
+    EXPECT_EQ(of(type, "n_layer", "num_hidden_layers").blocks.size(), 1u) << type;
+    EXPECT_EQ(of(type, "n_head", "num_attention_heads").blocks[0].num_heads, 1) << type;
+  }
 }
 
 TEST(CausalLM, SettingsOfTheArithmeticChangeTheLogits) {
@@ -299,6 +331,7 @@ TEST(CausalLM, SettingsOfTheArithmeticChangeTheLogits) {
         Change{"gemma3_text", {{"rope_parameters", {{"full_attention", {{"rope_theta", 10000.0}}}}}}},
         Change{"gemma3_text", {{"rope_parameters", {{"sliding_attention", {{"rope_theta", 1000.0}}}}}}},
         Change{"gemma3_text", {{"layer_types", {"full_attention", "sliding_attention"}}}},
+        Change{"gemma3_text", {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 3.0}}}}},
         Change{"granite", {{"attention_multiplier", 0.3}}},
         Change{"granite", {{"embedding_multiplier", 2.0}}},
         Change{"granite", {{"residual_multiplier", 1.0}}},

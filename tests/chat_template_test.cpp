@@ -150,6 +150,39 @@ TEST(ChatTemplate, WritesAsPython) {
             "\u00e9\u4f60z\u4f60\u00e9az4");
 }
 
+// As Python's str and Unicode's special cases have them.
+TEST(ChatTemplate, LettersChangeAsInPython) {
+  EXPECT_EQ(
+      render("{{ 'ŉ ﬁ ᾳ ǆ'|upper }} {{ 'ﬁx ǆa ŉb ßx'.title() }} {{ 'ŉ'|title }} {{ 'ﬂ'.capitalize() }}"),
+      "ʼN FI ΑΙ Ǆ Fix ǅa ʼNb Ssx ʼN Fl");
+  EXPECT_EQ(render("{{ 'ΟΔΟΣ ΣΑΣ. Σ ΑΣ’Α'|lower }} {{ 'ΟΔΟΣ'.lower() }} {{ 'ΟΔΟΣ'|capitalize }}"),
+            "οδος σας. σ ασ’α οδος Οδος");
+}
+
+TEST(ChatTemplate, RangesAndGroupsAreNoLists) {
+  EXPECT_EQ(render("{{ range(4)[1] }}{{ range(5)[1:3]|list }}{{ range(2) == [0, 1] }}{{ 1 in range(2) }}"),
+            "1[1, 2]FalseTrue");
+  EXPECT_THAT(error("{{ range(3) }}"), HasSubstr("a range cannot be written"));
+  EXPECT_THAT(error("{{ range(3) + [1] }}"), HasSubstr("a range + a list"));
+  const char* const given = R"({"x": [{"a": 2, "b": "z"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}]})";
+  EXPECT_EQ(render("{{ x|groupby('a')|map(attribute='grouper')|list }}", given), "[1, 2]");
+  EXPECT_EQ(render("{{ x|sort(attribute='a,b')|map(attribute='b')|join }}", given), "yxz");
+  EXPECT_EQ(render("{{ x|sort(attribute='a,b', reverse=true)|map(attribute='b')|join }}", given), "zxy");
+  EXPECT_EQ(render("{{ x|map(attribute='c.d', default=0)|list }}", given), "[0, 0, 0]");
+}
+
+// + writes the rest in HTML's form, as MarkupSafe has it, and ~ does not.
+TEST(ChatTemplate, MarkedTextsJoinOthersAsInPython) {
+  EXPECT_EQ(
+      render("{{ '<a>'|safe }}{{ '<' ~ ('<b>'|safe) ~ '&' }}{{ ('&'|safe) + '<\"' }}{{ '<' + ('>'|safe) }}"),
+      "<a><<b>&&&lt;&#34;&lt;>");
+  EXPECT_EQ(render("{{ ['a'|safe] }}{{ 'a'|safe == 'a' }}{{ ('<'|safe)|tojson }}{{ ('ab'|safe)|length }}"),
+            "[Markup('a')]True\"<\"2");
+  EXPECT_EQ(render("{{ ('<a>'|safe|upper) + '<' }}{{ ('<a>'|safe|replace('a', 'b')) + '<' }}"),
+            "<A>&lt;<b><");
+  EXPECT_THAT(error("{{ ('a'|safe).upper() }}"), HasSubstr("method 'upper' of a text that is marked safe"));
+}
+
 TEST(ChatTemplate, NamesWhatIsNotSupported) {
   EXPECT_THAT(error("ab\n  {% include 'x' %}"),
               HasSubstr("chat_template: line 2, column 6: statement 'include'"));
@@ -176,6 +209,9 @@ TEST(ChatTemplate, NamesWhatIsNotSupported) {
            {"{{ 9223372036854775808 }}", "64 bits"},
            {"{{ 4611686018427387904 * 4 }}", "64 bits"},
            {"{{ 1 / 0 }}", "division by zero"},
+           {"{{ 0 ** -1 }}", "division by zero"},
+           {"{% macro m() %}{% endmacro %}{{ m.name }}", "member 'name' of a macro is not supported"},
+           {"{{ (1).real }}", "member 'real' of an integer is not supported"},
            {"{{ none + 'a' }}", "none + a text"},
            {"{% if x %}", "expected endif, got the end"},
            {"{{ 'a", "does not end"},

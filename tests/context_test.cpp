@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cfenv>
 #include <chrono>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <memory>

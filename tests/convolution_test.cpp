@@ -1,6 +1,5 @@
 // Convolution against its definition, by itself and beside a block.
 
-#include <cmath>
 #include <vector>
 
 #include <attend/attend.hpp>

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <string>
 #include <type_traits>
 #include <vector>
 

@@ -1,8 +1,6 @@
 // Runs what must have the same bits on every instruction set that has FMA.
 #pragma once
 
-#include <string>
-
 #include <gtest/gtest.h>
 
 #include <attend/kernel/dispatch.hpp>

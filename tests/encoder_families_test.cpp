@@ -185,11 +185,34 @@ TEST(EncoderFamilies, WhatAConfigDoesNotSayIsAsInTheFamilysOwn) {
         read_bert_family(without("roberta", "pad_token_id", {{"model_type", type}})).options.pad_token_id, 1);
   EXPECT_EQ(read_seq2seq_family(without("marian", "decoder_start_token_id")).options.decoder_start_token_id,
             58100);
+  const Json no_more = {{"dense_act_fn", nullptr}, {"is_gated_act", nullptr}};  // which follow from it
   const EncoderBlockOptions mt5 =
-      read_seq2seq_family(without("mt5", "feed_forward_proj")).options.encoder.block;
+      read_seq2seq_family(without("mt5", "feed_forward_proj", no_more)).options.encoder.block;
   EXPECT_TRUE(mt5.gated);
   EXPECT_EQ(mt5.activation, Activation::gelu_tanh);
-  EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj")).options.encoder.block.gated);
+  EXPECT_FALSE(read_seq2seq_family(without("t5", "feed_forward_proj", no_more)).options.encoder.block.gated);
+}
+
+TEST(EncoderFamilies, NamesAndSettingsCountAsInTransformers) {
+  for (const char* type : {"bart", "mbart", "marian", "m2m_100", "pegasus"}) {  // one name sets the other
+    const Seq2SeqOptions o =
+        read_seq2seq_family(
+            without(type, "hidden_size", {{"num_hidden_layers", 7}, {"num_attention_heads", 1}}))
+            .options;
+    EXPECT_EQ(o.encoder.num_layers, 7) << type;
+    EXPECT_EQ(o.encoder.block.num_heads, 1) << type;
+  }
+  for (const char* type : {"t5", "mt5"}) {  // goes before what feed_forward_proj says
+    const Json changes = {
+        {"feed_forward_proj", "gated-gelu"}, {"dense_act_fn", "silu"}, {"is_gated_act", false}};
+    const EncoderBlockOptions block =
+        read_seq2seq_family(without(type, "n_positions", changes)).options.encoder.block;
+    EXPECT_EQ(block.activation, Activation::silu) << type;
+    EXPECT_FALSE(block.gated) << type;
+  }
+  EXPECT_EQ(
+      read_bert_family(without("distilbert", "dropout", {{"layer_norm_eps", 0.3}})).options.layer_norm_eps,
+      1e-12);  // of DistilBERT's own
 }
 
 // Of ALBERT's two groups the first two and a half of five layers are of the first.

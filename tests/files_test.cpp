@@ -2,7 +2,6 @@
 // made to hurt.
 #include "support.hpp"
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>

@@ -1,10 +1,8 @@
 // Callbacks of generation run on the caller's thread and may throw: what comes after is as if the call had
 // not been.
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include <attend/model/generation.hpp>

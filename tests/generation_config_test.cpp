@@ -96,16 +96,18 @@ TEST(GenerationConfig, OldFoldersSayItInConfigJson) {
   attend_test::Folder folder;
   folder.write("config.json",
                R"({"model_type": "bart", "num_beams": 4, "bad_words_ids": [[58100]], "max_length": 512,
-                                  "bos_token_id": 7, "force_bos_token_to_be_generated": true, "d_model": 16})");
+                                  "bos_token_id": 7, "force_bos_token_to_be_generated": true, "eos_token_id": 3, "d_model": 16})");
   GenerationOptions o = open_generation_options(folder.path);
   EXPECT_EQ(o.num_beams, 4);
   EXPECT_EQ(o.max_length, 512);
   EXPECT_EQ(o.bad_words_ids, (std::vector<Ids>{{58100}}));
   EXPECT_EQ(o.forced_bos_token_id, 7);
+  EXPECT_EQ(o.eos_token_ids, Ids{3});
   folder.write("generation_config.json", R"({"num_beams": 2})");
   o = open_generation_options(folder.path);
   EXPECT_EQ(o.num_beams, 2);
   EXPECT_TRUE(o.bad_words_ids.empty());
+  EXPECT_EQ(o.eos_token_ids, Ids{});  // ends by length alone, as in transformers
 }
 
 TEST(Generation, EndsWhereMaxLengthSays) {

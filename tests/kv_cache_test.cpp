@@ -1,7 +1,6 @@
 // KVCache: what goes in comes out, sharing and copying of pages, and attention over it.
 
 #include <cmath>
-#include <string>
 #include <vector>
 
 #include <attend/attend.hpp>

@@ -1,5 +1,4 @@
 // The hook of a context that layers tell their times.
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -107,7 +107,7 @@ inline std::vector<Compiled> compiled(Map baseline, Map avx2, Map avx512) {
 template <attend::Isa isa, attend::Activation activation>
 void activate(const float* x, float, float* out, int n) {
 #if ATTEND_HAS_KERNELS
-  attend::kernel::table_of(isa)->activate(activation, x, out, n);
+  attend::kernel::entry<&attend::kernel::Kernels::activate>(isa)(activation, x, out, n);
 #else
   static_cast<void>(x), static_cast<void>(out), static_cast<void>(n);
 #endif

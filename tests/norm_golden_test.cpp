@@ -1,6 +1,5 @@
 // LayerNorm and RMSNorm against PyTorch (see golden/check.hpp), also where the mean is far from 0.
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>

@@ -47,7 +47,10 @@ TEST(LayerOptions, ThatContradictEachOtherAreErrors) {
        [] { Mha({.embed_dim = 10, .num_heads = 4}); }},
       {"MultiHeadAttention: num_heads 4 is not a multiple of num_kv_heads 3",
        [] { Mha({.embed_dim = 8, .num_heads = 4, .num_kv_heads = 3}); }},
-      {"MultiHeadAttention: a size of -2", [] { Mha({.embed_dim = 8, .num_heads = 4, .head_dim = -2}); }},
+      {"MultiHeadAttention: num_heads is 0, expected 1 or more",
+       [] { Mha({.embed_dim = 8, .num_heads = 0}); }},
+      {"MultiHeadAttention: head_dim is -2, expected 0 or more",
+       [] { Mha({.embed_dim = 8, .num_heads = 4, .head_dim = -2}); }},
       {"MultiHeadAttention: rotary positions of head_dim 8, expected 4",
        [] {
          Mha({.embed_dim = 8, .num_heads = 2})

@@ -187,6 +187,43 @@ TYPED_TEST(OverlapOfLayers, OfMultiHeadAttentionAndBlocksToo) {
   expect_equal<S, 3>(expected, out);
 }
 
+// A stack's second layer would read what its first has written, and cross-attention what came before it.
+TYPED_TEST(OverlapOfLayers, NumbersOfAMaskAreReadByAllLayers) {
+  using S = TypeParam;
+  Encoder<S> encoder({.block = {.embed_dim = E, .num_heads = H, .dim_feedforward = 20}, .num_layers = 2});
+  Decoder<S> decoder({.block = {.embed_dim = E, .num_heads = H, .dim_feedforward = 20}, .num_layers = 2});
+  fill_parameters<S>(encoder), fill_parameters<S>(decoder);
+  const Tensor<S, 3> x = random_tensor<S, 3>({B, T, E}, 1);
+  Tensor<S, 3> out = random_tensor<S, 3>({B, T, E}, 2), average({B, T, T});
+  const Tensor<S, 3> before = out;
+  const TensorView<const S, 2> numbers(out.data() + 3, {T, T}), averages(average.data(), {T, T});
+  const std::span<const S> sinks(out.data() + 5, H);
+  Context context;
+  const auto says = [](const char* what) { return HasSubstr(what); };
+  EXPECT_THAT(error_of([&] { encoder.forward(context, x, {.self = {.mask = additive(numbers)}}, out); }),
+              says("out overlaps the mask"));
+  EXPECT_THAT(error_of([&] { encoder.forward(context, x, {.self = {.sinks = sinks}}, out); }),
+              says("out overlaps sinks"));
+  EXPECT_THAT(error_of([&] {
+                decoder.forward(context, x, {.cross = {.mask = additive(numbers)}, .memory = x}, out);
+              }),
+              says("out overlaps the mask"));
+  EXPECT_THAT(error_of([&] {
+                decoder.layers()[0].forward(context, x, {.cross = {.mask = additive(averages)}, .memory = x},
+                                            out, {.self = {.average_weights = average}});
+              }),
+              says("average_weights overlaps the mask"));
+  EXPECT_THAT(error_of([&] {
+                encoder.layers()[0].self_attn().forward(context, x, {.mask = additive(numbers)}, out);
+              }),
+              says("MultiHeadAttention: out overlaps the mask"));
+  expect_equal<S, 3>(before, out);
+  EXPECT_THAT(error_of([&] {
+                sinusoidal_positions<S>({}, TensorView<S, 2>(out.data(), {T, E}, {0, 1}));
+              }),
+              says("overlap each other"));
+}
+
 TYPED_TEST(OverlapOfLayers, ResidualsAndStatistics) {
   using S = TypeParam;
   Linear<S> linear({.in_features = E, .out_features = E});

@@ -1,5 +1,4 @@
 // Rows: which tensors and views a row-wise layer takes, and that it reads them where they lie.
-#include <numeric>
 
 #include <Eigen/Core>
 

@@ -1,13 +1,10 @@
 // safetensors files: what is accepted and refused, element types, views, shards, writing.
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <numeric>
-#include <sstream>
 #include <string>
 #include <vector>
 

@@ -1,5 +1,4 @@
 // Sizes that a caller gives, of layers and models: each that makes no sense is an error that names it.
-#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>

@@ -1,7 +1,6 @@
 // Attention whose keys are split into spans among threads: the bits of one thread, and of reference/, also
 // where a sequence is so short that one tile or one span is all it has.
 #include <cmath>
-#include <memory>
 #include <string>
 #include <vector>
 

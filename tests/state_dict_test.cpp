@@ -1,7 +1,5 @@
 // Loading and saving layers by name, name maps, and strict settings files.
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -133,6 +131,18 @@ TEST(StateDict, LoadsWhatItSaved) {
     EXPECT_EQ(values_of(wide), values_of(layer));
     EXPECT_EQ(attend::count_parameters(constant), out * in + out);
   }
+}
+
+TEST(StateDict, LoadingTellsHowFarItIs) {
+  const Folder folder;
+  attend::save(Dense<float>(3, 2), folder / "d.safetensors");
+  std::vector<std::pair<Index, Index>> told;
+  const LoadOptions options{.progress = [&](Index done, Index all) { told.emplace_back(done, all); }};
+  Dense<float> layer(3, 2), other(4, 2);
+  attend::load(layer, SafeTensors(folder / "d.safetensors"), "", options);
+  EXPECT_THAT(told, ElementsAre(std::pair<Index, Index>{6, 9}, std::pair<Index, Index>{9, 9}));
+  error_of([&] { attend::load(other, SafeTensors(folder / "d.safetensors"), "", options); });
+  EXPECT_EQ(told.size(), 2u);
 }
 
 TEST(StateDict, ReportsAllThatIsWrongAndAssignsNothing) {

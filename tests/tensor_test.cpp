@@ -2,7 +2,6 @@
 
 #include <complex>
 #include <cstdint>
-#include <numeric>
 
 #include <attend/tensor.hpp>
 

@@ -30,8 +30,15 @@ using testing::IsEmpty;
 
 namespace {
 
-BpeModel model(const char* vocab, const BpeModel::Merges& merges, BpeModel::Options options = {}) {
-  return BpeModel(Vocabulary::from_json(Json::parse(vocab), "vocab"), merges, options, "model");
+using Merges = std::vector<std::pair<std::string, std::string>>;  // left and right of each
+
+BpeModel model(Vocabulary vocabulary, const Merges& merges, BpeModel::Options options = {}) {
+  BpeModel out(std::move(vocabulary), std::move(options), merges.size());
+  for (const auto& [left, right] : merges) out.add_merge(left, right, "model");
+  return out;
+}
+BpeModel model(const char* vocab, const Merges& merges, BpeModel::Options options = {}) {
+  return model(Vocabulary::from_json(Json::parse(vocab), "vocab"), merges, std::move(options));
 }
 
 Ids ids(const BpeModel& m, const std::string& word) {
@@ -41,7 +48,7 @@ Ids ids(const BpeModel& m, const std::string& word) {
 }
 
 // The definition: look for the earliest learned pair, merge its leftmost occurrence, start over.
-Ids slow_bpe(std::vector<std::string> symbols, const BpeModel::Merges& merges, const Vocabulary& vocabulary) {
+Ids slow_bpe(std::vector<std::string> symbols, const Merges& merges, const Vocabulary& vocabulary) {
   for (;;) {
     std::size_t best = merges.size(), at = 0;
     for (std::size_t i = 0; i + 1 < symbols.size(); ++i)
@@ -67,8 +74,8 @@ TEST(BpeModel, MergesByRankThenFromTheLeft) {
 }
 
 TEST(BpeModel, AgreesWithTheDefinitionOnRandomWords) {
-  const BpeModel::Merges merges{{"a", "b"},  {"b", "a"},  {"ab", "ab"},  {"a", "a"}, {"aa", "b"},
-                                {"ba", "b"}, {"c", "ab"}, {"abab", "c"}, {"b", "b"}, {"bb", "a"}};
+  const Merges merges{{"a", "b"},  {"b", "a"},  {"ab", "ab"},  {"a", "a"}, {"aa", "b"},
+                      {"ba", "b"}, {"c", "ab"}, {"abab", "c"}, {"b", "b"}, {"bb", "a"}};
   Json vocab = Json::object();
   const auto add = [&](const std::string& s) {
     if (!vocab.contains(s)) vocab[s] = vocab.size();
@@ -76,7 +83,7 @@ TEST(BpeModel, AgreesWithTheDefinitionOnRandomWords) {
   for (const char* s : {"a", "b", "c"}) add(s);
   for (const auto& [l, r] : merges) add(l + r);
   const Vocabulary vocabulary = Vocabulary::from_json(vocab, "vocab");
-  const BpeModel m(vocabulary, merges, {}, "model");
+  const BpeModel m = model(vocabulary, merges);
   std::uint32_t state = 1;
   for (int round = 0; round < 2000; ++round) {
     std::string word;
@@ -123,7 +130,7 @@ TEST(BpeModel, LoadsMergesThatWereChosenToCollide) {
   Vocabulary vocabulary;
   for (const std::string& two : twos)
     vocabulary.add(two, static_cast<std::int32_t>(vocabulary.size()), "twos");
-  BpeModel::Merges merges;
+  Merges merges;
   for (std::uint64_t left = 0; left < twos.size(); ++left)
     for (std::uint64_t right = 0; right < twos.size(); ++right) {
       const std::uint64_t pair = left << 32 | right;
@@ -133,7 +140,7 @@ TEST(BpeModel, LoadsMergesThatWereChosenToCollide) {
     }
   EXPECT_GT(merges.size(), 150'000u);
   const std::size_t tokens = vocabulary.size();
-  EXPECT_EQ(BpeModel(std::move(vocabulary), merges, {}, "merges").vocabulary().size(), tokens);
+  EXPECT_EQ(model(std::move(vocabulary), merges).vocabulary().size(), tokens);
 }
 
 TEST(BpeModel, RefusesVocabulariesAndMergesThatContradictThemselves) {

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <attend/json/json.hpp>
@@ -309,7 +308,6 @@ TEST(OldFolder, OfRobertaGivesTheIdsOfItsTokenizerJson) {
   Json added = Json::array();
   for (const char* token : {"<s>", "<pad>", "</s>", "<unk>", "<mask>"})
     added.push_back(special(token, files.vocab[token]));
-  added.back()["lstrip"] = true;
   Json roberta = files.json(added);
   roberta["post_processor"] = {{"type", "RobertaProcessing"}, {"sep", {"</s>", 2}}, {"cls", {"<s>", 0}}};
   for (const char* type : {"roberta", "bart", "some_other"}) {
@@ -318,6 +316,29 @@ TEST(OldFolder, OfRobertaGivesTheIdsOfItsTokenizerJson) {
   }
   std::filesystem::remove(old.path / "merges.txt");
   EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }), HasSubstr("merges.txt"));
+}
+
+// As the classes of transformers make them, with what stands beside them.
+TEST(OldFolder, OfPairsHasWhatItsFilesAndItsClassSay) {
+  const ByteLevelFiles files;
+  const auto end = static_cast<std::int32_t>(files.end_of_text);
+  const Folder old;
+  old.write("merges.txt", files.merges);
+  old.write("vocab.json", files.vocab.dump());
+  old.write("tokenizer_config.json",
+            R"({"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true, "pad_token": "<p>",
+                "unk_token": {"content": "<u>", "lstrip": true, "normalized": false}})");
+  old.write("added_tokens.json", Json{{"<q>", end + 1}}.dump());
+  const auto ids = Tokenizer::open(old.path).encode("<q><p> <u>");
+  EXPECT_THAT(ids, ElementsAre(end, end + 1, end + 3, end + 2));  // the unknown token stands before the other
+  const auto pair = Tokenizer::open(old.path).encode_pair("<q>", "<p>");
+  EXPECT_THAT(pair.ids, ElementsAre(end, end + 1, end, end + 3));
+  EXPECT_THAT(pair.type_ids, ElementsAre(0, 0, 1, 1));
+  old.write("tokenizer_config.json", R"({"tokenizer_class": "GPTNeoXTokenizer"})");
+  EXPECT_EQ(Tokenizer::open(old.path).encode("e\u0301"), Tokenizer::open(old.path).encode("\u00e9"));
+  old.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  EXPECT_THAT(error_of([&] { Tokenizer::open(old.path); }),
+              HasSubstr("tokenizer_class BertTokenizer needs a tokenizer.json"));
 }
 
 TEST(OldFolder, OfLlamaGivesTheIdsOfItsTokenizerJson) {

@@ -1,6 +1,7 @@
 // BERT's tokenizer, and the Unicode below it.
 
 #include <attend/json/json.hpp>
+#include <attend/text/pre_tokenizer.hpp>
 #include <attend/text/tokenizer.hpp>
 #include <attend/text/unicode.hpp>
 #include <attend/text/vocabulary.hpp>
@@ -34,9 +35,18 @@ const char* const small_vocab =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\nhello\nworld\n##s\n##ly\n,\n!\nun\n##aff\n##able\ncafe\n\xE4\xBD\xA0\n";
 
 std::vector<std::string> words(const std::string& text) {
+  std::vector<attend::text::Piece> pieces{{attend::text::AlignedText(text), true}};
+  const attend::Json step = attend::Json::parse(R"({"type": "BertPreTokenizer"})");
+  attend::text::detail::read_pre_tokenizer(attend::text::Part(step, "step"))(pieces);
   std::vector<std::string> out;
-  attend::text::for_each_bert_word(text, [&](std::string_view w) { out.emplace_back(w); });
+  for (const attend::text::Piece& piece : pieces) out.push_back(piece.text.bytes);
   return out;
+}
+
+std::string normalized(const BertNormalizer& normalizer, std::string text) {
+  attend::text::AlignedText out(std::move(text));
+  normalizer(out);
+  return out.bytes;
 }
 
 /// BERT's normalizer, words and model, without what Tokenizer does around them.
@@ -49,7 +59,7 @@ struct WordPiece {
       : normalizer(its_normalizer), model(Vocabulary::from_lines(vocab), options) {}
   Ids encode(const std::string& text) const {
     Ids ids;
-    attend::text::for_each_bert_word(normalizer(text), [&](std::string_view w) { model.tokenize(w, ids); });
+    for (const std::string& word : words(normalized(normalizer, text))) model.tokenize(word, ids);
     return ids;
   }
 };
@@ -108,14 +118,14 @@ TEST(NormalForm, SortsMarksInLinearTime) {
 }
 
 TEST(BertNormalizer, DoesWhatItsOptionsSay) {
-  EXPECT_EQ(BertNormalizer{}("H\u00e9LLo\t\u3000\x01W\u200d\ufffd"), "hello  w");
-  EXPECT_EQ(BertNormalizer{.lowercase = false}("H\u00e9LLo"), "H\u00e9LLo");
-  EXPECT_EQ((BertNormalizer{.lowercase = false, .strip_accents = true}("H\u00e9")), "He");
-  EXPECT_EQ(BertNormalizer{.strip_accents = false}("H\u00c9"), "h\u00e9");
-  EXPECT_EQ(BertNormalizer{}("a\u4f60\u597d"), "a \u4f60  \u597d ");
-  EXPECT_EQ(BertNormalizer{.handle_chinese_chars = false}("a\u4f60"), "a\u4f60");
-  EXPECT_EQ(BertNormalizer{.clean_text = false}("a\tb\x01"), "a\tb\x01");
-  EXPECT_EQ(BertNormalizer{.strip_accents = false}("\u0130"), "i\u0307");
+  EXPECT_EQ(normalized(BertNormalizer{}, "H\u00e9LLo\t\u3000\x01W\u200d\ufffd"), "hello  w");
+  EXPECT_EQ(normalized(BertNormalizer{.lowercase = false}, "H\u00e9LLo"), "H\u00e9LLo");
+  EXPECT_EQ((normalized(BertNormalizer{.lowercase = false, .strip_accents = true}, "H\u00e9")), "He");
+  EXPECT_EQ(normalized(BertNormalizer{.strip_accents = false}, "H\u00c9"), "h\u00e9");
+  EXPECT_EQ(normalized(BertNormalizer{}, "a\u4f60\u597d"), "a \u4f60  \u597d ");
+  EXPECT_EQ(normalized(BertNormalizer{.handle_chinese_chars = false}, "a\u4f60"), "a\u4f60");
+  EXPECT_EQ(normalized(BertNormalizer{.clean_text = false}, "a\tb\x01"), "a\tb\x01");
+  EXPECT_EQ(normalized(BertNormalizer{.strip_accents = false}, "\u0130"), "i\u0307");
 }
 
 TEST(BertWords, AreCutAtBlanksAndPunctuation) {

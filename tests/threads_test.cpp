@@ -1,5 +1,4 @@
 // What any number of threads may do at once. ThreadSanitizer sees what a plain run does not.
-#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <functional>

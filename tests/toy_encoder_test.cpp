@@ -1,8 +1,6 @@
 // The trained encoder of examples/: right on sentences it was not trained on, and not without attention.
 
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string>

@@ -1,6 +1,5 @@
 // Translators: languages by the tokenizer's tokens, texts longer than the model's positions, what the folder
 // says.
-#include <filesystem>
 #include <string>
 #include <vector>
 

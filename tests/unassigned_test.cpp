@@ -332,4 +332,24 @@ TEST(Unassigned, NoRowsNeedNoValues) {
   EXPECT_TRUE(layer(Tensor<float, 3>({0, T, E})).empty());
 }
 
+// A stack without layers gives its input back: one that has lost them is none such.
+TEST(Unassigned, WhatWasMovedFromIsNoStackOfNoLayers) {
+  const auto made = attend_test::filled<float>(
+      Decoder<float>({.block = {.embed_dim = 8, .num_heads = 2, .dim_feedforward = 8}, .num_layers = 2}));
+  const Tensor<float, 3> x({1, 2, 8}, 1.0f);
+  Tensor<float, 3> out(x.shape());
+  Context context;
+  Decoder<float> from = made;
+  const Decoder<float> to = std::move(from);
+  EXPECT_THAT(error_of([&] { from.forward(context, x, {.memory = x}, out); }),
+              HasSubstr("Decoder: the layer"));
+  to.forward(context, x, {.memory = x}, out);
+  from = made;
+  from.forward(context, x, {.memory = x}, out);
+  const Decoder<float> none(
+      {.block = {.embed_dim = 8, .num_heads = 2, .dim_feedforward = 8}, .num_layers = 0});
+  none.forward(context, x, {}, out);
+  EXPECT_TRUE(out == x);
+}
+
 }  // namespace

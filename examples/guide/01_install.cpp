@@ -12,7 +12,7 @@
 //     cmake --install attend-build --prefix ~/.local
 // Conan 2 (pip install conan), once beside a clone of attend:
 //     conan profile detect
-//     conan create attend/.packages/conan --build=missing -s compiler.cppstd=20
+//     conan create attend/.packages/conan -tf= --build=missing -s compiler.cppstd=20
 //   then conanfile.txt of your project:
 //     [requires]
 //     attend/0.2.0

@@ -5,6 +5,9 @@
 //
 // Whoever calls a function without a Context gets a new tensor. With a Context, and an output that is there already,
 // nothing is allocated once the context has been used: page 07.
+//
+// A function of yours takes a TensorView<const float, 3> to read and a TensorView<float, 3> to write: tensors, slices and
+// transposes become these where they are passed. y(t, 0) and y[t] do not check their indices; y.at(t, 0) and slice do.
 #include <cstdio>
 
 #include <attend/attend.hpp>

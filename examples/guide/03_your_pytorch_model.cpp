@@ -14,12 +14,19 @@
 //     nn.TransformerEncoder(…, norm=nn.LayerNorm(16))  .final_norm = true
 //     batch_first=True                                 always: [batch, tokens, width]
 //     mask=…, src_key_padding_mask=…                   {.self = {.mask = …}}: page 04
+//     nn.MultiheadAttention(…)(q, k, v)                attention(q, k, v, {.mask = …})
+//     nn.TransformerDecoder(…)(x, memory)              decoder(x, {.self = {.mask = causal()}, .memory = memory})
+//     nn.Sequential(…), its part 2                     a member of its own, by the name "head.2"
 //     nn.functional.gelu(x)                            activate(Activation::gelu, x)
 //     self.pos = nn.Parameter(torch.zeros(12, 16))     Tensor<float, 2> pos_{{12, 16}}, and in `parameters`
 //                                                      visit("pos", attend::Parameter<float>({12, 16}, pos_.data()))
 //     x = x + self.pos                                 for each b: x.matrix(b) += pos_.matrix()
-//     x[:, 0]                                          x.slice(1, 0, 1), a view of shape [B, 1, E]; Tensor(view) copies it.
-//                                                      x has a name: layer(…).slice(…) would leave a view of nothing
+//     x[:, 0]                                          x.transpose(0, 1)[0], a view of shape [B, E]; Tensor(view) copies it.
+//                                                      x has a name: layer(…)[0] would leave a view of nothing
+//     torch.cat([cls.expand(B, 1, 16), x], 1)          Tensor<float, 3> y({B, T + 1, 16}); copy(x, y.slice(1, 1, T + 1));
+//                                                      for each b: copy(cls[0], y[b].slice(0, 0, 1))
+//
+// Files are read by nlohmann/json, so a program with SafeTensors links attend::models, or attend::models_compiled.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -10,7 +10,12 @@
 // boolean(tensor) broadcasts from the right to [batch, heads, queries, keys], as PyTorch does: a tensor [batch, queries, keys]
 // would be taken for one of heads, so it is passed as boolean(tensor.reshape(batch, 1, queries, keys)).
 //
-// They are given to a call as {.mask = …}, to an encoder as {.self = {.mask = …}}.
+// PyTorch has two meanings. In scaled_dot_product_attention true = takes part, as in boolean(tensor). In nn.MultiheadAttention
+// and nn.Transformer… (attn_mask, mask, tgt_mask) true = hidden: negate it first, for (bool& b : tensor) b = !b. Masks of
+// floats are additive(tensor) in both; one of [B * H, Tq, Tk] is additive(tensor.reshape(B, H, Tq, Tk)).
+//
+// They are given to a call as {.mask = …}, to an encoder as {.self = {.mask = …}}, to a decoder's cross-attention as
+// {.cross = {.mask = …}}. A mask refers to its tensor, which therefore has a name and lives as long as the call.
 #include <iostream>
 
 #include <attend/attend.hpp>
@@ -36,8 +41,7 @@ int main() {
   show("causal() & lengths({4, 2}), the second sequence", causal() & lengths({4, 2}),
        {.batch = 2, .queries = 4, .keys = 4}, 1);
 
-  // PyTorch's attn_mask of bools is the same here, true = takes part; its key_padding_mask is true where a
-  // key is left out.
+  // A key_padding_mask is PyTorch's: true where a key is left out.
   const auto padding = Tensor<bool, 2>::of({{false, false, true}});
   show("key_padding_mask(padding)", key_padding_mask(padding), {.queries = 2, .keys = 3});
 

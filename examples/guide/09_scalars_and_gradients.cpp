@@ -3,7 +3,6 @@
 // Every layer takes any scalar: float runs on kernels, all others on plain loops, with the same semantics. What a type
 // of yours needs is the concept ScalarType. With Eigen's AutoDiffScalar a layer gives derivatives, forward: good for a
 // handful of inputs, for tests, and to fit a few numbers. (Training a whole model is PyTorch's part: page 03.)
-#include <cmath>
 #include <cstdio>
 
 #include <Eigen/Core>

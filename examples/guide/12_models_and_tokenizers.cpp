@@ -9,12 +9,15 @@
 // call go before it, and a key that is not supported is an error. A conversation goes by the folder's chat template, of which
 // a strict evaluator (attend/text/chat_template.hpp lists what it knows) makes what transformers makes.
 //
+// In place of a folder goes a GGUF file, or a folder in memory: a map of names to bytes, which may go once it is open.
+//
 // Below them are a tokenizer, text to ids and back, and models, ids to states or logits, for loops of your own.
 //
 // Here are tiny folders of attend's tests, whose weights are random. Real ones differ in size alone:
 //     pip install huggingface_hub && hf download sentence-transformers/all-MiniLM-L6-v2 --local-dir all-MiniLM-L6-v2
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -39,6 +42,11 @@ int main(int argc, char** argv) {
   const std::vector<std::int32_t> ids = tokenizer.encode("caf\u00e9, twice");
   std::printf("back from %s ids: %s\n", ids.size() > 3 ? "its" : "few", tokenizer.decode(ids).c_str());
 
+  // The same from memory, say an archive or a resource of the program.
+  const std::map<std::string, std::string> files{
+      {"vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n"}};
+  std::printf("%d ids\n", static_cast<int>(text::Tokenizer::open(files).encode("hello").size()));
+
   // A loop of your own over a language model: prompt, then a token at a time, with a branch and a way back.
   const auto model = CausalLM<float>::open(models + "/llama");
   Context context;
@@ -62,4 +70,5 @@ int main(int argc, char** argv) {
 // Prints:
 // 2 vectors of 18 values, the first and itself: 1.00
 // back from its ids: café, twice
+// 3 ids
 // 7 tokens, 3 in the branch, which says the same again: yes

@@ -5,6 +5,8 @@
 //     Tensor<float, 3> x({2, 5, 8})  torch::zeros({2, 5, 8})         Ort::Value::CreateTensor    ggml_new_tensor_3d
 //     x.slice(1, 0, 3)               x.slice(1, 0, 3)                Slice                       ggml_view_3d
 //     x.transpose(0, 1), permute     x.transpose(0, 1), permute      Transpose                   ggml_transpose, ggml_permute
+//     x.transpose(0, 1)[0]           x.select(1, 0)                  Gather                      ggml_view_2d
+//     copy(a, y.slice(1, 0, n))      torch::cat({a, b}, 1)           Concat                      ggml_concat
 //     x.data(), x.matrix(b)          x.data_ptr<float>(), x[b]       GetTensorMutableData        tensor->data
 //     Linear                         nn::Linear                      Gemm, MatMul + Add          ggml_mul_mat, ggml_add
 //     Embedding                      nn::Embedding                   Gather                      ggml_get_rows
@@ -23,7 +25,8 @@
 //     TextGenerator, Tokenizer       -                               -                           llama_decode, llama_tokenize
 //
 // What is the other way round:
-//   - batch first, always: [B, T, E]. Boolean masks say who takes part; key_padding_mask alone is as PyTorch's.
+//   - batch first, always: [B, T, E]. Boolean masks say who takes part, as PyTorch's scaled_dot_product_attention has it;
+//     its nn.MultiheadAttention means the opposite (page 04). key_padding_mask is as PyTorch's.
 //   - ggml's sizes are reversed. Weights of ONNX's MatMul are [in, out], those of Linear [out, in]: LoadOptions::names gives
 //     a Source with transpose = true.
 //   - No graph is built, a call computes; there are no gradients (page 03 trains in PyTorch).

@@ -72,9 +72,11 @@ int main() {
     embedding(Tensor<std::int32_t, 1>({2}, {1, 7}));
   });
 
-  // And what compilers say: "use of deleted function" is a view of a tensor that has no name
-  // (layer(x).view()): give it one. "all_units_or_none_define_ATTEND_COMPILED" by the linker: some files link
-  // attend::compiled, some attend::attend.
+  // And what compilers say: "use of deleted function" is a view, or a mask, of a tensor that has no name
+  // (layer(x).view(), boolean(Tensor(…))): give it one. "designator order": options are set in the order in
+  // which they are declared. By the linker: "all_units_or_none_define_ATTEND_COMPILED": some files link
+  // attend::compiled, some attend::attend; "undefined reference to attend::…::SafeTensors": link
+  // attend::models_compiled.
 }
 // Prints:
 // Linear: expected [..., 8], got [4, 6]

@@ -40,11 +40,15 @@ namespace detail {
 template <class Scalar>
 inline const AttentionOutputs<Scalar> no_outputs = {};
 
-/// Error where the call writes into numbers of its mask.
-template <class Scalar>
-void check_apart_from_mask(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
-                           const Operand& written) {
-  if (!context.measuring() && o.mask.overlaps(written.layout)) fail_overlap(who, written.name, "the mask");
+/// Error where what the call writes, a view or its Layout, has numbers of its mask in it, or its sinks.
+template <class Scalar, class Written>
+void check_apart_from_options(const Context& context, const char* who, const AttentionOptions<Scalar>& o,
+                              const char* name, const Written& written) {
+  if ((!o.mask.adds() && o.sinks.empty()) || context.measuring()) return;
+  const Operand operand{name, Layout(written)};
+  if (o.mask.overlaps(operand.layout)) fail_overlap(who, name, "the mask");
+  const TensorView<const Scalar, 1> sinks(o.sinks.data(), {static_cast<Index>(o.sinks.size())});
+  check_apart(context, who, operand, {{"sinks", sinks}});
 }
 /// f(Operand) of each output that is wanted.
 template <class Scalar>
@@ -73,7 +77,7 @@ ATTEND_COLD void check_outputs_apart(const Context& context, const char* who,
                                      std::initializer_list<Operand> operands) {
   for_each_output(o, [&](const Operand& output) {
     check_apart(context, who, output, operands);
-    check_apart_from_mask(context, who, options, output);
+    check_apart_from_options(context, who, options, output.name, output.layout);
     for_each_output(o, [&](const Operand& other) {
       if (output.name != other.name) check_apart(context, who, output, {other});
     });

@@ -3,13 +3,10 @@
 // other.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/convolution.hpp>
 #include <attend/feed_forward.hpp>
@@ -81,7 +78,7 @@ class Block {
   /// cache as it was.
   void forward(Context& context, const Input& x, const BlockInputs<Scalar>& inputs, const Output& out,
                const BlockOutputs<Scalar>& outputs = none) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const BlockInputs<Scalar>& inputs = {},
                                  const BlockOutputs<Scalar>& outputs = none) const {
@@ -109,17 +106,22 @@ class Block {
     detail::check_rows_in_place<Scalar>(call.context, name_, x, out, options_.self_attn.embed_dim);
     if (!options_.multihead_attn && (in.memory.data() != nullptr || in.memory_cache != nullptr))
       throw_error(name_, ": a memory, but no cross-attention (multihead_attn)");
+    if (options_.multihead_attn && in.memory.size(2) == 0 && in.memory_cache == nullptr)
+      throw_error(name_, ": cross-attention (multihead_attn), but no memory");
     if (options_.convolution && (in.cache != nullptr || !in.self.key_lengths.empty()))
       throw_error(name_, ": a convolution together with a cache or key_lengths is not supported");
     if (in.memory.data() != nullptr)
       detail::check_apart(call.context, name_, {"out", out}, {{"memory", in.memory}});
-    for (const bool self : {true, false}) {
-      const AttentionOutputs<Scalar>& outputs = self ? call.outputs.self : call.outputs.cross;
-      if (!outputs.any()) continue;
-      detail::check_outputs_apart(call.context, name_, self ? in.self : in.cross, outputs,
-                                  {{"x", x}, {"memory", in.memory}, {"out", out}});
-      if (self) detail::check_outputs_apart(call.context, name_, outputs, call.outputs.cross);
+    // One attention writes what the other, or that of the next block, still reads.
+    for (const AttentionOptions<Scalar>* read : {&in.self, &in.cross}) {
+      detail::check_apart_from_options(call.context, name_, *read, "out", out);
+      for (const AttentionOutputs<Scalar>* outputs : {&call.outputs.self, &call.outputs.cross})
+        if (outputs->any())
+          detail::check_outputs_apart(call.context, name_, *read, *outputs,
+                                      {{"x", x}, {"memory", in.memory}, {"out", out}});
     }
+    if (call.outputs.self.any())
+      detail::check_outputs_apart(call.context, name_, call.outputs.self, call.outputs.cross);
   }
   /// out = part `i` of x, in whose last product's pass the residual is added.
   void run_part(Index i, const Call& call, TensorView<const Scalar, 3> x, TensorView<Scalar, 3> out,
@@ -258,10 +260,6 @@ void Block<Scalar>::forward(Context& context, const Input& x, const BlockInputs<
     convolution_norm_.forward(context, convolved, out);
   }
   if (appending) appending->keep();
-}
-template <class Scalar>
-void Block<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, {}, out);
 }
 ATTEND_COMPILED_LAYER(class Block<float>);
 

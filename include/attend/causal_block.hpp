@@ -7,7 +7,7 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// Of a decoder-only block: GPT-2's, Llama's and their kin's.
+/// Of a block of a decoder-only model (GPT-2, Llama).
 struct CausalBlockOptions {
   Index embed_dim = 0;
   Index num_heads = 1;

@@ -1,7 +1,6 @@
 // Convolution over the tokens of each sequence.
 #pragma once
 
-#include <algorithm>
 #include <span>
 
 #include <attend/linear.hpp>

@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
-#include <string>
 
 #include <attend/core/context.hpp>
 #include <attend/embedding.hpp>
+#include <attend/fwd.hpp>
 #include <attend/norm.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -68,12 +67,21 @@ inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptio
   return cut(options.span + (distance < 0 ? -bucket : bucket));
 }
 
+namespace detail {
+template <class Scalar>
+using RelativeScoring = RelativeScores<Scalar> (MultiHeadAttention<Scalar>::*)(
+    Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
+    TensorView<const Scalar, 4> keys) const;
+}  // namespace detail
+
 /// What attention takes of a RelativeEmbedding in one call.
 template <class Scalar>
 struct RelativePositions {
   TensorView<const Scalar, 2> embeddings = {};  // [R, embed_dim]
   const std::int32_t* row = nullptr;            // of distance 0, query - key: a row of `embeddings`
   Index longest = 0;                            // tokens of the longest sequence, whose distances have rows
+  /// What the layer makes of them. A pointer: what has no relative positions does not compile it.
+  detail::RelativeScoring<Scalar> scores = &MultiHeadAttention<Scalar>::relative_scores;
 };
 
 /// Embeddings of distances, which the layers of a model share. Parameters: weight [2 span, embed_dim], and

@@ -29,7 +29,7 @@ class FeedForward {
   const FeedForwardOptions& options() const { return options_; }
 
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const;
@@ -69,10 +69,6 @@ void FeedForward<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (options_.bias) visit("linear1.bias", bias1_.parameter());
   visit("linear2.weight", weight2_.parameter());
   if (options_.bias) visit("linear2.bias", bias2_.parameter());
-}
-template <class Scalar>
-void FeedForward<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 bool FeedForward<Scalar>::assigned() const {

@@ -72,17 +72,16 @@ ATTEND_COLD void check_introspection(const Introspection<Scalar>& o, const Atten
   for (Index h : o.heads)
     if (h < 0 || h >= s.heads) throw_error("introspection: head ", h, " is not in [0, ", s.heads, ")");
   if (o.key_totals.data())
-    detail::check_shape("introspection (key_totals)", Shape<3>{B, H, Tk}, o.key_totals.shape());
-  if (o.entropy.data()) detail::check_shape("introspection (entropy)", Shape<3>{B, H, Tq}, o.entropy.shape());
+    check_shape("introspection (key_totals)", Shape<3>{B, H, Tk}, o.key_totals.shape());
+  if (o.entropy.data()) check_shape("introspection (entropy)", Shape<3>{B, H, Tq}, o.entropy.shape());
   if (o.top_keys.data()) {
-    detail::check_shape("introspection (top_keys)", Shape<4>{B, H, Tq, o.top_keys.size(3)},
-                        o.top_keys.shape());
-    detail::check_shape("introspection (top_weights)", o.top_keys.shape(), o.top_weights.shape());
+    check_shape("introspection (top_keys)", Shape<4>{B, H, Tq, o.top_keys.size(3)}, o.top_keys.shape());
+    check_shape("introspection (top_weights)", o.top_keys.shape(), o.top_weights.shape());
     if (o.top_keys.size(3) < 1) throw_error("introspection: top_keys of no keys");
   }
   if (o.row_weights.data())
-    detail::check_shape("introspection (row_weights)",
-                        Shape<4>{B, H, static_cast<Index>(o.rows.size()), s.keys}, o.row_weights.shape());
+    check_shape("introspection (row_weights)", Shape<4>{B, H, static_cast<Index>(o.rows.size()), s.keys},
+                o.row_weights.shape());
   for (std::size_t i = 0; i < o.rows.size(); ++i)
     if (o.rows[i] < 0 || o.rows[i] >= Tq || (i > 0 && o.rows[i] <= o.rows[i - 1]))
       throw_error("introspection: row ", o.rows[i], " is out of order or not in [0, ", Tq, ")");
@@ -101,7 +100,7 @@ struct IntrospectionRows {
     if (in_order()) wanted.key_totals.fill(Scalar(0));
   }
   /// Whether rows of queries [q0, q1) of head h are wanted.
-  bool wants(Index b, Index h, Index q0, Index q1) const {
+  ATTEND_COLD bool wants(Index b, Index h, Index q0, Index q1) const {
     if (!wanted.heads.empty() && std::find(wanted.heads.begin(), wanted.heads.end(), h) == wanted.heads.end())
       return false;
     if (wanted.every_row()) return q0 < q1;

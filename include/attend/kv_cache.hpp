@@ -2,10 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -88,7 +86,7 @@ class KVCache {
   void append(Context& context, TensorView<const Scalar, 4> key, TensorView<const Scalar, 4> value);
   /// Adds T tokens to sequence b. key [H_kv, T, D], value [H_kv, T, Dv].
   void append(AnyIndex b, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value);
-  /// As append to sequence b, which has no tokens, at position `first`: the window has let go of those before
+  /// As append to sequence b, which has no tokens, at position `first`: the window has evicted those before
   /// it, so that first_token(b) is `first`.
   void resume(AnyIndex b, AnyIndex first, TensorView<const Scalar, 3> key, TensorView<const Scalar, 3> value);
   /// Forgets the tokens from position `length` on. Error where can_truncate says no.

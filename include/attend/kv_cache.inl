@@ -75,12 +75,13 @@ void KVCache<Scalar>::append(AnyIndex b, TensorView<const Scalar, 3> key, Tensor
 template <class Scalar>
 void KVCache<Scalar>::resume(AnyIndex b, AnyIndex first, TensorView<const Scalar, 3> key,
                              TensorView<const Scalar, 3> value) {
-  if (length(b) > 0 || first < 0 || first % kKeyTile != 0 ||
-      first > first_page_seen(first + key.size(1)) * kKeyTile || key.size(1) < 1)
-    throw_error("KVCache: resume at token ", first, " of ", first + key.size(1), " with a window of ",
-                options_.window, ", where sequence ", b, " has ", length(b));
+  const Index all = detail::saturating_add(first, key.size(1));
+  if (length(b) > 0 || first < 0 || first % kKeyTile != 0 || first > first_page_seen(all) * kKeyTile ||
+      key.size(1) < 1)
+    throw_error("KVCache: resume at token ", first, " of ", all, " with a window of ", options_.window,
+                ", where sequence ", b, " has ", length(b));
   Sequence& sequence = sequences_[at(b)];
-  check_room(first + key.size(1), 1);
+  check_room(all, 1);
   make_room(b, first / kKeyTile);
   sequence.pages.resize(at(first / kKeyTile));
   sequence.data.resize(at(first / kKeyTile));

@@ -99,7 +99,6 @@ Index Weight<Scalar>::slot(Index row) const {
 }
 template <class Scalar>
 void Weight<Scalar>::assign(Index begin, Index end, const Scalar* rows) {
-  const detail::FloatEnvironment environment;
   if constexpr (std::is_same_v<Scalar, float>) {
     if (!plain()) {
       const detail::WeightKernels& kernels = detail::kernels_of(format_.weights);
@@ -214,8 +213,8 @@ ATTEND_COMPILED_LAYER(class Bias<float>);
 /// What follows a product while its result is still in the cache: activation(x Wᵀ + b + residual).
 template <class Scalar>
 struct Epilogue {
-  Activation activation = Activation::identity;  // of the sum
-  Rows<const Scalar> residual = {};              // of the output's shape, or none
+  detail::RowActivation<Scalar> activation = {};  // of the sum: an Activation
+  Rows<const Scalar> residual = {};               // of the output's shape, or none
 };
 
 namespace detail {
@@ -245,7 +244,7 @@ void product(Context& context, TensorView<const std::type_identity_t<Scalar>, 2>
 
 [[noreturn]] ATTEND_COLD inline void fail_residual(const char* who, std::span<const Index> expected,
                                                    std::span<const Index> got) {
-  fail_shape(std::string(who) + " (residual)", to_string(expected), got);
+  throw_error(who, " (residual): expected ", expected, ", got ", got);
 }
 /// Error where the residual is not of the output's shape, or the output overlaps it or x.
 template <class Scalar>
@@ -280,7 +279,7 @@ class Linear {
   const Weight<Scalar>& weight() const { return weight_; }  // The weight, as products read it.
 
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether all parameters have values; forward takes none less.
   bool assigned() const { return weight_.assigned() && (!options_.bias || bias_.assigned()); }
@@ -313,10 +312,6 @@ template <class Scalar>
 ATTEND_COLD void Linear<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   detail::visit_part<Scalar>(visit, "weight", weight_);
   if (options_.bias) detail::visit_part<Scalar>(visit, "bias", bias_);
-}
-template <class Scalar>
-void Linear<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 void Linear<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const Rows<Scalar>& out,

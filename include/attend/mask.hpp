@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
-#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -130,9 +129,14 @@ class Mask : public masks::Expression {
     bool overlaps(const detail::Layout& written) const {
       return a->overlaps(first(), written) || b->overlaps(second(), written);
     }
-    bool operator()(Index batch, Index h, Index q, Index k) const {
-      const bool seen = a->sees(first(), batch, h, q, k);
-      return seen != conjunction ? seen : b->sees(second(), batch, h, q, k);
+    /// The second is asked just of the keys that the first leaves open.
+    std::uint32_t bits(Index batch, Index h, Index q, Index k0, Index keys) const {
+      std::uint32_t seen = a->kernel.bits(first(), batch, h, q, k0, keys);
+      for (Index j = 0; j < 16 && k0 + j < keys; ++j)
+        if ((seen >> j & 1u) == (conjunction ? 1u : 0u) &&
+            b->sees(second(), batch, h, q, k0 + j) != conjunction)
+          seen ^= 1u << j;
+      return seen;
     }
     void add(void* scores, Index batch, Index h, Index q, Index k0, Index keys) const {
       if (a->add != nullptr) a->add(first(), scores, batch, h, q, k0, keys);
@@ -182,7 +186,9 @@ class Mask : public masks::Expression {
        [](const void* m, Index b, Index h, Index q, Index k0, Index keys) {
          const M& mask = *static_cast<const M*>(m);
          std::uint32_t bits = 0;
-         if (k0 + 16 <= keys) {
+         if constexpr (requires { mask.bits(b, h, q, k0, keys); }) {
+           bits = mask.bits(b, h, q, k0, keys);
+         } else if (k0 + 16 <= keys) {
            for (Index j = 0; j < 16; ++j) bits |= static_cast<std::uint32_t>(mask(b, h, q, k0 + j)) << j;
          } else {
            for (Index j = 0; k0 + j < keys; ++j)
@@ -247,8 +253,9 @@ M aligned_from_last(const X& tensor) {
 }
 }  // namespace detail
 
-/// A tensor of truth values (bool or an integer; true = takes part) that broadcasts to [B, H, Tq, Tk]; axes
-/// are aligned from the last one.
+/// A tensor of truth values (bool or an integer) that broadcasts to [B, H, Tq, Tk]; axes are aligned from the
+/// last one. true = takes part, as PyTorch's scaled_dot_product_attention has it; nn.MultiheadAttention means
+/// the opposite.
 template <TensorLike X>
 requires(X::rank <= 4) masks::Boolean<typename X::Scalar> boolean(const X& visible) {
   return detail::aligned_from_last<masks::Boolean<typename X::Scalar>>(visible);

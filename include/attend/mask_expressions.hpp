@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -88,8 +87,12 @@ struct Band : Expression {
 
   void bind(const AttentionSizes& s) { sizes = s; }
   bool operator()(Index b, Index, Index q, Index k) const { return k >= begin(b, q) && k < end(b, q); }
-  Extent row(Index b, Index, Index q, Index k0, Index k1) const {
+  ATTEND_OUT_OF_LINE Extent row(Index b, Index, Index q, Index k0, Index k1) const {
     return clip(begin(b, q), end(b, q), k0, k1);
+  }
+  std::uint32_t bits(Index b, Index h, Index q, Index k0, Index keys) const {
+    const Extent seen = row(b, h, q, k0, (std::min)(k0 + 16, keys));
+    return (1u << (seen.end - k0)) - (1u << (seen.begin - k0));
   }
   Extent block(Index b, Index h, Index q0, Index q1, Index k0, Index k1) const {
     const Extent first = row(b, h, q0, k0, k1), last = row(b, h, q1 - 1, k0, k1);
@@ -315,7 +318,7 @@ inline Extent either(const Extent& x, const Extent& y) {
 }
 
 /// The one or the other.
-inline Extent join(bool conjunction, const Extent& x, const Extent& y, Index k0) {
+ATTEND_OUT_OF_LINE inline Extent join(bool conjunction, const Extent& x, const Extent& y, Index k0) {
   return conjunction ? both(x, y, k0) : either(x, y);
 }
 

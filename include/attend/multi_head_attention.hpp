@@ -3,7 +3,7 @@
 
 #include <memory>
 #include <optional>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include <attend/detail/cache_calls.hpp>
@@ -73,8 +73,10 @@ class MultiHeadAttention {
   /// forms, `out` and the outputs overlap neither each other nor an input nor the residual.
   void forward(Context& context, const Input& x, const Options& options, const Output& out,
                const Outputs& outputs = detail::no_outputs<Scalar>,
-               const Epilogue<Scalar>& epilogue = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+               const Epilogue<Scalar>& epilogue = {}) const {
+    forward(context, x, x, x, options, out, outputs, epilogue);
+  }
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   /// query [B, Tq, E], key [B, Tk, kdim], value [B, Tk, vdim] -> out [B, Tq, E].
   void forward(Context& context, const Input& query, const Input& key, const Input& value,
                const Options& options, const Output& out, const Outputs& outputs = detail::no_outputs<Scalar>,
@@ -114,6 +116,7 @@ class MultiHeadAttention {
   KVCache<Scalar> make_cache(AnyIndex batch) const;
 
  private:
+  friend struct RelativePositions<Scalar>;
   struct Slots {
     Index key, value, end;  // columns of the projections, those of Q from 0 on
   };
@@ -144,13 +147,17 @@ class MultiHeadAttention {
   bool fused() const { return options_.kdim == options_.embed_dim && options_.vdim == options_.embed_dim; }
   Index extra_keys() const { return (options_.bias_kv ? 1 : 0) + (options_.add_zero_attn ? 1 : 0); }
   static MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
-    for (Index size : {o.embed_dim, o.num_kv_heads, o.head_dim, o.kdim, o.vdim})
-      if (size < 0) throw_error("MultiHeadAttention: a size of ", size);
     detail::check_size("MultiHeadAttention", "embed_dim", o.embed_dim);
+    detail::check_size("MultiHeadAttention", "num_heads", o.num_heads);
+    for (const auto& [option, size] : {std::pair{"num_kv_heads", o.num_kv_heads},
+                                       {"head_dim", o.head_dim},
+                                       {"kdim", o.kdim},
+                                       {"vdim", o.vdim}})
+      if (size < 0) throw_error("MultiHeadAttention: ", option, " is ", size, ", expected 0 or more");
     if (o.qk_norm_over_heads && !o.qk_norm)
       throw_error("MultiHeadAttention: qk_norm_over_heads, but no qk_norm");
     if (o.num_kv_heads == 0) o.num_kv_heads = o.num_heads;
-    if (o.num_heads < 1 || o.num_kv_heads < 1 || o.num_heads % o.num_kv_heads != 0)
+    if (o.num_heads % o.num_kv_heads != 0)
       throw_error("MultiHeadAttention: num_heads ", o.num_heads, " is not a multiple of num_kv_heads ",
                   o.num_kv_heads);
     if (o.head_dim == 0) {
@@ -177,11 +184,7 @@ class MultiHeadAttention {
       Rows<const Scalar>(value).check_input("MultiHeadAttention (value)", value.size(2));
       detail::check_apart(call.context, who, {"out", call.out}, {{"key", key}, {"value", value}});
     }
-    const std::span<const Scalar> sinks = call.options.sinks;
-    if (!sinks.empty())
-      detail::check_apart(
-          call.context, who, {"out", call.out},
-          {{"sinks", TensorView<const Scalar, 1>(sinks.data(), {static_cast<Index>(sinks.size())})}});
+    detail::check_apart_from_options(call.context, who, call.options, "out", call.out);
     if (call.outputs.any())
       detail::check_outputs_apart(call.context, who, call.options, call.outputs,
                                   {{"query", query},
@@ -207,8 +210,7 @@ class MultiHeadAttention {
         options_.disentangled.any())
       throw_error(
           "MultiHeadAttention: is_causal, window, alibi and disentangled attention say nothing of the tokens "
-          "of "
-          "a memory");
+          "of a memory");
   }
   Slots columns() const {
     if (fused()) return {in_proj_.offset(1), in_proj_.offset(2), in_proj_.width()};
@@ -216,8 +218,8 @@ class MultiHeadAttention {
             q_proj_.width() + k_proj_.width() + v_proj_.width()};
   }
   /// out = tokens, the learned one if there is one, zeros. [B, G, T, D] -> [B, G, T + extra, D].
-  void append_extra(TensorView<const Scalar, 4> tokens, const Tensor<Scalar, 1>& learned,
-                    TensorView<Scalar, 4> out) const {
+  void append_extra(const TensorView<Scalar, 4>& tokens, const Tensor<Scalar, 1>& learned,
+                    const TensorView<Scalar, 4>& out) const {
     const Index T = tokens.size(2), D = tokens.size(3);
     for (Index b = 0; b < out.size(0); ++b)
       for (Index g = 0; g < out.size(1); ++g)
@@ -227,32 +229,32 @@ class MultiHeadAttention {
                               : t == T && options_.bias_kv ? learned(g * D + d)
                                                            : Scalar(0);
   }
-  /// The columns of one weight from `begin` on; its bias begins `bias_at` slots later.
-  ATTEND_OUT_OF_LINE void project(Context& context, TensorView<const Scalar, 3> x,
-                                  const Weight<Scalar>& weight, Index begin, TensorView<Scalar, 2> out,
-                                  Index bias_at = 0) const {
-    detail::product<Scalar>(context, x.rows(), weight, begin, in_bias_, {}, out, bias_at);
+  /// Columns [begin, end) of the projections into out's from `column` on: of in_proj, or where there is none
+  /// all of one of the three.
+  ATTEND_OUT_OF_LINE void project(Context& context, TensorView<const Scalar, 3> x, const Weight<Scalar>& one,
+                                  Index begin, Index end, TensorView<Scalar, 2> out, Index column = 0) const {
+    detail::product<Scalar>(context, x.rows(), fused() ? in_proj_ : one, fused() ? begin : 0, in_bias_, {},
+                            out.slice(1, column, column + end - begin), fused() ? 0 : begin);
   }
   /// qk_norm: RMSNorm of each head, or of all together, in place. x is a head_view.
   void normalize(Context& context, const Norm<Scalar>& norm, TensorView<Scalar, 4> x) const {
     if (!options_.qk_norm) return;
-    if (options_.qk_norm_over_heads) {
-      const TensorView<Scalar, 2> rows(x.data(), {x.size(0) * x.size(2), x.size(1) * x.size(3)},
-                                       {x.stride(2), 1});
-      return norm.forward(context, rows, rows);
+    const Index parts = options_.qk_norm_over_heads ? 1 : x.size(1), width = x.size(1) * x.size(3) / parts;
+    const TensorView<Scalar, 2> rows(x.data(), {x.size(0) * x.size(2), parts * width}, {x.stride(2), 1});
+    for (Index h = 0; h < parts; ++h) {
+      const Rows<Scalar> part = rows.slice(1, h * width, (h + 1) * width);
+      norm.forward(context, part, part);
     }
-    for (Index b = 0; b < x.size(0); ++b)
-      for (Index h = 0; h < x.size(1); ++h) norm.forward(context, x[b][h], x[b][h]);
   }
   /// What disentangled attention adds to the scores of one call, from its projected queries and keys.
-  detail::RelativeScores<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
-                                                 TensorView<const Scalar, 4> queries,
-                                                 TensorView<const Scalar, 4> keys) const;
+  ScoreModifier<Scalar> relative_scores(Context& context, Frame& frame, const Options& options,
+                                        TensorView<const Scalar, 4> queries,
+                                        TensorView<const Scalar, 4> keys) const;
   /// Attention into a buffer of all heads, the average of the weights, and the output projection.
   void finish(const Call& call, Frame& frame, Index keys,
               detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const;
-  static TensorView<Scalar, 4> head_view(TensorView<Scalar, 2> rows, Index column, Index B, Index H, Index T,
-                                         Index D) {
+  ATTEND_OUT_OF_LINE static TensorView<Scalar, 4> head_view(const TensorView<Scalar, 2>& rows, Index column,
+                                                            Index B, Index H, Index T, Index D) {
     return {rows.slice(1, column, column + H * D).data(),
             {B, H, T, D},
             {T * rows.stride(0), D, rows.stride(0), 1}};
@@ -280,7 +282,7 @@ class MultiHeadAttention {
   Weight<Scalar> out_proj_;
   Bias<Scalar> in_bias_, out_bias_;
   Linear<Scalar> pos_key_proj_, pos_query_proj_;
-  Norm<Scalar> q_norm_, k_norm_;
+  RMSNorm<Scalar> q_norm_, k_norm_;
   Tensor<Scalar, 1> bias_k_, bias_v_;
   detail::Assigned bias_k_assigned_, bias_v_assigned_;
   std::shared_ptr<const Rotary<Scalar>> rotary_;

@@ -15,35 +15,36 @@ ATTEND_COLD MultiHeadAttention<Scalar>::MultiHeadAttention(const MultiHeadAttent
       detail::checked_numel(Shape<2>{options_.num_heads, options_.head_dim}, sizeof(Scalar));
   const Index keys =
       detail::checked_numel(Shape<2>{options_.num_kv_heads, options_.head_dim}, sizeof(Scalar));
-  const auto weight = [&](std::vector<Index> sections, Index in) {
-    return Weight<Scalar>(std::move(sections), in, {options_.weights, options_.activations});
+  const auto make = [&](Weight<Scalar>& weight, std::vector<Index> sections, Index in) {
+    weight = Weight<Scalar>(std::move(sections), in, {options_.weights, options_.activations});
   };
+  Weight<Scalar> rows;  // those of the three, for their biases
   if (fused()) {
-    in_proj_ = weight({queries, keys, keys}, options_.embed_dim);
+    make(in_proj_, {queries, keys, keys}, options_.embed_dim);
   } else {
-    q_proj_ = weight({queries}, options_.embed_dim);
-    k_proj_ = weight({keys}, options_.kdim);
-    v_proj_ = weight({keys}, options_.vdim);
+    make(q_proj_, {queries}, options_.embed_dim);
+    make(k_proj_, {keys}, options_.kdim);
+    make(v_proj_, {keys}, options_.vdim);
+    make(rows, {queries, keys, keys}, 0);
   }
-  if (options_.bias) in_bias_ = Bias<Scalar>(fused() ? in_proj_ : weight({queries, keys, keys}, 0));
-  out_proj_ = weight({options_.embed_dim}, queries);
+  if (options_.bias) in_bias_ = Bias<Scalar>(fused() ? in_proj_ : rows);
+  make(out_proj_, {options_.embed_dim}, queries);
   options_.out_bias = options_.out_bias.value_or(options_.bias);
   if (*options_.out_bias) out_bias_ = Bias<Scalar>(out_proj_);
   if (options_.bias_kv)
     bias_k_ = bias_v_ = Tensor<Scalar, 1>({keys}), bias_k_assigned_ = bias_v_assigned_ = detail::Assigned(1);
   if (options_.qk_norm)
     for (const bool of_keys : {false, true})
-      (of_keys ? k_norm_ : q_norm_) = Norm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
-                                                    : of_keys                    ? keys
-                                                                                 : queries,
-                                                    *options_.qk_norm, NormKind::rms, true, false});
+      (of_keys ? k_norm_ : q_norm_) = RMSNorm<Scalar>({!options_.qk_norm_over_heads ? options_.head_dim
+                                                       : of_keys                    ? keys
+                                                                                    : queries,
+                                                       *options_.qk_norm});
   if (options_.alibi) slopes_ = alibi_slopes<Scalar>(options_.num_heads);
   const DisentangledAttentionOptions& relative = options_.disentangled;
   if (relative.any() && (!fused() || extra_keys() > 0 || options_.alibi))
     throw_error(
         "MultiHeadAttention: disentangled attention together with kdim, vdim, bias_kv, add_zero_attn or "
-        "alibi "
-        "is not supported");
+        "alibi is not supported");
   if (relative.own_projections && relative.content_to_position)
     pos_key_proj_ =
         Linear<Scalar>({options_.embed_dim, keys, options_.bias, options_.weights, options_.activations});
@@ -114,17 +115,6 @@ KVCache<Scalar> MultiHeadAttention<Scalar>::make_cache(AnyIndex batch) const {
 }
 
 template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Options& options,
-                                         const Output& out, const Outputs& outputs,
-                                         const Epilogue<Scalar>& epilogue) const {
-  forward(context, x, x, x, options, out, outputs, epilogue);
-}
-template <class Scalar>
-void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, x, x, {}, out);
-}
-
-template <class Scalar>
 void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, const Input& key,
                                          const Input& value, const Options& options, const Output& out,
                                          const Outputs& outputs, const Epilogue<Scalar>& epilogue) const {
@@ -146,22 +136,15 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({self && fused() ? 0 : B * Tk, at.end - at.key});
   TensorView<Scalar, 2> keys = kv, values = kv;  // columns from `key_at` and `value_at`
   Index key_at = 0, value_at = at.value - at.key;
+  project(context, query, q_proj_, 0, q.size(1), q);
   if (fused() && self) {
-    project(context, query, in_proj_, 0, q);
     keys = values = q;
     key_at = at.key, value_at = at.value;
-  } else if (fused()) {
-    project(context, query, in_proj_, 0, q);
-    if (same_kv) {
-      project(context, key, in_proj_, at.key, kv);
-    } else {
-      project(context, key, in_proj_, at.key, kv.slice(1, 0, value_at));
-      project(context, value, in_proj_, at.value, kv.slice(1, value_at, at.end - at.key));
-    }
+  } else if (fused() && same_kv) {
+    project(context, key, in_proj_, at.key, at.end, kv);
   } else {
-    project(context, query, q_proj_, 0, q, 0);
-    project(context, key, k_proj_, 0, kv.slice(1, 0, value_at), at.key);
-    project(context, value, v_proj_, 0, kv.slice(1, value_at, at.end - at.key), at.value);
+    project(context, key, k_proj_, at.key, at.value, kv);
+    project(context, value, v_proj_, at.value, at.end, kv, value_at);
   }
 
   const auto query_heads = head_view(q, 0, B, H, Tq, D), key_heads = head_view(keys, key_at, B, G, Tk, D);
@@ -175,12 +158,13 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
   const auto value_heads = head_view(values, value_at, B, G, Tk, D);
   Options changed;
   const Options* all = &join(options, nullptr, 0, changed);
+  if ((options_.disentangled.any() || extra_keys() > 0) && all != &changed) changed = *all, all = &changed;
   if (options_.disentangled.any()) {
     if (!self) throw_error("MultiHeadAttention: disentangled attention is of self-attention");
-    if (all != &changed) changed = options;
-    changed.modifier = relative_scores(context, frame, changed, query_heads, key_heads);
+    if (options.relative == nullptr)
+      throw_error("MultiHeadAttention (relative): disentangled attention takes one, got none");
+    changed.modifier = (this->*options.relative->scores)(context, frame, changed, query_heads, key_heads);
     changed.relative = nullptr;
-    all = &changed;
   }
   TensorView<Scalar, 4> all_keys = key_heads, all_values = value_heads;
   Mask mask;
@@ -192,13 +176,12 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
     all_keys = frame.tensor<Scalar>({B, G, Tk + extra_keys(), D});
     all_values = frame.tensor<Scalar>({B, G, Tk + extra_keys(), D});
     context.parallel(1, 1, [&](Index, int) {
-      append_extra(key_heads, bias_k_, all_keys);
-      append_extra(value_heads, bias_v_, all_values);
+      for (const bool of_keys : {true, false})
+        append_extra(of_keys ? key_heads : value_heads, of_keys ? bias_k_ : bias_v_,
+                     of_keys ? all_keys : all_values);
     });
-    mask = all->mask;
-    if (all != &changed) changed = options;
+    mask = changed.mask;
     if (mask) changed.mask = Mask(BeforeExtra{{}, &mask, Tk}, mask.adds());
-    all = &changed;
   }
   finish(call, frame, Tk + extra_keys(), [&](TensorView<Scalar, 4> mixed, const Outputs& more) {
     detail::scaled_dot_product_attention<Scalar>(context, query_heads, all_keys, all_values, *all, mixed,
@@ -207,13 +190,13 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& query, c
 }
 
 template <class Scalar>
-detail::RelativeScores<Scalar> MultiHeadAttention<Scalar>::relative_scores(
-    Context& context, Frame& frame, const Options& options, TensorView<const Scalar, 4> queries,
-    TensorView<const Scalar, 4> keys) const {
+ScoreModifier<Scalar> MultiHeadAttention<Scalar>::relative_scores(Context& context, Frame& frame,
+                                                                  const Options& options,
+                                                                  TensorView<const Scalar, 4> queries,
+                                                                  TensorView<const Scalar, 4> keys) const {
   const char* who = "MultiHeadAttention (relative)";
   const detail::FloatEnvironment environment;
   const Index B = queries.size(0), T = queries.size(2), H = options_.num_heads, G = options_.num_kv_heads;
-  if (options.relative == nullptr) throw_error(who, ": disentangled attention takes one, got none");
   if (options.modifier) throw_error(who, ": together with a modifier is not supported");
   const RelativePositions<Scalar>& relative = *options.relative;
   const Index R = relative.embeddings.size(0), D = options_.head_dim;
@@ -264,7 +247,7 @@ void MultiHeadAttention<Scalar>::forward(Context& context, const Input& x, KVCac
   Frame frame(context.workspace());
   const Slots at = columns();
   const TensorView<Scalar, 2> qkv = frame.tensor<Scalar>({B * T, at.end});
-  project(context, x, in_proj_, 0, qkv);
+  project(context, x, in_proj_, 0, at.end, qkv);
   const auto query = head_view(qkv, 0, B, options_.num_heads, T, D), key = head_view(qkv, at.key, B, G, T, D);
   normalize(context, q_norm_, query);
   normalize(context, k_norm_, key);
@@ -289,9 +272,10 @@ void MultiHeadAttention<Scalar>::finish(
     detail::FunctionRef<void(TensorView<Scalar, 4>, const Outputs&)> attend) const {
   const Index B = call.out.size(0), T = call.out.size(1), H = options_.num_heads;
   const TensorView<Scalar, 3> average = call.outputs.average_weights;
-  const TensorView<Scalar, 3> mixed = frame.tensor<Scalar>({B, T, H * options_.head_dim});
+  const TensorView<Scalar, 2> mixed = frame.tensor<Scalar>({B * T, H * options_.head_dim});
+  const TensorView<Scalar, 4> mixed_heads = head_view(mixed, 0, B, H, T, options_.head_dim);
   if (average.data() == nullptr) {
-    attend(heads(mixed, H), call.outputs);
+    attend(mixed_heads, call.outputs);
   } else {
     detail::check_shape("MultiHeadAttention (average_weights)", Shape<3>{B, T, keys}, average.shape());
     Outputs inner = call.outputs;
@@ -299,7 +283,7 @@ void MultiHeadAttention<Scalar>::finish(
     const TensorView<Scalar, 4> all =
         frame.tensor<Scalar>({inner.weights.data() == nullptr ? B : 0, H, T, keys});
     if (inner.weights.data() == nullptr) inner.weights = all;
-    attend(heads(mixed, H), inner);
+    attend(mixed_heads, inner);
     call.context.parallel(1, 1, [&](Index, int) {
       for (Index b = 0; b < B; ++b)
         for (Index q = 0; q < T; ++q)
@@ -310,8 +294,7 @@ void MultiHeadAttention<Scalar>::finish(
           }
     });
   }
-  detail::product<Scalar>(call.context, mixed.rows(), out_proj_, 0, out_bias_, call.epilogue,
-                          call.out.rows());
+  detail::product<Scalar>(call.context, mixed, out_proj_, 0, out_bias_, call.epilogue, call.out.rows());
 }
 
 template <class Scalar>
@@ -329,12 +312,8 @@ void MultiHeadAttention<Scalar>::append_memory(Context& context, const Input& me
   Frame frame(context.workspace());
   const Slots at = columns();
   const TensorView<Scalar, 2> kv = frame.tensor<Scalar>({B * S, at.end - at.key});
-  if (fused()) {
-    project(context, memory, in_proj_, at.key, kv);
-  } else {
-    project(context, memory, k_proj_, 0, kv.slice(1, 0, at.value - at.key), at.key);
-    project(context, memory, v_proj_, 0, kv.slice(1, at.value - at.key, at.end - at.key), at.value);
-  }
+  project(context, memory, k_proj_, at.key, fused() ? at.end : at.value, kv);
+  if (!fused()) project(context, memory, v_proj_, at.value, at.end, kv, at.value - at.key);
   const auto key = head_view(kv, 0, B, G, S, D);
   normalize(context, k_norm_, key);
   if (!context.measuring()) cache.append(context, key, head_view(kv, at.value - at.key, B, G, S, D));
@@ -355,7 +334,7 @@ void MultiHeadAttention<Scalar>::forward_cross(Context& context, const Input& x,
   const LayerTimer timer(context, "MultiHeadAttention (cross)", x.shape(), out.shape());
   Frame frame(context.workspace());
   const TensorView<Scalar, 2> q = frame.tensor<Scalar>({B * T, columns().key});
-  project(context, x, fused() ? in_proj_ : q_proj_, 0, q);
+  project(context, x, q_proj_, 0, q.size(1), q);
   const auto query = head_view(q, 0, B, options_.num_heads, T, D);
   normalize(context, q_norm_, query);
   Options joined;

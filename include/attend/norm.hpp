@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 
 #include <attend/core/context.hpp>
 #include <attend/core/parameter.hpp>
@@ -42,7 +41,7 @@ class Norm {
   const NormOptions& options() const { return options_; }
 
   ATTEND_COLD void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether the parameters are there, which have values from the start: weights of 1 and biases of 0, as
   /// PyTorch's.
@@ -58,16 +57,32 @@ class Norm {
                             [this](const auto& rows, auto& out) { forward(default_context(), rows, out); });
   }
 
- private:
-  void normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const;
+ protected:
+  /// Rows [begin, end). A pointer: a program without LayerNorms does not compile theirs.
+  using SomeRows = void (*)(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                            Index begin, Index end, const TensorView<Scalar, 1>& mean,
+                            const TensorView<Scalar, 1>& inverse_deviation);
+  /// Of rows of that kind.
+  Norm(const NormOptions& options, SomeRows normalize);
+  /// The rows of a kind.
+  template <NormKind kind>
+  static void rows_of(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out, Index begin,
+                      Index end, const TensorView<Scalar, 1>& mean,
+                      const TensorView<Scalar, 1>& inverse_deviation);
 
+ private:
   NormOptions options_;
+  SomeRows normalize_ = nullptr;
   bool has_bias_ = false;
   Tensor<Scalar, 1> weight_, bias_;
 };
 
 template <class Scalar>
-ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options) : options_(options) {
+Norm<Scalar>::Norm(const NormOptions& options)
+    : Norm(options, options.kind == NormKind::layer ? rows_of<NormKind::layer> : rows_of<NormKind::rms>) {}
+template <class Scalar>
+ATTEND_COLD Norm<Scalar>::Norm(const NormOptions& options, SomeRows normalize)
+    : options_(options), normalize_(normalize) {
   const char* who = options.kind == NormKind::layer ? "LayerNorm" : "RMSNorm";
   detail::check_size(who, "size", options.size);
   detail::check_number(who, "eps", options.eps, 0);
@@ -83,10 +98,6 @@ template <class Scalar>
 ATTEND_COLD void Norm<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   if (options_.weight) detail::visit_part<Scalar>(visit, "weight", {options_.size}, weight_.data());
   if (has_bias_) detail::visit_part<Scalar>(visit, "bias", {options_.size}, bias_.data());
-}
-template <class Scalar>
-void Norm<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 template <class Scalar>
 bool Norm<Scalar>::assigned() const {
@@ -116,23 +127,28 @@ void Norm<Scalar>::forward(Context& context, const Rows<const Scalar>& x, const 
   // an item is 16 rows, so that few rows make few items
   context.parallel((rows + 15) / 16, context.workers((rows + 15) / 16, 40.0 * static_cast<double>(rows * n)),
                    [&](Index item, int) {
-                     for (Index r = item * 16; r < (std::min)(rows, item * 16 + 16); ++r) {
-                       Scalar statistics[2] = {Scalar(0), Scalar(0)};
-                       normalize(x.row(r), out.row(r), statistics);
-                       if (mean.data() != nullptr) mean(r) = statistics[0];
-                       if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
-                     }
+                     normalize_(*this, x, out, item * 16, (std::min)(rows, item * 16 + 16), mean,
+                                inverse_deviation);
                    });
 }
 template <class Scalar>
-void Norm<Scalar>::normalize(const Scalar* x, Scalar* y, Scalar (&statistics)[2]) const {
-  const Index n = options_.size;
-  const Scalar* weight = options_.weight ? weight_.data() : nullptr;
-  const Scalar* bias = has_bias_ ? bias_.data() : nullptr;
-  if (options_.kind == NormKind::layer)
-    detail::Backend<Scalar>::layer_norm(x, weight, bias, options_.eps, y, n, statistics);
-  else
-    detail::Backend<Scalar>::rms_norm(x, weight, options_.eps, y, n, statistics + 1);
+template <NormKind kind>
+void Norm<Scalar>::rows_of(const Norm& norm, const Rows<const Scalar>& x, const Rows<Scalar>& out,
+                           Index begin, Index end, const TensorView<Scalar, 1>& mean,
+                           const TensorView<Scalar, 1>& inverse_deviation) {
+  const Index n = norm.options_.size;
+  const double eps = norm.options_.eps;
+  const Scalar* weight = norm.options_.weight ? norm.weight_.data() : nullptr;
+  const Scalar* bias = norm.has_bias_ ? norm.bias_.data() : nullptr;
+  for (Index r = begin; r < end; ++r) {
+    Scalar statistics[2] = {Scalar(0), Scalar(0)};
+    if constexpr (kind == NormKind::layer)
+      detail::Backend<Scalar>::layer_norm(x.row(r), weight, bias, eps, out.row(r), n, statistics);
+    else
+      detail::Backend<Scalar>::rms_norm(x.row(r), weight, eps, out.row(r), n, statistics + 1);
+    if (mean.data() != nullptr) mean(r) = statistics[0];
+    if (inverse_deviation.data() != nullptr) inverse_deviation(r) = statistics[1];
+  }
 }
 ATTEND_COMPILED_LAYER(class Norm<float>);
 
@@ -160,7 +176,8 @@ class LayerNorm : public Norm<Scalar> {
   explicit LayerNorm(const LayerNormOptions& o)
       : Norm<Scalar>(
             {(detail::check_size("LayerNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
-             o.eps, NormKind::layer, o.elementwise_affine, o.bias}) {}
+             o.eps, NormKind::layer, o.elementwise_affine, o.bias},
+            Norm<Scalar>::template rows_of<NormKind::layer>) {}
 };
 
 /// Named as PyTorch's RMSNorm.
@@ -179,7 +196,8 @@ class RMSNorm : public Norm<Scalar> {
   explicit RMSNorm(const RMSNormOptions& o)
       : Norm<Scalar>(
             {(detail::check_size("RMSNorm", "normalized_shape", o.normalized_shape), o.normalized_shape),
-             o.eps, NormKind::rms, o.elementwise_affine, false}) {}
+             o.eps, NormKind::rms, o.elementwise_affine, false},
+            Norm<Scalar>::template rows_of<NormKind::rms>) {}
 };
 
 }  // namespace attend::inline ATTEND_ABI

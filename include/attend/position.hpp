@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -43,6 +42,8 @@ void sinusoidal_positions(const SinusoidalOptions& options, TensorView<Scalar, 2
   if (!(options.max_timescale > 0 && options.max_timescale < 1e300))
     throw_error("sinusoidal_positions: max_timescale is ", options.max_timescale,
                 ", expected a number above 0");
+  if (detail::overlaps_itself(out))
+    throw_error("sinusoidal_positions: elements of a table of shape ", out.shape(), " overlap each other");
   const detail::FloatEnvironment environment;
   const bool halves = options.layout != Layout::interleaved,
              inclusive = options.layout == Layout::halves_inclusive;
@@ -81,7 +82,6 @@ ATTEND_COMPILED_LAYER(Tensor<float, 2> sinusoidal_positions<float>(AnyIndex, Any
                                                                    const SinusoidalOptions&));
 
 // ---- ALiBi
-// -------------------------------------------------------------------------------------------------------
 
 /// Slope of each head: 2^(-8 i / n) for i = 1 … n, n the power of two below num_heads, and the rest from
 /// every other one of 2 n heads (arXiv:2108.12409).
@@ -134,7 +134,6 @@ Alibi<Scalar> alibi(std::span<const std::type_identity_t<Scalar>> slopes, Index 
 }
 
 // ---- Relative biases
-// ---------------------------------------------------------------------------------------------
 
 /// Of a RelativeBias: T5's buckets of distances.
 struct RelativeBiasOptions {
@@ -147,11 +146,11 @@ struct RelativeBiasOptions {
 
 namespace detail {
 inline void check_options(const RelativeBiasOptions& o) {
-  detail::check_size("RelativeBias", "num_heads", o.num_heads);
+  check_size("RelativeBias", "num_heads", o.num_heads);
   const Index exact = o.relative_attention_num_buckets / (o.bidirectional ? 4 : 2),
               farthest = o.relative_attention_max_distance;
   constexpr Index kMost = Index{1} << 24;  // of a table of all distances
-  detail::check_count("RelativeBias", "spare_buckets", o.spare_buckets, kMost);
+  check_count("RelativeBias", "spare_buckets", o.spare_buckets, kMost);
   if (exact < 1 || farthest <= exact || o.relative_attention_num_buckets > kMost || farthest > kMost)
     throw_error("RelativeBias: ", o.relative_attention_num_buckets, " buckets with a maximum distance of ",
                 farthest);
@@ -192,7 +191,7 @@ class RelativeBias {
 
   const RelativeBiasOptions& options() const { return options_; }
   void parameters(ParameterVisitor<Scalar> visit);
-  void parameters(ParameterVisitor<const Scalar> visit) const;
+  void parameters(ParameterVisitor<const Scalar> visit) const { detail::const_parameters(*this, visit); }
 
   /// Whether the weight has its values; `modifier` takes none less.
   bool assigned() const { return assigned_.all(); }
@@ -242,10 +241,6 @@ RelativeBias<Scalar>::RelativeBias(const RelativeBiasOptions& options) : options
 template <class Scalar>
 void RelativeBias<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
   visit("weight", Parameter<Scalar>({weight_.size(0), options_.num_heads}, weight_.data(), &assigned_));
-}
-template <class Scalar>
-void RelativeBias<Scalar>::parameters(ParameterVisitor<const Scalar> visit) const {
-  detail::const_parameters(*this, visit);
 }
 ATTEND_COMPILED_LAYER(class RelativeBias<float>);
 

@@ -1,7 +1,6 @@
 // Rows: what every layer that works row by row takes, and the checks at the boundary of a layer.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <span>
@@ -41,7 +40,8 @@ class RowsShape {
     if (fault_ != Fault::none) fail_fault(who);
   }
   /// The same of an output, whose shape is [leading…, width] and whose rows do not overlap each other.
-  void check_output(const char* who, std::span<const Index> leading_sizes, Index width) const {
+  ATTEND_OUT_OF_LINE void check_output(const char* who, std::span<const Index> leading_sizes,
+                                       Index width) const {
     bool fits = width_ == width && rank_ == leading_sizes.size() + 1;
     for (std::size_t i = 0; fits && i + 1 < rank_; ++i) fits = shape_[i] == leading_sizes[i];
     if (!fits) fail_output(who, leading_sizes, width);
@@ -51,7 +51,7 @@ class RowsShape {
 
  protected:
   RowsShape() = default;
-  RowsShape(const Index* shape, const Index* strides, std::size_t rank)
+  ATTEND_OUT_OF_LINE RowsShape(const Index* shape, const Index* strides, std::size_t rank)
       : width_(shape[rank - 1]), rank_(rank) {
     for (std::size_t i = 0; i < rank; ++i) shape_[i] = shape[i];
     const RowSpacing rows = row_spacing({shape, rank}, {strides, rank});
@@ -65,23 +65,23 @@ class RowsShape {
   enum class Fault : unsigned char { none, gaps, turned, uneven };
 
   [[noreturn]] ATTEND_COLD void fail_width(const char* who, Index width) const {
-    fail_shape(who, "[..., " + std::to_string(width) + "]", shape());
+    throw_error(who, ": expected [..., ", width, "], got ", shape());
   }
   [[noreturn]] ATTEND_COLD void fail_fault(const char* who) const {
     const char* const kCopy = "; copy it first, by Tensor(view) or attend::copy";
-    const std::string view = std::string(who) + ": in a view of shape " + to_string(shape());
+    const char* const kView = ": in a view of shape ";
     if (fault_ == Fault::turned)
-      throw_error(view,
+      throw_error(who, kView, shape(),
                   " the last axis must be contiguous, but the matrix is column-major: copy it, by "
                   "Tensor(matrix), or pass matrix.transpose() where its columns are the rows that are meant");
-    if (fault_ == Fault::gaps) throw_error(view, " the last axis must be contiguous", kCopy);
-    throw_error(view, " the leading axes are not evenly spaced", kCopy);
+    if (fault_ == Fault::gaps) throw_error(who, kView, shape(), " the last axis must be contiguous", kCopy);
+    throw_error(who, kView, shape(), " the leading axes are not evenly spaced", kCopy);
   }
   [[noreturn]] ATTEND_COLD void fail_output(const char* who, std::span<const Index> leading_sizes,
                                             Index width) const {
     std::vector<Index> expected(leading_sizes.begin(), leading_sizes.end());
     expected.push_back(width);
-    fail_shape(std::string(who) + " (output)", to_string(expected), shape());
+    throw_error(who, " (output): expected ", expected, ", got ", shape());
   }
   [[noreturn]] ATTEND_COLD void fail_rows(const char* who) const {
     throw_error(who, ": rows of shape ", shape(), " overlap each other: they are ", stride_,
@@ -240,8 +240,8 @@ struct FailUnassigned {
 template <class Layer>
 void check_assigned(const Context& context, const char* who, const Layer& layer) {
   if (layer.assigned() || context.measuring()) return;
-  layer.parameters(FailUnassigned{who});
-  throw_error(who, ": the layer was moved from");
+  const_cast<Layer&>(layer).parameters(FailUnassigned{who});  // which writes nothing
+  throw_error(who, ": the layer was made without options, or was moved from");
 }
 }  // namespace detail
 

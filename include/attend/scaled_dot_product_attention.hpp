@@ -49,7 +49,7 @@ struct NamedScalar<void, X> {
 template <class Named, class X>
 using NamedOr = typename NamedScalar<Named, X>::type;
 
-/// Error where the mask sees tokens that the cache's window has let go of.
+/// Error where the mask sees tokens that the cache has evicted.
 template <class Scalar>
 void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cache) {
   const AttentionSizes& sizes = call.sizes;
@@ -71,9 +71,9 @@ void check_window(const AttentionCall<Scalar>& call, const KVCache<Scalar>& cach
 inline AttentionSizes ragged_sizes(std::span<const Index> query_offsets, std::span<const Index> key_offsets,
                                    Index heads, Index query_tokens, Index key_tokens) {
   if (query_offsets.size() != key_offsets.size() || query_offsets.empty())
-    detail::fail_shape("scaled_dot_product_attention (key_offsets)",
-                       to_string(Shape<1>{static_cast<Index>(query_offsets.size())}),
-                       Shape<1>{static_cast<Index>(key_offsets.size())});
+    fail_shape("scaled_dot_product_attention (key_offsets)",
+               to_string(Shape<1>{static_cast<Index>(query_offsets.size())}),
+               Shape<1>{static_cast<Index>(key_offsets.size())});
   AttentionSizes sizes{static_cast<Index>(query_offsets.size()) - 1,
                        heads,
                        0,
@@ -103,19 +103,19 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
   const Shape<4>& q = query.shape();
   const Index batch = key.size(0);
   if (batch != q[0] || key.size(3) != q[3])
-    detail::fail_shape(std::string(who) + " (key)", to_string(Shape<4>{q[0], key.size(1), key.size(2), q[3]}),
-                       key.shape());
-  detail::check_shape("scaled_dot_product_attention (value)",
-                      Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
-  detail::check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)},
-                      out.shape());
+    fail_shape("scaled_dot_product_attention (key)", Shape<4>{q[0], key.size(1), key.size(2), q[3]},
+               key.shape());
+  check_shape("scaled_dot_product_attention (value)",
+              Shape<4>{batch, key.size(1), key.size(2), value.size(3)}, value.shape());
+  check_shape("scaled_dot_product_attention (output)", Shape<4>{q[0], q[1], q[2], value.size(3)},
+              out.shape());
   check_contiguous_rows("query", query);
   check_contiguous_rows("key", key);
   check_contiguous_rows("value", value);
   check_contiguous_rows("output", out);
   AttentionSizes sizes{q[0], q[1], q[2], key.size(2), nullptr, nullptr, nullptr};
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
-    if (batch != 1) detail::fail_shape(std::string(who) + " (ragged query)", "[1, H, tokens, D]", q);
+    if (batch != 1) throw_error(who, " (ragged query): expected [1, H, tokens, D], got ", q);
     sizes = ragged_sizes(options.query_offsets, options.key_offsets, q[1], q[2], key.size(2));
   }
   if (outputs.average_weights.data() != nullptr)
@@ -135,10 +135,10 @@ void scaled_dot_product_attention(Context& context, TensorView<const Scalar, 4> 
                                   TensorView<Scalar, 4> out, const AttentionOutputs<Scalar>& outputs) {
   const char* who = "scaled_dot_product_attention";
   const KVCacheOptions& o = cache.options();
-  detail::check_shape("scaled_dot_product_attention (query, with a cache)",
-                      Shape<4>{cache.batch(), query.size(1), query.size(2), o.head_dim}, query.shape());
-  detail::check_shape("scaled_dot_product_attention (output)",
-                      Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
+  check_shape("scaled_dot_product_attention (query, with a cache)",
+              Shape<4>{cache.batch(), query.size(1), query.size(2), o.head_dim}, query.shape());
+  check_shape("scaled_dot_product_attention (output)",
+              Shape<4>{query.size(0), query.size(1), query.size(2), o.value_dim}, out.shape());
   if (!options.query_offsets.empty() || !options.key_offsets.empty())
     throw_error("scaled_dot_product_attention: offsets together with a cache, which has lengths of its own");
   if (outputs.average_weights.data() != nullptr)
@@ -188,7 +188,9 @@ class ScaledDotProductAttention {
                const Outputs& outputs = detail::no_outputs<Scalar>) const;
   /// The same without a mask or other inputs.
   void forward(Context& context, const Batched<const Scalar, 4>& query, const Batched<const Scalar, 4>& key,
-               const Batched<const Scalar, 4>& value, const Batched<Scalar, 4>& out) const;
+               const Batched<const Scalar, 4>& value, const Batched<Scalar, 4>& out) const {
+    forward(context, query, key, value, {}, out);
+  }
   /// Over a cache's keys and values. query [B, H, Tq, D] -> out [B, H, Tq, Dv].
   void forward(Context& context, const Batched<const Scalar, 4>& query, const KVCache<Scalar>& cache,
                const Options& options, const Batched<Scalar, 4>& out,
@@ -239,39 +241,27 @@ void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<
                                                 const Batched<const Scalar, 4>& key,
                                                 const Batched<const Scalar, 4>& value, const Options& options,
                                                 const Batched<Scalar, 4>& out, const Outputs& outputs) const {
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written,
-                      {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_apart(context, who, written, {{"query", query}, {"key", key}, {"value", value}});
+  detail::check_apart_from_options(context, who, options, "out", out);
   if (outputs.any())
-    detail::check_outputs_apart(
-        context, who, options, outputs,
-        {{"query", query}, {"key", key}, {"value", value}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(context, who, options, outputs,
+                                {{"query", query}, {"key", key}, {"value", value}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, key, value,
                                                join(options, Corner::top_left, joined), out, outputs);
 }
 template <class Scalar>
 void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
-                                                const Batched<const Scalar, 4>& key,
-                                                const Batched<const Scalar, 4>& value,
-                                                const Batched<Scalar, 4>& out) const {
-  forward(context, query, key, value, {}, out);
-}
-template <class Scalar>
-void ScaledDotProductAttention<Scalar>::forward(Context& context, const Batched<const Scalar, 4>& query,
                                                 const KVCache<Scalar>& cache, const Options& options,
                                                 const Batched<Scalar, 4>& out, const Outputs& outputs) const {
-  const TensorView<const Scalar, 1> sinks(options.sinks.data(), {static_cast<Index>(options.sinks.size())});
   const char* who = "scaled_dot_product_attention";
   const detail::Operand written{"out", out};
-  detail::check_apart(context, who, written, {{"query", query}, {"sinks", sinks}});
-  detail::check_apart_from_mask(context, who, options, written);
+  detail::check_apart(context, who, written, {{"query", query}});
+  detail::check_apart_from_options(context, who, options, "out", out);
   if (outputs.any())
-    detail::check_outputs_apart(context, who, options, outputs,
-                                {{"query", query}, {"sinks", sinks}, {"out", out}});
+    detail::check_outputs_apart(context, who, options, outputs, {{"query", query}, {"out", out}});
   Options joined;
   detail::scaled_dot_product_attention<Scalar>(context, query, cache,
                                                join(options, Corner::bottom_right, joined), out, outputs);

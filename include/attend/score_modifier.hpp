@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <new>
-#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -15,8 +14,9 @@
 namespace attend::inline ATTEND_ABI {
 
 /// A callable (score, batch, head, query, key) -> score, held without heap; applied to the scaled (and soft
-/// capped) score, before the mask. A member `void check(const AttentionSizes&) const` of it, where there is
-/// one, is called before each attention: it fails where the sizes are not those that the callable is for.
+/// capped) score, before the mask. A member `void check_sizes(const AttentionSizes&) const` of it, where
+/// there is one, is called before each attention: it fails where the sizes are not those that the callable is
+/// for.
 template <class Scalar>
 class ScoreModifier {
  public:
@@ -41,7 +41,7 @@ class ScoreModifier {
     ::new (static_cast<void*>(memory_)) F(std::move(f));
   }
   explicit operator bool() const { return apply_ != nullptr; }  // Whether there is one.
-  /// Asks the callable's `check`, if it has one.
+  /// Asks the callable's `check_sizes`, if it has one.
   void check_sizes(const AttentionSizes& sizes) const {
     if (check_ != nullptr) check_(memory_, sizes);
   }

@@ -1,7 +1,6 @@
 // softmax and log_softmax over any axis of a tensor.
 #pragma once
 
-#include <string>
 #include <type_traits>
 
 #include <attend/activation.hpp>
@@ -18,7 +17,7 @@ void softmax_over(Context& context, TensorView<const Scalar, Rank> x, Index axis
                   TensorView<Scalar, Rank> out, bool log_of_it) {
   static_assert(Rank >= 1);
   static_assert(check_scalar<Scalar>());
-  detail::check_shape("softmax (output)", x.shape(), out.shape());
+  check_shape("softmax (output)", x.shape(), out.shape());
   if (axis < -Rank || axis >= Rank) throw_error("softmax: axis ", axis, " of shape ", x.shape());
   check_in_place(context, "softmax", out, x);
   if (x.empty()) return;

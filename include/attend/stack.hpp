@@ -69,7 +69,7 @@ class Stack {
   /// step, or none. A call that fails leaves the caches as they were.
   void forward(Context& context, const Input& x, const StackInputs<Scalar>& inputs, const Output& out,
                std::span<const BlockOutputs<Scalar>> outputs = {}) const;
-  void forward(Context& context, const Input& x, const Output& out) const;
+  void forward(Context& context, const Input& x, const Output& out) const { forward(context, x, {}, out); }
   template <detail::LayerInput<Scalar> X, class = detail::Flags>
   detail::TensorOf<X> operator()(const X& x, const StackInputs<Scalar>& inputs = {},
                                  std::span<const BlockOutputs<Scalar>> outputs = {}) const {
@@ -98,6 +98,7 @@ class Stack {
   std::vector<Block<Scalar>> layers_;
   std::vector<Index> order_;
   Norm<Scalar> norm_;
+  detail::Assigned made_;  // of one row, that is there but in what was moved from
 };
 
 template <class Scalar>
@@ -114,6 +115,8 @@ Stack<Scalar>::Stack(const StackOptions& options, const char* name, const char* 
     if (block < 0 || block >= static_cast<Index>(layers_.size()))
       throw_error(name, ": block ", block, " in the order of ", layers_.size());
   if (options.final_norm) norm_ = Norm<Scalar>(*options.final_norm);
+  made_ = detail::Assigned(1);
+  made_.mark(0, 1);
 }
 
 template <class Scalar>
@@ -124,8 +127,8 @@ void Stack<Scalar>::parameters(ParameterVisitor<Scalar> visit) {
 }
 template <class Scalar>
 bool Stack<Scalar>::assigned() const {
-  return std::all_of(layers_.begin(), layers_.end(),
-                     [](const Block<Scalar>& layer) { return layer.assigned(); });
+  return made_.all() && std::all_of(layers_.begin(), layers_.end(),
+                                    [](const Block<Scalar>& layer) { return layer.assigned(); });
 }
 
 template <class Scalar>
@@ -160,10 +163,6 @@ void Stack<Scalar>::forward(Context& context, const Input& x, const StackInputs<
   else if (steps() == 0)
     context.parallel(1, 1, [&](Index, int) { copy(states, out); });
   appending.keep();
-}
-template <class Scalar>
-void Stack<Scalar>::forward(Context& context, const Input& x, const Output& out) const {
-  forward(context, x, {}, out);
 }
 
 template <class Scalar>
@@ -211,8 +210,8 @@ BlockOptions block_options(const Options& o) {
 /// And for the whole of it.
 template <class Options>
 StackOptions stack_options(const char* name, const Options& o) {
-  detail::check_size(name, "block.embed_dim", o.block.embed_dim);
-  detail::check_count(name, "num_layers", o.num_layers, detail::kMostLayers);
+  check_size(name, "block.embed_dim", o.block.embed_dim);
+  check_count(name, "num_layers", o.num_layers, kMostLayers);
   const BlockOptions block = o.block;
   StackOptions all{
       o.block.embed_dim, std::vector<BlockOptions>(static_cast<std::size_t>(o.num_layers), block), {}};

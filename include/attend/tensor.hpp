@@ -322,7 +322,7 @@ void for_each_pair(const TensorView<A, Rank>& a, const TensorView<B, Rank>& b, c
 /// that are not at the same indices, or with itself.
 template <class From, class To, int Rank>
 void check_copy(const char* who, const TensorView<From, Rank>& from, const TensorView<To, Rank>& to) {
-  detail::check_shape(who, to.shape(), from.shape());
+  check_shape(who, to.shape(), from.shape());
   if (overlaps_itself(to))
     throw_error(who, ": elements of a destination of shape ", to.shape(), " overlap each other");
   if (!same_places(from, to) && overlap(from, to)) throw_error(who, ": source and destination overlap");

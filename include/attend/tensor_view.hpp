@@ -1,11 +1,9 @@
 // TensorView: a strided view of any rank, with Eigen's matrices and maps in and out.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <concepts>
 #include <span>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -34,6 +32,19 @@ using MatrixLike =
 template <class Derived, class T>
 concept EigenInMemory = std::is_same_v<typename Derived::Scalar, T> &&
                         (static_cast<int>(Derived::Flags) & Eigen::DirectAccessBit) != 0;
+
+// One for all ranks.
+[[noreturn]] ATTEND_COLD inline void fail_axis(Index axis, std::span<const Index> shape) {
+  throw_error("Tensor: axis ", axis, " of shape ", shape);
+}
+[[noreturn]] ATTEND_COLD inline void fail_slice(Index begin, Index end, std::size_t axis,
+                                                std::span<const Index> shape) {
+  throw_error("Tensor: slice ", Shape<2>{begin, end}, " of axis ", axis, " is outside of shape ", shape);
+}
+[[noreturn]] ATTEND_COLD inline void fail_rows(std::span<const Index> shape, std::span<const Index> strides) {
+  throw_error("Tensor: the leading axes of shape ", shape, " with strides ", strides,
+              " are not evenly spaced; copy the view first, by Tensor(view) or attend::copy");
+}
 
 template <int Rank, int... Axes>
 concept EachAxisOnce = sizeof...(Axes) == Rank && ((Axes >= 0 && Axes < Rank) && ...) &&
@@ -147,8 +158,7 @@ class TensorView {
   /// Elements [begin, end) along one axis.
   TensorView slice(AnyIndex axis, AnyIndex begin, AnyIndex end) const {
     const std::size_t a = check_axis(axis);
-    if (begin < 0 || end < begin || end > shape_[a])
-      throw_error("Tensor: slice ", Shape<2>{begin, end}, " of axis ", a, " is outside of shape ", shape_);
+    if (begin < 0 || end < begin || end > shape_[a]) detail::fail_slice(begin, end, a, shape_);
     Shape<Rank> shape = shape_;
     shape[a] = end - begin;
     return TensorView(at_offset(begin * strides_[a]), shape, strides_, Checked{});
@@ -192,9 +202,7 @@ class TensorView {
   /// copy.
   TensorView<T, 2> rows() const requires(Rank >= 1) {
     const detail::RowSpacing rows = detail::row_spacing(shape_, strides_);
-    if (!rows.even)
-      throw_error("Tensor: the leading axes of shape ", shape_, " with strides ", strides_,
-                  " are not evenly spaced; copy the view first, by Tensor(view) or attend::copy");
+    if (!rows.even) detail::fail_rows(shape_, strides_);
     return {data_, {rows.count, shape_[Rank - 1]}, {rows.stride, strides_[Rank - 1]}, {}};
   }
   /// The last two axes at the leading indices, as an Eigen map. Rank 1 is one row.
@@ -247,6 +255,7 @@ class TensorView {
   friend class Tensor;
   template <class>
   friend class Rows;
+  friend class Frame;
 
   struct Checked {};  // of a shape that is a view's already
   TensorView(T* data, const Shape<Rank>& shape, const Shape<Rank>& strides, Checked)
@@ -259,7 +268,7 @@ class TensorView {
                                : Shape<2>{d.innerStride(), d.outerStride()};
   }
   std::size_t check_axis(Index axis) const {
-    if (axis < 0 || axis >= Rank) throw_error("Tensor: axis ", axis, " of shape ", shape_);
+    if (axis < 0 || axis >= Rank) detail::fail_axis(axis, shape_);
     return static_cast<std::size_t>(axis);
   }
   /// Null where there is no data: of an empty tensor, or in a run of `measure`.

@@ -1,7 +1,6 @@
 // A folder of sentence-transformers with what it gives, in expected.json.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <map>
 #include <string>

@@ -182,10 +182,18 @@ struct CacheModel {
 
 class Caches {
  public:
-  explicit Caches(Input& in) : in_(in), G_(in.between(1, 2)), D_(in.between(1, 18)), Dv_(in.between(1, 18)) {
-    all_.push_back(
-        {KVCache<float>({.batch = in.between(1, 3), .num_kv_heads = G_, .head_dim = D_, .value_dim = Dv_}),
-         {}});
+  explicit Caches(Input& in)
+      : in_(in),
+        G_(in.between(1, 2)),
+        D_(in.between(1, 18)),
+        Dv_(in.between(1, 18)),
+        window_(in.chance() ? 0 : in.between(1, 200)) {
+    all_.push_back({KVCache<float>({.batch = in.between(1, 3),
+                                    .num_kv_heads = G_,
+                                    .head_dim = D_,
+                                    .value_dim = Dv_,
+                                    .window = window_}),
+                    {}});
     all_[0].tokens.resize(static_cast<std::size_t>(all_[0].cache.batch()));
   }
   void run() {
@@ -213,9 +221,17 @@ class Caches {
         append(m, b, in_.between(80, 230));
         break;
       case 3: {
-        const Index n = in_.between(-1, inside ? static_cast<Index>(own->size()) + 1 : 1);
-        m.cache.truncate(b, n);
-        own->resize(static_cast<std::size_t>(n));
+        const Index length = inside ? static_cast<Index>(own->size()) : 0;
+        const Index n = in_.chance() ? in_.between(-1, length + 1) : length - in_.between(0, 5);
+        const bool may = m.cache.can_truncate(b, n);
+        bool done = false;
+        try {
+          m.cache.truncate(b, n);
+          done = true;
+        } catch (const Error&) {
+        }
+        if (done != may) found("can_truncate says another thing than truncate does");
+        if (done) own->resize(static_cast<std::size_t>(n));
         break;
       }
       case 4: {
@@ -285,7 +301,8 @@ class Caches {
     for (std::size_t b = 0; b < m.tokens.size(); ++b) {
       if (m.cache.length(static_cast<Index>(b)) != static_cast<Index>(m.tokens[b].size()))
         found("a sequence of another length");
-      for (std::size_t t = 0; t < m.tokens[b].size(); t += t % 7 == 0 ? 1 : 5) {
+      const Index first = m.cache.first_token(static_cast<Index>(b));
+      for (auto t = static_cast<std::size_t>(first); t < m.tokens[b].size(); t += t % 7 == 0 ? 1 : 5) {
         fill(m.tokens[b][t], 0, k, v);
         for (Index g = 0; g < G_; ++g) {
           m.cache.read(static_cast<Index>(b), g, static_cast<Index>(t), key, value);
@@ -301,7 +318,12 @@ class Caches {
     const Index B = m.cache.batch(), H = G_ * in_.between(1, 3), Tq = in_.between(0, 5),
                 Tk = m.cache.max_length();
     Operand q(in_, {B, H, Tq, D_}, true, 5), out(in_, {B, H, Tq, Dv_}, false, 6);
-    const Call call(in_, B, Tq, Tk, true);
+    Call call(in_, B, Tq, Tk, true);
+    if (window_ > 0) {  // the cache's pair, where all that it sees is there
+      call.options.mask = call.options.mask & Mask(sliding_window(window_, 0, Corner::bottom_right));
+      for (Index b = 0; b < B; ++b)
+        if (m.cache.first_token(b) > (std::max)(Index{0}, m.cache.length(b) - Tq - window_)) return;
+    }
     scaled_dot_product_attention<float>(context_of(in_.between(0, 2)), q.view, m.cache, call.options,
                                         out.view);
     const AttentionSizes sizes{B, H, Tq, Tk, nullptr, nullptr, m.cache.lengths().data()};
@@ -316,7 +338,7 @@ class Caches {
   }
 
   Input& in_;
-  Index G_, D_, Dv_;
+  Index G_, D_, Dv_, window_;
   std::uint32_t last_ = 0;
   std::vector<CacheModel> all_;
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Uses attend's packages as their tools do: a program is built by what each of them installs, and run.
 
-    packages.py --source=CLONE --binary=DIR PACKAGE      conan, meson, vcpkg, deb, variant or versions
+    packages.py --source=CLONE --binary=DIR PACKAGE      conan, meson, vcpkg, deb, git, variant or versions
 
 Exit code 77 where a tool is missing: it was not tried. Conan takes the libraries below from the system, and of vcpkg the
 port's file runs on functions that do what the real ones are documented to do: neither asks the network.
@@ -194,6 +194,17 @@ def variant(work):
         sys.exit(f"attend::models was found where it was not installed, or the error does not say why: {refused.stderr}")
 
 
+def git(work):
+    """FetchContent by GIT_REPOSITORY, of the clone's own commit."""
+    head = subprocess.run([tool("git"), "-C", options_.source, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode != 0:
+        print(f"skipped: {head.stderr}")
+        sys.exit(77)
+    program(work / "app", "include(FetchContent)\n"
+            f"FetchContent_Declare(attend GIT_REPOSITORY file://{options_.source} GIT_TAG {head.stdout.strip()})\n"
+            "FetchContent_MakeAvailable(attend)", "attend::attend")
+
+
 def versions(_):
     """All that name the version name the same one, and the changelog begins with it."""
     text = (options_.source / "include/attend/core/version.hpp").read_text()
@@ -210,7 +221,7 @@ def versions(_):
             sys.exit(f"{file} is of version {other}, include/attend/core/version.hpp of {version}")
 
 
-PACKAGES = [conan, meson, vcpkg, deb, variant, versions]
+PACKAGES = [conan, meson, vcpkg, deb, git, variant, versions]
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name in "source", "binary":
     parser.add_argument(f"--{name}", type=pathlib.Path, required=True)

@@ -152,10 +152,7 @@ class Context {
       }
       rest.done = true;
     };
-    if (pool_)
-      pool_->run(workers, body);
-    else
-      executor_->run(workers, body);
+    run_(runner_.get(), workers, body);
     check_stop();
   }
 
@@ -199,31 +196,39 @@ class Context {
     if (threads_ == 1) return;
     next_ = Counters(static_cast<std::size_t>(threads_));
     if (options.executor)
-      executor_ = std::allocate_shared<detail::ExecutorTasks>(detail::Allocator<detail::ExecutorTasks>(),
-                                                              std::move(options.executor), threads_);
+      run_on<detail::ExecutorTasks>(std::move(options.executor), threads_);
     else
-      pool_ = std::allocate_shared<detail::ThreadPool>(detail::Allocator<detail::ThreadPool>(), threads_);
+      run_on<detail::ThreadPool>(threads_);
+  }
+  template <class Runner, class... Args>
+  void run_on(Args&&... args) {
+    runner_ = std::allocate_shared<Runner>(detail::Allocator<Runner>(), std::forward<Args>(args)...);
+    run_ = [](void* runner, Index tasks, detail::FunctionRef<void(Index)> task) {
+      static_cast<Runner*>(runner)->run(tasks, task);
+    };
   }
   void swap(Context& other) {
     workspace_.swap(other.workspace_);
     std::swap(threads_, other.threads_);
     std::swap(next_, other.next_);
-    std::swap(executor_, other.executor_);
-    std::swap(pool_, other.pool_);
+    std::swap(runner_, other.runner_);
+    std::swap(run_, other.run_);
     std::swap(stop_, other.stop_);
     std::swap(hook_, other.hook_);
   }
   /// At the end of the thread whose default context this is: threads and memory go, the context stays.
   void retire() {
     if (workspace_.visits_ > 0) return;  // std::exit from within a call
-    *this = Context();
+    std::destroy_at(this);
+    ::new (static_cast<void*>(this)) Context();
     workspace_.passing_ = true;
   }
 
   int threads_ = 1;
   Counters next_;  // of each worker
-  std::shared_ptr<detail::ExecutorTasks> executor_;
-  std::shared_ptr<detail::ThreadPool> pool_;
+  /// A ThreadPool or ExecutorTasks. What makes no context of several threads does not compile them.
+  std::shared_ptr<void> runner_;
+  void (*run_)(void* runner, Index tasks, detail::FunctionRef<void(Index)> task) = nullptr;
   StopToken stop_;
   LayerHook hook_;
   int depth_ = 0;  // of layers that run, as the hook sees them

@@ -37,14 +37,23 @@ inline ErrorHandler& error_handler() noexcept {
   return handler;
 }
 
+namespace detail {
+ATTEND_COLD inline void append_shape(std::string& text, std::span<const std::ptrdiff_t> shape) {
+  char number[24];
+  text.push_back('[');
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    std::snprintf(number, sizeof(number), "%s%td", i > 0 ? ", " : "", shape[i]);
+    text.append(number);
+  }
+  text.push_back(']');
+}
+}  // namespace detail
+
 /// "[2, 5, 512]".
 ATTEND_COLD inline std::string to_string(std::span<const std::ptrdiff_t> shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
+  std::string text;
+  detail::append_shape(text, shape);
+  return text;
 }
 
 namespace detail {
@@ -95,26 +104,33 @@ struct MessagePart {
   requires(std::is_class_v<T>&& std::is_convertible_v<const T&, std::ptrdiff_t>) MessagePart(const T& index)
       : MessagePart(static_cast<std::ptrdiff_t>(index)) {}
 
-  ATTEND_COLD std::string to_string() const {
+  ATTEND_COLD void append_to(std::string& message) const {
+    char number[400] = "";
     switch (kind) {
       case Kind::text:
-        return std::string(text);
+        message.append(text);
+        return;
       case Kind::shape:
-        return attend::to_string(shape);
+        append_shape(message, shape);
+        return;
       case Kind::character:
-        return std::string(1, character);
+        message.push_back(character);
+        return;
       case Kind::whole:
-        return std::to_string(whole);
+        std::snprintf(number, sizeof(number), "%lld", whole);
+        break;
       case Kind::natural:
-        return std::to_string(natural);
+        std::snprintf(number, sizeof(number), "%llu", natural);
+        break;
       default:
-        return std::to_string(real);
+        std::snprintf(number, sizeof(number), "%f", real);
     }
+    message.append(number);
   }
 };
 [[noreturn]] ATTEND_COLD inline void throw_parts(std::initializer_list<MessagePart> parts) {
   std::string message;
-  for (const MessagePart& part : parts) message += part.to_string();
+  for (const MessagePart& part : parts) part.append_to(message);
   throw_message(std::move(message));
 }
 }  // namespace detail

@@ -187,7 +187,7 @@ class MappedFile {
 #if ATTEND_HAS_MMAP
     if (mapped_) ::munmap(const_cast<std::byte*>(data_), size_);
 #elif defined(_WIN32)
-    if (mapped_) detail::unmap_file(data_);
+    if (mapped_) unmap_file(data_);
 #endif
   }
 
@@ -226,7 +226,7 @@ class MappedFile {
     data_ = static_cast<const std::byte*>(data);
     mapped_ = true;
 #elif defined(_WIN32)
-    data_ = detail::map_file(location.path());
+    data_ = map_file(location.path());
     if (data_ == nullptr) throw_error(path_, ": cannot map ", size_, " bytes");
     mapped_ = true;
 #else
@@ -251,7 +251,7 @@ class MappedFile {
   std::size_t size_ = 0;
   bool mapped_ = false;
 #if !ATTEND_HAS_MMAP && !defined(_WIN32)
-  std::vector<std::byte, detail::Allocator<std::byte>> memory_;
+  std::vector<std::byte, Allocator<std::byte>> memory_;
 #endif
 };
 }  // namespace detail

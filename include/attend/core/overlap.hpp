@@ -2,7 +2,6 @@
 // element.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -52,30 +51,28 @@ struct Layout {
       : Layout(view.data(), view.shape(), view.strides(), sizeof(typename View::Element)) {
     static_assert(View::rank <= static_cast<int>(kMostAxes));
   }
-  Layout(const void* at, std::span<const Index> sizes, std::span<const Index> steps, std::size_t bytes);
-};
-
-// Out of line: every check of operands makes some.
-ATTEND_OUT_OF_LINE inline Layout::Layout(const void* at, std::span<const Index> sizes,
-                                         std::span<const Index> steps, std::size_t bytes)
-    : data(at),
-      shape(sizes),
-      strides(steps),
-      element(static_cast<Index>(bytes)),
-      begin(reinterpret_cast<std::intptr_t>(at)),
-      end(begin) {
-  if (at == nullptr) return;
-  Index low = 0, high = 0;  // of the elements that were met so far
-  bool empty = false;
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    const Index size = shape[i], stride = strides[i];
-    empty = empty || size == 0;
-    in_order = in_order && (size == 1 || stride > high);
-    (stride < 0 ? low : high) += (size - 1) * stride;
+  // Out of line: every check of operands makes some.
+  ATTEND_OUT_OF_LINE Layout(const void* at, std::span<const Index> sizes, std::span<const Index> steps,
+                            std::size_t bytes)
+      : data(at),
+        shape(sizes),
+        strides(steps),
+        element(static_cast<Index>(bytes)),
+        begin(reinterpret_cast<std::intptr_t>(at)),
+        end(begin) {
+    if (at == nullptr) return;
+    Index low = 0, high = 0;  // of the elements that were met so far
+    bool empty = false;
+    for (std::size_t i = shape.size(); i-- > 0;) {
+      const Index size = shape[i], stride = strides[i];
+      empty = empty || size == 0;
+      in_order = in_order && (size == 1 || stride > high);
+      (stride < 0 ? low : high) += (size - 1) * stride;
+    }
+    if (empty) return;
+    begin += low * element, end += (high + 1) * element;
   }
-  if (empty) return;
-  begin += low * element, end += (high + 1) * element;
-}
+};
 
 /// Axes of a view that lead to different elements, the shortest stride (in bytes, without its sign) first.
 struct SortedAxes {

@@ -9,6 +9,7 @@
 
 #include <attend/core/function_ref.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/core/threads.hpp>
 #include <attend/core/weight_type.hpp>
 
 namespace attend::inline ATTEND_ABI {
@@ -35,7 +36,7 @@ class Assigned {
   void mark(Index begin, Index end) {
     if (missing_ == 0 || begin == end) return;
     if (end - begin < rows_) {
-      if (given_.empty()) given_ = std::string(static_cast<std::size_t>(rows_), '\0');
+      if (given_.empty()) given_.resize(static_cast<std::size_t>(rows_));
       for (Index i = begin; i < end; ++i) {
         if (given_[static_cast<std::size_t>(i)] == 0) --missing_;
         given_[static_cast<std::size_t>(i)] = 1;
@@ -54,7 +55,7 @@ class Assigned {
   }
 
   Index rows_ = 0, missing_ = 1;
-  std::string given_;  // 1 for each row that is, while some are; a string, as others need it anyway
+  std::vector<Index> given_;  // 1 for each row that is, while some are; of Index, as shapes are
 };
 
 /// Rows in and out of a parameter that is kept in another type than float, as files keep them.
@@ -120,6 +121,7 @@ class Parameter {
   /// Sets rows [begin, end) from (end - begin) * row_size() elements.
   void assign(Index begin, Index end, const Scalar* values) requires(!std::is_const_v<T>) {
     check_range(begin, end);
+    const detail::FloatEnvironment environment;
     if (write_ != nullptr) {
       write_(object_, begin, end, values);
     } else {
@@ -131,6 +133,7 @@ class Parameter {
   /// Gives rows [begin, end).
   void copy_to(Index begin, Index end, Scalar* values) const {
     check_range(begin, end);
+    const detail::FloatEnvironment environment;
     if (read_ != nullptr) return read_(object_, begin, end, values);
     const Scalar* data = static_cast<const Scalar*>(object_) + begin * row_size();
     for (Index i = 0; i < (end - begin) * row_size(); ++i) values[i] = data[i];
@@ -138,19 +141,23 @@ class Parameter {
 
   /// Rows [begin, end) in the encoding of `type()`, which is not float32: GGUF's blocks, or 16-bit floats.
   void assign_encoded(Index begin, Index end, const std::byte* rows) requires(!std::is_const_v<T>) {
-    check_range(begin, end);
+    check_encoded(begin, end);
     encoded_.write(object_, begin, end, rows);
     if (given_ != nullptr) given_->mark(begin, end);
   }
   /// Gives rows [begin, end) in that encoding.
   void copy_encoded(Index begin, Index end, std::byte* rows) const {
-    check_range(begin, end);
+    check_encoded(begin, end);
     encoded_.read(object_, begin, end, rows);
   }
 
  private:
   friend Parameter<const Scalar>;
 
+  void check_encoded(Index begin, Index end) const {
+    check_range(begin, end);
+    if (encoded_.read == nullptr) throw_error("Parameter: of shape ", shape_, " is kept in no encoding");
+  }
   void check_range(Index begin, Index end) const {
     if (begin < 0 || end < begin || end > rows())
       throw_error("Parameter: rows [", begin, ", ", end, ") of shape ", shape_);
@@ -171,12 +178,20 @@ class Parameter {
 template <class Scalar>
 using ParameterVisitor = detail::FunctionRef<void(const std::string& name, Parameter<Scalar> parameter)>;
 
+namespace detail {
+ATTEND_COLD inline std::string dotted(const std::string& prefix, const std::string& name) {
+  std::string all = prefix;
+  if (!prefix.empty()) all.push_back('.');
+  return all.append(name);
+}
+}  // namespace detail
+
 /// A visitor's view of a sub-layer: `layer.parameters(prefixed("self_attn", visit))` puts "self_attn." before
 /// every name.
 template <class Visitor>
 auto prefixed(std::string prefix, Visitor& visit) {
   return [prefix = std::move(prefix), &visit](const std::string& name, auto parameter) {
-    visit(prefix.empty() ? name : prefix + "." + name, std::move(parameter));
+    visit(detail::dotted(prefix, name), std::move(parameter));
   };
 }
 

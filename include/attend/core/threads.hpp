@@ -7,8 +7,6 @@
 #include <exception>
 #include <functional>
 #include <limits>
-#include <memory>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>

@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <new>
 #include <span>
@@ -187,8 +186,7 @@ class Frame {
   /// Room for the values of a tensor, or for n, of a trivial type, with arbitrary contents.
   template <class T>
   T* take(std::span<const Index> shape) {
-    return static_cast<T*>(
-        workspace_.take(static_cast<std::size_t>(detail::checked_numel(shape, sizeof(T))) * sizeof(T)));
+    return static_cast<T*>(take_elements(shape, sizeof(T)));
   }
   /// Room for n elements without values.
   template <class T>
@@ -211,7 +209,7 @@ class Frame {
         values_ = ::new (values) Values{
             data, n, [](const Values& v) { std::destroy_n(static_cast<T*>(v.data), v.size); }, values_};
     }
-    return {data, shape};
+    return {data, shape, detail::contiguous_strides<static_cast<int>(Rank)>(shape), {}};
   }
   /// The same, of a shape in braces.
   template <class T, std::size_t Rank>
@@ -226,6 +224,10 @@ class Frame {
     void (*destroy)(const Values&);
     Values* next;
   };
+
+  ATTEND_OUT_OF_LINE void* take_elements(std::span<const Index> shape, std::size_t bytes_each) {
+    return workspace_.take(static_cast<std::size_t>(detail::checked_numel(shape, bytes_each)) * bytes_each);
+  }
 
   Workspace::Visit visit_;
   Workspace& workspace_;

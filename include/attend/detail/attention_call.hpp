@@ -48,12 +48,12 @@ struct AttentionCall {
       throw_error("scaled_dot_product_attention: ", s.heads, " query heads are not a multiple of ", kv,
                   " key/value heads");
     if (!options.sinks.empty() && static_cast<Index>(options.sinks.size()) != s.heads)
-      detail::fail_shape("scaled_dot_product_attention (sinks)", to_string(Shape<1>{s.heads}),
-                         Shape<1>{static_cast<Index>(options.sinks.size())});
+      fail_shape("scaled_dot_product_attention (sinks)", to_string(Shape<1>{s.heads}),
+                 Shape<1>{static_cast<Index>(options.sinks.size())});
     if (!options.key_lengths.empty()) {
       if (static_cast<Index>(options.key_lengths.size()) != s.batch)
-        detail::fail_shape("scaled_dot_product_attention (key_lengths)", to_string(Shape<1>{s.batch}),
-                           Shape<1>{static_cast<Index>(options.key_lengths.size())});
+        fail_shape("scaled_dot_product_attention (key_lengths)", to_string(Shape<1>{s.batch}),
+                   Shape<1>{static_cast<Index>(options.key_lengths.size())});
       for (Index n : options.key_lengths)
         if (n < 0 || n > s.keys)
           throw_error("scaled_dot_product_attention: a key length of ", n, " with ", s.keys, " keys");
@@ -72,16 +72,16 @@ struct AttentionCall {
     if (outputs.scores_stage != ScoreStage::masked && outputs.scores.data() == nullptr)
       throw_error("scaled_dot_product_attention: a scores_stage, but no scores are asked for");
     if (outputs.log_sum_exp.data() != nullptr)
-      detail::check_shape("scaled_dot_product_attention (log_sum_exp)",
-                          Shape<3>{s.query_offsets != nullptr ? 1 : s.batch, s.heads, tokens},
-                          outputs.log_sum_exp.shape());
+      check_shape("scaled_dot_product_attention (log_sum_exp)",
+                  Shape<3>{s.query_offsets != nullptr ? 1 : s.batch, s.heads, tokens},
+                  outputs.log_sum_exp.shape());
     if (outputs.introspection.asks()) check_introspection(outputs.introspection, s);
     for (const TensorView<Scalar, 4>* square : {&outputs.weights, &outputs.scores}) {
       if (square->data() == nullptr) continue;
       if (s.query_offsets != nullptr)
         throw_error("scaled_dot_product_attention: weights of a ragged batch are not given out");
-      detail::check_shape("scaled_dot_product_attention (weights)",
-                          Shape<4>{s.batch, s.heads, s.queries, s.keys}, square->shape());
+      check_shape("scaled_dot_product_attention (weights)", Shape<4>{s.batch, s.heads, s.queries, s.keys},
+                  square->shape());
     }
     scale = options.scale.has_value() ? *options.scale
                                       : (head_dim > 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1);
@@ -111,8 +111,8 @@ template <class Scalar>
 struct KeyValueSource {
   TensorView<const Scalar, 4> key = {},
                               value = {};  // [B, H_kv, Tk, D], [B, H_kv, Tk, Dv], or of a ragged batch [1, …]
-  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where the cache let go of
-  /// one.
+  /// Of each sequence the pages [H_kv][…], laid out as Backend::Page says; null where one is
+  /// evicted.
   const Scalar* const* const* pages = nullptr;
 };
 

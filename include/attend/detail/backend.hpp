@@ -53,6 +53,22 @@ Scalar activate(Activation activation, const Scalar& x) {
 }
 
 namespace detail {
+inline namespace ATTEND_FLAGS {
+template <class Scalar>
+struct Backend;
+}  // namespace ATTEND_FLAGS
+
+/// What a product does to its rows at the end. It brings the function along: a program that never names an
+/// activation does not compile them.
+template <class Scalar>
+struct RowActivation {
+  Activation function = Activation::identity;
+  void (*apply)(Activation, const Scalar* x, Scalar* y, Index n) = nullptr;
+
+  RowActivation() = default;
+  RowActivation(Activation f) : function(f), apply(Backend<Scalar>::activation()) {}
+  operator Activation() const { return function; }
+};
 
 /// out = activation(x Wᵀ + bias + residual); `out` overlaps no other operand. Rows are contiguous.
 template <class Scalar>
@@ -61,7 +77,7 @@ struct ProductCall {
   const Scalar* weight = nullptr;  // [N, K] in panels of Backend::kPanel rows: [ceil(N / panel)][K][panel]
   const Scalar* bias = nullptr;    // [N] up to the end of its last panel, or null
   TensorView<const Scalar, 2> residual = {};  // [rows, N], or empty
-  Activation activation = Activation::identity;
+  RowActivation<Scalar> activation = {};
   TensorView<Scalar, 2> out = {};  // [rows, N]
 };
 
@@ -111,6 +127,7 @@ struct Backend {
   static void activate(Activation activation, const Scalar* x, Scalar* y, Index n) {
     for (Index i = 0; i < n; ++i) y[i] = attend::activate(activation, x[i]);
   }
+  static auto activation() { return &activate; }
   /// y = x ⊙ y.
   static void multiply(const Scalar* x, Scalar* y, Index n) {
     for (Index i = 0; i < n; ++i) y[i] = y[i] * x[i];
@@ -119,7 +136,8 @@ struct Backend {
   /// One row; y may be x, weight and bias may be null. statistics: mean and 1 / sqrt(variance + eps).
   static void layer_norm(const Scalar* x, const Scalar* weight, const Scalar* bias, double eps, Scalar* y,
                          Index n, Scalar* statistics) {
-    const Scalar count(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
+    const Scalar count =
+        static_cast<Scalar>(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
     Scalar centre(0), rest(0);
     for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
     centre = x[0] + centre / count;
@@ -219,7 +237,7 @@ struct Backend<float> {
     p.c = call.out.data(), p.ldc = call.out.stride(0), p.n = N;
     p.bias = call.bias;
     p.residual = call.residual.data(), p.ldr = call.residual.stride(0);
-    p.activation = call.activation;
+    p.activation = call.activation, p.activate = call.activation.apply;
     const int workers =
         context.workers(N, 2.0 * static_cast<double>(rows) * static_cast<double>(K) * static_cast<double>(N));
     // An item is at most 96 rows, whose part of x stays in the L2 cache, times all panels, or for several
@@ -236,24 +254,30 @@ struct Backend<float> {
     const Index shares = (panels + share - 1) / share;
     context.parallel(row_blocks * shares, workers, [&](Index item, int) {
       const Index m = item / shares * block, q = item % shares * share;
-      kernel::kernels().product(p, m, (std::min)(rows, m + block), q, (std::min)(panels, q + share));
+      kernel::entry<&kernel::Kernels::product>()(p, m, (std::min)(rows, m + block), q,
+                                                 (std::min)(panels, q + share));
     });
   }
 
   static void activate(Activation activation, const float* x, float* y, Index n) {
-    kernel::kernels().activate(activation, x, y, n);
+    kernel::entry<&kernel::Kernels::activate>()(activation, x, y, n);
   }
-  static void multiply(const float* x, float* y, Index n) { kernel::kernels().multiply(x, y, n); }
+  static auto activation() { return kernel::entry<&kernel::Kernels::activate>(); }
+  static void multiply(const float* x, float* y, Index n) {
+    kernel::entry<&kernel::Kernels::multiply>()(x, y, n);
+  }
   static void layer_norm(const float* x, const float* weight, const float* bias, double eps, float* y,
                          Index n, float* statistics) {
-    kernel::kernels().layer_norm(x, weight, bias, static_cast<float>(eps), y, n, statistics);
+    kernel::entry<&kernel::Kernels::layer_norm>()(x, weight, bias, static_cast<float>(eps), y, n, statistics);
   }
   static void rms_norm(const float* x, const float* weight, double eps, float* y, Index n, float* statistic) {
-    kernel::kernels().rms_norm(x, weight, static_cast<float>(eps), y, n, statistic);
+    kernel::entry<&kernel::Kernels::rms_norm>()(x, weight, static_cast<float>(eps), y, n, statistic);
   }
-  static void softmax(float* y, Index n, bool log_of_it) { kernel::kernels().softmax(y, y, n, log_of_it); }
+  static void softmax(float* y, Index n, bool log_of_it) {
+    kernel::entry<&kernel::Kernels::softmax>()(y, y, n, log_of_it);
+  }
   static void rotate(float* x, const float* cosine, const float* sine, Index pairs, bool interleaved) {
-    kernel::kernels().rotate(x, cosine, sine, pairs, interleaved);
+    kernel::entry<&kernel::Kernels::rotate>()(x, cosine, sine, pairs, interleaved);
   }
 
   static void attention(Context& context, const AttentionCall<float>& call,

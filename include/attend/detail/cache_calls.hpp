@@ -75,7 +75,7 @@ class Appending {
   bool measuring_;
   Index start_ = 0;
   using Before = std::pair<KVCache<Scalar>*, KVCache<Scalar>>;
-  std::vector<Before, Allocator<Before>> before_;  // whose windows let go between pieces
+  std::vector<Before, Allocator<Before>> before_;  // whose windows evict between pieces
 };
 
 template <class Scalar>

@@ -44,7 +44,7 @@ struct GenericAttention {
     sums = frame.tensor<Scalar>({workers, kRows, Index(2)});
   }
 
-  /// Keys (or values) [first, first + count) of head g; no rows where a cache let go of them.
+  /// Keys (or values) [first, first + count) of head g; no rows where they are evicted.
   MatrixMap<const Scalar> tile(bool of_keys, Index b, Index g, Index first, Index count) const {
     using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
     if (source.pages != nullptr) {  // of each head keys [96][D], then values [96][Dv]

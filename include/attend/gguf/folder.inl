@@ -2,14 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstring>
-#include <initializer_list>
 #include <map>
 #include <optional>
 #include <set>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -22,7 +18,6 @@
 namespace attend::inline ATTEND_ABI::detail {
 
 // ---- Names of tensors
-// ------------------------------------------------------------------------------------------------
 
 /// GGUF's names without "blk.N." and ".weight", and the others' without "model.layers.N.".
 inline constexpr std::pair<std::string_view, std::string_view> kLlamaNames[] = {
@@ -89,7 +84,6 @@ ATTEND_INLINE std::string hugging_face_name(std::string_view architecture, std::
 }
 
 // ---- config.json
-// -----------------------------------------------------------------------------------------------------
 
 class GgufConfig {
  public:
@@ -199,13 +193,13 @@ class GgufConfig {
     out["mlp_bias"] = has("blk.0.ffn_down.bias");
     if (window > 0) out["sliding_window"] = window;
     // The rows of queries and keys are those of neighbours that turn together; only this architecture's are.
-    if (llama) out["rope_interleaved"] = true;
+    if (llama) out["gguf.rope_interleaved"] = true;
     if (gemma) add_gemma(out, head_dim, heads, layers);
     add_rotary(out, head_dim);
   }
 
   void add_gemma(JsonMembers& out, Index head_dim, Index heads, Index layers) const {
-    out["norms_less_one"] = false;
+    out["gguf.norms_less_one"] = false;
     copy(out, "attn_logit_softcapping", "attn_logit_softcapping");
     copy(out, "final_logit_softcapping", "final_logit_softcapping");
     const auto scale = file_.number(key("attention.scale"));
@@ -268,7 +262,6 @@ class GgufConfig {
 };
 
 // ---- generation_config.json and tokenizer_config.json
-// ------------------------------------------------------------------------
 
 inline std::string gguf_generation(const GgufFile& file) {
   std::set<Index> ends;
@@ -326,7 +319,7 @@ inline void add_chat_templates(const GgufFile& file, std::map<std::string, std::
 
 ATTEND_INLINE Location model_folder(const Location& place) {
   if (place.stands_for() != nullptr || place.extension() != ".gguf" || place.is_folder()) return place;
-  const detail::MappedFile mapped(place);
+  const MappedFile mapped(place);
   const GgufFile file(mapped);
   const GgufConfig config(file);
   std::map<std::string, std::string> files;

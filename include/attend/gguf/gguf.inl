@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
-#include <type_traits>
 
 #include <attend/core/error.hpp>
 #include <attend/core/threads.hpp>

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -80,14 +79,12 @@ inline constexpr std::array<DTypeInfo, 30> kDTypes{{
 /// The name that files have for it: "F32", "Q8_0".
 inline std::string_view to_string(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].name; }
 namespace detail {
-inline int bits_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].bits; }
-inline int elements_of(DType type) { return detail::kDTypes[static_cast<std::size_t>(type)].elements; }
+inline int bits_of(DType type) { return kDTypes[static_cast<std::size_t>(type)].bits; }
+inline int elements_of(DType type) { return kDTypes[static_cast<std::size_t>(type)].elements; }
 inline bool is_in_blocks(DType type) { return type >= DType::Q4_0; }
 
 /// Whether elements of this type can be read at all.
 inline bool is_readable(DType type) { return type <= DType::F64 || is_in_blocks(type); }
-
-inline bool is_integer(DType type) { return type <= DType::I64; }
 }  // namespace detail
 
 /// Nothing where there is no type of that name.

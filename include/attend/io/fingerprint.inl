@@ -54,7 +54,7 @@ inline void add_folder(Fingerprint& fingerprint, const Location& folder, const s
         name.starts_with("attend_"))
       continue;
     fingerprint.add(prefix + name);
-    fingerprint.add(detail::MappedFile(file).bytes());
+    fingerprint.add(MappedFile(file).bytes());
   }
 }
 }  // namespace detail

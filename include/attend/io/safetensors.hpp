@@ -12,6 +12,7 @@
 
 #include <attend/core/location.hpp>
 #include <attend/core/shape.hpp>
+#include <attend/core/threads.hpp>
 #include <attend/core/weight_type.hpp>
 #include <attend/io/dtype.hpp>
 #include <attend/io/gguf_blocks.hpp>
@@ -99,6 +100,7 @@ class SafeTensors {
   /// Copies `count` elements in row-major order, from element `first` on, converted to Scalar.
   template <class Scalar>
   void read_elements(const Entry& entry, Index first, Index count, Scalar* out) const {
+    const detail::FloatEnvironment environment;
     if (detail::is_in_blocks(entry.dtype) && entry.row_size() % detail::elements_of(entry.dtype) != 0) {
       const std::vector<float> values = decode(entry, first, count);
       for (const float value : values) *out++ = static_cast<Scalar>(value);

@@ -63,7 +63,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
   [[noreturn]] void unexpected(const char* what) const {
     if (depth() == 0) fail_here("the header is not a JSON object");
     if (in_metadata_) fail_here("__metadata__ holds something else than strings");
-    fail_here("tensor " + detail::in_quotes(tensor_.name) + ": unexpected " + what);
+    fail_here("tensor " + in_quotes(tensor_.name) + ": unexpected " + what);
   }
   bool scalar(const char* what) {
     if (!skipping()) unexpected(what);
@@ -95,8 +95,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
     } else if (in_tensor() && field_ == Field::dtype) {
       const std::optional<DType> type = dtype_from_string(value);
       if (!type || is_in_blocks(*type))
-        fail_here("tensor " + detail::in_quotes(tensor_.name) + ": unknown dtype " +
-                  detail::in_quotes(value));
+        fail_here("tensor " + in_quotes(tensor_.name) + ": unknown dtype " + in_quotes(value));
       tensor_.dtype = *type;
     } else {
       scalar("string");
@@ -118,7 +117,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
     if (depth() == 1 && !in_metadata_) {
       for (const char* key : {"dtype", "shape", "data_offsets"})
         if (std::find(seen_.begin(), seen_.end(), key) == seen_.end())
-          fail_here("tensor " + detail::in_quotes(tensor_.name) + ": has no " + key);
+          fail_here("tensor " + in_quotes(tensor_.name) + ": has no " + key);
       header_.tensors.push_back(std::move(tensor_));
       tensor_ = {};
     }
@@ -139,16 +138,15 @@ class SafeTensorsHeaderReader final : public JsonReader {
   bool key(string_t& name) override {
     if (depth() == 1) {
       in_metadata_ = name == "__metadata__";
-      if (in_metadata_ && std::exchange(had_metadata_, true))
-        fail_here("duplicate name " + detail::in_quotes(name));
+      if (in_metadata_ && std::exchange(had_metadata_, true)) fail_here("duplicate name " + in_quotes(name));
       tensor_.name = name;
       tensor_.header_offset = consumed();
     } else if (depth() == 2) {
       if (in_metadata_ ? header_.metadata.contains(name)
                        : std::find(seen_.begin(), seen_.end(), name) != seen_.end())
-        fail_here("duplicate key " + detail::in_quotes(name) + " in " + detail::in_quotes(tensor_.name));
+        fail_here("duplicate key " + in_quotes(name) + " in " + in_quotes(tensor_.name));
       if (!in_metadata_ && seen_.size() == kMaxAxes)
-        fail_here("tensor " + detail::in_quotes(tensor_.name) + ": too many fields");
+        fail_here("tensor " + in_quotes(tensor_.name) + ": too many fields");
       if (!in_metadata_) seen_.push_back(name);
       field_ = name == "dtype"          ? Field::dtype
                : name == "shape"        ? Field::shape
@@ -170,7 +168,7 @@ class SafeTensorsHeaderReader final : public JsonReader {
 
 /// Bytes of a tensor; nothing where they are no whole number or more than memory can hold.
 inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, DType type) {
-  const auto bits = static_cast<std::uint64_t>(detail::bits_of(type));
+  const auto bits = static_cast<std::uint64_t>(bits_of(type));
   const std::uint64_t limit = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)()) / bits;
   std::uint64_t product = 1;
   bool empty = false;
@@ -187,7 +185,7 @@ inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, 
   return product * bits / 8;
 }
 
-inline SafeTensorsHeader read_safetensors_header(const detail::MappedFile& file) {
+inline SafeTensorsHeader read_safetensors_header(const MappedFile& file) {
   const std::span<const std::byte> bytes = file.bytes();
   const auto fail_at = [&](std::uint64_t offset, const std::string& message) {
     throw_error(file.path(), ": byte ", offset, ": ", message);
@@ -215,7 +213,7 @@ inline SafeTensorsHeader read_safetensors_header(const detail::MappedFile& file)
   const auto twice = std::adjacent_find(tensors.begin(), tensors.end(),
                                         [](const auto& a, const auto& b) { return a.name == b.name; });
   if (twice != tensors.end())
-    fail_at(8 + std::next(twice)->header_offset, "duplicate name " + detail::in_quotes(twice->name));
+    fail_at(8 + std::next(twice)->header_offset, "duplicate name " + in_quotes(twice->name));
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
@@ -223,7 +221,7 @@ inline SafeTensorsHeader read_safetensors_header(const detail::MappedFile& file)
   std::uint64_t covered = 0;
   for (const auto& tensor : tensors) {
     const auto fail_tensor = [&](const std::string& message) {
-      fail_at(8 + tensor.header_offset, "tensor " + detail::in_quotes(tensor.name) + ": " + message);
+      fail_at(8 + tensor.header_offset, "tensor " + in_quotes(tensor.name) + ": " + message);
     };
     const std::string range =
         "data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) + "]";

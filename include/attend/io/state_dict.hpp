@@ -28,6 +28,8 @@ struct LoadOptions {
   std::vector<std::string> ignore = {};
   /// From the layer's name of a parameter to what it is made of, without the prefix; empty: the name itself.
   std::function<Source(const std::string&)> names = {};
+  /// Called after each parameter with how many numbers of how many the layer has by now.
+  std::function<void(Index done, Index all)> progress = {};
 };
 
 namespace detail {
@@ -169,14 +171,18 @@ void load(Layer& layer, const SafeTensors& file, const std::string& prefix = "",
   const detail::FloatEnvironment environment;
   detail::LoadPlanner planner(file, prefix, options);
   std::vector<detail::LoadPlan> plans;
+  Index done = 0, all = 0;
   auto plan = [&](const std::string& name, const auto& parameter) {
     plans.push_back(planner.plan(name, parameter.shape()));
+    all += parameter.numel();
   };
   layer.parameters(plan);
   planner.finish();
   std::size_t next = 0;
   auto assign = [&](const std::string& name, auto parameter) {
+    done += parameter.numel();
     detail::naming(file, name, [&] { detail::assign_planned(file, plans[next++], std::move(parameter)); });
+    if (options.progress) options.progress(done, all);
   };
   layer.parameters(assign);
 }

@@ -20,15 +20,15 @@ ATTEND_INLINE LoadPlan LoadPlanner::plan(const std::string& name, const std::vec
     if (found == nullptr) {
       std::string text;
       for (const std::string& alternative : alternatives)
-        text += (text.empty() ? "" : " or ") + detail::in_quotes(prefix_ + alternative);
-      missing_.push_back(text + " for " + detail::in_quotes(name) + " " + to_string(shape));
+        text += (text.empty() ? "" : " or ") + in_quotes(prefix_ + alternative);
+      missing_.push_back(text + " for " + in_quotes(name) + " " + to_string(shape));
       continue;
     }
     used_.insert(found->name);
     plan.entries.push_back(found);
   }
   if (plan.source.names.empty())
-    missing_.push_back("a source of " + detail::in_quotes(name) + " " + to_string(shape));
+    missing_.push_back("a source of " + in_quotes(name) + " " + to_string(shape));
   if (plan.entries.size() == plan.source.names.size() && !plan.entries.empty())
     check_entry(plan, name, shape);
   return plan;
@@ -39,7 +39,7 @@ ATTEND_INLINE void LoadPlanner::finish() const {
   for (const SafeTensors::Entry& entry : file_.entries())
     if (options_.strict && entry.name.starts_with(prefix_) && !used_.contains(entry.name) &&
         !is_ignored(entry.name))
-      unexpected.push_back(detail::in_quotes(entry.name) + " " + to_string(entry.shape));
+      unexpected.push_back(in_quotes(entry.name) + " " + to_string(entry.shape));
   std::string message;
   const auto list = [&](const char* what, const std::vector<std::string>& items) {
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -75,11 +75,9 @@ ATTEND_INLINE void LoadPlanner::check_entry(const LoadPlan& plan, const std::str
   bool fits = source.part >= 0 && source.part < source.parts && (!shape.empty() || source.names.size() == 1);
   Index rows = 0;
   for (const SafeTensors::Entry* entry : plan.entries) {
-    if (!detail::is_readable(entry->dtype))
-      unreadable_.push_back(detail::in_quotes(entry->name) + " of type " +
-                            std::string(to_string(entry->dtype)));
-    sources +=
-        (sources.empty() ? "" : " + ") + detail::in_quotes(entry->name) + " " + to_string(entry->shape);
+    if (!is_readable(entry->dtype))
+      unreadable_.push_back(in_quotes(entry->name) + " of type " + std::string(to_string(entry->dtype)));
+    sources += (sources.empty() ? "" : " + ") + in_quotes(entry->name) + " " + to_string(entry->shape);
     std::vector<Index> turned = entry->shape;
     if (source.transpose) {
       if (turned.size() == 2)
@@ -97,7 +95,7 @@ ATTEND_INLINE void LoadPlanner::check_entry(const LoadPlan& plan, const std::str
   const Index wanted = shape.empty() ? 1 : shape[0];
   fits = fits && rows % source.parts == 0 && rows / source.parts == wanted;
   if (!fits) {
-    misshaped_.push_back(detail::in_quotes(name) + " expected " + to_string(shape) + ", got " + sources +
+    misshaped_.push_back(in_quotes(name) + " expected " + to_string(shape) + ", got " + sources +
                          (source.transpose ? " transposed" : "") +
                          (source.parts != 1
                               ? " part " + std::to_string(source.part) + " of " + std::to_string(source.parts)
@@ -107,8 +105,8 @@ ATTEND_INLINE void LoadPlanner::check_entry(const LoadPlan& plan, const std::str
   for (Index i = 0; source.row && i < wanted; ++i) {
     const Index from = source.row(source.part * wanted + i);
     if (from >= 0 && from < rows) continue;
-    misshaped_.push_back(detail::in_quotes(name) + " expected a row below " + std::to_string(rows) +
-                         ", got " + std::to_string(from) + " of " + sources);
+    misshaped_.push_back(in_quotes(name) + " expected a row below " + std::to_string(rows) + ", got " +
+                         std::to_string(from) + " of " + sources);
     return;
   }
 }

@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 
 #include <attend/core/error.hpp>
@@ -33,9 +32,9 @@ inline std::string json_excerpt(const Json& value) {
 }
 
 /// A member of an object, or null.
-inline const Json& json_member(const Json& value, const std::string& name) {
+inline const Json& json_member(const Json& value, std::string_view name) {  // GCC 13 warns of a `const &`
   static const Json none;
-  const auto found = value.find(name);
+  const auto found = value.find(std::string(name));
   return found == value.end() ? none : *found;
 }
 

@@ -2,8 +2,8 @@
 // errors with file and byte offset. Every JSON file of the library is read here.
 #pragma once
 
+#include <cfenv>
 #include <cstddef>
-#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -51,6 +51,22 @@ class JsonInput {
   const char** position_;
 };
 
+/// That of a new thread, all of it: glibc's strtod rounds as the x87 unit is told to, which FloatEnvironment
+/// leaves alone.
+class StandardEnvironment {
+ public:
+  StandardEnvironment() {
+    std::fegetenv(&saved_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~StandardEnvironment() { std::fesetenv(&saved_); }
+  StandardEnvironment(const StandardEnvironment&) = delete;
+  StandardEnvironment& operator=(const StandardEnvironment&) = delete;
+
+ private:
+  std::fenv_t saved_;
+};
+
 /// What every reader of JSON events shares: the depth limit and the error line.
 class JsonReader : public nlohmann::json_sax<Json> {
  public:
@@ -65,7 +81,8 @@ class JsonReader : public nlohmann::json_sax<Json> {
     const std::size_t nul = text_.find('\0');  // which the parser takes for the end of its input
     if (nul != std::string_view::npos) fail_at(nul, "JSON with a NUL byte");
     const char* end = text_.data() + text_.size();
-    const FloatEnvironment environment;  // of numbers
+    const StandardEnvironment rounding;  // of numbers
+    const FloatEnvironment subnormals;
     Json::sax_parse(JsonInput(text_.data(), &position_), JsonInput(end, &position_),
                     static_cast<nlohmann::json_sax<Json>*>(this));
   }
@@ -143,7 +160,7 @@ class JsonDocument final : public JsonReader {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     const auto [at, is_new] = open_.back()->get_ref<Json::object_t&>().emplace(name, nullptr);
-    if (!is_new) fail_here("duplicate key " + detail::in_quotes(name));
+    if (!is_new) fail_here("duplicate key " + in_quotes(name));
     slot_ = &at->second;
     return true;
   }

@@ -29,6 +29,7 @@ struct JsonText {
   requires(std::is_arithmetic_v<T> || std::same_as<T, std::nullptr_t> ||
            (std::convertible_to<const T&, std::string_view> && !std::same_as<T, Json>))
       JsonText(const T& scalar) {
+    const FloatEnvironment environment;  // a subnormal float becomes a double
     if constexpr (std::is_arithmetic_v<T>)
       text = json_dump(Json(scalar));
     else if constexpr (!std::same_as<T, std::nullptr_t>)

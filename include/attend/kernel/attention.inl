@@ -163,8 +163,9 @@ ATTEND_NOINLINE void attention_merge(const Attention& t, const QueryRows& rows, 
     if (after == kNone) continue;
     const bool empty = before == kNone;
     const float maximum = empty || after > before || after != after ? after : before;
-    const vf a = empty ? set1(0.0f) : softmax_exp(set1(before - maximum), exponent, lowest);
-    const vf n = softmax_exp(set1(after - maximum), exponent, lowest);
+    alignas(64) float e[16] = {before - maximum, after - maximum};
+    store(e, softmax_exp(load(e), exponent, lowest));
+    const vf a = set1(empty ? 0.0f : e[0]), n = set1(e[1]);
     total.maximum[r] = maximum;
     store(lanes, fma(load(next.lanes + r * kLanes), n, mul(load(lanes), a)));
     for (Index d = 0; d < stride; d += 16)
@@ -204,15 +205,16 @@ ATTEND_NOINLINE void attention_finish(const Attention& t, const QueryRows& rows,
       if (sinks != nullptr && !none) {
         float* lanes = total.lanes + r * kLanes;
         const float sink = t.folded ? sinks[h] / t.scale : sinks[h];  // in the units of the scores
-        if (sink > maxima[r]) {
-          const vf a = softmax_exp(set1(maxima[r] - sink), exponent, lowest);
+        const bool greater = sink > maxima[r];
+        const vf a = softmax_exp(set1(greater ? maxima[r] - sink : sink - maxima[r]), exponent, lowest);
+        if (greater) {
           sum = reduce_sum(opaque(mul(load(lanes), a)));
           for (Index d = 0; d < stride; d += 16) store(output + d, mul(load(output + d), a));
           total.maximum[r] = sink;
           sum += 1.0f;
         } else {
           alignas(64) float e[16];
-          store(e, softmax_exp(set1(sink - maxima[r]), exponent, lowest));
+          store(e, a);
           sum += e[0];
         }
         inverse = 1.0f / sum;

@@ -257,7 +257,7 @@ ATTEND_INLINED const float* gather_queries(const Attention& t, const QueryRows& 
   return scratch;
 }
 
-/// The page of a tile: of the cache, or packed into scratch; null where the cache let go of it.
+/// The page of a tile: of the cache, or packed into scratch; null where it is evicted.
 ATTEND_INLINED const float* page_of(const Attention& t, const QueryRows& rows, Index tile, float* scratch) {
   if (t.pages != nullptr) {
     const float* page = t.pages[rows.batch][tile];

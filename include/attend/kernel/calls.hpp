@@ -35,6 +35,7 @@ struct Product {
   const float* residual = nullptr;  // [M, N], rows ldr apart, or null
   Index ldr = 0;
   Activation activation = Activation::identity;
+  void (*activate)(Activation, const float* x, float* y, Index n) = nullptr;  // where there is one
 };
 
 /// Which of the keys [k0, k1) queries may see: none outside [begin, end), and all inside it where `full`.
@@ -89,8 +90,8 @@ struct Attention {
   const Index* query_offsets = nullptr;
   const Index* key_offsets = nullptr;
   const Index* key_counts = nullptr;  // of each batch, where it is less than `keys`
-  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where a ring cache let go of
-  /// it: those keys are not seen. Without pages, keys and values are packed on the way.
+  /// Packed tiles: pages[b][tile] points at [H_kv][page().floats()], or is null where it is evicted: those
+  /// keys are not seen. Without pages, keys and values are packed on the way.
   const float* const* const* pages = nullptr;
   /// Nothing but the output is wanted, and nobody joins states: one tile may write the output by itself.
   bool output_alone = false;
@@ -150,7 +151,26 @@ inline Index attention_scratch_floats(const Attention& t) {
   return kQueryRows * (kKeyTile + t.head_dim) + t.page().floats();
 }
 
-/// The entries of one ISA. Ranges are half open; panels are 16 columns.
+/// What attention calls. Ranges are half open.
+struct AttentionKernels {
+  /// Packs one tile of a key/value head into a page.
+  void (*pack_page)(const Attention&, Index b, Index kv_head, Index tile, float* page);
+  /// One span of keys for some rows, from nothing into `state`.
+  SpanResult (*span)(const Attention&, const QueryRows&, Index span, AttentionState state, float* scratch);
+  /// Joins the next span's state to the total.
+  void (*merge)(const Attention&, const QueryRows&, AttentionState total, AttentionState next);
+  /// Divides by the sum and writes output and log-sum-exp.
+  void (*finish)(const Attention&, const QueryRows&, AttentionState total);
+  /// After finish, whose total it takes: the weights of the rows over all keys; with a null total
+  /// the scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
+  void (*weights)(const Attention&, const QueryRows&, const AttentionState* total, Heads<float> out,
+                  float* scratch);
+  /// All rows of a key/value head that has one key; false, with nothing written, where the rows need the
+  /// above.
+  bool (*one_key)(const Attention&, Index b, Index kv_head);
+};
+
+/// The entries of one ISA: a program has those that it calls (dispatch.hpp). Panels are 16 columns.
 struct Kernels {
   void (*product)(const Product&, Index row_begin, Index row_end, Index panel_begin, Index panel_end);
   void (*activate)(Activation, const float* x, float* y, Index n);
@@ -158,22 +178,7 @@ struct Kernels {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* y, Index n,
                      float* statistics);
   void (*rms_norm)(const float* x, const float* weight, float eps, float* y, Index n, float* statistics);
-  /// Packs one tile of a key/value head into a page.
-  void (*pack_page)(const Attention&, Index b, Index kv_head, Index tile, float* page);
-  /// One span of keys for some rows, from nothing into `state`.
-  SpanResult (*attention_span)(const Attention&, const QueryRows&, Index span, AttentionState state,
-                               float* scratch);
-  /// Joins the next span's state to the total.
-  void (*attention_merge)(const Attention&, const QueryRows&, AttentionState total, AttentionState next);
-  /// Divides by the sum and writes output and log-sum-exp.
-  void (*attention_finish)(const Attention&, const QueryRows&, AttentionState total);
-  /// After attention_finish, whose total it takes: the weights of the rows over all keys; with a null total
-  /// the scores, -inf where masked. Row r of the rows goes to out.at(batch, head, query), keys contiguous.
-  void (*attention_weights)(const Attention&, const QueryRows&, const AttentionState* total, Heads<float> out,
-                            float* scratch);
-  /// All rows of a key/value head that has one key; false, with nothing written, where the rows need the
-  /// above.
-  bool (*attention_one_key)(const Attention&, Index b, Index kv_head);
+  AttentionKernels attention;
   /// One row, or where `log` the logarithm of it.
   void (*softmax)(const float* x, float* y, Index n, bool log);
   /// One head of one token, in place: x[2 * pairs] by the angles whose cosines and sines these are.

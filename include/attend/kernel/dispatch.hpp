@@ -1,9 +1,12 @@
 // The choice among the kernels of the processor's instruction sets, by cpuid. regions.hpp has the kernels.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <string>
+#include <type_traits>
+#include <utility>
 
 #include <attend/core/config.hpp>
 #include <attend/core/flags.hpp>
@@ -17,25 +20,36 @@
 namespace attend::inline ATTEND_ABI {
 namespace kernel {
 
-/// Of each ISA, or null where the program was compiled without it. Compiled apart (ATTEND_COMPILED), the unit
-/// that defines ATTEND_IMPLEMENTATION has them for all.
 #if defined(ATTEND_COMPILED)
+/// Of each ISA, or null where the program was compiled without it. The unit that defines
+/// ATTEND_IMPLEMENTATION has them for all.
 extern const Kernels* const tables[3];
 #if defined(ATTEND_IMPLEMENTATION)
 const Kernels* const tables[3] = {defined_tables[0], defined_tables[1], defined_tables[2]};
 #endif
+inline bool has(Isa isa) { return tables[static_cast<int>(isa)] != nullptr; }
 #else
 inline namespace ATTEND_FLAGS {
-inline constexpr const auto& tables = defined_tables;
+/// A member of each table. Who takes one refers to it alone: a program has the kernels that it may call.
+template <auto Member>
+inline constexpr auto entries = [] {
+  std::array<std::remove_cvref_t<decltype(std::declval<Kernels>().*Member)>, 3> each{};
+  for (std::size_t i = 0; i < 3; ++i)
+    if (defined_tables[i] != nullptr) each[i] = defined_tables[i]->*Member;
+  return each;
+}();
+inline constexpr auto there = [] {
+  std::array<bool, 3> each{};
+  for (std::size_t i = 0; i < 3; ++i) each[i] = defined_tables[i] != nullptr;
+  return each;
+}();
+inline bool has(Isa isa) { return there[static_cast<std::size_t>(isa)]; }
 }  // namespace ATTEND_FLAGS
 #endif
-inline namespace ATTEND_FLAGS {
-inline const Kernels* table_of(Isa isa) { return tables[static_cast<int>(isa)]; }
-}  // namespace ATTEND_FLAGS
 
 /// Whether this machine (and its operating system) runs an ISA whose kernels are there.
 inline bool runs(Isa isa) {
-  if (table_of(isa) == nullptr) return false;
+  if (!has(isa)) return false;
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == Isa::avx2) return avx2;
@@ -67,7 +81,15 @@ inline Isa& chosen() {
 }
 
 inline namespace ATTEND_FLAGS {
-inline const Kernels& kernels() { return *table_of(chosen()); }
+/// Kernels::product and so on: of the chosen ISA, or of another that is there.
+template <auto Member>
+const auto& entry(Isa isa = chosen()) {
+#if defined(ATTEND_COMPILED)
+  return tables[static_cast<int>(isa)]->*Member;
+#else
+  return entries<Member>[static_cast<std::size_t>(isa)];
+#endif
+}
 }  // namespace ATTEND_FLAGS
 
 }  // namespace kernel

@@ -1,7 +1,7 @@
 // Rows of elementwise functions and of the row-wise normalisations, 16 lanes at a time.
 
-// Where a block is four registers, a part of one is long: there it is out of line, and not in every loop.
-#if ATTEND_SIMD == 128
+// Where a block is several registers, a part of one is long: there it is out of line, and not in every loop.
+#if ATTEND_SIMD < 512
 #define ATTEND_PART ATTEND_NOINLINE
 #else
 #define ATTEND_PART ATTEND_INLINED
@@ -19,63 +19,50 @@ ATTEND_INLINED void store_block(float* p, vf v, int n) {
     store_part(p, v, n);
 }
 
-/// y[i] = f(x[i]) for one vector function f of math.inl, given as the type of a functor.
-template <class F>
-ATTEND_INLINED void map_row(const float* x, float* y, Index n) {
-  for (Index i = 0; i < n; i += 16) {
-    const int m = static_cast<int>(n - i < 16 ? n - i : 16);
-    store_block(y + i, F::apply(load_block(x + i, m)), m);
+/// y[i] = f(x[i]) for one vector function f of math.inl, in blocks of 16.
+template <vf (*f)(vf)>
+ATTEND_INLINED void map_blocks(const float* x, float* y, Index n) {
+  for (Index i = 0; i < n; i += 16) store(y + i, f(load(x + i)));
+}
+ATTEND_INLINED vf relu(vf x) { return max_of(set1(0.0f), x); }  // NaN stays NaN: max gives its second operand
+
+ATTEND_INLINED void activate_blocks(Activation activation, const float* x, float* y, Index n) {
+  switch (activation) {
+    case Activation::identity:
+      return map_blocks<opaque>(x, y, n);
+    case Activation::relu:
+      return map_blocks<relu>(x, y, n);
+    case Activation::gelu:
+      return map_blocks<gelu>(x, y, n);
+    case Activation::gelu_tanh:
+      return map_blocks<gelu_tanh>(x, y, n);
+    case Activation::silu:
+      return map_blocks<silu>(x, y, n);
+    case Activation::sigmoid:
+      return map_blocks<sigmoid>(x, y, n);
+    case Activation::tanh:
+      return map_blocks<tanh>(x, y, n);
+    case Activation::exp:
+      return map_blocks<exp>(x, y, n);
+    case Activation::erf:
+      return map_blocks<erf>(x, y, n);
   }
 }
 
-struct ApplyRelu {  // NaN stays NaN: max gives its second operand then
-  static ATTEND_INLINED vf apply(vf x) { return max_of(set1(0.0f), x); }
-};
-struct ApplyGelu {
-  static ATTEND_INLINED vf apply(vf x) { return gelu(x); }
-};
-struct ApplyGeluTanh {
-  static ATTEND_INLINED vf apply(vf x) { return gelu_tanh(x); }
-};
-struct ApplySilu {
-  static ATTEND_INLINED vf apply(vf x) { return silu(x); }
-};
-struct ApplySigmoid {
-  static ATTEND_INLINED vf apply(vf x) { return sigmoid(x); }
-};
-struct ApplyTanh {
-  static ATTEND_INLINED vf apply(vf x) { return tanh(x); }
-};
-struct ApplyExp {
-  static ATTEND_INLINED vf apply(vf x) { return exp(x); }
-};
-struct ApplyErf {
-  static ATTEND_INLINED vf apply(vf x) { return erf(x); }
-};
-
-/// y = activation(x), n elements; y may be x.
+/// y = activation(x), n elements; y may be x. What is left of whole blocks goes through one of its own, by
+/// the same loops.
 ATTEND_NOINLINE void activate(Activation activation, const float* x, float* y, Index n) {
-  switch (activation) {
-    case Activation::identity:
-      if (x != y)
-        for (Index i = 0; i < n; ++i) y[i] = x[i];
-      return;
-    case Activation::relu:
-      return map_row<ApplyRelu>(x, y, n);
-    case Activation::gelu:
-      return map_row<ApplyGelu>(x, y, n);
-    case Activation::gelu_tanh:
-      return map_row<ApplyGeluTanh>(x, y, n);
-    case Activation::silu:
-      return map_row<ApplySilu>(x, y, n);
-    case Activation::sigmoid:
-      return map_row<ApplySigmoid>(x, y, n);
-    case Activation::tanh:
-      return map_row<ApplyTanh>(x, y, n);
-    case Activation::exp:
-      return map_row<ApplyExp>(x, y, n);
-    case Activation::erf:
-      return map_row<ApplyErf>(x, y, n);
+  alignas(64) float rest[16];
+  const Index whole = n / 16 * 16;
+  const int left = static_cast<int>(n - whole);
+  const float* from = x;
+  float* to = y;
+  for (Index count = whole;; count = 16) {
+    activate_blocks(activation, from, to, count);
+    if (to == rest) return store_part(y + whole, load(rest), left);
+    if (left == 0) return;
+    store(rest, load_part(x + whole, left));
+    from = to = rest;
   }
 }
 

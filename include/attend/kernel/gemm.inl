@@ -41,6 +41,7 @@ struct Block {
   float* maximum = nullptr;       // [M][16], the greatest of each row so far; what it holds counts
   bool first = true;              // unless this is the first
   Activation activation = Activation::identity;
+  void (*activate)(Activation, const float* x, float* y, Index n) = nullptr;
 
   /// Rows [m, m + MR) of panels [p, p + NV).
   template <int MR, int NV>
@@ -247,7 +248,7 @@ ATTEND_NOINLINE void product(const Product& t, Index m0, Index m1, Index p0, Ind
         block.bias = t.bias == nullptr ? nullptr : t.bias + p * 16;
         block.residual = t.residual == nullptr ? nullptr : t.residual + m0 * t.ldr + p * 16;
         block.ldr = t.ldr;
-        block.activation = t.activation;
+        block.activation = t.activation, block.activate = t.activate;
       }
       sweep(block, rows, p + most < p1 ? most : p1 - p, rows <= kRows<kMostPanels>);
       k0 = k1;

@@ -15,7 +15,7 @@
 ATTEND_TEST_KERNELS  // functions that a test adds to each ISA's
 #endif
 
-    inline constexpr Kernels table = {
-        product,           activate,       multiply,        layer_norm,       rms_norm,
-        pack_page,         attention_span, attention_merge, attention_finish, attention_weights,
-        attention_one_key, softmax,        rotate};
+    inline constexpr AttentionKernels attention = {pack_page,        attention_span,    attention_merge,
+                                                   attention_finish, attention_weights, attention_one_key};
+inline constexpr Kernels table = {product,  activate,  multiply, layer_norm,
+                                  rms_norm, attention, softmax,  rotate};

@@ -4,8 +4,8 @@
 //     detail::AttentionCall                          options and outputs bound to the sizes of the call
 //     detail::Backend<float>                         as raw pointers and strides: kernel::Attention
 //       run_attention                                the plan: blocks of rows × heads, spans of keys, threads
-//         Kernels::pack_page                         keys and values into tiles, where several blocks use
-//         them Kernels::attention_span …_merge …_finish   the rows of a block: attention.inl
+//         AttentionKernels::pack_page                keys and values into tiles, for several blocks of rows
+//         AttentionKernels::span, merge, finish      the rows of a block: attention.inl
 //     detail::Backend<double>, …                     GenericAttention: the same tiles for any scalar
 #pragma once
 
@@ -23,7 +23,7 @@ namespace attend::inline ATTEND_ABI::kernel {
 /// attention weights; `look` the rows that it wants.
 inline void run_attention(Context& context, Attention t, Index batch, Heads<float> weights = {},
                           const RowsFunctions& look = {}) {
-  const Kernels& kernels = kernel::kernels();
+  const AttentionKernels& kernels = entry<&Kernels::attention>();
   const Index group = t.heads / t.kv_heads, tiles = (t.keys + kKeyTile - 1) / kKeyTile;
   const Index spans = std::max<Index>(1, (tiles + kSpanTiles - 1) / kSpanTiles);
   // A block of rows: 48 queries of a head, or where queries are few, those of several heads of a group.
@@ -73,14 +73,13 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   };
   const auto finish = [&](const QueryRows& rows, AttentionState total, bool seen, float* memory) {
     if (!seen) std::fill_n(total.maximum, kQueryRows, -std::numeric_limits<float>::infinity());
-    kernels.attention_finish(t, rows, total);
-    if (weights.data != nullptr) kernels.attention_weights(t, rows, &total, weights, memory);
+    kernels.finish(t, rows, total);
+    if (weights.data != nullptr) kernels.weights(t, rows, &total, weights, memory);
     if (!looked_at(rows)) return;
     float* looked = memory + attention_scratch_floats(t);  // [heads][queries][keys]
     const Index head_floats = rows.queries * t.keys;
-    kernels.attention_weights(
-        t, rows, &total, {looked - rows.head * head_floats - rows.query * t.keys, 0, head_floats, t.keys},
-        memory);
+    kernels.weights(t, rows, &total,
+                    {looked - rows.head * head_floats - rows.query * t.keys, 0, head_floats, t.keys}, memory);
     for (Index h = 0; h < rows.heads; ++h)
       for (Index q = 0; q < rows.queries; ++q)
         look.take(look.object, rows.batch, rows.head + h, rows.query + q,
@@ -95,10 +94,10 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
     bool seen = false;
     for (Index span = 0; span < spans; ++span) {
       if (context.stopping()) return;
-      const SpanResult result = kernels.attention_span(t, rows, span, seen ? next : total, memory);
+      const SpanResult result = kernels.span(t, rows, span, seen ? next : total, memory);
       if (result == SpanResult::finished) return;
       if (result == SpanResult::nothing) continue;
-      if (seen) kernels.attention_merge(t, rows, total, next);
+      if (seen) kernels.merge(t, rows, total, next);
       seen = true;
     }
     finish(rows, total, seen, memory);
@@ -117,10 +116,9 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       const Index unit = item / spans, block = unit % blocks, head = unit / blocks;
       const QueryRows rows = rows_of_block(head / t.kv_heads, head % t.kv_heads, block);
       float* memory = scratch + worker * scratch_floats + 2 * state_floats;
-      seen[item] =
-          rows.queries > 0 &&
-          kernels.attention_span(t, rows, item % spans, AttentionState::at(states + item * state_floats),
-                                 memory) == SpanResult::state;
+      seen[item] = rows.queries > 0 &&
+                   kernels.span(t, rows, item % spans, AttentionState::at(states + item * state_floats),
+                                memory) == SpanResult::state;
     });
     const auto join = [&](Index unit, int worker) {
       const QueryRows rows =
@@ -131,7 +129,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
       while (first + 1 < end && !seen[first]) ++first;
       const auto total = AttentionState::at(states + first * state_floats);
       for (Index i = first + 1; i < end; ++i)
-        if (seen[i]) kernels.attention_merge(t, rows, total, AttentionState::at(states + i * state_floats));
+        if (seen[i]) kernels.merge(t, rows, total, AttentionState::at(states + i * state_floats));
       finish(rows, total, seen[first], scratch + worker * scratch_floats + 2 * state_floats);
     };
     context.parallel(batch * t.kv_heads * parts, workers, [&](Index item, int worker) {
@@ -145,7 +143,7 @@ inline void run_attention(Context& context, Attention t, Index batch, Heads<floa
   if (cached || blocks == 1) {
     context.parallel(batch * t.kv_heads * parts, workers, [&](Index item, int worker) {
       const Index head = item / parts;
-      if (one_key && kernels.attention_one_key(t, head / t.kv_heads, head % t.kv_heads)) return;
+      if (one_key && kernels.one_key(t, head / t.kv_heads, head % t.kv_heads)) return;
       attend_part(head / t.kv_heads, head % t.kv_heads, item % parts, worker);
     });
     return;
@@ -195,7 +193,7 @@ inline void run_scores(Context& context, const Attention& t, Index batch, Heads<
   float* scratch = frame.take<float>(workers * scratch_floats);
   context.parallel(batch * t.heads * blocks, workers, [&](Index item, int worker) {
     const Index q = item % blocks * kQueryRows, h = item / blocks % t.heads, b = item / blocks / t.heads;
-    kernels().attention_weights(
+    entry<&Kernels::attention>().weights(
         t, {b, h / (t.heads / t.kv_heads), h, 1, q, (std::min)(kQueryRows, t.queries - q)}, nullptr, out,
         scratch + worker * scratch_floats);
   });

@@ -110,11 +110,6 @@ ATTEND_INLINED vf fma(vf a, vf b, vf c) {
   ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(a.r[i], b.r[i], c.r[i]);
   return c;
 }
-/// c - a * b.
-ATTEND_INLINED vf fnma(vf a, vf b, vf c) {
-  ATTEND_UNROLL ATTEND_EACH c.r[i] = fma_reg(-a.r[i], b.r[i], c.r[i]);
-  return c;
-}
 /// v itself, as a product that feeds an addition: under the caller's -Ofast clang would make one multiply-add
 /// of the two, whatever the region says.
 ATTEND_INLINED vf opaque(vf v) {
@@ -156,11 +151,6 @@ ATTEND_INLINED vf abs(vf a) { return as_float(andi(as_int(a), set1i(0x7fffffff))
 template <int K>
 ATTEND_INLINED vi shl(vi a) {
   ATTEND_UNROLL ATTEND_EACH a.r[i] = a.r[i] << K;
-  return a;
-}
-template <int K>
-ATTEND_INLINED vi sra(vi a) {
-  ATTEND_UNROLL ATTEND_EACH a.r[i] = a.r[i] >> K;
   return a;
 }
 template <int K>

@@ -1,9 +1,7 @@
-// BERT (arXiv:1810.04805) and its kin, see bert_families.hpp: base model and heads.
+// BERT (arXiv:1810.04805) and similar models, see bert_families.hpp: base model and heads.
 #pragma once
 
 #include <span>
-#include <string>
-#include <vector>
 
 #include <attend/disentangled.hpp>
 #include <attend/encoder.hpp>

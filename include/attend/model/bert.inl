@@ -1,7 +1,6 @@
 // BertModel's members, which units of a program with compiled models instantiate for their own scalars alone.
 #pragma once
 
-#include <algorithm>
 #include <utility>
 
 #include <attend/gguf/folder.hpp>

@@ -1,11 +1,9 @@
 // Bodies of bert_families.hpp.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/core/shape.hpp>
 #include <attend/model/bert_families.hpp>
@@ -97,12 +95,12 @@ inline BertHead read_bert_head(const Config& config) {
 
 inline Index read_num_labels(const Config& config) {
   const Index named = config.has("id2label") ? static_cast<Index>(config.size("id2label")) : 2;
-  return detail::positive_size(config, config.get<Index>("num_labels", named), "num_labels");
+  return positive_size(config, config.get<Index>("num_labels", named), "num_labels");
 }
 
 /// MPNet (arXiv:2004.09297): T5's relative bias, always in 32 buckets, and RoBERTa's positions.
 inline void read_mpnet(const Config& config, BertOptions& o) {
-  const Index buckets = detail::get_size(config, {"relative_attention_num_buckets"}, 32);
+  const Index buckets = get_size(config, {"relative_attention_num_buckets"}, 32);
   if (buckets < 32)
     throw_error(config.file(), ": 'relative_attention_num_buckets' ", buckets, " is not supported");
   o.relative_bias = {o.num_attention_heads, 32, 128, true, buckets - 32};
@@ -113,7 +111,7 @@ inline void read_mpnet(const Config& config, BertOptions& o) {
 
 /// ELECTRA (arXiv:2003.10555): BERT with narrower embeddings.
 inline void read_electra(const Config& config, BertOptions& o) {
-  o.embedding_size = detail::get_size(config, {"embedding_size"}, 128);
+  o.embedding_size = get_size(config, {"embedding_size"}, 128);
   if (o.embedding_size != o.hidden_size) o.projection = EmbeddingProjection::after_norm;
   o.pooler_act = o.head_act = Activation::gelu;
   config.ignore({"summary_last_dropout"});
@@ -121,10 +119,10 @@ inline void read_electra(const Config& config, BertOptions& o) {
 
 /// ALBERT (arXiv:1909.11942): narrower embeddings, and layers that share their weights.
 inline void read_albert(const Config& config, BertOptions& o) {
-  o.embedding_size = detail::get_size(config, {"embedding_size"}, 128);
+  o.embedding_size = get_size(config, {"embedding_size"}, 128);
   o.projection = EmbeddingProjection::after_norm;
-  const Index steps = o.num_hidden_layers, groups = detail::get_size(config, {"num_hidden_groups"}, 1),
-              inner = detail::get_size(config, {"inner_group_num"}, 1);
+  const Index steps = o.num_hidden_layers, groups = get_size(config, {"num_hidden_groups"}, 1),
+              inner = get_size(config, {"inner_group_num"}, 1);
   if (steps > kMostLayers / inner || groups > kMostLayers / inner)
     throw_error(config.file(), ": ", steps, " layers in ", groups, " groups of ", inner);
   o.num_hidden_layers = groups * inner;
@@ -139,22 +137,20 @@ inline void read_albert(const Config& config, BertOptions& o) {
 
 /// DeBERTa-v2 and v3 (arXiv:2006.03654, arXiv:2111.09543): disentangled attention.
 inline void read_deberta(const Config& config, BertOptions& o) {
-  o.embedding_size = detail::get_size(config, {"embedding_size"}, o.hidden_size);
+  o.embedding_size = get_size(config, {"embedding_size"}, o.hidden_size);
   if (o.embedding_size != o.hidden_size) o.projection = EmbeddingProjection::before_norm;
   o.absolute_positions = config.get<bool>("position_biased_input", true);
-  o.pooler_act = detail::get_activation(config, "pooler_hidden_act", "gelu");
-  if (const Index size = detail::get_size(config, {"pooler_hidden_size"}, o.hidden_size);
-      size != o.hidden_size)
+  o.pooler_act = get_activation(config, "pooler_hidden_act", "gelu");
+  if (const Index size = get_size(config, {"pooler_hidden_size"}, o.hidden_size); size != o.hidden_size)
     throw_error(config.file(), ": 'pooler_hidden_size' ", size, " is not hidden_size");
-  const Index head_size =
-      detail::get_size(config, {"attention_head_size"}, o.hidden_size / o.num_attention_heads);
+  const Index head_size = get_size(config, {"attention_head_size"}, o.hidden_size / o.num_attention_heads);
   if (head_size * o.num_attention_heads != o.hidden_size)
     throw_error(config.file(), ": 'attention_head_size' ", head_size, " is not supported");
   if (const Index kernel = config.get<Index>("conv_kernel_size", 0); kernel > 0) {
     if (kernel % 2 == 0 || kernel > o.max_position_embeddings)
       throw_error(config.file(), ": 'conv_kernel_size' ", kernel, " is not supported");
     config.allow("conv_groups", 1);
-    o.convolution = {o.hidden_size, kernel, detail::get_activation(config, "conv_act", "tanh")};
+    o.convolution = {o.hidden_size, kernel, get_activation(config, "conv_act", "tanh")};
   }
   config.ignore({"conv_act", "conv_groups", "pooler_dropout", "cls_dropout", "padding_idx"});
 
@@ -213,7 +209,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   o.head_act = roberta || mpnet ? Activation::gelu : o.hidden_act;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
   o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 512);
-  o.layer_norm_eps = detail::get_epsilon(config, "layer_norm_eps", deberta ? 1e-7 : 1e-12);
+  if (!distil) o.layer_norm_eps = detail::get_epsilon(config, "layer_norm_eps", deberta ? 1e-7 : 1e-12);
   o.type_vocab_size = distil || mpnet ? 0 : config.get<Index>("type_vocab_size", deberta ? 0 : 2);
   if (o.type_vocab_size != 0 || !deberta) {
     if (!distil && !mpnet) detail::positive_size(config, o.type_vocab_size, "type_vocab_size");
@@ -234,7 +230,7 @@ ATTEND_INLINE BertFamily read_bert_family(const Config& config) {
   config.allow("is_decoder", false);
   config.allow("add_cross_attention", false);
   config.allow("sinusoidal_pos_embds", false, true);  // says how the table was made; it is in the file
-  config.ignore({"dropout", "qa_dropout", "seq_classif_dropout", "pooler_fc_size",
+  config.ignore({"layer_norm_eps", "dropout", "qa_dropout", "seq_classif_dropout", "pooler_fc_size",
                  "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
                  "pooler_type"});
   detail::ignore_bookkeeping(config);

@@ -24,22 +24,20 @@ inline std::function<Index(Index)> rows_by_head(const CausalBlockOptions& o) {
 }
 
 // ---- GPT-2 (Radford et al. 2019)
-// -----------------------------------------------------------------------------------
 
 inline CausalFamily read_gpt2(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b;
-  o.vocab_size = detail::get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = detail::get_size(config, {"n_embd", "hidden_size"});
-  o.max_position_embeddings =
-      detail::get_size(config, {"n_positions", "max_position_embeddings", "n_ctx"}, 1024);
-  b.num_heads = b.num_kv_heads = detail::get_size(config, {"n_head", "num_attention_heads"});
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size", "n_embd"});
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings", "n_positions", "n_ctx"}, 1024);
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads", "n_head"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
-  b.dim_feedforward = detail::get_size(config, {"n_inner"}, 4 * b.embed_dim);
-  b.activation = detail::get_activation(config, "activation_function", "gelu_new");
-  b.norm_eps = detail::get_epsilon(config, "layer_norm_epsilon", 1e-5);
+  b.dim_feedforward = get_size(config, {"n_inner"}, 4 * b.embed_dim);
+  b.activation = get_activation(config, "activation_function", "gelu_new");
+  b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.scale = config.get<bool>("scale_attn_weights", true) ? 1 / std::sqrt(static_cast<double>(b.head_dim)) : 1;
-  add_layers(config, o, b, detail::get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers", "n_layer"}));
   if (config.get<bool>("scale_attn_by_inverse_layer_idx", false))
     for (std::size_t i = 0; i < o.blocks.size(); ++i) *o.blocks[i].scale /= static_cast<double>(i + 1);
   o.learned_positions = true;
@@ -67,7 +65,6 @@ inline CausalFamily read_gpt2(const Config& config) {
 }
 
 // ---- GPT-NeoX (arXiv:2204.06745) and BLOOM (arXiv:2211.05100)
-// ------------------------------------------------------
 
 /// What their layers have in common: queries, keys and values by head, and the names.
 inline NameMap names_by_head(const CausalBlockOptions& b, const std::string& layer,
@@ -84,20 +81,22 @@ inline NameMap names_by_head(const CausalBlockOptions& b, const std::string& lay
 inline CausalFamily read_gpt_neox(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b;
-  o.vocab_size = detail::get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = detail::get_size(config, {"hidden_size"});
-  b.num_heads = b.num_kv_heads = detail::get_size(config, {"num_attention_heads"});
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size"});
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
-  b.dim_feedforward = detail::get_size(config, {"intermediate_size"}, 4 * b.embed_dim);
-  b.activation = detail::get_activation(config, "hidden_act", "gelu");
-  b.norm_eps = detail::get_epsilon(config, "layer_norm_eps", 1e-5);
+  b.dim_feedforward = get_size(config, {"intermediate_size"}, 4 * b.embed_dim);
+  b.activation = get_activation(config, "hidden_act", "gelu");
+  b.norm_eps = get_epsilon(config, "layer_norm_eps", 1e-5);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", true);
   if (config.get<bool>("use_parallel_residual", true)) b.residual = Residual::parallel;
-  add_layers(config, o, b, detail::get_size(config, {"num_hidden_layers"}));
-  o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 2048);
-  set_rotary(o, detail::read_rotary_options(config, {.head_dim = b.head_dim,
-                                                     .partial_rotary_factor = 0.25,
-                                                     .max_position_embeddings = o.max_position_embeddings}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
+  set_rotary(o, read_rotary_options(config,
+                                    {.head_dim = b.head_dim,
+                                     .partial_rotary_factor = 0.25,
+                                     .max_position_embeddings = o.max_position_embeddings},
+                                    "rotary_emb_base", "rotary_pct"));
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", false);
   config.ignore({"is_decoder"});
 
@@ -114,14 +113,14 @@ inline CausalFamily read_gpt_neox(const Config& config) {
 inline CausalFamily read_bloom(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b;
-  o.vocab_size = detail::get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = detail::get_size(config, {"hidden_size", "n_embed"});
-  b.num_heads = b.num_kv_heads = detail::get_size(config, {"n_head", "num_attention_heads"});
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size", "n_embed"});
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads", "n_head"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
   b.dim_feedforward = 4 * b.embed_dim;
-  b.norm_eps = detail::get_epsilon(config, "layer_norm_epsilon", 1e-5);
+  b.norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-5);
   b.alibi = true;
-  add_layers(config, o, b, detail::get_size(config, {"n_layer", "num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers", "n_layer"}));
   o.embed_norm = true;
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
   config.allow("apply_residual_connection_post_layernorm", false);
@@ -143,27 +142,26 @@ inline CausalFamily read_bloom(const Config& config) {
 }
 
 // ---- OPT (arXiv:2205.01068)
-// ----------------------------------------------------------------------------------------
 
 inline CausalFamily read_opt(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b;
-  o.vocab_size = detail::get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = detail::get_size(config, {"hidden_size"});
-  o.embed_width = detail::get_size(config, {"word_embed_proj_dim"}, o.embed_dim);
-  o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 2048);
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size"});
+  o.embed_width = get_size(config, {"word_embed_proj_dim"}, o.embed_dim);
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 2048);
   o.learned_positions = true;
   o.position_offset = 2;
-  b.num_heads = b.num_kv_heads = detail::get_size(config, {"num_attention_heads"});
+  b.num_heads = b.num_kv_heads = get_size(config, {"num_attention_heads"});
   b.head_dim = head_dim(config, b.embed_dim, b.num_heads);
-  b.dim_feedforward = detail::get_size(config, {"ffn_dim"});
-  b.activation = detail::get_activation(config, "activation_function", "relu");
+  b.dim_feedforward = get_size(config, {"ffn_dim"});
+  b.activation = get_activation(config, "activation_function", "relu");
   b.norm_weight = config.get<bool>("layer_norm_elementwise_affine", true);
   b.qkv_bias = b.out_bias = b.mlp_bias = config.get<bool>("enable_bias", true);
   const bool before = config.get<bool>("do_layer_norm_before", true);
   b.residual = before ? Residual::pre : Residual::post;
   o.final_norm = !config.get<bool>("_remove_final_layer_norm", false) && before;
-  add_layers(config, o, b, detail::get_size(config, {"num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", true);
   config.allow("learned_embeddings", true);
   config.allow("scale_embeddings", false);
@@ -186,10 +184,6 @@ inline CausalFamily read_opt(const Config& config) {
                 {"layers.*.norm2.*", layer + "final_layer_norm.*"}};
   return {std::move(o), std::move(names), {}};
 }
-
-}  // namespace detail
-
-namespace detail {
 
 struct CausalReader {
   const char* type;
@@ -217,7 +211,8 @@ ATTEND_INLINE CausalFamily read_causal_family(const Config& config) {
   const std::string type = config.get<std::string>("model_type");
   const detail::CausalReader* reader = detail::causal_reader(type);
   if (reader == nullptr)
-    throw_error(config.file(), ": 'model_type' ", detail::in_quotes(type), " is not supported");
+    throw_error(config.file(), ": model_type ", detail::in_quotes(type),
+                " is not a decoder that is supported");
   config.allow("is_encoder_decoder", false);
   CausalFamily family = reader->read(config);
   CausalLMOptions& o = family.options;

@@ -1,11 +1,8 @@
-// CausalLM: decoder-only language models (GPT-2, Llama and their kin), see causal_families.hpp.
+// CausalLM: decoder-only language models (GPT-2, Llama and similar ones), see causal_families.hpp.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <memory>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>

@@ -160,6 +160,7 @@ template <class Scalar>
 void CausalLM<Scalar>::forward(Context& context, TensorView<const std::int32_t, 2> ids,
                                CausalCache<Scalar>& cache, TensorView<Scalar, 3> logits,
                                std::span<const BlockOutputs<Scalar>> outputs) const {
+  detail::check_assigned(context, "CausalLM", *this);
   const Index B = ids.size(0), T = ids.size(1), E = options_.embed_dim;
   const bool last_only = logits.size(1) == 1;
   detail::check_shape("CausalLM (logits)", Shape<3>{B, last_only ? 1 : T, options_.vocab_size},
@@ -168,7 +169,6 @@ void CausalLM<Scalar>::forward(Context& context, TensorView<const std::int32_t, 
     throw_error("CausalLM: a cache of ", cache.layers().size(), " layers and ", cache.batch(),
                 " sequences, expected ", layers_.layers().size(), " and ", B);
   if (T == 0) detail::fail_shape("CausalLM (ids)", "[..., 1 or more]", ids.shape());
-  detail::check_assigned(context, "CausalLM", *this);
   if (logits.size(2) > 1 && logits.stride(2) != 1)
     throw_error("CausalLM (logits): the last axis must be contiguous");
   detail::check_apart(context, "CausalLM", {"logits", logits}, {{"ids", ids}});
@@ -195,6 +195,7 @@ void CausalLM<Scalar>::forward(Context& context, TensorView<const std::int32_t, 
 
 template <class Scalar>
 Tensor<Scalar, 3> CausalLM<Scalar>::logits(Context& context, TensorView<const std::int32_t, 2> ids) const {
+  detail::check_assigned(context, "CausalLM", *this);
   Tensor<Scalar, 3> out({ids.size(0), ids.size(1), options_.vocab_size});
   CausalCache<Scalar> cache = make_cache(ids.size(0));
   if (!out.empty()) forward(context, ids, cache, out.view());
@@ -204,6 +205,7 @@ Tensor<Scalar, 3> CausalLM<Scalar>::logits(Context& context, TensorView<const st
 template <class Scalar>
 Tensor<Scalar, 2> CausalLM<Scalar>::sequence_logits(Context& context,
                                                     std::span<const std::int32_t> ids) const {
+  detail::check_assigned(context, "CausalLM", *this);
   const Index T = static_cast<Index>(ids.size());
   CausalCache<Scalar> cache = make_cache(1);
   Tensor<Scalar, 2> out({T, options_.vocab_size});

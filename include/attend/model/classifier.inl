@@ -3,15 +3,14 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/activation.hpp>
 #include <attend/io/config.hpp>
 #include <attend/json/fields.hpp>
 #include <attend/json/json.hpp>
 #include <attend/model/classifier.hpp>
+#include <attend/model/sequence_groups.hpp>
 #include <attend/softmax.hpp>
 #include <attend/text/utf8.hpp>
 
@@ -95,29 +94,20 @@ ATTEND_INLINE TextClassifier TextClassifier::open(const Location& folder, const 
 ATTEND_INLINE Tensor<float, 2> TextClassifier::classify(Context& context,
                                                         std::span<const std::string> texts) const {
   Tensor<float, 2> out({static_cast<Index>(texts.size()), num_labels()});
-  std::vector<std::int32_t> ids;
-  std::vector<Index> offsets{0};
-  Index done = 0;
-  const auto run = [&](Index end) {
-    const Tensor<float, 2> logits = detail::logits_of(context, model_, ids, {}, offsets);
-    const auto rows = out.view().slice(0, done, end);
+  const auto encode = [&](std::size_t i) {
+    text::Encoding one = tokenizer_.encode_single(texts[i], detail::encode_options(model_, options_));
+    detail::check_length("TextClassifier", one.ids.size(), detail::sizes_of(model_).max_length);
+    return one;
+  };
+  detail::run_in_groups(texts.size(), kGroup, encode, [&](const detail::TextGroup& group) {
+    const Tensor<float, 2> logits = detail::logits_of(context, model_, group.ids, {}, group.offsets);
+    const auto rows = out.view().slice(0, group.begin, group.end);
     if (function_ == ClassifierFunction::softmax)
       copy(softmax(logits, -1), rows);
     else
       activate(context, function_ == ClassifierFunction::sigmoid ? Activation::sigmoid : Activation::identity,
                logits, rows);
-    ids.clear();
-    offsets.assign(1, 0);
-    done = end;
-  };
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const auto more = tokenizer_.encode(texts[i], detail::encode_options(model_, options_));
-    detail::check_length("TextClassifier", more.size(), detail::sizes_of(model_).max_length);
-    if (!ids.empty() && ids.size() + more.size() > kGroup) run(static_cast<Index>(i));
-    ids.insert(ids.end(), more.begin(), more.end());
-    offsets.push_back(static_cast<Index>(ids.size()));
-  }
-  if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
+  });
   return out;
 }
 

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/activation.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/cross_encoder.hpp>
+#include <attend/model/sequence_groups.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
@@ -57,26 +56,14 @@ ATTEND_INLINE Tensor<float, 2> CrossEncoder::score(Context& context, std::string
   const text::EncodeOptions encode{.max_length = static_cast<std::size_t>(options_.max_seq_length),
                                    .truncate_left = options_.truncate_left};
   Tensor<float, 2> out({static_cast<Index>(texts.size()), num_labels()});
-  std::vector<std::int32_t> ids, types;
-  std::vector<Index> offsets{0};
-  Index done = 0;
-  const auto run = [&](Index end) {
-    // A model of one type has been trained with all 0, whatever the tokenizer says.
-    if (detail::sizes_of(model_).type_vocab_size < 2 || !options_.pair_types) types.clear();
-    const Tensor<float, 2> logits = detail::logits_of(context, model_, ids, types, offsets);
-    activate(context, activation_, logits, out.view().slice(0, done, end));
-    ids.clear(), types.clear();
-    offsets.assign(1, 0);
-    done = end;
-  };
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const text::Encoding pair = tokenizer_.encode_pair(first, texts[i], encode);
-    if (!ids.empty() && ids.size() + pair.ids.size() > kGroup) run(static_cast<Index>(i));
-    ids.insert(ids.end(), pair.ids.begin(), pair.ids.end());
-    types.insert(types.end(), pair.type_ids.begin(), pair.type_ids.end());
-    offsets.push_back(static_cast<Index>(ids.size()));
-  }
-  if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
+  // A model of one type has been trained with all 0, whatever the tokenizer says.
+  const bool types = detail::sizes_of(model_).type_vocab_size >= 2 && options_.pair_types;
+  const auto pair = [&](std::size_t i) { return tokenizer_.encode_pair(first, texts[i], encode); };
+  detail::run_in_groups(texts.size(), kGroup, pair, [&](const detail::TextGroup& group) {
+    const std::span<const std::int32_t> type_ids = types ? group.type_ids : std::span<const std::int32_t>();
+    const Tensor<float, 2> logits = detail::logits_of(context, model_, group.ids, type_ids, group.offsets);
+    activate(context, activation_, logits, out.view().slice(0, group.begin, group.end));
+  });
   return out;
 }
 

@@ -44,6 +44,8 @@ struct OpenOptions {
   bool base_only = false;                             // without the model's head
   bool verify =
       false;  // the folder's golden vectors have to be the model's, bit by bit: see Golden::check_against
+  /// Called as the weights are read, with how many numbers of how many are in the model.
+  std::function<void(Index done, Index all)> progress = {};
   /// Called once a file's tensors are in the model, with the file's name.
   std::function<void(const std::string& file, std::span<const LoadedTensor> tensors)> report = {};
 };
@@ -118,9 +120,9 @@ Model load_model(const Location& folder, ModelFamily<Options> family, const Tabl
   family.options.set_weights(weights, open.activations);
   Model model = make_as_config_says<Model>(folder / "config.json", family.options);
   if (has_own_names(file))
-    load(model, file, "", {.strict = !open.base_only});
+    load(model, file, "", {.strict = !open.base_only, .progress = open.progress});
   else
-    load(model, file, "", {.ignore = family.leftovers, .names = family.names});
+    load(model, file, "", {.ignore = family.leftovers, .names = family.names, .progress = open.progress});
   if (open.report) {
     std::vector<std::pair<std::string, WeightType>> kept;
     std::as_const(model).parameters(

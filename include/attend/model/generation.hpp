@@ -36,6 +36,21 @@ void advance(Context& context, const CausalLM<float>& model, CausalCache<float>&
 void check_prompt(const CausalLM<float>& model, std::span<const std::int32_t> prompt);
 /// Those of `options`, or the model's.
 const std::vector<std::int32_t>& end_tokens(const CausalLM<float>& model, const GenerationOptions& options);
+
+/// A text that grows token by token. It refers to its options.
+struct GrowingText {
+  std::vector<std::int32_t> ids;  // the prompt, and what follows it
+  Index room;                     // for new tokens
+  Sampler sampler;
+  Generation result = {};
+
+  GrowingText(const CausalLM<float>& model, std::vector<std::int32_t> prompt,
+              const GenerationOptions& options, std::uint64_t stream = 0);
+  /// The next token, of logits [V], which are changed. Whether the text goes on: not behind an end token, a
+  /// `go_on(token)` that is false, or the last token that there is room for.
+  bool grow(Context& context, const CausalLM<float>& model, const GenerationOptions& options,
+            std::span<float> logits, FunctionRef<bool(const TokenLogprob& token)> go_on);
+};
 }  // namespace detail
 
 /// A conversation with a model, which any number of generators share. What a call's prompt has in common with
@@ -50,7 +65,10 @@ class Generator {
       : Generator(std::make_shared<const CausalLM<float>>(std::move(model))) {}
   /// @}
 
-  const CausalLM<float>& model() const { return *model_; }
+  const CausalLM<float>& model() const {
+    check_model();
+    return *model_;
+  }
   /// The model, to share it.
   const std::shared_ptr<const CausalLM<float>>& shared_model() const { return model_; }
   /// Tokens whose keys and values are there.
@@ -96,13 +114,6 @@ class Generator {
   }
 
  private:
-  struct Sequence {
-    std::size_t prompt;
-    std::vector<std::int32_t> ids;
-    Index room;  // for new tokens
-    Sampler sampler;
-  };
-
   /// However a call ends, ids_ are the tokens that are cached.
   struct AsCached {
     Generator& generator;

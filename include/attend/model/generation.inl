@@ -20,6 +20,34 @@ ATTEND_INLINE const std::vector<std::int32_t>& end_tokens(const CausalLM<float>&
   return options.eos_token_ids ? *options.eos_token_ids : model.options().eos_token_ids;
 }
 
+ATTEND_INLINE GrowingText::GrowingText(const CausalLM<float>& model, std::vector<std::int32_t> prompt,
+                                       const GenerationOptions& options, std::uint64_t stream)
+    : ids(std::move(prompt)),
+      room(detail::room("prompt", ids.size(), model.max_length(), options)),
+      sampler(options, stream,
+              {ids.size(), ids.size() + static_cast<std::size_t>(room), end_tokens(model, options)}) {}
+
+ATTEND_INLINE bool GrowingText::grow(Context& context, const CausalLM<float>& model,
+                                     const GenerationOptions& options, std::span<float> logits,
+                                     FunctionRef<bool(const TokenLogprob& token)> go_on) {
+  std::vector<float> before;  // the sampler changes them
+  if (options.logprobs) before.assign(logits.begin(), logits.end());
+  TokenLogprob token{.id = sampler(context, ids, logits)};
+  if (options.logprobs) token = log_probability(context, before, token.id, *options.logprobs);
+  ids.push_back(token.id);
+  result.ids.push_back(token.id);
+  if (options.logprobs) result.logprobs.push_back(token);
+  const std::vector<std::int32_t>& eos = end_tokens(model, options);
+  const bool more = go_on(token);
+  if (std::find(eos.begin(), eos.end(), token.id) != eos.end())
+    result.reason = FinishReason::eos;
+  else if (!more)
+    result.reason = FinishReason::stopped;
+  else
+    return static_cast<Index>(result.ids.size()) < room;
+  return false;
+}
+
 ATTEND_INLINE void advance(Context& context, const CausalLM<float>& model, CausalCache<float>& cache,
                            std::span<const std::int32_t> ids,
                            FunctionRef<const std::vector<std::int32_t>&(std::size_t)> tokens, float* logits) {
@@ -90,8 +118,11 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
     }
     return results;
   }
-  const std::vector<std::int32_t>& eos = detail::end_tokens(*model_, options);
-  std::vector<Sequence> live;
+  struct Live {
+    std::size_t prompt;  // its number
+    detail::GrowingText text;
+  };
+  std::vector<Live> live;
   const Index V = model_->options().vocab_size;
   logits_.resize(static_cast<std::size_t>(
       detail::checked_numel(Shape<2>{static_cast<Index>(prompts.size()), V}, sizeof(float))));
@@ -99,49 +130,38 @@ ATTEND_INLINE std::vector<Generation> Generator::generate(Context& context,
   // cache of their own, which takes over the pages of each.
   CausalCache<float> batch = model_->make_cache(0);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    const Index more = room(prompts[i].size(), options);
-    if (more == 0) continue;
+    detail::GrowingText text(*model_, prompts[i], options, i);
+    if (text.room == 0) continue;
     const std::size_t row = live.size();
-    results[i].reused = prefill(context, prompts[i], logits_.data() + row * static_cast<std::size_t>(V));
+    text.result.reused = prefill(context, prompts[i], logits_.data() + row * static_cast<std::size_t>(V));
     if (prompts.size() > 1) batch.fork(cache_, 0);
-    const std::size_t size = prompts[i].size();
-    live.push_back(
-        {i, prompts[i], more, Sampler(options, i, {size, size + static_cast<std::size_t>(more), eos})});
+    live.push_back({i, std::move(text)});
   }
   CausalCache<float>& cache = prompts.size() > 1 ? batch : cache_;
   while (!live.empty()) {
     std::vector<Index> running;
     std::vector<std::int32_t> next;
     for (std::size_t i = 0; i < live.size(); ++i) {
-      Sequence& s = live[i];
-      std::vector<float> before;  // the sampler changes them
-      if (options.logprobs) before.assign(row_of_logits(i).begin(), row_of_logits(i).end());
-      const std::int32_t id = s.sampler(context, s.ids, row_of_logits(i));
-      Generation& result = results[s.prompt];
-      if (options.logprobs)
-        result.logprobs.push_back(detail::log_probability(context, before, id, *options.logprobs));
-      s.ids.push_back(id);
-      result.ids.push_back(id);
-      const bool go_on = !callback || callback(static_cast<Index>(s.prompt), id);
-      if (std::find(eos.begin(), eos.end(), id) != eos.end()) {
-        result.reason = FinishReason::eos;
-      } else if (!go_on) {
-        result.reason = FinishReason::stopped;
-      } else if (static_cast<Index>(result.ids.size()) < s.room) {
+      auto& [prompt, text] = live[i];
+      const Index number = static_cast<Index>(prompt);
+      if (text.grow(context, *model_, options, row_of_logits(i),
+                    [&](const TokenLogprob& token) { return !callback || callback(number, token.id); })) {
         running.push_back(static_cast<Index>(i));
-        next.push_back(id);
+        next.push_back(text.ids.back());
+      } else {
+        results[prompt] = std::move(text.result);
       }
     }
     if (running.empty()) break;
     if (running.size() < live.size()) {
       cache.reorder(running);
-      std::vector<Sequence> rest;
+      std::vector<Live> rest;
       for (Index i : running) rest.push_back(std::move(live[static_cast<std::size_t>(i)]));
       live = std::move(rest);
     }
     detail::advance(
         context, *model_, cache, next,
-        [&](std::size_t i) -> const std::vector<std::int32_t>& { return live[i].ids; }, logits_.data());
+        [&](std::size_t i) -> const std::vector<std::int32_t>& { return live[i].text.ids; }, logits_.data());
     if (prompts.size() == 1) ids_.push_back(next[0]);
   }
   return results;

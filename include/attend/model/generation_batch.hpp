@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include <attend/model/generation.hpp>
@@ -43,7 +42,10 @@ class GenerationBatch {
   /// Shares the model. Error where an option is below what it can be.
   explicit GenerationBatch(std::shared_ptr<const CausalLM<float>> model, GenerationBatchOptions options = {});
 
-  const CausalLM<float>& model() const { return *model_; }
+  const CausalLM<float>& model() const {
+    check_model();
+    return *model_;
+  }
   /// Requests that wait, that run, and whether there is nothing to do or to fetch.
   /// @{
   Index waiting() const { return static_cast<Index>(waiting_.size()); }
@@ -66,17 +68,20 @@ class GenerationBatch {
 
  private:
   struct Request {
-    Ticket ticket = 0;
+    Ticket ticket;
     GenerationOptions options;
     RequestCallback callback;
-    std::vector<std::int32_t> ids;  // the prompt, and what follows it
-    std::size_t prompt = 0;         // tokens of it
-    Index room = 0;                 // for new tokens
-    std::optional<Sampler> sampler;
-    CausalCache<float> cache;  // while the prompt is computed: one sequence, or before none
-    Generation result;
-    std::exception_ptr error;
+    detail::GrowingText text;
+    CausalCache<float> cache = {};  // while the prompt is computed: one sequence, or before none
+    std::exception_ptr error = {};
     bool done = false, left = false;
+
+    Request(Ticket number, const CausalLM<float>& model, std::vector<std::int32_t> prompt,
+            GenerationOptions its_options, RequestCallback its_callback)
+        : ticket(number),
+          options(std::move(its_options)),
+          callback(std::move(its_callback)),
+          text(model, std::move(prompt), options) {}
   };
   using Requests = std::deque<std::unique_ptr<Request>>;
   void check_model() const;

@@ -35,18 +35,9 @@ ATTEND_INLINE GenerationBatch::Ticket GenerationBatch::join(std::vector<std::int
     if (id < 0 || id >= model_->options().vocab_size)
       throw_error("generate: id ", id, " is not in [0, ", model_->options().vocab_size, ")");
   if (options.num_beams > 1) throw_error("GenerationBatch: beam search is Generator's");
-  auto request = std::make_unique<Request>();
-  request->ticket = next_ticket_;
-  request->prompt = prompt.size();
-  request->room = detail::room("prompt", prompt.size(), model_->max_length(), options);
-  request->ids = std::move(prompt);
-  request->options = std::move(options);
-  request->callback = std::move(callback);
-  const std::size_t longest = request->prompt + static_cast<std::size_t>(request->room);
-  request->sampler.emplace(
-      request->options, 0,
-      GenerationBounds{request->prompt, longest, detail::end_tokens(*model_, request->options)});
-  if (request->room == 0)
+  auto request = std::make_unique<Request>(next_ticket_, *model_, std::move(prompt), std::move(options),
+                                           std::move(callback));
+  if (request->text.room == 0)
     ended_.push_back({.ticket = next_ticket_});
   else
     waiting_.push_back(std::move(request));
@@ -75,14 +66,16 @@ ATTEND_INLINE void GenerationBatch::share(Request& request) {
   const Index done = begun ? request.cache.length(0) : 0;
   Index sequence = 0, most = done;
   const auto look = [&](std::span<const std::int32_t> ids, const CausalCache<float>& cache, Index b) {
-    if (static_cast<Index>((std::max)(ids.size(), request.ids.size())) > model_->stable_length()) return;
+    if (static_cast<Index>((std::max)(ids.size(), request.text.ids.size())) > model_->stable_length()) return;
     ids = ids.first(static_cast<std::size_t>(cache.length(b)));
-    const auto end = std::mismatch(ids.begin(), ids.end(), request.ids.begin(), request.ids.end() - 1).first;
+    const auto end =
+        std::mismatch(ids.begin(), ids.end(), request.text.ids.begin(), request.text.ids.end() - 1).first;
     if (end - ids.begin() > most) best = &cache, sequence = b, most = end - ids.begin();
   };
-  for (std::size_t i = 0; i < running_.size(); ++i) look(running_[i]->ids, cache_, static_cast<Index>(i));
+  for (std::size_t i = 0; i < running_.size(); ++i)
+    look(running_[i]->text.ids, cache_, static_cast<Index>(i));
   for (const std::unique_ptr<Request>& other : filling_)
-    if (other->cache.batch() > 0) look(other->ids, other->cache, 0);
+    if (other->cache.batch() > 0) look(other->text.ids, other->cache, 0);
   for (const CachedPrompt& kept : kept_) look(kept.ids, kept.cache, 0);
   if (begun && best == nullptr) return;
   CausalCache<float> cache = cache_.sibling(best == nullptr ? 1 : 0);
@@ -91,7 +84,7 @@ ATTEND_INLINE void GenerationBatch::share(Request& request) {
     most = cache.rewind(0, most);
   }
   if (begun && most <= done) return;  // a window has let too much go
-  request.result.reused += most - done;
+  request.text.result.reused += most - done;
   request.cache = std::move(cache);
 }
 
@@ -103,11 +96,11 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
     Request& request = *filling_.front();
     share(request);
     // Each in its turn, so that a long prompt does not hold up a short one behind it.
-    const Index done = request.cache.length(0), rest = static_cast<Index>(request.ids.size()) - done;
-    const bool whole = static_cast<Index>(request.ids.size()) > model_->stable_length();
+    const Index done = request.cache.length(0), rest = static_cast<Index>(request.text.ids.size()) - done;
+    const bool whole = static_cast<Index>(request.text.ids.size()) > model_->stable_length();
     const Index n = whole ? rest : (std::min)(rest, left);
     const std::size_t row = running_.size();
-    model_->forward(context, {request.ids.data() + done, {1, n}}, request.cache,
+    model_->forward(context, {request.text.ids.data() + done, {1, n}}, request.cache,
                     {row_of_logits(row).data(), {1, 1, V}});
     left -= n;
     if (n < rest) {
@@ -139,12 +132,13 @@ ATTEND_INLINE void GenerationBatch::fill(Context& context) {
 ATTEND_INLINE void GenerationBatch::advance(Context& context) {
   if (running_.empty()) return;
   std::vector<std::int32_t> next;
-  for (const std::unique_ptr<Request>& request : running_) next.push_back(request->ids.back());
+  for (const std::unique_ptr<Request>& request : running_) next.push_back(request->text.ids.back());
   logits_.resize(static_cast<std::size_t>(detail::checked_numel(
       Shape<2>{static_cast<Index>(next.size()), model_->options().vocab_size}, sizeof(float))));
   detail::advance(
       context, *model_, cache_, next,
-      [&](std::size_t i) -> const std::vector<std::int32_t>& { return running_[i]->ids; }, logits_.data());
+      [&](std::size_t i) -> const std::vector<std::int32_t>& { return running_[i]->text.ids; },
+      logits_.data());
   for (std::size_t i = 0; i < running_.size(); ++i) sample(context, *running_[i], row_of_logits(i));
 }
 
@@ -157,23 +151,10 @@ ATTEND_INLINE void GenerationBatch::sample(Context& context, Request& request, s
     ~Unstopped() { context.set_stop_token(token); }
   } unstopped(context);
   const auto choose = [&] {
-    const std::optional<Index> top = request.options.logprobs;
-    std::vector<float> before;  // the sampler changes them
-    if (top) before.assign(logits.begin(), logits.end());
-    TokenLogprob token{.id = (*request.sampler)(context, request.ids, logits)};
-    if (top) token = detail::log_probability(context, before, token.id, *top);
-    Generation& result = request.result;
-    request.ids.push_back(token.id);
-    result.ids.push_back(token.id);
-    if (top) result.logprobs.push_back(token);
-    const std::vector<std::int32_t>& eos = detail::end_tokens(*model_, request.options);
-    const bool go_on = !request.callback || request.callback(token);
-    if (std::find(eos.begin(), eos.end(), token.id) != eos.end())
-      result.reason = FinishReason::eos, request.done = true;
-    else if (!go_on)
-      result.reason = FinishReason::stopped, request.done = true;
-    else if (static_cast<Index>(result.ids.size()) >= request.room)
-      request.done = true;
+    const bool more = request.text.grow(
+        context, *model_, request.options, logits,
+        [&](const TokenLogprob& token) { return !request.callback || request.callback(token); });
+    if (!more) request.done = true;
   };
   if (request.done) return;  // it has left
 #if defined(__cpp_exceptions)
@@ -202,11 +183,11 @@ ATTEND_INLINE void GenerationBatch::compact() {
       continue;
     }
     if (options_.kept_prompts > 0 && request.error == nullptr) {
-      CachedPrompt kept{request.ids, cache_.sibling()};
+      CachedPrompt kept{request.text.ids, cache_.sibling()};
       kept.cache.fork(cache_, static_cast<Index>(i));
       kept_.push_back(std::move(kept));
     }
-    if (!request.left) ended.push_back({request.ticket, request.result, request.error});
+    if (!request.left) ended.push_back({request.ticket, request.text.result, request.error});
   }
   while (static_cast<Index>(kept_.size()) > options_.kept_prompts) kept_.pop_front();
   if (live.size() == running_.size()) return;

@@ -48,15 +48,15 @@ inline GenerationOptions read_generation_keys(const Config& config, GenerationOp
     o.early_stopping = config.is_string("early_stopping")   ? EarlyStopping::never
                        : config.get<bool>("early_stopping") ? EarlyStopping::yes
                                                             : EarlyStopping::no;
-  if (config.has("eos_token_id")) o.eos_token_ids = detail::get_ids(config, "eos_token_id");
+  if (config.has("eos_token_id")) o.eos_token_ids = get_ids(config, "eos_token_id");
   config.ignore({"eos_token_id", "bad_words_ids", "forced_bos_token_id", "decoder_start_token_id"});
   if (config.has("bad_words_ids"))
     o.bad_words_ids = config.get<std::vector<std::vector<std::int32_t>>>("bad_words_ids");
   for (const auto& word : o.bad_words_ids)
     if (word.empty()) throw_error(config.file(), ": 'bad_words_ids' has an empty list");
-  o.suppress_tokens = detail::get_ids(config, "suppress_tokens");
-  o.begin_suppress_tokens = detail::get_ids(config, "begin_suppress_tokens");
-  o.forced_eos_token_id = detail::get_ids(config, "forced_eos_token_id");
+  o.suppress_tokens = get_ids(config, "suppress_tokens");
+  o.begin_suppress_tokens = get_ids(config, "begin_suppress_tokens");
+  o.forced_eos_token_id = get_ids(config, "forced_eos_token_id");
   for (const auto& [key, id] : {std::pair("forced_bos_token_id", &o.forced_bos_token_id),
                                 std::pair("decoder_start_token_id", &o.decoder_start_token_id)})
     if (config.has(key)) *id = config.get<std::int32_t>(key);
@@ -106,7 +106,11 @@ ATTEND_INLINE GenerationOptions open_generation_options(const Location& place,
                                                         const GenerationOptions& otherwise) {
   const Location folder = detail::model_folder(place);
   const Location file = folder / "generation_config.json";
-  if (file.exists()) return read_generation_options(Config(file), otherwise);
+  if (file.exists()) {
+    GenerationOptions o = read_generation_options(Config(file), otherwise);
+    if (!o.eos_token_ids) o.eos_token_ids.emplace();  // config.json's do not count beside the file
+    return o;
+  }
   const Config config(folder / "config.json");
   GenerationOptions o = detail::read_generation_keys(config, otherwise);
   if (config.has("force_bos_token_to_be_generated") && config.get<bool>("force_bos_token_to_be_generated") &&

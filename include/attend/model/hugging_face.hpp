@@ -114,11 +114,13 @@ inline std::vector<std::int32_t> get_ids(const Config& config, const std::string
   return {config.get<std::int32_t>(key)};
 }
 
-/// Adds what a rope_parameters or rope_scaling object says to the options.
-inline void read_rope_parameters(const Config& rope, RotaryOptions& o) {
+/// Adds what a rope_parameters or rope_scaling object says to the options. `added`: to a rope_type that
+/// there is already, which the old name of it does not change.
+inline void read_rope_parameters(const Config& rope, RotaryOptions& o, bool added = false) {
   for (const char* key : {"rope_type", "type"})
     rope.allow(key, nullptr, "default", "linear", "dynamic", "yarn", "llama3", "longrope", "su");
-  o.rope_type = rope_type_from_string(get_any<std::string>(rope, {"rope_type", "type"}, "default"));
+  if (!added || rope.has("rope_type"))
+    o.rope_type = rope_type_from_string(get_any<std::string>(rope, {"rope_type", "type"}, "default"));
   o.rope_theta = rope.get<double>("rope_theta", o.rope_theta);
   o.partial_rotary_factor = rope.get<double>("partial_rotary_factor", o.partial_rotary_factor);
   o.original_max_position_embeddings =
@@ -158,17 +160,17 @@ inline RotaryOptions check_rotary_options(const Config& config, RotaryOptions o)
   return o;
 }
 
-/// Rotary settings of a model, in new files under rope_parameters, in old ones rope_theta and rope_scaling
-/// (GPT-NeoX: rotary_emb_base and rotary_pct) beside max_position_embeddings. What the file does not say
-/// stays as in `o`.
-inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o) {
+/// Rotary settings of a model, in new files under rope_parameters, in old ones rope_scaling, with rope_theta
+/// and the like beside it by names of the family. What the file does not say stays as in `o`.
+inline RotaryOptions read_rotary_options(const Config& config, RotaryOptions o,
+                                         const char* theta = "rope_theta",
+                                         const char* share = "partial_rotary_factor") {
   o.max_position_embeddings = config.get<Index>("max_position_embeddings", o.max_position_embeddings);
-  o.rope_theta = get_any<double>(config, {"rope_theta", "rotary_emb_base"}, o.rope_theta);
-  o.partial_rotary_factor =
-      get_any<double>(config, {"partial_rotary_factor", "rotary_pct"}, o.partial_rotary_factor);
+  o.rope_theta = config.get<double>(theta, o.rope_theta);
+  o.partial_rotary_factor = config.get<double>(share, o.partial_rotary_factor);
   const Index original =
       config.get<Index>("original_max_position_embeddings", o.original_max_position_embeddings);
-  config.ignore({"rope_scaling", "rope_parameters"});
+  config.ignore({"rope_scaling", "rope_parameters", "rope_theta", "partial_rotary_factor"});
   const char* key = config.size("rope_scaling") > 0 ? "rope_scaling" : "rope_parameters";
   if (config.has(key)) read_rope_parameters(config.object(key), o);
   if (original != 0) o.original_max_position_embeddings = original;  // before what the object says
@@ -184,7 +186,8 @@ inline RotaryOptions read_layer_rotary(const Config& config, const char* kind, b
     all.ignore({kind});
     if (all.has(kind)) read_rope_parameters(all.object(kind), o);
   }
-  if (scaled && config.size("rope_scaling") > 0) read_rope_parameters(config.object("rope_scaling"), o);
+  if (scaled && config.size("rope_scaling") > 0) read_rope_parameters(config.object("rope_scaling"), o, true);
+  o.truncate = true;  // transformers does not look into the object for it
   return check_rotary_options(config, std::move(o));
 }
 

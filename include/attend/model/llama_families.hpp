@@ -57,44 +57,48 @@ struct LlamaDefaults {
   const char* activation_key = "hidden_act";
   const char* activation = "silu";
   bool tie_word_embeddings = false;
-  bool rope_interleaved = false;  // whether the config may say so
+  bool rope_interleaved = false;  // whether a GGUF file has the family so
 };
 
 /// What all have in common but for the layers, which are then to be added.
 inline CausalBlockOptions read_llama_block(const Config& config, CausalLMOptions& o,
                                            const LlamaDefaults& defaults = {}) {
   CausalBlockOptions b{.gated = true, .norm = NormKind::rms};
-  o.vocab_size = detail::get_size(config, {"vocab_size"});
-  o.embed_dim = b.embed_dim = detail::get_size(config, {"hidden_size"});
-  o.max_position_embeddings =
-      detail::get_size(config, {"max_position_embeddings"}, defaults.max_position_embeddings);
+  o.vocab_size = get_size(config, {"vocab_size"});
+  o.embed_dim = b.embed_dim = get_size(config, {"hidden_size"});
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, defaults.max_position_embeddings);
   o.tie_word_embeddings = config.get<bool>("tie_word_embeddings", defaults.tie_word_embeddings);
-  b.dim_feedforward = detail::get_size(config, {"intermediate_size"});
-  b.num_heads = detail::get_size(config, {"num_attention_heads"});
-  b.num_kv_heads = detail::positive_size(
-      config,
-      detail::get_optional<Index>(config, "num_key_value_heads", defaults.num_kv_heads).value_or(b.num_heads),
+  b.dim_feedforward = get_size(config, {"intermediate_size"});
+  b.num_heads = get_size(config, {"num_attention_heads"});
+  b.num_kv_heads = positive_size(
+      config, get_optional<Index>(config, "num_key_value_heads", defaults.num_kv_heads).value_or(b.num_heads),
       "num_key_value_heads");
-  b.head_dim = config.has("head_dim") ? detail::get_size(config, {"head_dim"})
+  b.head_dim = config.has("head_dim") ? get_size(config, {"head_dim"})
                : defaults.head_dim    ? *defaults.head_dim
                                       : head_dim(config, b.embed_dim, b.num_heads);
   config.ignore({"head_dim"});
-  b.norm_eps = detail::get_epsilon(config, "rms_norm_eps", defaults.rms_norm_eps);
-  b.activation = detail::get_activation(config, defaults.activation_key, defaults.activation);
+  b.norm_eps = get_epsilon(config, "rms_norm_eps", defaults.rms_norm_eps);
+  b.activation = get_activation(config, defaults.activation_key, defaults.activation);
   b.qkv_bias = b.out_bias = config.get<bool>("attention_bias", false);
   b.mlp_bias = config.get<bool>("mlp_bias", false);
-  if (!defaults.rope_interleaved) config.allow("rope_interleaved", false);
+  if (!defaults.rope_interleaved) config.allow("gguf.rope_interleaved", false);
   config.allow("use_mrope", false);
   config.ignore({"pretraining_tp", "is_decoder", "is_llama_config", "sliding_window_size"});
   return b;
 }
 inline void add_layers(const Config& config, CausalLMOptions& o, const CausalBlockOptions& b) {
-  add_layers(config, o, b, detail::get_size(config, {"num_hidden_layers"}));
+  add_layers(config, o, b, get_size(config, {"num_hidden_layers"}));
 }
 /// 0: none.
 inline Index read_window(const Config& config, std::optional<Index> otherwise) {
-  const auto window = detail::get_optional<Index>(config, "sliding_window", otherwise);
-  return window ? detail::positive_size(config, *window, "sliding_window") : 0;
+  const auto window = get_optional<Index>(config, "sliding_window", otherwise);
+  return window ? positive_size(config, *window, "sliding_window") : 0;
+}
+/// All layers slide, whatever layer_types says.
+inline void set_window(const Config& config, CausalLMOptions& o, std::optional<Index> otherwise) {
+  const Index window = read_window(config, otherwise);
+  for (CausalBlockOptions& block : o.blocks) block.sliding_window = window;
+  config.ignore({"layer_types"});
 }
 /// Positions that turn whole heads. As in transformers, where frequencies are those of the rope_type
 /// "default" a share is passed by.
@@ -106,13 +110,13 @@ inline RotaryOptions of_whole_heads(const Config& config, RotaryOptions rotary) 
   return rotary;
 }
 inline void set_whole_rotary(const Config& config, CausalLMOptions& o, double theta = 10000) {
-  set_rotary(o, of_whole_heads(config, detail::read_rotary_options(
+  set_rotary(o, of_whole_heads(config, read_rotary_options(
                                            config, {.head_dim = o.blocks[0].head_dim,
                                                     .rope_theta = theta,
                                                     .max_position_embeddings = o.max_position_embeddings})));
 }
 
-/// Row of a checkpoint with rope_interleaved, whose pairs are neighbours, for each row of in_proj, whose
+/// Row of a checkpoint of GGUF's Llama, whose pairs are neighbours, for each row of in_proj, whose
 /// pairs are as far apart as half a head: so are GGUF's queries and keys of Llama.
 inline std::function<Index(Index)> rows_of_pairs(const CausalBlockOptions& o) {
   return [turned = (o.num_heads + o.num_kv_heads) * o.head_dim, dim = o.head_dim](Index row) {
@@ -126,7 +130,7 @@ inline CausalFamily llama_family(const Config& config, CausalLMOptions o, NameMa
   const std::string layer = "(model.|)layers.*.";
   Source in_proj{
       .names = {layer + "self_attn.q_proj.*", layer + "self_attn.k_proj.*", layer + "self_attn.v_proj.*"}};
-  if (config.get<bool>("rope_interleaved", false)) in_proj.row = rows_of_pairs(o.blocks[0]);
+  if (config.get<bool>("gguf.rope_interleaved", false)) in_proj.row = rows_of_pairs(o.blocks[0]);
   for (const NameMap::Rule& rule : std::initializer_list<NameMap::Rule>{
            {"embed_tokens.weight", o.tie_word_embeddings ? "(model.embed_tokens|embed_tokens|lm_head).weight"
                                                          : "(model.|)embed_tokens.weight"},
@@ -146,7 +150,6 @@ inline CausalFamily llama_family(const Config& config, CausalLMOptions o, NameMa
 }
 
 // ---- Llama (arXiv:2302.13971), Mistral (arXiv:2310.06825), Qwen2 and Qwen3 (arXiv:2407.10671, 2505.09388)
-// -----------
 
 inline CausalFamily read_llama(const Config& config) {
   CausalLMOptions o;
@@ -159,7 +162,7 @@ inline CausalFamily read_mistral(const Config& config) {
   CausalLMOptions o;
   add_layers(config, o,
              read_llama_block(config, o, {.max_position_embeddings = 131072, .rope_interleaved = true}));
-  set_windows(config, o, read_window(config, 4096), [](Index) { return true; });
+  set_window(config, o, 4096);
   set_whole_rotary(config, o);
   return llama_family(config, std::move(o));
 }
@@ -182,7 +185,6 @@ inline CausalFamily read_qwen2(const Config& config) { return read_qwen(config, 
 inline CausalFamily read_qwen3(const Config& config) { return read_qwen(config, true); }
 
 // ---- Gemma 2 (arXiv:2408.00118) and Gemma 3 (arXiv:2503.19786)
-// ------------------------------------------------------
 
 /// All but windows and positions.
 inline CausalBlockOptions read_gemma_block(const Config& config, CausalLMOptions& o, LlamaDefaults defaults,
@@ -194,14 +196,14 @@ inline CausalBlockOptions read_gemma_block(const Config& config, CausalLMOptions
   const double scalar = config.get<double>("query_pre_attn_scalar", 256);
   if (!(scalar > 0)) throw_error(config.file(), ": 'query_pre_attn_scalar' is ", scalar);
   b.scale = 1 / std::sqrt(scalar);
-  o.logit_softcap = detail::get_optional<double>(config, "final_logit_softcapping", softcap).value_or(0);
+  o.logit_softcap = get_optional<double>(config, "final_logit_softcapping", softcap).value_or(0);
   if (!(o.logit_softcap >= 0)) throw_error(config.file(), ": 'final_logit_softcapping' is ", o.logit_softcap);
   o.embed_scale = std::sqrt(static_cast<double>(o.embed_dim));
   config.ignore({"hidden_act"});  // of old files; hidden_activation counts
   return b;
 }
 inline CausalFamily gemma_family(const Config& config, CausalLMOptions o) {
-  const double add = config.get<bool>("norms_less_one", true) ? 1 : 0;  // GGUF has them whole
+  const double add = config.get<bool>("gguf.norms_less_one", true) ? 1 : 0;  // GGUF has them whole
   const auto less_one = [&](const std::string& name) { return Source{.names = {name}, .add = add}; };
   const std::string layer = "(model.|)layers.*.";
   return llama_family(
@@ -218,7 +220,7 @@ inline CausalFamily gemma_family(const Config& config, CausalLMOptions o) {
 inline CausalFamily read_gemma2(const Config& config) {
   CausalLMOptions o;
   CausalBlockOptions b = read_gemma_block(config, o, {.head_dim = 256, .max_position_embeddings = 8192}, 30);
-  b.softcap = detail::get_optional<double>(config, "attn_logit_softcapping", 50).value_or(0);
+  b.softcap = get_optional<double>(config, "attn_logit_softcapping", 50).value_or(0);
   if (!(b.softcap >= 0)) throw_error(config.file(), ": 'attn_logit_softcapping' is ", b.softcap);
   config.allow("use_bidirectional_attention", nullptr, false);
   add_layers(config, o, b);
@@ -237,7 +239,7 @@ inline CausalFamily read_gemma3(const Config& config) {
   Index window = read_window(config, 4096);
   if (window == 0) throw_error(config.file(), ": 'sliding_window' null is not supported");
   if (!b.is_causal) window = window / 2 + 1;  // to each side, as transformers counts
-  const Index pattern = detail::get_size(config, {"sliding_window_pattern"}, 6);
+  const Index pattern = get_size(config, {"sliding_window_pattern"}, 6);
   set_windows(config, o, window, [&](Index i) { return (i + 1) % pattern != 0; });
   // transformers passes the softcap of scores by in this family.
   config.ignore({"attn_logit_softcapping", "_sliding_window_pattern"});
@@ -245,7 +247,7 @@ inline CausalFamily read_gemma3(const Config& config) {
     RotaryOptions r{.head_dim = b.head_dim,
                     .rope_theta = config.get<double>(theta_key, theta),
                     .max_position_embeddings = o.max_position_embeddings};
-    return of_whole_heads(config, detail::read_layer_rotary(config, layers, !local, std::move(r)));
+    return of_whole_heads(config, read_layer_rotary(config, layers, !local, std::move(r)));
   };
   set_rotary(o, rotary(false, "full_attention", "rope_theta", 1000000));
   o.local_rotary = rotary(true, "sliding_attention", "rope_local_base_freq", 10000);
@@ -253,18 +255,16 @@ inline CausalFamily read_gemma3(const Config& config) {
 }
 
 // ---- Phi-3 and Phi-4-mini (arXiv:2404.14219, 2503.01743)
-// ------------------------------------------------------------
 
 inline CausalFamily read_phi3(const Config& config) {
   CausalLMOptions o;
   const CausalBlockOptions b =
       read_llama_block(config, o, {.max_position_embeddings = 4096, .rms_norm_eps = 1e-5});
   add_layers(config, o, b);
-  const Index window = read_window(config, {});
-  for (CausalBlockOptions& block : o.blocks) block.sliding_window = window;
-  set_rotary(o, detail::read_rotary_options(config, {.head_dim = b.head_dim,
-                                                     .max_position_embeddings = o.max_position_embeddings,
-                                                     .original_max_position_embeddings = 4096}));
+  set_window(config, o, {});
+  set_rotary(o, read_rotary_options(config, {.head_dim = b.head_dim,
+                                             .max_position_embeddings = o.max_position_embeddings,
+                                             .original_max_position_embeddings = 4096}));
   if (o.rotary->rope_type != RopeType::none && o.rotary->rope_type != RopeType::longrope)
     throw_error(config.file(), ": a rope_type other than 'default' and 'longrope' is not supported in phi3");
   o.reruns_longer = o.rotary->rope_type == RopeType::longrope;
@@ -277,7 +277,6 @@ inline CausalFamily read_phi3(const Config& config) {
 }
 
 // ---- SmolLM3
-// -------------------------------------------------------------------------------------------------------
 
 inline CausalFamily read_smollm3(const Config& config) {
   CausalLMOptions o;
@@ -287,7 +286,7 @@ inline CausalFamily read_smollm3(const Config& config) {
                        {.num_kv_heads = 4, .max_position_embeddings = 32768, .tie_word_embeddings = true}));
   // 1 in no_rope_layers is a layer with rotary positions.
   const auto turns = config.get<std::vector<Index>>("no_rope_layers", {});
-  const Index every = detail::get_size(config, {"no_rope_layer_interval"}, 4);
+  const Index every = get_size(config, {"no_rope_layer_interval"}, 4);
   if (!turns.empty() && turns.size() < o.blocks.size())
     throw_error(config.file(), ": 'no_rope_layers' has ", turns.size(), " entries for ", o.blocks.size(),
                 " layers");
@@ -303,7 +302,6 @@ inline CausalFamily read_smollm3(const Config& config) {
 }
 
 // ---- OLMo 2 (arXiv:2501.00656)
-// -------------------------------------------------------------------------------------
 
 inline CausalFamily read_olmo2(const Config& config) {
   CausalLMOptions o;
@@ -319,7 +317,6 @@ inline CausalFamily read_olmo2(const Config& config) {
 }
 
 // ---- Granite 3
-// -----------------------------------------------------------------------------------------------------
 
 inline CausalFamily read_granite(const Config& config) {
   CausalLMOptions o;

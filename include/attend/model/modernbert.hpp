@@ -3,8 +3,6 @@
 #pragma once
 
 #include <span>
-#include <string>
-#include <vector>
 
 #include <attend/embedding.hpp>
 #include <attend/linear.hpp>

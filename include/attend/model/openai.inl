@@ -8,16 +8,20 @@
 #include <utility>
 
 #include <attend/json/fields.hpp>
+#include <attend/json/text.hpp>
 #include <attend/model/openai.hpp>
 
 namespace attend::inline ATTEND_ABI::openai {
 
 namespace detail {
 using attend::detail::json_as;
+using attend::detail::json_dump;
+using attend::detail::json_list;
+using attend::detail::json_member;
+using attend::detail::json_text;
+using attend::detail::JsonMembers;
+using attend::detail::JsonText;
 
-inline std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 inline std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
@@ -51,10 +55,10 @@ inline std::vector<Input> inputs(const JsonObject& body, const char* name) {
   return out;
 }
 /// Errors of fields that ask for what is not there, but for the value that says "no".
-inline void refuse(const JsonObject& body, std::initializer_list<std::pair<const char*, Json>> fields) {
+inline void refuse(const JsonObject& body, const JsonMembers& fields) {
   for (const auto& [name, no] : fields)
-    if (body.has(name) && body.at(name) != no)
-      throw_error(body.where(name), " is not supported but for ", dump(no), ", got ",
+    if (body.has(name) && body.at(name) != *share_json(no.text, name))
+      throw_error(body.where(name), " is not supported but for ", no.text, ", got ",
                   attend::detail::json_excerpt(body.at(name)));
 }
 inline const char* name_of(FinishReason reason) { return reason == FinishReason::length ? "length" : "stop"; }
@@ -66,36 +70,42 @@ inline std::string text_of_token(const text::Tokenizer& tokenizer, std::int32_t 
   const std::string alone = tokenizer.decode(std::span(&id, 1)), both = tokenizer.decode(twice);
   return both.starts_with(alone) ? both.substr(alone.size()) : alone;
 }
-inline Json token_json(const text::Tokenizer& tokenizer, std::int32_t id, float logprob) {
+inline JsonMembers token_json(const text::Tokenizer& tokenizer, std::int32_t id, float logprob) {
   const std::string text = text_of_token(tokenizer, id);
-  Json bytes = Json::array();
-  for (char c : text) bytes.push_back(static_cast<unsigned char>(c));
-  return {{"token", text}, {"logprob", logprob}, {"bytes", std::move(bytes)}};
+  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
+  return {{"token", text}, {"logprob", logprob}, {"bytes", json_list(std::span(bytes, text.size()))}};
 }
 /// Of one token, as the list that a chat's answer has.
-inline Json logprobs_of_chat(const text::Tokenizer& tokenizer, const TokenLogprob& token) {
-  Json one = token_json(tokenizer, token.id, token.logprob);
-  one["top_logprobs"] = Json::array();
-  for (const auto& [id, logprob] : token.top)
-    one["top_logprobs"].push_back(token_json(tokenizer, id, logprob));
+inline JsonText logprobs_of_chat(const text::Tokenizer& tokenizer, const TokenLogprob& token) {
+  std::vector<JsonText> top;
+  for (const auto& [id, logprob] : token.top) top.push_back(token_json(tokenizer, id, logprob));
+  JsonMembers one = token_json(tokenizer, token.id, token.logprob);
+  one["top_logprobs"] = json_list(top);
   return one;
 }
-/// The list as the older kind of answer has it.
-inline Json logprobs_of_text(const Json& content, std::size_t& offset) {
-  Json out{{"tokens", Json::array()},
-           {"token_logprobs", Json::array()},
-           {"top_logprobs", Json::array()},
-           {"text_offset", Json::array()}};
-  for (const Json& token : content) {
-    out["tokens"].push_back(token["token"]);
-    out["token_logprobs"].push_back(token["logprob"]);
-    Json top = Json::object();
-    for (const Json& other : token["top_logprobs"]) top[other["token"].get<std::string>()] = other["logprob"];
-    out["top_logprobs"].push_back(std::move(top));
-    out["text_offset"].push_back(offset);
-    for (const Json& byte : token["bytes"]) offset += (byte.get<unsigned>() & 0xc0) != 0x80;  // in characters
+/// Tokens of a chat's answer, `tokens` with commas between them, as an answer has them: one of the older kind
+/// has a list of each member. `offset` is where the first one begins, then where the next one will.
+inline JsonText logprobs(bool chat, const std::string& tokens, std::size_t& offset) {
+  const std::string list = '[' + tokens + ']';
+  if (chat) return {{"content", json_text(list)}};
+  std::vector<JsonText> texts, values, tops, offsets;
+  const auto content = share_json(list, "tokens");
+  for (const Json& token : *content) {
+    texts.push_back(json_text(json_member(token, "token")));
+    values.push_back(json_text(json_member(token, "logprob")));
+    JsonMembers top;
+    for (const Json& other : json_member(token, "top_logprobs"))
+      top[json_as<std::string>(json_member(other, "token"), "token")] =
+          json_text(json_member(other, "logprob"));
+    tops.push_back(top);
+    offsets.push_back(offset);
+    for (const Json& byte : json_member(token, "bytes"))
+      offset += (byte.get<unsigned>() & 0xc0) != 0x80;  // in characters
   }
-  return out;
+  return {{"tokens", json_list(texts)},
+          {"token_logprobs", json_list(values)},
+          {"top_logprobs", json_list(tops)},
+          {"text_offset", json_list(offsets)}};
 }
 
 inline std::string base64(std::span<const std::byte> bytes) {
@@ -114,8 +124,8 @@ inline std::string base64(std::span<const std::byte> bytes) {
 
 ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::string_view text, bool chat,
                                          Index most_tokens) {
-  const Json json = parse_json(text, "request");
-  const JsonObject body(json, "request");
+  const auto json = share_json(text, "request");
+  const JsonObject body(*json, "request");
   const Index n = body.has("n") ? body.integer("n") : 1;
   if (n < 1 || n > 128) throw_error(body.where("n"), " is ", n, ", expected 1 to 128");
   detail::refuse(body, {{"best_of", n},
@@ -123,15 +133,15 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
                         {"suffix", ""},
                         {"presence_penalty", 0},
                         {"frequency_penalty", 0},
-                        {"logit_bias", Json::object()},
-                        {"response_format", Json{{"type", "text"}}},
-                        {"functions", Json::array()},
-                        {"modalities", Json::array({"text"})},
+                        {"logit_bias", detail::JsonMembers()},
+                        {"response_format", {{"type", "text"}}},
+                        {"functions", detail::json_list({})},
+                        {"modalities", detail::json_list({"text"})},
                         {"audio", nullptr},
                         {"web_search_options", nullptr}});
-  const bool no_tools = body.has("tool_choice") && body.at("tool_choice") == "none";
+  const bool no_tools = body.has("tool_choice") && attend::detail::json_is(body.at("tool_choice"), "none");
   if (!no_tools) detail::refuse(body, {{"tool_choice", "auto"}});
-  if (body.has("function_call") && body.at("function_call") != "none")
+  if (body.has("function_call") && !attend::detail::json_is(body.at("function_call"), "none"))
     detail::refuse(body, {{"function_call", "auto"}});
   Completion out{.n = static_cast<std::size_t>(n), .chat = chat};
   GenerationOptions o = generator.generation_options();
@@ -170,28 +180,33 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
   if (chat) {
     if (generator.chat_template().empty()) throw_error("request: the model has no chat template");
     ChatOptions options;
-    if (body.has("tools") && !no_tools) options.tools = detail::dump(body.array("tools"));
+    if (body.has("tools") && !no_tools) options.tools = detail::json_dump(body.array("tools"));
     if (body.has("chat_template_kwargs"))
-      options.variables = detail::dump(body.object("chat_template_kwargs").json());
-    Json messages = body.array("messages");
-    for (std::size_t i = 0; i < messages.size(); ++i) {  // content as a list of parts is their text
+      options.variables = detail::json_dump(body.object("chat_template_kwargs").json());
+    std::vector<detail::JsonText> messages;
+    for (std::size_t i = 0; i < body.array("messages").size(); ++i) {
       const JsonObject message = body.element("messages", i);
       message.string("role");
-      if (!message.has("content")) continue;
-      std::string joined;
-      if (!message.at("content").is_array()) {
-        joined = message.string("content");
-      } else {
-        for (std::size_t j = 0; j < message.at("content").size(); ++j) {
-          const JsonObject part = message.element("content", j);
-          if (part.string("type") != "text") part.error("only parts of text are supported");
-          joined += part.string("text");
-        }
+      const Json& content = detail::json_member(message.json(), "content");
+      if (!content.is_array()) {
+        if (message.has("content")) message.string("content");
+        messages.push_back(detail::json_text(message.json()));
+        continue;
       }
-      messages[i]["content"] = joined;
+      std::string joined;  // a list of parts is their text
+      for (std::size_t j = 0; j < content.size(); ++j) {
+        const JsonObject part = message.element("content", j);
+        if (part.string("type") != "text") part.error("only parts of text are supported");
+        joined += part.string("text");
+      }
+      detail::JsonMembers members{{"content", joined}};
+      for (const auto& [name, value] : message.json().get_ref<const Json::object_t&>())
+        members.try_emplace(name, detail::json_text(value));
+      messages.push_back(members);
     }
-    ask(generator.tokenizer().encode(generator.chat_template().render(detail::dump(messages), options),
-                                     {.add_special_tokens = false}));
+    ask(generator.tokenizer().encode(
+        generator.chat_template().render(detail::json_list(messages).text, options),
+        {.add_special_tokens = false}));
   } else {
     for (Input& one : detail::inputs(body, "prompt")) {
       const std::string* prompt = std::get_if<std::string>(&one);
@@ -215,10 +230,11 @@ ATTEND_INLINE std::string CompletionWriter::usage() const {
   Index prompt = 0;
   for (std::size_t i = 0; i < choices_.size(); i += completion_->n)
     prompt += static_cast<Index>(completion_->requests[i].ids.size());
-  return detail::dump({{"prompt_tokens", prompt},
-                       {"completion_tokens", completion_tokens_},
-                       {"total_tokens", prompt + completion_tokens_},
-                       {"prompt_tokens_details", {{"cached_tokens", reused_}}}});
+  return detail::JsonMembers{{"prompt_tokens", prompt},
+                             {"completion_tokens", completion_tokens_},
+                             {"total_tokens", prompt + completion_tokens_},
+                             {"prompt_tokens_details", {{"cached_tokens", reused_}}}}
+      .text();
 }
 
 ATTEND_INLINE void CompletionWriter::end(std::size_t choice, const TextService::Piece& piece) {
@@ -231,42 +247,38 @@ ATTEND_INLINE void CompletionWriter::end(std::size_t choice, const TextService::
 ATTEND_INLINE std::string CompletionWriter::event(const TextService::Piece& piece, std::size_t index) {
   Choice& state = choices_[index];
   const bool chat = completion_->chat;
-  Json chunk{{"id", id_},
-             {"object", chat ? "chat.completion.chunk" : "text_completion"},
-             {"created", created_},
-             {"model", model_}};
-  const auto data = [](const Json& json) { return "data: " + detail::dump(json) + "\n\n"; };
-  Json choice{{"index", index}, {"finish_reason", nullptr}, {"logprobs", nullptr}};
+  detail::JsonMembers chunk{{"id", id_},
+                            {"object", chat ? "chat.completion.chunk" : "text_completion"},
+                            {"created", created_},
+                            {"model", model_}};
+  const auto data = [](const detail::JsonMembers& json) { return "data: " + json.text() + "\n\n"; };
+  detail::JsonMembers choice{{"index", index}, {"finish_reason", nullptr}, {"logprobs", nullptr}};
   const bool told = completion_->requests[index].options.logprobs && piece.token;
-  if (told) {
-    const Json token = detail::logprobs_of_chat(generator_->tokenizer(), *piece.token);
-    choice["logprobs"] =
-        chat ? Json{{"content", {token}}} : detail::logprobs_of_text(Json::array({token}), state.offset);
-  }
+  if (told)
+    choice["logprobs"] = detail::logprobs(
+        chat, detail::logprobs_of_chat(generator_->tokenizer(), *piece.token).text, state.offset);
   if (piece.reason) {
     end(index, piece);
   } else if (piece.text.empty() && !told) {
     return {};
   }
-  if (chat)
-    choice["delta"] = Json{{"content", piece.text}};
-  else
-    choice["text"] = piece.text;
-  if (chat && !std::exchange(state.begun, true)) choice["delta"]["role"] = "assistant";
+  detail::JsonMembers delta{{"content", piece.text}};
+  if (!std::exchange(state.begun, true)) delta["role"] = "assistant";
+  chat ? choice["delta"] = delta : choice["text"] = piece.text;
   std::string out;
   if (!piece.reason || !piece.text.empty()) {
-    chunk["choices"] = Json::array({choice});
+    chunk["choices"] = detail::json_list({choice});
     out = data(chunk);
   }
   if (!piece.reason) return out;
   choice["finish_reason"] = detail::name_of(*piece.reason);
-  chat ? choice["delta"] = Json::object() : choice["text"] = "";
-  chunk["choices"] = Json::array({choice});
+  chat ? choice["delta"] = detail::JsonMembers() : choice["text"] = "";
+  chunk["choices"] = detail::json_list({choice});
   out += data(chunk);
   if (ended_ < choices_.size()) return out;
   if (completion_->include_usage) {
-    chunk["choices"] = Json::array();
-    chunk["usage"] = Json::parse(usage());
+    chunk["choices"] = detail::json_list({});
+    chunk["usage"] = detail::json_text(usage());
     out += data(chunk);
   }
   return out + "data: [DONE]\n\n";
@@ -277,41 +289,41 @@ ATTEND_INLINE void CompletionWriter::add(const TextService::Piece& piece, std::s
   choice.text += piece.text;
   if (completion_->requests[index].options.logprobs && piece.token) {
     if (!choice.logprobs.empty()) choice.logprobs += ',';
-    choice.logprobs += detail::dump(detail::logprobs_of_chat(generator_->tokenizer(), *piece.token));
+    choice.logprobs += detail::logprobs_of_chat(generator_->tokenizer(), *piece.token).text;
   }
   if (piece.reason) end(index, piece);
 }
 
 ATTEND_INLINE std::string CompletionWriter::whole() const {
   const bool chat = completion_->chat;
-  Json choices = Json::array();
+  std::vector<detail::JsonText> choices;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Choice& state = choices_[i];
-    Json choice{{"index", i},
-                {"finish_reason", detail::name_of(state.reason.value_or(FinishReason::length))},
-                {"logprobs", nullptr}};
-    if (completion_->requests[i].options.logprobs) {
-      const Json content = Json::parse('[' + state.logprobs + ']');
-      std::size_t offset = 0;
-      choice["logprobs"] = chat ? Json{{"content", content}} : detail::logprobs_of_text(content, offset);
-    }
+    detail::JsonMembers choice{
+        {"index", i},
+        {"finish_reason", detail::name_of(state.reason.value_or(FinishReason::length))},
+        {"logprobs", nullptr}};
+    std::size_t offset = 0;
+    if (completion_->requests[i].options.logprobs)
+      choice["logprobs"] = detail::logprobs(chat, state.logprobs, offset);
     if (chat)
-      choice["message"] = Json{{"role", "assistant"}, {"content", state.text}};
+      choice["message"] = {{"role", "assistant"}, {"content", state.text}};
     else
       choice["text"] = state.text;
-    choices.push_back(std::move(choice));
+    choices.push_back(choice);
   }
-  return detail::dump({{"id", id_},
-                       {"object", chat ? "chat.completion" : "text_completion"},
-                       {"created", created_},
-                       {"model", model_},
-                       {"choices", std::move(choices)},
-                       {"usage", Json::parse(usage())}});
+  return detail::JsonMembers{{"id", id_},
+                             {"object", chat ? "chat.completion" : "text_completion"},
+                             {"created", created_},
+                             {"model", model_},
+                             {"choices", detail::json_list(choices)},
+                             {"usage", detail::json_text(usage())}}
+      .text();
 }
 
 ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
-  const Json json = parse_json(text, "request");
-  const JsonObject body(json, "request");
+  const auto json = share_json(text, "request");
+  const JsonObject body(*json, "request");
   Embeddings out{.inputs = detail::inputs(body, "input")};
   if (out.inputs.empty()) throw_error(body.where("input"), ": expected a text, its ids, or a list of them");
   if (out.inputs.size() > 2048) throw_error(body.where("input"), ": more than 2048 texts");
@@ -328,21 +340,23 @@ ATTEND_INLINE Embeddings read_embeddings(std::string_view text) {
 
 ATTEND_INLINE std::string write_embeddings(const Embeddings& request, TensorView<const float, 2> vectors,
                                            Index tokens, std::string_view model) {
-  Json data = Json::array();
+  std::vector<detail::JsonText> data;
   for (Index i = 0; i < vectors.size(0); ++i) {
     const std::span<const float> row = vectors[i].span();
-    const Json values = request.base64 ? Json(detail::base64(std::as_bytes(row))) : Json(row);
+    const detail::JsonText values =
+        request.base64 ? detail::JsonText(detail::base64(std::as_bytes(row))) : detail::json_list(row);
     data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", values}});
   }
-  return detail::dump({{"object", "list"},
-                       {"data", std::move(data)},
-                       {"model", model},
-                       {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
+  return detail::JsonMembers{{"object", "list"},
+                             {"data", detail::json_list(data)},
+                             {"model", model},
+                             {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}}
+      .text();
 }
 
 ATTEND_INLINE Rerank read_rerank(std::string_view text) {
-  const Json json = parse_json(text, "request");
-  const JsonObject body(json, "request");
+  const auto json = share_json(text, "request");
+  const JsonObject body(*json, "request");
   Rerank out{.query = body.string("query"), .documents = {}};
   if (body.array("documents").size() > 2048) throw_error(body.where("documents"), ": more than 2048");
   for (std::size_t i = 0; i < body.array("documents").size(); ++i)  // texts, or objects with a text
@@ -362,33 +376,33 @@ ATTEND_INLINE std::string write_rerank(const Rerank& request, std::span<const fl
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
   if (request.top > 0) order.resize((std::min)(order.size(), request.top));
-  Json results = Json::array();
+  std::vector<detail::JsonText> results;
   for (std::size_t i : order) {
-    Json one{{"index", i}, {"relevance_score", scores[i]}};
-    if (request.return_documents) one["document"] = Json{{"text", request.documents[i]}};
-    results.push_back(std::move(one));
+    detail::JsonMembers one{{"index", i}, {"relevance_score", scores[i]}};
+    if (request.return_documents) one["document"] = {{"text", request.documents[i]}};
+    results.push_back(one);
   }
-  return detail::dump({{"object", "list"}, {"model", model}, {"results", std::move(results)}});
+  return detail::JsonMembers{{"object", "list"}, {"model", model}, {"results", detail::json_list(results)}}
+      .text();
 }
 
 ATTEND_INLINE std::string write_error(std::string_view message, std::string_view type) {
-  return detail::dump(
-      {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}});
+  return detail::JsonMembers{
+      {"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}}
+      .text();
 }
 
 namespace detail {
-inline Json model_json(std::string_view name) {
+inline JsonMembers model_json(std::string_view name) {
   return {{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "attend"}};
 }
 }  // namespace detail
 
 ATTEND_INLINE std::string write_models(std::span<const std::string> names) {
-  Json data = Json::array();
+  std::vector<detail::JsonText> data;
   for (const std::string& name : names) data.push_back(detail::model_json(name));
-  return detail::dump({{"object", "list"}, {"data", std::move(data)}});
+  return detail::JsonMembers{{"object", "list"}, {"data", detail::json_list(data)}}.text();
 }
-ATTEND_INLINE std::string write_model(std::string_view name) {
-  return detail::dump(detail::model_json(name));
-}
+ATTEND_INLINE std::string write_model(std::string_view name) { return detail::model_json(name).text(); }
 
 }  // namespace attend::inline ATTEND_ABI::openai

@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cmath>
+#include <filesystem>
+#include <string>
 #include <system_error>
+#include <vector>
 
+#include <attend/core/location.hpp>
 #include <attend/model/bert.hpp>
 #include <attend/model/causal_lm.hpp>
 #include <attend/model/modernbert.hpp>
@@ -27,6 +31,7 @@ class QuantizedComparison {
   }
   std::size_t size() const { return names_.size(); }
   QuantizedParameter operator[](std::size_t i) const {
+    const FloatEnvironment environment;
     const Parameter<const float>&a = given_[i], &b = kept_[i];
     QuantizedParameter out{names_[i], b.shape(), b.type()};
     const std::size_t size = static_cast<std::size_t>(b.row_size());
@@ -52,6 +57,17 @@ class QuantizedComparison {
   std::vector<std::string> names_;
 };
 
+/// What lies below a folder, "a/b" behind "a". Of folders that are links the names alone.
+inline void list_below(const Location& folder, const std::string& place, std::vector<std::string>& names) {
+  for (const std::string& name : (folder / place).names()) {
+    names.push_back(place.empty() ? name : place + '/' + name);
+    std::error_code error;
+    const std::filesystem::path path = (folder / names.back()).path();
+    if (std::filesystem::is_directory(std::filesystem::symlink_status(path, error)))
+      list_below(folder, std::string(names.back()), names);
+  }
+}
+
 template <class Open>
 void quantize_with(const std::filesystem::path& file, const OpenOptions& open,
                    FunctionRef<void(const QuantizedParameter&, std::size_t, std::size_t)> report,
@@ -70,32 +86,27 @@ ATTEND_INLINE void quantize_folder(
     detail::FunctionRef<void(const QuantizedParameter&, std::size_t, std::size_t)> report) {
   namespace fs = std::filesystem;
   if (folder.in_memory()) throw_error("quantize_folder: ", folder.string(), " are no folder on disk");
-  const fs::path from = (folder.path() / "").parent_path();  // without a slash at its end
   const Config config(folder / "config.json");
   const std::string type = config.get<std::string>("model_type", "bert");
+  if (!detail::names_in(out).empty()) throw_error(detail::utf8_text(out), ": has files already");
+  std::vector<std::string> names;  // before there is an `out`, which may be one of them
+  detail::list_below(folder, "", names);
   std::error_code error;
-  const auto keep_apart = [&](const fs::path& path) {
+  const auto throw_if_failed = [&](const fs::path& path) {
     if (error) throw_error(detail::utf8_text(path), ": ", error.message());
   };
-  if (fs::exists(out, error) && !fs::is_empty(out, error) && !error)
-    throw_error(detail::utf8_text(out), ": has files already");
-  std::vector<fs::directory_entry> entries;  // before there is an `out`, which may be one of them
-  for (fs::recursive_directory_iterator at(from, error), end; !error && at != end; at.increment(error))
-    entries.push_back(*at);
-  keep_apart(from);
   fs::create_directories(out, error);
-  keep_apart(out);
-  for (const fs::directory_entry& entry : entries) {
-    const fs::path relative = entry.path().lexically_relative(from), to = out / relative;
-    const std::string name = detail::utf8_text(relative);
-    if (entry.is_directory(error))
+  throw_if_failed(out);
+  for (const std::string& name : names) {
+    const fs::path from = (folder / name).path(), to = detail::below(out, name);
+    if (detail::type_of(from) == fs::file_type::directory)
       fs::create_directories(to, error);
-    else if (relative.has_parent_path() || !name.starts_with("model") ||
+    else if (name.find('/') != name.npos || !name.starts_with("model") ||
              name.find(".safetensors") == name.npos)
-      fs::copy_file(entry.path(), to, error);
-    keep_apart(to);
+      fs::copy_file(from, to, error);
+    throw_if_failed(to);
   }
-  const fs::path file = out / "model.safetensors";
+  const fs::path file = detail::below(out, "model.safetensors");
   if (is_causal_family(type))
     detail::quantize_with(file, open, report,
                           [&](const OpenOptions& o) { return CausalLM<float>::open(folder, o); });

@@ -4,35 +4,25 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <attend/gguf/folder.hpp>
 #include <attend/io/config.hpp>
 #include <attend/model/sentence_encoder.hpp>
+#include <attend/model/sequence_groups.hpp>
 #include <attend/rows.hpp>
 
 namespace attend::inline ATTEND_ABI {
 
 namespace detail {
 
-struct StateSizes {
-  Index width, vocab, longest;
-};
-inline StateSizes state_sizes(const BertModel<float>& model) {
-  return {model.options().hidden_size, model.options().vocab_size, model.max_length()};
+inline Index state_width(const SentenceModel& model) {
+  return std::visit([](const auto& m) { return state_width(m); }, model);
 }
-inline StateSizes state_sizes(const ModernBertModel<float>& model) {
-  const ModernBertOptions& o = model.options();
-  return {o.hidden_size, o.vocab_size, model.max_length()};
-}
-inline StateSizes state_sizes(const CausalLM<float>& model) {
-  const Index longest = model.max_length();
-  return {model.state_dim(), model.options().vocab_size, longest > 0 ? longest : Index{1} << 30};
-}
-inline StateSizes state_sizes(const SentenceModel& model) {
-  return std::visit([](const auto& m) { return state_sizes(m); }, model);
+/// Tokens that the model takes.
+inline Index longest_text(const SentenceModel& model) {
+  const Index longest = std::visit([](const auto& m) { return m.max_length(); }, model);
+  return longest > 0 ? longest : Index{1} << 30;
 }
 
 /// ids [tokens] -> out [tokens, E], text by text.
@@ -80,15 +70,15 @@ ATTEND_INLINE SentenceEncoder::SentenceEncoder(text::Tokenizer tokenizer, Senten
       model_(std::move(model)),
       modules_(std::move(modules)),
       options_(std::move(options)) {
-  const detail::StateSizes sizes = detail::state_sizes(model_);
+  const Index width = detail::state_width(model_);
   detail::check_size("SentenceEncoder", "max_seq_length", options_.text.max_seq_length);
   detail::check_count("SentenceEncoder", "truncate_dim", options_.truncate_dim);
   if (modules_.empty() || !std::holds_alternative<Pooling>(modules_[0]))
     throw_error("SentenceEncoder: the first of the modules is no Pooling");
-  if (options_.text.max_seq_length > sizes.longest) options_.text.max_seq_length = sizes.longest;
-  width_ = sizes.width;
+  options_.text.max_seq_length = (std::min)(options_.text.max_seq_length, detail::longest_text(model_));
+  width_ = width;
   for (const SentenceModule& module : modules_) {
-    width_ = detail::module_width(module, std::holds_alternative<Pooling>(module) ? sizes.width : width_);
+    width_ = detail::module_width(module, std::holds_alternative<Pooling>(module) ? width : width_);
     widest_ = (std::max)(widest_, width_);
   }
 }
@@ -99,11 +89,10 @@ ATTEND_INLINE SentenceEncoder SentenceEncoder::open(const Location& folder, std:
   const detail::SentenceFolder found(detail::model_folder(folder), "SentenceTransformer",
                                      "feature-extraction");
   SentenceModel model = detail::open_sentence_model(found.transformer, weights);
-  const detail::StateSizes sizes = detail::state_sizes(model);
-  Index width = sizes.width;
+  Index width = detail::state_width(model);
   std::vector<SentenceModule> modules = found.has_modules ? detail::open_modules(found.modules, width)
                                                           : detail::default_modules(found.transformer);
-  SentenceEncoderOptions options{.text = found.text_options(sizes.longest, max_length),
+  SentenceEncoderOptions options{.text = found.text_options(detail::longest_text(model), max_length),
                                  .truncate_dim = found.truncate_dim};
   constexpr const char* names[] = {"cosine", "dot", "euclidean", "manhattan"};
   for (int i = 0; i < 4; ++i)
@@ -138,22 +127,14 @@ ATTEND_INLINE Tensor<float, 2> SentenceEncoder::encode(Context& context, std::sp
     throw_error("SentenceEncoder: ", options.dimensions, " dimensions of ", width_);
   Tensor<float, 2> out(
       {static_cast<Index>(texts.size()), options.dimensions > 0 ? options.dimensions : embedding_dim()});
-  std::vector<std::int32_t> ids;
-  std::vector<Index> offsets{0};
-  Index first = 0;
-  const auto run = [&](Index end) {
-    embed(context, ids, offsets, out.view().slice(0, first, end), before);
-    ids.clear();
-    offsets.assign(1, 0);
-    first = end;
+  const auto encode_one = [&](std::size_t i) {
+    text::Encoding one;
+    one.ids = encode_ids(texts[i], given);
+    return one;
   };
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::vector<std::int32_t> more = encode_ids(texts[i], given);
-    if (!ids.empty() && ids.size() + more.size() > kGroup) run(static_cast<Index>(i));
-    ids.insert(ids.end(), more.begin(), more.end());
-    offsets.push_back(static_cast<Index>(ids.size()));
-  }
-  if (offsets.size() > 1) run(static_cast<Index>(texts.size()));
+  detail::run_in_groups(texts.size(), kGroup, encode_one, [&](const detail::TextGroup& group) {
+    embed(context, group.ids, group.offsets, out.view().slice(0, group.begin, group.end), before);
+  });
   return out;
 }
 
@@ -172,7 +153,7 @@ ATTEND_INLINE void SentenceEncoder::embed(Context& context, std::span<const std:
   const bool some = out.size(1) > 0 && out.size(1) < width_;
   Rows<float>(out).check_output("SentenceEncoder", Shape<1>{B}, some ? out.size(1) : width_);
   Frame frame(context.workspace());
-  const TensorView<float, 2> states = frame.tensor<float>({tokens, detail::state_sizes(model_).width});
+  const TensorView<float, 2> states = frame.tensor<float>({tokens, detail::state_width(model_)});
   detail::token_states(context, model_, ids, offsets, states);
   // Two buffers: a module of another width writes from one into the other.
   std::array<float*, 2> room{frame.take<float>(B * widest_), frame.take<float>(B * widest_)};

@@ -4,11 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include <attend/io/config.hpp>
 #include <attend/json/fields.hpp>
@@ -43,7 +40,6 @@ inline Config optional_config(const Location& path) {
 }
 
 // ---- modules.json
-// ------------------------------------------------------------------------------------------------
 
 inline std::vector<SentenceFolder::Module> read_modules(const Location& folder) {
   const Location file = folder / "modules.json";
@@ -55,15 +51,15 @@ inline std::vector<SentenceFolder::Module> read_modules(const Location& folder) 
     entry.allow({"idx", "name", "path", "kwargs"});
     const std::string type = entry.string("type"), path = entry.string("path", "");
     if (!type.starts_with("sentence_transformers."))
-      throw_error(entry.where("type"), " ", detail::in_quotes(type), " is not supported");
+      throw_error(entry.where("type"), " ", in_quotes(type), " is not supported");
     for (const auto& part : std::filesystem::path(path))
       if (part == ".." || std::filesystem::path(path).is_absolute())
-        throw_error(entry.where("path"), " ", detail::in_quotes(path), " leads out of the folder");
+        throw_error(entry.where("path"), " ", in_quotes(path), " leads out of the folder");
     modules.push_back({type.substr(type.rfind('.') + 1), folder / path});
   }
   if (modules.empty() || modules[0].type != "Transformer")
     throw_error(file.string(), ": the first module is ",
-                modules.empty() ? "missing" : detail::in_quotes(modules[0].type),
+                modules.empty() ? "missing" : in_quotes(modules[0].type),
                 "; supported is only 'Transformer'");
   return modules;
 }
@@ -71,7 +67,7 @@ inline std::vector<SentenceFolder::Module> read_modules(const Location& folder) 
 inline Index read_max_length(const Config& config, const char* key) {
   if (!config.has(key)) return config.ignore({key}), 0;
   const Index length = config.get<Index>(key);
-  if (length < 1) throw_error(config.file(), ": ", detail::in_quotes(key), " is ", length);
+  if (length < 1) throw_error(config.file(), ": ", in_quotes(key), " is ", length);
   return length;
 }
 
@@ -166,7 +162,7 @@ ATTEND_INLINE SentenceFolder::SentenceFolder(const Location& folder, const char*
     config.ignore({"__version__", "prompts"});
     config.finish();
     if (!text.default_prompt_name.empty() && !text.prompts.contains(text.default_prompt_name))
-      throw_error(config.file(), ": 'default_prompt_name' ", detail::in_quotes(text.default_prompt_name),
+      throw_error(config.file(), ": 'default_prompt_name' ", in_quotes(text.default_prompt_name),
                   " is not among the prompts");
     read_transformer_config(*this, task);
   }
@@ -187,7 +183,6 @@ ATTEND_INLINE SentenceTextOptions SentenceFolder::text_options(Index most,
 }
 
 // ---- The modules themselves
-// --------------------------------------------------------------------------------------
 
 ATTEND_INLINE Activation activation_of_class(const std::string& where, const std::string& name) {
   static constexpr std::pair<std::string_view, Activation> known[] = {
@@ -196,7 +191,7 @@ ATTEND_INLINE Activation activation_of_class(const std::string& where, const std
   if (name.starts_with("torch."))
     for (const auto& [text, activation] : known)
       if (name.substr(name.rfind('.') + 1) == text) return activation;
-  throw_error(where, ": activation ", detail::in_quotes(name), " is not supported");
+  throw_error(where, ": activation ", in_quotes(name), " is not supported");
 }
 
 inline constexpr std::array<std::pair<const char*, const char*>, 6> kPoolingKeys = {
@@ -223,7 +218,7 @@ inline Pooling read_pooling(const Config& config) {
     const auto found = std::find_if(kPoolingKeys.begin(), kPoolingKeys.end(),
                                     [&](const auto& mode) { return name == mode.first; });
     if (found == kPoolingKeys.end())
-      throw_error(config.file(), ": 'pooling_mode' ", detail::in_quotes(name), " is not supported");
+      throw_error(config.file(), ": 'pooling_mode' ", in_quotes(name), " is not supported");
     pooling.modes.push_back(static_cast<PoolingMode>(found - kPoolingKeys.begin()));
   }
   config.ignore({"embedding_dimension", "word_embedding_dimension", "pooling_mode"});
@@ -268,8 +263,7 @@ ATTEND_INLINE std::vector<SentenceModule> open_modules(const std::vector<Sentenc
     const Location file = module.folder / "config.json";
     const Config config = pools ? Config(file) : optional_config(file);
     if (out.empty() && !pools)
-      throw_error(config.file(), ": module ", detail::in_quotes(module.type),
-                  " before a 'Pooling' is not supported");
+      throw_error(config.file(), ": module ", in_quotes(module.type), " before a 'Pooling' is not supported");
     for (const char* key : {"module_input_name", "module_output_name"})
       if (!pools) config.allow(key, nullptr, "sentence_embedding");
     if (pools) {
@@ -283,7 +277,7 @@ ATTEND_INLINE std::vector<SentenceModule> open_modules(const std::vector<Sentenc
       config.finish();
       out.emplace_back(Normalize{});
     } else if (module.type != "Dropout") {  // which does nothing outside of training
-      throw_error(module.folder.string(), ": module ", detail::in_quotes(module.type), " is not supported");
+      throw_error(module.folder.string(), ": module ", in_quotes(module.type), " is not supported");
     }
     if (module.type != "Dropout") width = module_width(out.back(), width);
   }

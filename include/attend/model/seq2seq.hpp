@@ -1,10 +1,10 @@
-// Seq2Seq: encoder-decoder models (T5, BART and their kin, and attend's own form), see seq2seq_families.hpp.
+// Seq2Seq: encoder-decoder models (T5, BART and similar ones, and attend's own form), see
+// seq2seq_families.hpp.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include <attend/decoder.hpp>

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include <attend/model/hugging_face.hpp>
 #include <attend/model/seq2seq_families.hpp>
@@ -33,37 +32,39 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   Seq2SeqOptions& o = family.options;
   const bool is_t5 = config.get<std::string>("model_type") == "t5";
   const std::string projection = config.get<std::string>("feed_forward_proj", is_t5 ? "relu" : "gated-gelu");
-  const bool gated = projection.starts_with("gated-");
+  const bool gated = config.get<bool>("is_gated_act", projection.starts_with("gated-"));
   config.allow("feed_forward_proj", nullptr, "relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "swish",
                "gated-relu", "gated-gelu", "gated-gelu_new", "gated-gelu_pytorch_tanh", "gated-silu",
                "gated-swish");
-  const std::string activation = projection == "gated-gelu" ? "gelu_new" : projection.substr(gated ? 6 : 0);
-  set_blocks(o, {.embed_dim = detail::get_size(config, {"d_model"}),
-                 .num_heads = detail::get_size(config, {"num_heads"}),
-                 .head_dim = detail::get_size(config, {"d_kv"}),
-                 .dim_feedforward = detail::get_size(config, {"d_ff"}),
-                 .activation = activation_from_string(activation),
+  const char* const activation =
+      projection == "gated-gelu" ? "gelu_new" : projection.c_str() + projection.rfind('-') + 1;
+  set_blocks(o, {.embed_dim = get_size(config, {"hidden_size", "d_model"}),
+                 .num_heads = get_size(config, {"num_attention_heads", "num_heads"}),
+                 .head_dim = get_size(config, {"head_dim", "d_kv"}),
+                 .dim_feedforward = get_size(config, {"d_ff"}),
+                 .activation = get_activation(config, "dense_act_fn", activation),
                  .gated = gated,
                  .norm_first = true,
                  .norm = NormKind::rms,
-                 .layer_norm_eps = detail::get_epsilon(config, "layer_norm_epsilon", 1e-6),
+                 .layer_norm_eps = get_epsilon(config, "layer_norm_epsilon", 1e-6),
                  .bias = false});
-  o.encoder.num_layers = detail::get_size(config, {"num_layers"});
-  o.decoder.num_layers = detail::get_size(config, {"num_decoder_layers"}, o.encoder.num_layers);
+  o.encoder.num_layers = get_size(config, {"num_hidden_layers", "num_layers"});
+  o.decoder.num_layers = get_size(config, {"num_decoder_layers"}, o.encoder.num_layers);
   o.encoder.final_norm = o.decoder.final_norm = true;
-  o.source_vocab_size = o.target_vocab_size = detail::get_size(config, {"vocab_size"});
+  o.source_vocab_size = o.target_vocab_size = get_size(config, {"vocab_size"});
   o.shared_embeddings = true;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
-  if (config.get<bool>("scale_decoder_outputs", o.tied_output) && is_t5)  // mT5 ties without the scale
+  const bool scaled =
+      detail::get_optional<bool>(config, "scale_decoder_outputs", o.tied_output).value_or(false);
+  if (scaled && is_t5)  // mT5 ties without the scale
     o.output_scale = 1 / std::sqrt(static_cast<double>(o.encoder.block.embed_dim));
   o.attention_scale = 1.0;
   o.positions = PositionKind::relative;
-  o.relative = {o.encoder.block.num_heads, detail::get_size(config, {"relative_attention_num_buckets"}, 32),
-                detail::get_size(config, {"relative_attention_max_distance"}, 128), true};
+  o.relative = {o.encoder.block.num_heads, get_size(config, {"relative_attention_num_buckets"}, 32),
+                get_size(config, {"relative_attention_max_distance"}, 128), true};
   o.decoder_start_token_id = get_id(config, "decoder_start_token_id", get_id(config, "pad_token_id", 0));
-  o.eos_token_ids = detail::get_ids(config, "eos_token_id");
-  config.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "initializer_factor",
-                 "n_positions"});  // the first two follow from feed_forward_proj
+  o.eos_token_ids = get_ids(config, "eos_token_id");
+  config.ignore({"dropout_rate", "initializer_factor", "n_positions"});
 
   const std::string encoder = "encoder.block.*.layer.", decoder = "decoder.block.*.layer.";
   const auto projections = [](const std::string& layer) {
@@ -106,8 +107,8 @@ inline Seq2SeqFamily read_t5(const Config& config) {
   return family;
 }
 
-/// BART (arXiv:1910.13461) and its kin, which differ in positions and norms, and in what a config.json that
-/// does not say it stands for.
+/// BART (arXiv:1910.13461) and similar ones, which differ in positions and norms, and in what a config.json
+/// that does not say it stands for.
 struct BartKind {
   PositionKind positions = PositionKind::learned;
   bool pre_norm = false;  // and a norm behind the last block
@@ -137,18 +138,16 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   const bool marian = type == "marian", m2m = type == "m2m_100";
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
-  const Index embed_dim = detail::get_size(config, {"d_model"});
+  const Index embed_dim = get_size(config, {"hidden_size", "d_model"});
   set_blocks(o, {.embed_dim = embed_dim,
-                 .num_heads = detail::get_size(config, {"encoder_attention_heads", "num_attention_heads"}),
-                 .dim_feedforward = detail::get_size(config, {"encoder_ffn_dim"}),
-                 .activation = detail::get_activation(config, "activation_function", kind.activation),
+                 .num_heads = get_size(config, {"num_attention_heads", "encoder_attention_heads"}),
+                 .dim_feedforward = get_size(config, {"encoder_ffn_dim"}),
+                 .activation = get_activation(config, "activation_function", kind.activation),
                  .norm_first = kind.pre_norm});
-  o.decoder.block.num_heads =
-      detail::get_size(config, {"decoder_attention_heads"}, o.encoder.block.num_heads);
-  o.decoder.block.dim_feedforward =
-      detail::get_size(config, {"decoder_ffn_dim"}, o.encoder.block.dim_feedforward);
-  o.encoder.num_layers = detail::get_size(config, {"encoder_layers"});
-  o.decoder.num_layers = detail::get_size(config, {"decoder_layers"}, o.encoder.num_layers);
+  o.decoder.block.num_heads = get_size(config, {"decoder_attention_heads"}, o.encoder.block.num_heads);
+  o.decoder.block.dim_feedforward = get_size(config, {"decoder_ffn_dim"}, o.encoder.block.dim_feedforward);
+  o.encoder.num_layers = get_size(config, {"num_hidden_layers", "encoder_layers"});
+  o.decoder.num_layers = get_size(config, {"decoder_layers"}, o.encoder.num_layers);
   o.encoder.final_norm = o.decoder.final_norm = kind.pre_norm;
   config.allow("normalize_before", kind.pre_norm);
   config.allow("add_final_layer_norm", kind.pre_norm);
@@ -156,9 +155,9 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   config.allow("do_blenderbot_90_layernorm", false);
   config.allow("static_position_embeddings", kind.positions == PositionKind::sinusoidal);
   config.allow("normalize_embedding", kind.embedding_norm);
-  o.source_vocab_size = detail::get_size(config, {"vocab_size"});
+  o.source_vocab_size = get_size(config, {"vocab_size"});
   o.target_vocab_size =
-      marian ? detail::get_size(config, {"decoder_vocab_size"}, o.source_vocab_size) : o.source_vocab_size;
+      marian ? get_size(config, {"decoder_vocab_size"}, o.source_vocab_size) : o.source_vocab_size;
   o.tied_output = config.get<bool>("tie_word_embeddings", true);
   o.shared_embeddings = o.tied_output;
   if (marian) o.shared_embeddings &= config.get<bool>("share_encoder_decoder_embeddings", true);
@@ -169,7 +168,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   o.positions = kind.positions;
   o.sinusoidal = {SinusoidalOptions::Layout::halves, 10000, 0};
   o.position_offset = o.positions == PositionKind::learned ? 2 : 0;
-  o.max_position_embeddings = detail::get_size(config, {"max_position_embeddings"}, 1024);
+  o.max_position_embeddings = get_size(config, {"max_position_embeddings"}, 1024);
   if (m2m) {  // its table grows as the text does
     o.unplaced_id = get_id(config, "pad_token_id", 1);
     o.sinusoidal = {SinusoidalOptions::Layout::halves_inclusive, 10000, *o.unplaced_id + Index{1}, true};
@@ -179,7 +178,7 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
   o.decoder_start_token_id =
       get_id(config, "decoder_start_token_id",
              type == "mbart" ? get_id(config, "bos_token_id", kind.decoder_start) : kind.decoder_start);
-  o.eos_token_ids = detail::get_ids(config, "eos_token_id");
+  o.eos_token_ids = get_ids(config, "eos_token_id");
   config.ignore({"dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std", "num_hidden_layers",
                  "num_attention_heads", "classif_dropout", "force_bos_token_to_be_generated",
                  "extra_pos_embeddings", "mask_token"});
@@ -228,20 +227,20 @@ inline Seq2SeqFamily read_bart(const Config& config, const std::string& type) {
 
 ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab_size,
                                         Index target_vocab_size) {
-  const detail::FloatEnvironment environment;
+  const FloatEnvironment environment;
   Seq2SeqFamily family;
   Seq2SeqOptions& o = family.options;
   config.allow("architecture", "encoder_decoder");
-  set_blocks(o, {.embed_dim = detail::get_size(config, {"embed_dim"}),
-                 .num_heads = detail::get_size(config, {"num_heads"}),
-                 .dim_feedforward = detail::get_size(config, {"feed_forward_dim", "dim_feedforward"}),
-                 .activation = detail::get_activation(config, "activation", "relu"),
+  set_blocks(o, {.embed_dim = get_size(config, {"embed_dim"}),
+                 .num_heads = get_size(config, {"num_heads"}),
+                 .dim_feedforward = get_size(config, {"feed_forward_dim", "dim_feedforward"}),
+                 .activation = get_activation(config, "activation", "relu"),
                  .gated = config.get<bool>("gated", false),
                  .norm_first = config.get<bool>("norm_first", false),
-                 .layer_norm_eps = detail::get_epsilon(config, "layer_norm_eps", 1e-5),
+                 .layer_norm_eps = get_epsilon(config, "layer_norm_eps", 1e-5),
                  .bias = config.get<bool>("bias", true)});
-  o.encoder.num_layers = detail::get_size(config, {"num_encoder_layers"});
-  o.decoder.num_layers = detail::get_size(config, {"num_decoder_layers"});
+  o.encoder.num_layers = get_size(config, {"num_encoder_layers"});
+  o.decoder.num_layers = get_size(config, {"num_decoder_layers"});
   o.encoder.final_norm = o.decoder.final_norm = config.get<bool>("final_norm", false);
   o.embedding_scale = config.get<double>("embedding_scale", 1);
   o.source_vocab_size = source_vocab_size;
@@ -266,7 +265,7 @@ ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab
     if (!(o.sinusoidal.max_timescale > 0))
       throw_error(positions.file(), ": 'positions.max_timescale' is ", o.sinusoidal.max_timescale);
     o.max_position_embeddings = positions.get<Index>("max_positions", 0);
-    if (kind == "learned") detail::positive_size(positions, o.max_position_embeddings, "max_positions");
+    if (kind == "learned") positive_size(positions, o.max_position_embeddings, "max_positions");
     positions.ignore({"note"});
   }
   return family;
@@ -276,8 +275,8 @@ ATTEND_INLINE Seq2SeqFamily read_native(const Config& config, Index source_vocab
 ATTEND_INLINE Seq2SeqFamily read_seq2seq_family(const Config& config) {
   const detail::FloatEnvironment environment;
   const std::string type = config.get<std::string>("model_type");
-  config.allow("is_encoder_decoder", true);
-  config.allow("is_decoder", false);
+  config.allow("is_encoder_decoder", true, nullptr);
+  config.allow("is_decoder", false, nullptr);
   detail::ignore_bookkeeping(config);
   Seq2SeqFamily family;
   if (type == "t5" || type == "mt5")

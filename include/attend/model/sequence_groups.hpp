@@ -1,11 +1,14 @@
-// An encoder's layers over a ragged batch, some sequences at a time.
+// Texts and sequences in groups: as many at a time as run well together.
 #pragma once
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <vector>
 
 #include <attend/stack.hpp>
+#include <attend/text/encoding.hpp>
 
 namespace attend::inline ATTEND_ABI::detail {
 
@@ -35,6 +38,30 @@ void forward_in_groups(Context& context, const Stack<Scalar>& stack, StackInputs
     --n;
     forward({own.data(), n + 1}, x.slice(1, rest[0], rest[n]));
   }
+}
+
+/// Texts [begin, end) of several, one after the other.
+struct TextGroup {
+  Index begin = 0, end = 0;
+  std::vector<std::int32_t> ids = {}, type_ids = {};
+  std::vector<Index> offsets = {0};  // text b of the group is ids [offsets[b], offsets[b + 1])
+};
+/// run(group) for groups of whole texts of at most `most` tokens, or of one longer text. encode(i) is text i.
+template <class Encode, class Run>
+void run_in_groups(std::size_t texts, std::size_t most, Encode&& encode, Run&& run) {
+  TextGroup group;
+  for (std::size_t i = 0; i < texts; ++i) {
+    const text::Encoding more = encode(i);
+    if (!group.ids.empty() && group.ids.size() + more.ids.size() > most) {
+      run(group);
+      group = {.begin = group.end, .end = group.end};
+    }
+    group.ids.insert(group.ids.end(), more.ids.begin(), more.ids.end());
+    group.type_ids.insert(group.type_ids.end(), more.type_ids.begin(), more.type_ids.end());
+    group.offsets.push_back(static_cast<Index>(group.ids.size()));
+    ++group.end;
+  }
+  if (texts > 0) run(group);
 }
 
 }  // namespace attend::inline ATTEND_ABI::detail

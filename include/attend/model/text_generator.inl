@@ -150,6 +150,7 @@ ATTEND_INLINE std::vector<TextGeneration> TextGenerator::continue_ids(
 ATTEND_INLINE TextScore TextGenerator::score(Context& context, std::string_view text, Index top) const {
   TextScore out{.ids = encode(text), .logprobs = {}};
   out.logprobs = generator_.score(context, out.ids, 1, top);
+  const detail::FloatEnvironment environment;
   for (const TokenLogprob& token : out.logprobs) out.logprob += static_cast<double>(token.logprob);
   if (!out.logprobs.empty())
     out.perplexity = std::exp(-out.logprob / static_cast<double>(out.logprobs.size()));

@@ -2,7 +2,6 @@
 // gathered.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -61,7 +60,7 @@ class TextService {
     Index completion_tokens = 0, reused = 0;  // of the last piece: all tokens, and those not computed again
   };
 
-  /// A request, for one thread. Whoever lets go of it before the end gives it up.
+  /// A request, for one thread. Destroyed before its end it is cancelled.
   class Stream {
    public:
     Stream(Stream&&) noexcept = default;  // Of what is left behind nothing may be asked.

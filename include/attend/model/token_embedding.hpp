@@ -1,7 +1,6 @@
 // What comes before the blocks of any model: for each token, rows of tables and their sum.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include <attend/core/context.hpp>
@@ -24,8 +23,8 @@ struct TokenTables {
 /// their tables. ids [B, T] -> out [B, T, E]. Error, with nothing written, where a row is not in its table.
 template <class Scalar>
 void embed_tokens(Context& context, const TokenTables<Scalar>& tables, TensorView<const std::int32_t, 2> ids,
-                  detail::FunctionRef<Index(Index b, Index t)> type,
-                  detail::FunctionRef<Index(Index b, Index t)> position, TensorView<Scalar, 3> out) {
+                  FunctionRef<Index(Index b, Index t)> type, FunctionRef<Index(Index b, Index t)> position,
+                  TensorView<Scalar, 3> out) {
   const Index B = ids.size(0), T = ids.size(1), E = out.size(2);
   const Index own = tables.words.options().num_embeddings;
   check_apart(context, "Embedding", {"out", out}, {{"ids", ids}});

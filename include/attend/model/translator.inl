@@ -120,18 +120,12 @@ inline bool names_language(std::string_view token) {
 inline std::string three_letters(std::string_view two) {
   static constexpr std::string_view kAll =
       " af:afr am:amh ar:arb as:asm az:azj be:bel bg:bul bn:ben bs:bos ca:cat cs:ces cy:cym da:dan de:deu "
-      "el:ell "
-      "en:eng eo:epo es:spa et:est eu:eus fa:pes fi:fin fr:fra ga:gle gl:glg gu:guj ha:hau he:heb hi:hin "
-      "hr:hrv "
-      "hu:hun hy:hye id:ind ig:ibo is:isl it:ita ja:jpn jv:jav ka:kat kk:kaz km:khm kn:kan ko:kor ky:kir "
-      "lb:ltz "
-      "lo:lao lt:lit lv:lvs mg:plt mi:mri mk:mkd ml:mal mn:khk mr:mar ms:zsm mt:mlt my:mya nb:nob ne:npi "
-      "nl:nld "
-      "nn:nno no:nob pa:pan pl:pol ps:pbt pt:por ro:ron ru:rus sd:snd si:sin sk:slk sl:slv so:som sq:als "
-      "sr:srp "
-      "su:sun sv:swe sw:swh ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl tr:tur tt:tat ug:uig uk:ukr ur:urd "
-      "uz:uzn "
-      "vi:vie xh:xho yi:ydd yo:yor zh:zho zu:zul ";
+      "el:ell en:eng eo:epo es:spa et:est eu:eus fa:pes fi:fin fr:fra ga:gle gl:glg gu:guj ha:hau he:heb "
+      "hi:hin hr:hrv hu:hun hy:hye id:ind ig:ibo is:isl it:ita ja:jpn jv:jav ka:kat kk:kaz km:khm kn:kan "
+      "ko:kor ky:kir lb:ltz lo:lao lt:lit lv:lvs mg:plt mi:mri mk:mkd ml:mal mn:khk mr:mar ms:zsm mt:mlt "
+      "my:mya nb:nob ne:npi nl:nld nn:nno no:nob pa:pan pl:pol ps:pbt pt:por ro:ron ru:rus sd:snd si:sin "
+      "sk:slk sl:slv so:som sq:als sr:srp su:sun sv:swe sw:swh ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl "
+      "tr:tur tt:tat ug:uig uk:ukr ur:urd uz:uzn vi:vie xh:xho yi:ydd yo:yor zh:zho zu:zul ";
   const std::size_t at = two.size() == 2 ? kAll.find(" " + std::string(two) + ":") : kAll.npos;
   return std::string(at == kAll.npos ? two : kAll.substr(at + 4, 3));
 }

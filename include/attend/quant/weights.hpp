@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -110,7 +109,7 @@ inline void activate(const detail::ProductCall<float>& call, Index m0, Index m1,
   const Index begin = p0 * kColumns, end = (std::min)(call.out.size(1), p1 * kColumns);
   for (Index m = m0; m < m1; ++m) {
     float* row = &call.out(m, begin);
-    kernel::kernels().activate(call.activation, row, row, end - begin);
+    call.activation.apply(call.activation, row, row, end - begin);
   }
 }
 
@@ -149,8 +148,9 @@ inline void half_product(Context& context, WeightType type, const std::byte* wei
                                          .bias = h.bias == nullptr ? nullptr : h.bias + n,
                                          .residual = h.residual == nullptr ? nullptr : h.residual + n,
                                          .ldr = h.ldr,
-                                         .activation = call.activation};
-                 kernel::kernels().product(t, m0, m1, 0, (t.n + 15) / 16);
+                                         .activation = call.activation,
+                                         .activate = call.activation.apply};
+                 kernel::entry<&kernel::Kernels::product>()(t, m0, m1, 0, (t.n + 15) / 16);
                }
              });
 }
@@ -186,23 +186,49 @@ inline void code_product(Context& context, detail::WeightFormat format, const st
              });
 }
 #else
+/// A reference::QuantizedRow in memory of a frame.
+struct RowOfFrame {
+  template <class T>
+  struct List {
+    T* data;
+    std::size_t count = 0;
+    void clear() { count = 0; }
+    void push_back(T value) { data[count++] = value; }
+    std::size_t size() const { return count; }
+    T operator[](std::size_t i) const { return data[i]; }
+  };
+  List<float> scales;
+  List<int> codes;
+};
 /// By the loops of reference/.
 inline void plain_product(Context& context, detail::WeightFormat format, const std::byte* weight, Index begin,
                           const detail::ProductCall<float>& call) {
-  const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1);
-  context.parallel(M, context.workers(M, 1e9), [&](Index m, int) {
-    const std::vector<float> x(&call.x(m, 0), &call.x(m, 0) + K);
-    std::vector<std::byte> encoded(row_bytes(format.weights, K));
-    std::vector<float> row(static_cast<std::size_t>(K));
+  const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), groups = groups_of(K);
+  const int workers = context.workers(M, 1e9);
+  const Index row_size = static_cast<Index>(row_bytes(format.weights, K));
+  Frame frame(context.workspace());
+  const TensorView<std::byte, 2> encoded = frame.tensor<std::byte>({workers, row_size});
+  const TensorView<float, 2> rows = frame.tensor<float>({workers, K});
+  const TensorView<float, 3> scales = frame.tensor<float>({workers, 2, groups});
+  const TensorView<int, 3> codes = frame.tensor<int>({workers, 2, groups * 32});
+  context.parallel(M, workers, [&](Index m, int worker) {
+    const auto quantized = [&](Index i) {
+      return RowOfFrame{{scales[worker][i].data()}, {codes[worker][i].data()}};
+    };
+    RowOfFrame input = quantized(0), column = quantized(1);
+    const std::span<const float> x(&call.x(m, 0), static_cast<std::size_t>(K));
+    const std::span<std::byte> packed = encoded[worker].span();
+    const std::span<float> row = rows[worker].span();
+    if (!is_half(format.weights)) reference::quantize_input(format.activations, x, input);
     for (Index n = 0; n < N && !context.stopping(); ++n) {
-      unpack(format.weights, weight, begin + n, K, encoded.data());
+      unpack(format.weights, weight, begin + n, K, packed.data());
       float y = 0;
       if (is_half(format.weights)) {
-        decode(format.weights, encoded.data(), K, row.data());
-        for (std::size_t k = 0; k < row.size(); ++k) y = std::fma(x[k], row[k], y);
+        decode(format.weights, packed.data(), K, row.data());
+        for (std::size_t k = 0; k < x.size(); ++k) y = std::fma(x[k], row[k], y);
       } else {
-        y = reference::product(reference::quantize_input(format.activations, x),
-                               reference::weight_row(format.weights, encoded));
+        reference::weight_row(format.weights, std::span<const std::byte>(packed), column);
+        y = reference::product(input, column);
       }
       if (call.bias != nullptr) y = y + call.bias[n];
       if (call.residual.data() != nullptr) y = y + call.residual(m, n);

@@ -156,7 +156,7 @@ Tensor<S, 2> linear(View<S, 2> x, const Linear<std::type_identity_t<S>>& layer) 
   return linear<S>(x, layer.weight, layer.bias);
 }
 
-/// down(activation(up(x))), or with a gate (SwiGLU and its kin) down(activation(gate(x)) * up(x)).
+/// down(activation(up(x))), or with a gate (as SwiGLU) down(activation(gate(x)) * up(x)).
 template <class S = double>
 Tensor<S, 2> feed_forward(View<S, 2> x, const Linear<std::type_identity_t<S>>& up,
                           const Elementwise<std::type_identity_t<S>>& activation,

@@ -4,12 +4,11 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include <attend/core/weight_type.hpp>
@@ -74,9 +73,10 @@ inline std::optional<QuantizedRow> quantize_weight(WeightType type, const std::v
 }
 
 /// The codes and scales of a row as files keep it: blocks of a half and 32 codes, of 4 bits two in a byte, of
-/// which the low ones come first.
-inline QuantizedRow weight_row(WeightType type, const std::vector<std::byte>& encoded) {
-  QuantizedRow out;
+/// which the low ones come first. `out` is a QuantizedRow or the like; what it had before is gone.
+template <class Row>
+void weight_row(WeightType type, std::span<const std::byte> encoded, Row& out) {
+  out.scales.clear(), out.codes.clear();
   const std::size_t codes = type == WeightType::int8 ? 32 : 16;
   for (std::size_t at = 0; at < encoded.size(); at += 2 + codes) {
     const auto byte = [&](std::size_t i) { return std::to_integer<int>(encoded[at + i]); };
@@ -85,12 +85,17 @@ inline QuantizedRow weight_row(WeightType type, const std::vector<std::byte>& en
       out.codes.push_back(codes == 32 ? (byte(2 + i) ^ 128) - 128
                                       : (byte(2 + i % 16) >> (i < 16 ? 0 : 4) & 15) - 8);
   }
+}
+inline QuantizedRow weight_row(WeightType type, std::span<const std::byte> encoded) {
+  QuantizedRow out;
+  weight_row(type, encoded, out);
   return out;
 }
 
 /// A row of an input, in codes of 8 or 15 bits.
-inline QuantizedRow quantize_input(ActivationType type, const std::vector<float>& row) {
-  QuantizedRow out;
+template <class Row>
+void quantize_input(ActivationType type, std::span<const float> row, Row& out) {
+  out.scales.clear(), out.codes.clear();
   const float limit = type == ActivationType::int8 ? 127.0f : 16256.0f;
   for (std::size_t begin = 0; begin < row.size(); begin += 32) {
     const std::size_t end = (std::min)(row.size(), begin + 32);
@@ -107,11 +112,16 @@ inline QuantizedRow quantize_input(ActivationType type, const std::vector<float>
       out.codes.push_back(static_cast<int>(std::clamp(std::nearbyint(product), -limit, limit)));
     }
   }
+}
+inline QuantizedRow quantize_input(ActivationType type, std::span<const float> row) {
+  QuantizedRow out;
+  quantize_input(type, row, out);
   return out;
 }
 
 /// Σ over groups, ascending: y = fma(float(Σ codes · codes), s d, y).
-inline float product(const QuantizedRow& input, const QuantizedRow& weight) {
+template <class Row>
+float product(const Row& input, const Row& weight) {
   float y = 0;
   for (std::size_t g = 0; g < input.scales.size(); ++g) {
     std::int32_t sum = 0;

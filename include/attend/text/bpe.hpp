@@ -41,13 +41,6 @@ class BpeModel {
     std::string continuing_subword_prefix = {};  ///< of characters that do not begin the word
     std::string end_of_word_suffix = {};         ///< of the character that ends it
   };
-  using Merges = std::vector<std::pair<std::string, std::string>>;  // left and right of each, as text
-
-  /// Merges in the order of their rank. Fails if a part or the result of one is no token.
-  BpeModel(Vocabulary vocabulary, const Merges& merges, Options options, const std::string& where)
-      : BpeModel(std::move(vocabulary), std::move(options), merges.size()) {
-    for (const auto& [left, right] : merges) add_merge(left, right, where);
-  }
   /// Without merges yet, and with room for so many.
   BpeModel(Vocabulary vocabulary, Options options, std::size_t merges)
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
@@ -56,13 +49,6 @@ class BpeModel {
     if (options_.byte_fallback)
       for (int byte = 0; byte < 256; ++byte)
         bytes_.push_back(vocabulary_.id(byte_token(static_cast<unsigned char>(byte))));
-  }
-  /// From a vocabulary and GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
-  BpeModel(Vocabulary vocabulary, Options options, const Location& merges)
-      : BpeModel(std::move(vocabulary), std::move(options), count_merges(merges)) {
-    for_each_merge(merges, [&](std::string_view left, std::string_view right) {
-      add_merge(left, right, merges.string());
-    });
   }
 
   /// Merges by scores: any two neighbours whose union is a token may become one, those of the highest score
@@ -104,14 +90,6 @@ class BpeModel {
     merges_.push_back({left_id, right_id, result});
   }
 
-  /// The merges of GPT-2's `merges.txt`.
-  static Merges read_merges(const Location& path) {
-    Merges merges;
-    for_each_merge(path,
-                   [&](std::string_view left, std::string_view right) { merges.emplace_back(left, right); });
-    return merges;
-  }
-
   /// The two tokens of "left right"; where() names it in the error.
   template <class Where>
   static std::pair<std::string_view, std::string_view> split_merge(std::string_view line, Where&& where) {
@@ -120,6 +98,20 @@ class BpeModel {
         line.find(' ', blank + 1) != std::string_view::npos)
       throw_error(where(), ": expected two tokens with a blank between them");
     return {line.substr(0, blank), line.substr(blank + 1)};
+  }
+
+  /// The pairs of GPT-2's `merges.txt`: two tokens a line, after a first line "#version…".
+  template <class F>
+  static void for_each_merge(const Location& path, F&& f) {
+    std::size_t number = 0;
+    for_each_text_line(path, [&](std::string_view line) {
+      ++number;
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      if (line.starts_with("#version") || line.empty()) return;
+      const auto [left, right] =
+          split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
+      f(left, right);
+    });
   }
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
@@ -166,24 +158,6 @@ class BpeModel {
   };
   static constexpr std::int32_t no_rank = -1;
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
-
-  template <class F>
-  static void for_each_merge(const Location& path, F&& f) {
-    std::size_t number = 0;
-    for_each_text_line(path, [&](std::string_view line) {
-      ++number;
-      if (line.ends_with('\r')) line.remove_suffix(1);
-      if (line.starts_with("#version") || line.empty()) return;
-      const auto [left, right] =
-          split_merge(line, [&] { return path.string() + ": line " + std::to_string(number); });
-      f(left, right);
-    });
-  }
-  static std::size_t count_merges(const Location& path) {
-    std::size_t count = 0;
-    for_each_merge(path, [&](std::string_view, std::string_view) { ++count; });
-    return count;
-  }
 
   std::vector<Symbol> characters(std::string_view word) const {
     std::vector<Symbol> symbols;

@@ -40,8 +40,8 @@ namespace text {
 /// - expressions: literals, members, subscripts and slices, calls with keywords, + - * / // % ** ~, in, and,
 ///   or, not, if … else, comparisons, filters, tests
 /// - filters: abs, batch, capitalize, count, d, default, dictsort, first, float, indent, int, items, join,
-///   last, length, list, lower, map, max, min, reject, rejectattr, replace, reverse, round, safe (which
-///   changes nothing), select, selectattr, sort, string, sum, title, tojson, trim, unique, upper
+///   last, length, list, lower, map, max, min, reject, rejectattr, replace, reverse, round, safe,
+///   select, selectattr, sort, string, sum, title, tojson, trim, unique, upper
 /// - tests: boolean, callable, defined, divisibleby, even, false, float, in, integer, iterable, lower,
 ///   mapping, none, number, odd, sameas, sequence, string, true, undefined, upper, and comparisons by their
 ///   names

@@ -1,12 +1,10 @@
 // Bodies of chat_template.hpp.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <utility>
-#include <vector>
 
 #include <attend/core/error.hpp>
+#include <attend/core/threads.hpp>
 #include <attend/gguf/folder.hpp>
 #include <attend/text/chat_template.hpp>
 #include <attend/text/file.hpp>
@@ -104,6 +102,7 @@ ATTEND_INLINE std::string ChatTemplate::render(std::string_view messages, const 
   const std::string name = !options.tools.empty() && sources_.contains("tool_use") ? "tool_use" : "default";
   const auto found = sources_.find(name);
   if (found == sources_.end()) throw_error(where_, ": there is no template 'default'");
+  const attend::detail::FloatEnvironment environment;  // of its numbers
   using jinja::Value;
   const Value given = jinja::JsonValues("messages", messages, 0).take();
   if (!given.sequence() || given.sequence()->items.empty())

@@ -69,7 +69,9 @@ class FolderConfig {
   std::vector<AddedToken> beside_tokenizer_json(const Json& usual = Json::object()) const {
     std::vector<AddedToken> out;
     for (auto& [id, token] : listed_tokens()) out.push_back(std::move(token));
-    // Where the tokens are listed, the older file is not read.
+    // Where the tokens are listed, the older files are not read.
+    std::vector<AddedToken> plain;
+    if (!part().has("added_tokens_decoder")) plain = plain_tokens();
     const Json none = Json::object();
     const Part older(part().has("added_tokens_decoder") ? none : *specials_,
                      where_ + "'s special_tokens_map.json");
@@ -95,10 +97,15 @@ class FolderConfig {
           (is_older || !is_named || !extra.empty()))
         continue;
       const bool one = std::string_view(name).ends_with("_token");
+      const std::size_t before = out.size();
       if (one) add(name, from, from.at(name));
       if (!one)
         for (const Json& token : from.at(name)) add(name, from, token);
+      for (AddedToken& token : plain)  // which are special where the files, not the class, name them so
+        for (std::size_t i = before; i < out.size() && is_named; ++i)
+          if (out[i].content == token.content) token.special = true, token.normalized = false;
     }
+    out.insert(out.begin(), plain.begin(), plain.end());
     return out;
   }
 
@@ -147,6 +154,17 @@ class FolderConfig {
       out[static_cast<std::int32_t>(std::stol(key))] = AddedTokens::read(token);
     }
     return out;
+  }
+
+  /// Those of added_tokens.json, by their ids.
+  std::vector<AddedToken> plain_tokens() const {
+    const Part plain(*added_, where_ + "'s added_tokens.json");
+    std::map<std::int32_t, AddedToken> out;
+    for (const auto& [content, value] : added_->get_ref<const Json::object_t&>())
+      out[plain.integer(content)] = {.content = content, .normalized = true};
+    std::vector<AddedToken> list;
+    for (auto& [id, token] : out) list.push_back(std::move(token));
+    return list;
   }
 
   static std::shared_ptr<const Json> read(const Location& folder, const char* name) {

@@ -15,6 +15,7 @@
 #include <attend/gguf/gguf.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/normalizer.hpp>
 #include <attend/text/subword_model.hpp>
@@ -36,8 +37,6 @@ struct GgufWords {
 
 inline constexpr const char* kLlama3Words =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-inline constexpr const char* kQwen2Words =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 inline constexpr const char* kTekkenWords =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
@@ -58,7 +57,7 @@ inline const GgufWords* find_gguf_words(std::string_view name) {
        .ignore_merges = true,
        .bos = true},
       {.names = {"dbrx", "smaug-bpe"}, .split = kLlama3Words},
-      {.names = {"qwen2", "deepseek-r1-qwen", "stablelm2"}, .split = kQwen2Words, .nfc = true},
+      {.names = {"qwen2", "deepseek-r1-qwen", "stablelm2"}, .split = qwen2_pattern, .nfc = true},
       {.names = {"tekken"}, .split = kTekkenWords, .ignore_merges = true, .bos = true},
       {.names = {"gpt-4o"}, .split = kGpt4oWords}};
   for (const GgufWords& words : all)

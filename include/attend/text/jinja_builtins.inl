@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <ctime>
 #include <string>
 #include <string_view>
@@ -11,32 +9,11 @@
 #include <vector>
 
 #include <attend/text/jinja_format.inl>
+#include <attend/text/jinja_letters.inl>
 
 namespace attend::inline ATTEND_ABI::text::jinja {
 
-/// Large and small letters as Python has them, but for a final sigma.
-inline std::string uppercase(std::string_view text) {
-  std::string out;
-  for_each_code_point(text, [&](char32_t c, std::string_view) {
-    if (c == 0xDF)
-      out += "SS";
-    else
-      append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
-  });
-  return out;
-}
-/// Each run of letters with a large one first, or the first character alone.
-inline std::string capitalized(std::string_view text, bool each) {
-  std::string out;
-  bool inside = false;
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
-    out += inside ? lowercase(bytes) : uppercase(bytes);
-    inside = !each || (category(c) >= UTF8PROC_CATEGORY_LU && category(c) <= UTF8PROC_CATEGORY_LT);
-  });
-  return out;
-}
-
-/// isalpha and its kin: all characters are of that kind, and there is one.
+/// isalpha, isdigit and so on: all characters are of that kind, and there is one.
 inline bool is_of_kind(const std::string& name, std::string_view text) {
   if (name == "isupper" || name == "islower")
     return uppercase(text) != lowercase(text) &&
@@ -57,7 +34,7 @@ inline Value Evaluation::call_method(const Node& node, const std::string& name, 
                                      Arguments& given) {
   if (self.text()) return text_method(node, name, *self.text(), given);
   if (self.sequence()) {  // count and index
-    const auto values = bind(node, name, given, std::array<std::string_view, 1>{"value"});
+    const auto values = bind(node, name, given, {"value"});
     if (!values[0]) refuse(node, name, " needs a value");
     std::int64_t count = 0, at = 0;
     for (const Value& one : self.sequence()->items) {
@@ -71,7 +48,7 @@ inline Value Evaluation::call_method(const Node& node, const std::string& name, 
   const Mapping& map = *self.mapping();
   if (name == "copy") return bind(node, name, given, {}), self;
   if (name == "get") {
-    auto values = bind(node, name, given, std::array<std::string_view, 2>{"key", "default"});
+    auto values = bind(node, name, given, {"key", "default"});
     if (!values[0]) refuse(node, "get needs a key");
     work(node, 8 * map.items.size());
     if (const Value* found = map.find(*values[0])) return *found;
@@ -147,16 +124,13 @@ inline Value Evaluation::split(const Node& node, const std::string& text, const 
 inline Value Evaluation::text_method(const Node& node, const std::string& name, const std::string& text,
                                      Arguments& given) {
   work(node, text.size());
-  const auto take = [&](auto... names) {
-    return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
-  };
   const auto needed = [&](const std::optional<Value>& value) -> const std::string& {
     if (!value) refuse(node, name, " needs a text");
     return text_of(node, name, *value);
   };
   if (name == "format") return placed(node, text, given);
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
-    const auto values = take("chars");
+    const auto values = bind(node, name, given, {"chars"});
     const bool left = name != "rstrip", right = name != "lstrip";
     if (!values[0] || values[0]->is_none())
       return made_text(node, std::string(strip(text, left, right, is_space)));
@@ -167,12 +141,12 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
         node, std::string(strip(text, left, right, [&](char32_t c) { return drop.find(c) != drop.npos; })));
   }
   if (name == "split" || name == "rsplit") {
-    const auto values = take("sep", "maxsplit");
+    const auto values = bind(node, name, given, {"sep", "maxsplit"});
     return split(node, text, values[0] ? &*values[0] : nullptr,
                  values[1] ? whole(node, name, *values[1]) : -1, name == "rsplit");
   }
   if (name == "startswith" || name == "endswith") {
-    const auto values = take("prefix");
+    const auto values = bind(node, name, given, {"prefix"});
     const auto holds = [&](const std::string& end) {
       return name == "startswith" ? text.starts_with(end) : text.ends_with(end);
     };
@@ -183,19 +157,19 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
     return false;
   }
   if (name == "replace") {
-    const auto values = take("old", "new", "count");
+    const auto values = bind(node, name, given, {"old", "new", "count"});
     return made_text(node, replaced(node, text, needed(values[0]), needed(values[1]),
                                     values[2] ? whole(node, name, *values[2]) : -1));
   }
   if (name == "removeprefix" || name == "removesuffix") {
-    const auto values = take("affix");
+    const auto values = bind(node, name, given, {"affix"});
     const std::string& end = needed(values[0]);
     if (name == "removeprefix")
       return made_text(node, text.starts_with(end) ? text.substr(end.size()) : text);
     return made_text(node, text.ends_with(end) ? text.substr(0, text.size() - end.size()) : text);
   }
   if (is_one_of(name, " find rfind index count partition rpartition ")) {
-    const auto values = take("sub");
+    const auto values = bind(node, name, given, {"sub"});
     const std::string& wanted = needed(values[0]);
     search_work(node, text, wanted);
     const bool from_right = name.starts_with('r');
@@ -221,7 +195,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
     return static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at)));
   }
   if (name == "join") {
-    const auto values = take("iterable");
+    const auto values = bind(node, name, given, {"iterable"});
     if (!values[0]) refuse(node, "join needs a list");
     std::string out;
     bool first = true;
@@ -236,7 +210,7 @@ inline Value Evaluation::text_method(const Node& node, const std::string& name, 
   if (name == "splitlines") return made_list(node, lines_of(text));
   if (name.starts_with("is")) return is_of_kind(name, text);
   if (name == "upper") return made_text(node, uppercase(text));
-  if (name == "lower") return made_text(node, lowercase(text));
+  if (name == "lower") return made_text(node, lowered(text));
   return made_text(node, capitalized(text, name == "title"));
 }
 
@@ -258,7 +232,7 @@ inline Value Evaluation::call_function(const Node& node, std::string_view name, 
     return &names;
   }
   if (name == "range") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 3>{"start", "stop", "step"});
+    const auto values = bind(node, name, given, {"start", "stop", "step"});
     if (!values[0]) refuse(node, "range needs a number");
     const std::int64_t begin = values[1] ? whole(node, name, *values[0]) : 0;
     const std::int64_t end = whole(node, name, values[1] ? *values[1] : *values[0]);
@@ -272,10 +246,9 @@ inline Value Evaluation::call_function(const Node& node, std::string_view name, 
       work(node, 8);
       out.emplace_back(static_cast<std::int64_t>(at));
     }
-    return made_list(node, std::move(out));
+    return made_list(node, std::move(out), Sequence::range);
   }
-  const auto values =
-      bind(node, name, given, std::array<std::string_view, 1>{name == "strftime_now" ? "format" : "message"});
+  const auto values = bind(node, name, given, {name == "strftime_now" ? "format" : "message"});
   if (!values[0]) refuse(node, name, " needs a text");
   if (name == "strftime_now") return made_text(node, strftime(node, text_of(node, name, *values[0])));
   refuse(node, as_text(node, *values[0]));
@@ -295,15 +268,62 @@ inline std::string Evaluation::strftime(const Node& node, const std::string& for
                               *kMonths[] = {"January",   "February", "March",    "April",
                                             "May",       "June",     "July",     "August",
                                             "September", "October",  "November", "December"};
-  std::string out;
   bool padded = true;
   const auto number = [&](int value, int width, char fill = '0') {
     const std::string digits = std::to_string(value);
-    if (padded && width > std::ssize(digits))
-      out.append(static_cast<std::size_t>(width - std::ssize(digits)), fill);
-    out += digits;
+    const std::ptrdiff_t missing = padded ? width - std::ssize(digits) : 0;
+    return std::string(static_cast<std::size_t>(std::max<std::ptrdiff_t>(missing, 0)), fill) + digits;
   };
-  const auto all = [&](std::string_view inner) { out += strftime(node, std::string(inner)); };
+  const auto part = [&](char c) -> std::string {
+    switch (c) {
+      case 'Y':
+        return number(t.tm_year + 1900, 0);
+      case 'y':
+        return number(t.tm_year % 100, 2);
+      case 'm':
+        return number(t.tm_mon + 1, 2);
+      case 'd':
+        return number(t.tm_mday, 2);
+      case 'e':
+        return number(t.tm_mday, 2, ' ');
+      case 'H':
+        return number(t.tm_hour, 2);
+      case 'I':
+        return number(t.tm_hour % 12 == 0 ? 12 : t.tm_hour % 12, 2);
+      case 'M':
+        return number(t.tm_min, 2);
+      case 'S':
+        return number(t.tm_sec, 2);
+      case 'j':
+        return number(t.tm_yday + 1, 3);
+      case 'w':
+        return number(t.tm_wday, 1);
+      case 'p':
+        return t.tm_hour < 12 ? "AM" : "PM";
+      case 'A':
+        return kDays[t.tm_wday];
+      case 'a':
+        return std::string(kDays[t.tm_wday], 3);
+      case 'B':
+        return kMonths[t.tm_mon];
+      case 'b':
+      case 'h':
+        return std::string(kMonths[t.tm_mon], 3);
+      case 'F':
+        return strftime(node, "%Y-%m-%d");
+      case 'T':
+        return strftime(node, "%H:%M:%S");
+      case 'R':
+        return strftime(node, "%H:%M");
+      case 'D':
+        return strftime(node, "%m/%d/%y");
+      case '%':
+        return "%";
+      default:
+        refuse(node, "strftime_now: format %", std::string(1, c), " is not supported");
+    }
+  };
+  std::string out;
   for (std::size_t i = 0; i < format.size(); ++i) {
     work(node, 8);
     if (format[i] != '%') {
@@ -312,76 +332,7 @@ inline std::string Evaluation::strftime(const Node& node, const std::string& for
     }
     padded = !(i + 1 < format.size() && format[i + 1] == '-');
     i += padded ? 1 : 2;
-    const char c = i < format.size() ? format[i] : ' ';
-    const int hour = t.tm_hour % 12 == 0 ? 12 : t.tm_hour % 12;
-    switch (c) {
-      case 'Y':
-        number(t.tm_year + 1900, 0);
-        break;
-      case 'y':
-        number(t.tm_year % 100, 2);
-        break;
-      case 'm':
-        number(t.tm_mon + 1, 2);
-        break;
-      case 'd':
-        number(t.tm_mday, 2);
-        break;
-      case 'e':
-        number(t.tm_mday, 2, ' ');
-        break;
-      case 'H':
-        number(t.tm_hour, 2);
-        break;
-      case 'I':
-        number(hour, 2);
-        break;
-      case 'M':
-        number(t.tm_min, 2);
-        break;
-      case 'S':
-        number(t.tm_sec, 2);
-        break;
-      case 'j':
-        number(t.tm_yday + 1, 3);
-        break;
-      case 'w':
-        number(t.tm_wday, 1);
-        break;
-      case 'p':
-        out += t.tm_hour < 12 ? "AM" : "PM";
-        break;
-      case 'A':
-        out += kDays[t.tm_wday];
-        break;
-      case 'a':
-        out += std::string_view(kDays[t.tm_wday]).substr(0, 3);
-        break;
-      case 'B':
-        out += kMonths[t.tm_mon];
-        break;
-      case 'b':
-      case 'h':
-        out += std::string_view(kMonths[t.tm_mon]).substr(0, 3);
-        break;
-      case 'F':
-        all("%Y-%m-%d");
-        break;
-      case 'T':
-        all("%H:%M:%S");
-        break;
-      case 'R':
-        all("%H:%M");
-        break;
-      case 'D':
-        all("%m/%d/%y");
-        break;
-      case '%':
-        out += '%';
-        break;
-      default:
-        refuse(node, "strftime_now: format %", std::string(1, c), " is not supported");
-    }
+    out += part(i < format.size() ? format[i] : ' ');
   }
   return out;
 }

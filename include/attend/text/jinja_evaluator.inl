@@ -2,9 +2,9 @@
 #pragma once
 
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <deque>
+#include <initializer_list>
 #include <list>
 #include <memory>
 #include <optional>
@@ -53,8 +53,7 @@ class Evaluation {
   std::string run(const Node& root, const Mapping& variables) {
     Scope given, top{.around = &given};
     for (const auto& [name, value] : variables.items) given.set(*name.text(), value);
-    for (std::string_view name : OwnNames(root).names)
-      top.set(name, Value::undefined(attend::detail::in_quotes(name)));
+    for (std::string_view name : OwnNames(root).names) top.set(name, Value::undefined(in_quotes(name)));
     execute(root, top);
     return std::move(out_);
   }
@@ -253,7 +252,7 @@ class Evaluation {
     for (std::size_t i = 0; i < all.size(); ++i) assign(*target.children[i], std::move(all[i]), scope);
   }
   void set_member(const Node& node, Namespace& names, const std::string& name, Value value) {
-    if (name.starts_with('_')) refuse(node, "a namespace cannot have ", attend::detail::in_quotes(name));
+    if (name.starts_with('_')) refuse(node, "a namespace cannot have ", in_quotes(name));
     work(node, 8 * names.members.size());
     if (Value* found = names.find(name))
       *found = std::move(value);
@@ -345,6 +344,10 @@ class Evaluation {
   /// The arguments in the order of a function's names.
   std::vector<std::optional<Value>> bind(const Node& node, std::string_view what, Arguments& given,
                                          std::span<const std::string_view> names);
+  std::vector<std::optional<Value>> bind(const Node& node, std::string_view what, Arguments& given,
+                                         std::initializer_list<std::string_view> names) {
+    return bind(node, what, given, std::span(names.begin(), names.size()));
+  }
 
   Value member(const Node& node, const Value& value, const std::string& name);
   Value item(const Node& node, const Value& value, const Value& key);
@@ -355,6 +358,7 @@ class Evaluation {
   bool contains(const Node& node, const Value& all, const Value& one);
   bool less(const Node& node, const Value& a, const Value& b, bool or_equal);
   Value arithmetic(const Node& node, const std::string& sign, const Value& a, const Value& b);
+  Value joined(const Node& node, const Value& a, const Value& b);
   Value repeated(const Node& node, const Value& value, std::int64_t times);
 
   Value call_method(const Node& node, const std::string& name, const Value& self, Arguments& given);
@@ -374,7 +378,7 @@ class Evaluation {
                                     Arguments& given);
   Value select(const Node& node, const std::string& name, const Value& value, Arguments& given);
   Value map(const Node& node, const Value& value, Arguments& given);
-  Value attribute(const Node& node, Value value, const Value& path);
+  Value attribute(const Node& node, Value value, const Value& path, const Value* otherwise = nullptr);
   std::string json(const Node& node, const Value& value, Arguments& given);
   bool test(const Node& node, const std::string& name, const Value& value, Arguments given);
   std::int64_t whole(const Node& node, std::string_view what, const Value& value);

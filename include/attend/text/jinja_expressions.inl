@@ -89,10 +89,10 @@ class ExpressionParser {
   [[noreturn]] void unexpected(const std::string& wanted) const {
     static constexpr const char* kNames[] = {"the end", "text", "{{", "}}", "{%", "%}"};
     source_.refuse(now().at, "expected ", wanted, ", got ",
-                   now().kind < Token::name ? kNames[now().kind] : attend::detail::in_quotes(now().value));
+                   now().kind < Token::name ? kNames[now().kind] : in_quotes(now().value));
   }
   void expect_sign(std::string_view value) {
-    if (!take_sign(value)) unexpected(attend::detail::in_quotes(value));
+    if (!take_sign(value)) unexpected(in_quotes(value));
   }
   std::string expect_name() {
     if (now().kind != Token::name) unexpected("a name");
@@ -101,6 +101,18 @@ class ExpressionParser {
   void end_block() {
     if (now().kind != Token::close_block) unexpected("%}");
     next();
+  }
+
+  /// Items with commas between, and one behind the last where the template has it.
+  template <class Item>
+  void list_up_to(std::string_view end, Item&& item) {
+    for (bool first = true; !take_sign(end); first = false) {
+      if (!first) {
+        expect_sign(",");
+        if (take_sign(end)) return;
+      }
+      item();
+    }
   }
 
   template <class... Children>
@@ -156,21 +168,20 @@ class ExpressionParser {
     }
     return out;
   }
-  NodePtr or_() {
-    NodePtr out = and_();
-    while (is_name("or")) {
+  template <class Operand>
+  NodePtr joined_by(std::string_view word, Node::Kind kind, Operand&& operand) {
+    NodePtr out = operand();
+    while (is_name(word)) {
       const std::size_t at = next().at;
-      out = make(Node::or_, at, {}, std::move(out), and_());
+      out = make(kind, at, {}, std::move(out), operand());
     }
     return out;
   }
+  NodePtr or_() {
+    return joined_by("or", Node::or_, [&] { return and_(); });
+  }
   NodePtr and_() {
-    NodePtr out = not_();
-    while (is_name("and")) {
-      const std::size_t at = next().at;
-      out = make(Node::and_, at, {}, std::move(out), not_());
-    }
-    return out;
+    return joined_by("and", Node::and_, [&] { return not_(); });
   }
   NodePtr not_() {
     const Nested nested(*this);
@@ -266,26 +277,16 @@ class ExpressionParser {
     }
     if (take_sign("[")) {
       NodePtr out = make(Node::list, token.at);
-      while (!take_sign("]")) {
-        if (!out->children.empty()) {
-          expect_sign(",");
-          if (take_sign("]")) break;
-        }
-        add(*out, expression());
-      }
+      list_up_to("]", [&] { add(*out, expression()); });
       return out;
     }
     if (take_sign("{")) {
       NodePtr out = make(Node::mapping, token.at);
-      while (!take_sign("}")) {
-        if (!out->children.empty()) {
-          expect_sign(",");
-          if (take_sign("}")) break;
-        }
+      list_up_to("}", [&] {
         add(*out, expression());
         expect_sign(":");
         add(*out, expression());
-      }
+      });
       return out;
     }
     unexpected("an expression");
@@ -336,17 +337,13 @@ class ExpressionParser {
   }
   void arguments(Node& out) {
     expect_sign("(");
-    for (bool first = true; !take_sign(")"); first = false) {
-      if (!first) {
-        expect_sign(",");
-        if (take_sign(")")) return;
-      }
+    list_up_to(")", [&] {
       if (is_sign("*") || is_sign("**")) source_.refuse(now().at, "arguments of a list are not supported");
       const Token& behind = tokens_[(std::min)(at_ + 1, tokens_.size() - 1)];
       if (now().kind == Token::name && behind.kind == Token::sign && behind.value == "=") {
         const std::string name = next().value;
         if (std::find(out.names.begin(), out.names.end(), name) != out.names.end())
-          source_.refuse(now().at, "argument ", attend::detail::in_quotes(name), " is given twice");
+          source_.refuse(now().at, "argument ", in_quotes(name), " is given twice");
         out.names.push_back(name);
         next();
       } else if (!out.names.empty()) {
@@ -355,7 +352,7 @@ class ExpressionParser {
       add(out, expression());
       if (out.children.size() > kMaxArguments)
         source_.refuse(out.at, "more than ", kMaxArguments, " arguments");
-    }
+    });
   }
   NodePtr call(NodePtr callee) {
     NodePtr out = make(Node::call, now().at, {}, std::move(callee));

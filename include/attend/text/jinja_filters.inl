@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -16,22 +15,24 @@ namespace attend::inline ATTEND_ABI::text::jinja {
 
 inline Value Evaluation::filter(const Node& node, const std::string& name, const Value& value,
                                 Arguments given) {
-  const auto take = [&](auto... names) {
-    return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
-  };
   const auto flag = [](const std::optional<Value>& found) { return found && found->truth(); };
   if (name == "default" || name == "d") {
-    auto values = take("default_value", "boolean");
+    auto values = bind(node, name, given, {"default_value", "boolean"});
     const bool absent = value.is_undefined() || (flag(values[1]) && !value.truth());
     return absent ? values[0].value_or("") : value;
   }
   if (name == "tojson") return made_text(node, json(node, value, given));
+  if (const auto* marked = value.get<Marked>(); marked && !is_one_of(name, " safe string length count ")) {
+    Value out = filter(node, name, *marked->text, std::move(given));
+    const bool stays = out.text() && is_one_of(name, " upper lower capitalize trim indent ");
+    return stays ? Value(Marked{std::make_shared<const std::string>(*out.text())}) : out;
+  }
   if (is_one_of(name, " map select reject selectattr rejectattr ")) {
     if (!value.truth()) return made_list(node, {}, Sequence::generator);
     return name == "map" ? map(node, value, given) : select(node, name, value, given);
   }
   if (name == "join") {
-    const auto values = take("d", "attribute");
+    const auto values = bind(node, name, given, {"d", "attribute"});
     const std::string between = values[0] ? as_text(node, *values[0]) : "";
     std::string out;
     bool first = true;
@@ -43,19 +44,19 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     return made_text(node, std::move(out));
   }
   if (name == "replace") {
-    const auto values = take("old", "new", "count");
+    const auto values = bind(node, name, given, {"old", "new", "count"});
     if (!values[0] || !values[1]) refuse(node, "replace needs two texts");
     return made_text(
         node, replaced(node, as_text(node, value), as_text(node, *values[0]), as_text(node, *values[1]),
                        values[2] && !values[2]->is_none() ? whole(node, name, *values[2]) : -1));
   }
   if (name == "trim") {
-    const auto values = take("chars");
+    const auto values = bind(node, name, given, {"chars"});
     Arguments chars{{values[0].value_or(NoValue())}, {}};
     return text_method(node, "strip", as_text(node, value), chars);
   }
   if (name == "indent") {
-    const auto values = take("width", "first", "blank");
+    const auto values = bind(node, name, given, {"width", "first", "blank"});
     std::string by(4, ' ');
     if (values[0] && values[0]->text()) by = *values[0]->text();
     if (values[0] && !values[0]->text())
@@ -88,10 +89,10 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
   if (auto out = filter_numbers(node, name, value, given)) return *std::move(out);
   static constexpr std::string_view plain =
       " length count first last list reverse items string safe title upper lower capitalize ";
-  if (!is_one_of(name, plain)) refuse(node, "filter ", attend::detail::in_quotes(name), " is not supported");
+  if (!is_one_of(name, plain)) refuse(node, "filter ", in_quotes(name), " is not supported");
   bind(node, name, given, {});
   if (name == "length" || name == "count") {
-    if (value.text()) return static_cast<std::int64_t>(count_code_points(*value.text()));
+    if (value.any_text()) return static_cast<std::int64_t>(count_code_points(*value.any_text()));
     if (value.mapping()) return static_cast<std::int64_t>(value.mapping()->items.size());
     if (value.is_undefined()) return std::int64_t{0};
     if (!value.sequence() || value.sequence()->kind == Sequence::generator)
@@ -120,25 +121,26 @@ inline Value Evaluation::filter(const Node& node, const std::string& name, const
     const Value all = call_method(node, "items", value, given);
     return made_list(node, items(node, all), Sequence::generator);
   }
-  if (name == "string") return made_text(node, as_text(node, value));
-  if (name == "safe") return value.text() ? value : made_text(node, as_text(node, value));
+  if (name == "string") return value.any_text() ? value : made_text(node, as_text(node, value));
+  if (name == "safe") return Marked{std::make_shared<const std::string>(as_text(node, value))};
   if (name == "title") {
     std::string out;
     bool inside = false;
-    for_each_code_point(as_text(node, value), [&](char32_t c, std::string_view bytes) {
+    for_each_code_point(with_final_sigmas(as_text(node, value)), [&](char32_t c, std::string_view bytes) {
       out += inside ? lowercase(bytes) : uppercase(bytes);
       inside = !(c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || is_space(c));
     });
     return made_text(node, std::move(out));
   }
   if (name == "upper") return made_text(node, uppercase(as_text(node, value)));
-  if (name == "lower") return made_text(node, lowercase(as_text(node, value)));
+  if (name == "lower") return made_text(node, lowered(as_text(node, value)));
   return made_text(node, capitalized(as_text(node, value), false));
 }
 
-/// A path such as "function.name" or an index.
-inline Value Evaluation::attribute(const Node& node, Value value, const Value& path) {
-  if (path.integer()) return item(node, value, path);
+/// A path such as "function.name" or an index; `otherwise` stands for what is undefined on the way, too.
+inline Value Evaluation::attribute(const Node& node, Value value, const Value& path, const Value* otherwise) {
+  const auto defined = [&](Value found) { return found.is_undefined() && otherwise ? *otherwise : found; };
+  if (path.integer()) return defined(item(node, value, path));
   std::string_view rest = text_of(node, "attribute", path);
   for (bool more = true; more;) {
     work(node);
@@ -150,7 +152,7 @@ inline Value Evaluation::attribute(const Node& node, Value value, const Value& p
     const bool digits =
         !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == part.npos;
     if (digits) std::from_chars(part.data(), part.data() + part.size(), index);
-    value = item(node, value, digits ? Value(index) : Value(part));
+    value = defined(item(node, value, digits ? Value(index) : Value(part)));
   }
   return value;
 }
@@ -178,7 +180,7 @@ inline Value Evaluation::map(const Node& node, const Value& value, Arguments& gi
   const bool by_name = !given.values.empty() && given.keywords.size() < given.values.size();
   std::vector<std::optional<Value>> values;
   if (!by_name) {
-    values = bind(node, "map", given, std::array<std::string_view, 2>{"attribute", "default"});
+    values = bind(node, "map", given, {"attribute", "default"});
     if (!values[0]) refuse(node, "map needs a filter or an attribute");
   }
   for (const Value& one : items(node, value)) {
@@ -186,17 +188,15 @@ inline Value Evaluation::map(const Node& node, const Value& value, Arguments& gi
       Arguments rest{{given.values.begin() + 1, given.values.end()}, given.keywords};
       out.push_back(filter(node, text_of(node, "map", given.values[0]), one, std::move(rest)));
     } else {
-      Value found = attribute(node, one, *values[0]);
-      out.push_back(found.is_undefined() && values[1] ? *values[1] : std::move(found));
+      const Value* otherwise = values[1] && !values[1]->is_none() ? &*values[1] : nullptr;
+      out.push_back(attribute(node, one, *values[0], otherwise));
     }
   }
   return made_list(node, std::move(out), Sequence::generator);
 }
 
 inline std::string Evaluation::json(const Node& node, const Value& value, Arguments& given) {
-  const auto values =
-      bind(node, "tojson", given,
-           std::array<std::string_view, 4>{"ensure_ascii", "indent", "separators", "sort_keys"});
+  const auto values = bind(node, "tojson", given, {"ensure_ascii", "indent", "separators", "sort_keys"});
   Writer<Grow>::JsonStyle style;
   style.ascii = values[0] && values[0]->truth();
   style.sort_keys = values[3] && values[3]->truth();
@@ -228,9 +228,9 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
     if (name == from) plain = to;
   if (is_one_of(plain, " eq ne lt le gt ge in sameas divisibleby ")) {
     const auto values = bind(node, name, given,
-                             std::array<std::string_view, 1>{plain == "in"            ? "seq"
-                                                             : plain == "divisibleby" ? "num"
-                                                                                      : "other"});
+                             {plain == "in"            ? "seq"
+                              : plain == "divisibleby" ? "num"
+                                                       : "other"});
     if (!values[0]) refuse(node, "test ", name, " needs a value");
     const Value& other = *values[0];
     if (plain == "eq") return same(node, value, other);
@@ -253,7 +253,7 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
   if (name == "defined") return !value.is_undefined();
   if (name == "undefined") return value.is_undefined();
   if (name == "none") return value.is_none();
-  if (name == "string") return value.text() != nullptr;
+  if (name == "string") return value.any_text() != nullptr;
   if (name == "mapping") return value.mapping() != nullptr;
   if (name == "boolean") return value.get<bool>() != nullptr;
   if (name == "true") return value.get<bool>() && *value.get<bool>();
@@ -261,21 +261,19 @@ inline bool Evaluation::test(const Node& node, const std::string& name, const Va
   if (name == "integer") return value.get<std::int64_t>() != nullptr;
   if (name == "float") return value.get<double>() != nullptr;
   if (name == "number") return value.number().has_value();
-  if (name == "iterable") return value.text() || list || value.mapping() || value.is_undefined();
+  if (name == "iterable") return value.any_text() || list || value.mapping() || value.is_undefined();
   if (name == "sequence")
-    return value.text() || (list && list->kind <= Sequence::tuple) || value.mapping() || value.is_undefined();
-  if (name == "callable") return value.get<Method>() || value.get<Function>() || value.get<Macro>();
+    return value.any_text() || (list && list->kind <= Sequence::range) || value.mapping() ||
+           value.is_undefined();
+  if (name == "callable")
+    return value.get<Method>() || value.get<Function>() || value.get<Macro>() || value.is_undefined();
   if (name == "odd" || name == "even") {
     if (!value.number()) refuse(node, "test ", name, " needs a number, got ", value.type());
     const double rest = std::fmod(std::abs(*value.number()), 2);
     return rest == (name == "odd" ? 1 : 0);
   }
-  if (name == "upper" || name == "lower") {
-    const std::string text = as_text(node, value);
-    const bool letters = uppercase(text) != lowercase(text);
-    return letters && text == (name == "upper" ? uppercase(text) : lowercase(text));
-  }
-  refuse(node, "test ", attend::detail::in_quotes(name), " is not supported");
+  if (name == "upper" || name == "lower") return is_of_kind("is" + name, as_text(node, value));
+  refuse(node, "test ", in_quotes(name), " is not supported");
 }
 
 }  // namespace attend::inline ATTEND_ABI::text::jinja

@@ -33,7 +33,7 @@ struct Conversion {
   std::string sign(bool negative) const { return negative ? "-" : has('+') ? "+" : has(' ') ? " " : ""; }
 };
 
-/// 12 as %d, %x, %o and their kin have it.
+/// 12 as %d, %x, %o and so on have it.
 inline std::string whole_number_text(const Conversion& how, std::int64_t value) {
   const int base = how.letter == 'x' || how.letter == 'X' ? 16 : how.letter == 'o' ? 8 : 10;
   char digits[24];

@@ -14,6 +14,8 @@
 
 namespace attend::inline ATTEND_ABI::text::jinja {
 
+using attend::detail::in_quotes;
+
 /// A template's text with "\n" for every end of a line, and without the last of them.
 struct Source {
   std::string where, text;
@@ -205,13 +207,11 @@ class Lexer {
         for (std::string_view pair : kPairs)
           if (all_.substr(at).starts_with(pair)) sign = pair;
         if (sign.size() == 1 && std::string_view("+-/*%~[](){}><=.:|,;").find(sign) == sign.npos)
-          source_.refuse(at, "unexpected character ",
-                         attend::detail::in_quotes(all_.substr(at, decode_utf8(all_, at).size)));
+          source_.refuse(at, "unexpected character ", in_quotes(all_.substr(at, decode_utf8(all_, at).size)));
         if (const std::size_t which = std::string_view("([{").find(c); which != sign.npos)
           closing += ")]}"[which];
         if (std::string_view(")]}").find(c) != sign.npos) {
-          if (closing.empty() || closing.back() != c)
-            source_.refuse(at, "unexpected ", attend::detail::in_quotes(sign));
+          if (closing.empty() || closing.back() != c) source_.refuse(at, "unexpected ", in_quotes(sign));
           closing.pop_back();
         }
         at_ += sign.size();

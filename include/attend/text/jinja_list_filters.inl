@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -29,7 +28,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     return error == std::errc() && end == text.data() + text.size();
   };
   if (name == "int") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 2>{"default", "base"});
+    const auto values = bind(node, name, given, {"default", "base"});
     if (values[1]) refuse(node, "int of another base is not supported");
     if (value.integer()) return *value.integer();
     std::int64_t whole_number = 0;
@@ -40,7 +39,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     return values[0].value_or(std::int64_t{0});
   }
   if (name == "float") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 1>{"default"});
+    const auto values = bind(node, name, given, {"default"});
     if (value.number()) return *value.number();
     double real = 0;
     if (value.text() && read(*value.text(), real)) return real;
@@ -54,7 +53,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
     return std::abs(*value.number());
   }
   if (name == "round") {
-    const auto values = bind(node, name, given, std::array<std::string_view, 2>{"precision", "method"});
+    const auto values = bind(node, name, given, {"precision", "method"});
     const std::int64_t digits = values[0] ? whole(node, name, *values[0]) : 0;
     const std::string method = values[1] ? text_of(node, name, *values[1]) : "common";
     if (!value.number()) refuse(node, "round needs a number, got ", value.type());
@@ -69,7 +68,7 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
       return out;
     }
     if (method != "ceil" && method != "floor")
-      refuse(node, "round by ", attend::detail::in_quotes(method), " is not supported");
+      refuse(node, "round by ", in_quotes(method), " is not supported");
     const double scale = std::pow(10.0, static_cast<double>(digits)), scaled = *value.number() * scale;
     return (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale;
   }
@@ -79,9 +78,6 @@ inline std::optional<Value> Evaluation::filter_numbers(const Node& node, const s
 /// By an order or by equality; nothing where the filter is none of them.
 inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std::string& name,
                                                      const Value& value, Arguments& given) {
-  const auto take = [&](auto... names) {
-    return bind(node, name, given, std::array<std::string_view, sizeof...(names)>{names...});
-  };
   const auto flag = [](const std::optional<Value>& found) { return found && found->truth(); };
   const auto folded = [](const Value& found, bool as_it_is) {
     return found.text() && !as_it_is ? Value(lowercase(*found.text())) : found;
@@ -93,7 +89,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     });
   };
   if (name == "dictsort") {
-    const auto values = take("case_sensitive", "by", "reverse");
+    const auto values = bind(node, name, given, {"case_sensitive", "by", "reverse"});
     const bool by_value = values[1] && text_of(node, name, *values[1]) == "value";
     if (!value.mapping()) refuse(node, "dictsort needs a mapping, got ", value.type());
     auto all = value.mapping()->items;
@@ -106,42 +102,54 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
   }
   if (is_one_of(name, " sort unique min max ")) {
     std::vector<std::optional<Value>> values =
-        name == "sort" ? take("reverse", "case_sensitive", "attribute") : take("case_sensitive", "attribute");
+        name == "sort" ? bind(node, name, given, {"reverse", "case_sensitive", "attribute"})
+                       : bind(node, name, given, {"case_sensitive", "attribute"});
     const bool reverse = name == "sort" && flag(values[0]);
     if (name == "sort") values.erase(values.begin());
     std::vector<Value> all = items(node, value);
-    std::vector<std::pair<Value, std::size_t>> keys;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const Value found = values[1] && !values[1]->is_none() ? attribute(node, all[i], *values[1]) : all[i];
-      keys.emplace_back(folded(found, flag(values[0])), i);
+    const bool by_attribute = values[1] && !values[1]->is_none();
+    const auto keyed = [&](const Value& path) {
+      std::vector<std::pair<Value, Value>> keys;
+      for (const Value& one : all)
+        keys.emplace_back(folded(by_attribute ? attribute(node, one, path) : one, flag(values[0])), one);
+      return keys;
+    };
+    if (name == "sort") {  // by the last of several attributes first
+      std::string paths = by_attribute && values[1]->text() ? *values[1]->text() : std::string();
+      for (bool more = true; more;) {
+        const std::size_t comma = paths.rfind(',');
+        more = comma != paths.npos;
+        const std::string path = more ? paths.substr(comma + 1) : paths;
+        auto keys = keyed(by_attribute && values[1]->text() ? Value(path) : values[1].value_or(NoValue()));
+        sort(keys, reverse, [](const auto& key) -> const Value& { return key.first; });
+        for (std::size_t i = 0; i < all.size(); ++i) all[i] = std::move(keys[i].second);
+        if (more) paths.resize(comma);
+      }
+      return made_list(node, std::move(all));
     }
+    const auto keys = keyed(values[1].value_or(NoValue()));
     std::vector<Value> out;
     if (name == "unique") {
       std::vector<Value> seen;
-      for (const auto& [key, i] : keys) {
+      for (const auto& [key, one] : keys) {
         bool known = false;
         for (const Value& other : seen) known = known || same(node, other, key);
         if (known) continue;
         seen.push_back(key);
-        out.push_back(all[i]);
+        out.push_back(one);
       }
       return made_list(node, std::move(out), Sequence::generator);
     }
-    if (name != "sort") {
-      if (all.empty()) return Value::undefined("the " + name + " of none");
-      std::size_t best = 0;
-      for (std::size_t i = 1; i < keys.size(); ++i)
-        if (name == "min" ? less(node, keys[i].first, keys[best].first, false)
-                          : less(node, keys[best].first, keys[i].first, false))
-          best = i;
-      return all[best];
-    }
-    sort(keys, reverse, [](const auto& key) -> const Value& { return key.first; });
-    for (const auto& key : keys) out.push_back(std::move(all[key.second]));
-    return made_list(node, std::move(out));
+    if (all.empty()) return Value::undefined("the " + name + " of none");
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < keys.size(); ++i)
+      if (name == "min" ? less(node, keys[i].first, keys[best].first, false)
+                        : less(node, keys[best].first, keys[i].first, false))
+        best = i;
+    return all[best];
   }
   if (name == "sum") {
-    const auto values = take("attribute", "start");
+    const auto values = bind(node, name, given, {"attribute", "start"});
     Value out = values[1].value_or(std::int64_t{0});
     for (const Value& one : items(node, value))
       out = arithmetic(node, "+", out,
@@ -149,12 +157,12 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     return out;
   }
   if (name == "groupby") {
-    const auto values = take("attribute", "default", "case_sensitive");
+    const auto values = bind(node, name, given, {"attribute", "default", "case_sensitive"});
     if (!values[0]) refuse(node, "groupby needs an attribute");
     std::vector<std::pair<Value, Value>> all;  // what they are grouped by, and they
     for (Value& one : items(node, value)) {
-      Value key = attribute(node, one, *values[0]);
-      if (key.is_undefined() && values[1]) key = *values[1];
+      Value key =
+          attribute(node, one, *values[0], values[1] && !values[1]->is_none() ? &*values[1] : nullptr);
       all.emplace_back(std::move(key), std::move(one));
     }
     const auto key = [&](const auto& item) { return folded(item.first, flag(values[2])); };
@@ -171,7 +179,7 @@ inline std::optional<Value> Evaluation::filter_lists(const Node& node, const std
     return made_list(node, std::move(out));
   }
   if (name == "batch") {
-    const auto values = take("linecount", "fill_with");
+    const auto values = bind(node, name, given, {"linecount", "fill_with"});
     if (!values[0]) refuse(node, "batch needs a number");
     const std::int64_t size = whole(node, name, *values[0]);
     if (size < 1 || size > 100000) refuse(node, "batch of ", size);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
@@ -51,8 +52,8 @@ inline Value Evaluation::look_up(const Node& node, Scope& scope) {
   for (std::string_view name : {"dict", "namespace", "raise_exception", "range", "strftime_now"})
     if (node.text == name) return Function{name};
   for (std::string_view name : {"lipsum", "cycler", "joiner", "caller", "varargs", "kwargs"})
-    if (node.text == name) refuse(node, attend::detail::in_quotes(name), " is not supported");
-  return Value::undefined(attend::detail::in_quotes(node.text));
+    if (node.text == name) refuse(node, in_quotes(name), " is not supported");
+  return Value::undefined(in_quotes(node.text));
 }
 
 inline Value Evaluation::call_macro(const Node& node, const Macro& called, Arguments& given) {
@@ -67,7 +68,7 @@ inline Value Evaluation::call_macro(const Node& node, const Macro& called, Argum
       else if (i >= without)
         inner.set(names[i], evaluate(*macro.children[i - without], inner));
       else
-        inner.set(names[i], Value::undefined("parameter " + attend::detail::in_quotes(names[i])));
+        inner.set(names[i], Value::undefined("parameter " + in_quotes(names[i])));
     }
     execute(*macro.children.back(), inner);
   };
@@ -85,8 +86,7 @@ inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std:
     if (i >= plain) {
       const std::string& name = given.keywords[i - plain];
       at = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-      if (at == names.size() || out[at])
-        refuse(node, what, ": unexpected argument ", attend::detail::in_quotes(name));
+      if (at == names.size() || out[at]) refuse(node, what, ": unexpected argument ", in_quotes(name));
     }
     out[at] = std::move(given.values[i]);
   }
@@ -97,24 +97,28 @@ inline std::vector<std::optional<Value>> Evaluation::bind(const Node& node, std:
 inline Value Evaluation::method_or_undefined(const Node& node, const Value& value, const std::string& name) {
   static constexpr std::string_view
       kText =
-          " capitalize casefold center count encode endswith expandtabs find format format_map index isalnum "
-          "isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle "
-          "isupper "
-          "join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust "
-          "rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill ",
+          " capitalize casefold center count encode endswith expandtabs find format format_map index "
+          "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
+          "istitle isupper join ljust lower lstrip maketrans partition removeprefix removesuffix replace "
+          "rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title "
+          "translate upper zfill ",
       kOurText =
-          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper join "
-          "lower "
-          "lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split "
-          "splitlines "
-          "startswith strip title upper ",
+          " capitalize count endswith find format index isalnum isalpha isdigit islower isspace isupper "
+          "join lower lstrip partition removeprefix removesuffix replace rfind rpartition rsplit rstrip "
+          "split splitlines startswith strip title upper ",
       kMapping = " clear copy fromkeys get items keys pop popitem setdefault update values ",
       kOurMapping = " copy get items keys values ",
+      kOthers[] =
+          {"name",      "arguments", "catch_kwargs", "catch_varargs",    "caller",     "explicit_caller",
+           "real",      "imag",      "numerator",    "denominator",      "conjugate",  "bit_length",
+           "bit_count", "to_bytes",  "from_bytes",   "as_integer_ratio", "is_integer", "hex",
+           "fromhex"},
       kList = " append clear copy count extend index insert pop remove reverse sort ",
       kOurList = " count index ";
-  if (name.starts_with('_'))
-    refuse(node, "member ", attend::detail::in_quotes(name), " is not open to templates");
-  const std::string_view all = value.text()       ? kText
+  if (name.starts_with('_')) refuse(node, "member ", in_quotes(name), " is not open to templates");
+  if (value.sequence() && value.sequence()->is_group && (name == "grouper" || name == "list"))
+    return value.sequence()->items[name == "list"];
+  const std::string_view all = value.any_text()   ? kText
                                : value.mapping()  ? kMapping
                                : value.sequence() ? kList
                                                   : "";
@@ -124,8 +128,11 @@ inline Value Evaluation::method_or_undefined(const Node& node, const Value& valu
                                                    : "";
   if (is_one_of(name, ours)) return Method{name, std::make_shared<const Value>(value)};
   if (is_one_of(name, all))
-    refuse(node, "method ", attend::detail::in_quotes(name), " of ", value.type(), " is not supported");
-  return Value::undefined("member " + attend::detail::in_quotes(name) + " of " + value.type());
+    refuse(node, "method ", in_quotes(name), " of ", value.type(), " is not supported");
+  if (value.number() || value.get<Macro>() || value.get<Function>() || value.get<Method>())
+    for (std::string_view known : kOthers)
+      if (name == known) refuse(node, "member ", in_quotes(name), " of ", value.type(), " is not supported");
+  return Value::undefined("member " + in_quotes(name) + " of " + value.type());
 }
 
 /// value.name: what the class has goes before what a mapping holds.
@@ -152,8 +159,6 @@ inline Value Evaluation::member(const Node& node, const Value& value, const std:
       return i + 1 < n ? (*items)[i + 1] : Value::undefined("loop.nextitem of the last item");
     refuse(node, "loop.", name, " is not supported");
   }
-  if (value.sequence() && value.sequence()->is_group && (name == "grouper" || name == "list"))
-    return value.sequence()->items[name == "list"];
   Value out = method_or_undefined(node, value, name);
   if (const Mapping* map = value.mapping(); map && out.is_undefined()) {
     work(node, 8 * map->items.size());
@@ -169,9 +174,10 @@ inline Value Evaluation::item(const Node& node, const Value& value, const Value&
     work(node, 8 * map->items.size());
     if (const Value* found = map->find(key)) return *found;
   }
+  if (value.get<Marked>() && !key.text()) refuse(node, value.type(), " has no items");
   if (const auto index = key.integer(); index && !value.mapping()) {
     std::vector<Value> all;
-    if (value.text() || (value.sequence() && value.sequence()->kind <= Sequence::tuple))
+    if (value.text() || (value.sequence() && value.sequence()->kind <= Sequence::range))
       all = items(node, value);
     const std::int64_t at = *index < 0 ? *index + std::ssize(all) : *index;
     if (at >= 0 && at < std::ssize(all)) return all[static_cast<std::size_t>(at)];
@@ -185,7 +191,7 @@ inline Value Evaluation::item(const Node& node, const Value& value, const Value&
 
 inline Value Evaluation::sliced(const Node& node, const Value& value, Scope& scope) {
   need_defined(node, value);
-  if (!value.text() && !(value.sequence() && value.sequence()->kind <= Sequence::tuple))
+  if (!value.text() && !(value.sequence() && value.sequence()->kind <= Sequence::range))
     refuse(node, value.type(), " has no slices");
   const std::vector<Value> all = items(node, value);
   const std::int64_t size = std::ssize(all);
@@ -238,6 +244,23 @@ inline Value Evaluation::signed_number(const Node& node, const Value& value) {
   return negative ? -*value.number() : *value.number();
 }
 
+/// One text behind the other; where one of them is marked, the other is written in HTML's form.
+inline Value Evaluation::joined(const Node& node, const Value& a, const Value& b) {
+  const auto is_marked = [](const Value& part) { return part.get<Marked>() != nullptr; };
+  const bool marked = is_marked(a) || is_marked(b);
+  std::string out;
+  for (const Value* part : {&a, &b}) {
+    std::string text = *part->any_text();
+    if (marked && !is_marked(*part))
+      for (const auto& [from, to] : std::initializer_list<std::pair<const char*, const char*>>{
+               {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}})
+        text = replaced(node, text, from, to, -1);
+    out += text;
+  }
+  work(node, out.size());
+  return marked ? Value(Marked{std::make_shared<const std::string>(std::move(out))}) : Value(std::move(out));
+}
+
 inline Value Evaluation::repeated(const Node& node, const Value& value, std::int64_t times) {
   const std::size_t n = static_cast<std::size_t>((std::max)(times, std::int64_t{0}));
   const std::size_t size = value.text() ? value.text()->size() : 8 * value.sequence()->items.size();
@@ -262,6 +285,7 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
     const double x = *a.number(), y = *b.number();
     const bool whole_numbers = a.integer() && b.integer();
     if (y == 0 && (sign == "/" || sign == "//" || sign == "%")) refuse(node, "division by zero");
+    if (x == 0 && y < 0 && sign == "**") refuse(node, "division by zero");
     if (sign == "/") return x / y;
     if (!whole_numbers) {
       const double rest = std::fmod(x, y);
@@ -301,10 +325,7 @@ inline Value Evaluation::arithmetic(const Node& node, const std::string& sign, c
   const auto lists = [](const Value& value) {
     return value.sequence() && value.sequence()->kind <= Sequence::tuple;
   };
-  if (sign == "+" && a.text() && b.text()) {
-    work(node, a.text()->size() + b.text()->size());
-    return *a.text() + *b.text();
-  }
+  if (sign == "+" && a.any_text() && b.any_text()) return joined(node, a, b);
   if (sign == "+" && lists(a) && lists(b) && a.sequence()->kind == b.sequence()->kind) {
     std::vector<Value> all = items(node, a);
     const std::vector<Value> more = items(node, b);

@@ -60,10 +60,10 @@ class Parser : ExpressionParser {
     if (name == "macro") return macro(at);
     if (name == "generation") return make(Node::scope, at, {}, body("endgeneration"));
     if (name == "break" || name == "continue") {
-      if (loops_ == 0) source_.refuse(at, attend::detail::in_quotes(name), " outside of a loop");
+      if (loops_ == 0) source_.refuse(at, in_quotes(name), " outside of a loop");
       return make(name == "break" ? Node::break_ : Node::continue_, at);
     }
-    source_.refuse(at, "statement ", attend::detail::in_quotes(name), " is not supported");
+    source_.refuse(at, "statement ", in_quotes(name), " is not supported");
   }
   NodePtr branch(std::size_t at) {
     NodePtr out = make(Node::branch, at);
@@ -117,18 +117,14 @@ class Parser : ExpressionParser {
   NodePtr macro(std::size_t at) {
     NodePtr out = make(Node::macro, at, expect_name());
     expect_sign("(");
-    while (!take_sign(")")) {
-      if (!out->names.empty()) {
-        expect_sign(",");
-        if (take_sign(")")) break;
-      }
+    list_up_to(")", [&] {
       out->names.push_back(expect_name());
       if (out->names.size() > kMaxArguments) source_.refuse(at, "more than ", kMaxArguments, " parameters");
       if (take_sign("="))
         add(*out, expression());
       else if (!out->children.empty())
         source_.refuse(now().at, "a parameter without a default behind one that has one");
-    }
+    });
     const int loops = std::exchange(loops_, 0);
     add(*out, body("endmacro"));
     loops_ = loops;
@@ -144,7 +140,7 @@ class Parser : ExpressionParser {
     const std::string name = expect_name();
     static constexpr std::string_view kFixed[] = {"true", "false", "none", "True", "False", "None"};
     if (std::find(std::begin(kFixed), std::end(kFixed), name) != std::end(kFixed))
-      source_.refuse(at, attend::detail::in_quotes(name), " cannot be set");
+      source_.refuse(at, in_quotes(name), " cannot be set");
     NodePtr out = make(Node::name, at, name);
     if (members && take_sign(".")) return make(Node::member, at, expect_name(), std::move(out));
     return out;

@@ -37,6 +37,10 @@ struct Macro {
   const Node* node;
   Scope* scope;
 };
+/// A text that `safe` marks: + writes others beside it in HTML's form.
+struct Marked {
+  std::shared_ptr<const std::string> text;
+};
 struct Loop {
   std::shared_ptr<const std::vector<Value>> items;
   std::size_t index = 0;
@@ -47,7 +51,7 @@ class Value {
   using Text = std::shared_ptr<const std::string>;
   using Any = std::variant<Undefined, NoValue, bool, std::int64_t, double, Text,
                            std::shared_ptr<const Sequence>, std::shared_ptr<const Mapping>, Method, Function,
-                           Macro, Namespace*, std::shared_ptr<const Loop>>;
+                           Macro, Namespace*, std::shared_ptr<const Loop>, Marked>;
 
   Value() : any_(NoValue()) {}
   template <class T>
@@ -69,6 +73,11 @@ class Value {
   const std::string* text() const {
     const Text* found = get<Text>();
     return found ? found->get() : nullptr;
+  }
+  /// Marked or not.
+  const std::string* any_text() const {
+    const Marked* marked = get<Marked>();
+    return marked ? marked->text.get() : text();
   }
   const Sequence* sequence() const {
     const auto* found = get<std::shared_ptr<const Sequence>>();
@@ -99,10 +108,10 @@ class Value {
   Any any_;
 };
 
-/// A list, a tuple, what a mapping's items(), keys() or values() gives, or a filter, which can be walked
-/// once.
+/// A list, a tuple, a range, what a mapping's items(), keys() or values() gives, or a filter, which can be
+/// walked once.
 struct Sequence {
-  enum Kind { list, tuple, view, generator };
+  enum Kind { list, tuple, range, view, generator };
   Kind kind = list;
   std::vector<Value> items = {};
   int depth = 1;
@@ -135,17 +144,22 @@ inline int Value::depth() const { return sequence() ? sequence()->depth : mappin
 inline bool Value::truth() const {
   if (is_undefined() || is_none()) return false;
   if (const auto found = number()) return *found != 0;
-  if (text()) return !text()->empty();
+  if (any_text()) return !any_text()->empty();
   if (sequence()) return sequence()->kind == Sequence::generator || !sequence()->items.empty();
   if (mapping()) return !mapping()->items.empty();
   return true;
 }
 inline const char* Value::type() const {
-  static constexpr const char* kNames[] = {
-      "undefined", "none",     "a truth value", "an integer", "a number",    "a text", "a list",
-      "a mapping", "a method", "a function",    "a macro",    "a namespace", "a loop"};
+  static constexpr const char* kNames[] = {"undefined",     "none",
+                                           "a truth value", "an integer",
+                                           "a number",      "a text",
+                                           "a list",        "a mapping",
+                                           "a method",      "a function",
+                                           "a macro",       "a namespace",
+                                           "a loop",        "a text that is marked safe"};
   if (!sequence()) return kNames[any_.index()];
-  static constexpr const char* kLists[] = {"a list", "a tuple", "a view of a mapping", "a filter's items"};
+  static constexpr const char* kLists[] = {"a list", "a tuple", "a range", "a view of a mapping",
+                                           "a filter's items"};
   return kLists[sequence()->kind];
 }
 
@@ -158,11 +172,11 @@ inline bool equal(const Value& a, const Value& b, std::size_t& steps) {
   };
   if (a.get<std::int64_t>() && b.get<std::int64_t>()) return *a.integer() == *b.integer();
   if (a.number() && b.number()) return *a.number() == *b.number();
-  if (a.index() != b.index()) return false;
-  if (a.text()) {
-    steps -= (std::min)(steps, a.text()->size() / 16);
-    return *a.text() == *b.text();
+  if (a.any_text() && b.any_text()) {
+    steps -= (std::min)(steps, a.any_text()->size() / 16);
+    return *a.any_text() == *b.any_text();
   }
+  if (a.index() != b.index()) return false;
   if (a.sequence())
     return a.sequence() == b.sequence() ||
            (a.sequence()->kind == b.sequence()->kind && a.sequence()->kind != Sequence::generator &&

@@ -48,15 +48,17 @@ class Writer {
 
   /// str() of Python.
   void text(const Value& value) {
-    if (value.text())
-      put(*value.text());
+    if (value.any_text())
+      put(*value.any_text());
     else if (!value.is_undefined())
       repr(value);
   }
   /// repr() of Python.
   void repr(const Value& value) {
     if (value.text()) return quoted(*value.text());
+    if (const auto* marked = value.get<Marked>()) return put("Markup("), quoted(*marked->text), put(")");
     if (value.is_none()) return put("None");
+    if (value.is_undefined()) return put("Undefined");
     if (const bool* truth = value.get<bool>()) return put(*truth ? "True" : "False");
     if (const auto* number = value.get<std::int64_t>()) return put(std::to_string(*number));
     if (const double* number = value.get<double>()) return put(to_text(*number));
@@ -94,7 +96,7 @@ class Writer {
       put("\n");
       for (int i = 0; i < n; ++i) put(*style.indent);
     };
-    if (value.text()) return json_text(*value.text(), style.ascii);
+    if (value.any_text()) return json_text(*value.any_text(), style.ascii);
     if (value.is_none()) return put("null");
     if (const bool* truth = value.get<bool>()) return put(*truth ? "true" : "false");
     if (const double* x = value.get<double>(); x && !std::isfinite(*x))

@@ -48,13 +48,6 @@ class Normalizer {
   /// How many of its steps match regular expressions, which is what may take long.
   std::size_t patterns() const { return patterns_; }
 
-  /// A text of UTF-8 as it leaves it. Error where it grows beyond all measure.
-  std::string operator()(std::string text) const {
-    const std::size_t limit = growth_limit(text.size());
-    AlignedText out(std::move(text));
-    (*this)(out, limit);
-    return std::move(out.bytes);
-  }
   /// Fails if the text grows beyond `limit` bytes on the way.
   void operator()(AlignedText& text, std::size_t limit) const {
     if (step_) step_(text, limit);
@@ -196,11 +189,6 @@ class CharacterMap {
 
   /// tokenizers' way: whole grapheme clusters (of less than 6 bytes) are looked up first, then single
   /// characters.
-  std::string operator()(std::string text, std::size_t limit = std::string::npos) const {
-    AlignedText out(std::move(text));
-    (*this)(out, limit);
-    return std::move(out.bytes);
-  }
   void operator()(AlignedText& aligned, std::size_t limit) const {
     const std::string_view text = aligned.bytes;
     std::string out;

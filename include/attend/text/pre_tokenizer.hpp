@@ -184,6 +184,10 @@ inline PreTokenizer read_pre_tokenizer_step(const Part& part) {
   const auto cut = [](auto matcher, Separator separator, bool invert = false) -> PreTokenizer {
     return [=](std::vector<Piece>& pieces) { split(pieces, matcher, separator, invert); };
   };
+  const auto plain = [&](PreTokenizer step) {
+    part.allow({});
+    return step;
+  };
   if (type == "Sequence") {
     part.allow({"pretokenizers"});
     std::vector<PreTokenizer> steps;
@@ -199,21 +203,13 @@ inline PreTokenizer read_pre_tokenizer_step(const Part& part) {
   }
   if (type == "ByteLevel") return read_byte_level(part);
   if (type == "Metaspace") return Metaspace(part);
-  if (type == "BertPreTokenizer") {
-    part.allow({});
-    return [](std::vector<Piece>& pieces) {
+  if (type == "BertPreTokenizer")
+    return plain([](std::vector<Piece>& pieces) {
       split(pieces, each_character(is_white_space), Separator::removed);
       split(pieces, each_character(is_punctuation), Separator::isolated);
-    };
-  }
-  if (type == "Whitespace") {
-    part.allow({});
-    return cut(each_word, Separator::removed, true);
-  }
-  if (type == "WhitespaceSplit") {
-    part.allow({});
-    return cut(each_character(is_white_space), Separator::removed);
-  }
+    });
+  if (type == "Whitespace") return plain(cut(each_word, Separator::removed, true));
+  if (type == "WhitespaceSplit") return plain(cut(each_character(is_white_space), Separator::removed));
   if (type == "Digits") {
     part.allow({"individual_digits"});
     return cut(each_character(is_numeric),

@@ -10,7 +10,6 @@
 #include <queue>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <attend/text/encoding.hpp>

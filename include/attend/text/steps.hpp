@@ -41,6 +41,17 @@ inline JsonMembers fairseqs_tokens() {
           {"pad_token", "<pad>"}, {"cls_token", "<s>"},  {"mask_token", "<mask>"}};
 }
 
+/// {"token": id} of a list of [token, score].
+inline JsonMembers ids_of_pieces(const Json& pieces) {
+  JsonMembers tokens;
+  std::int32_t next = 0;
+  for (const Json& entry : pieces) {
+    if (entry.is_array() && !entry.empty() && entry[0].is_string())
+      tokens[entry[0].get<std::string>()] = next;
+    ++next;
+  }
+  return tokens;
+}
 inline const Json& vocabulary_of(const Json& json) {
   return json["model"].contains("vocab") ? json["model"]["vocab"] : json["model"];
 }

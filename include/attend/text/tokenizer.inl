@@ -39,7 +39,7 @@ struct Tokenizer::Parts {
       const std::string extension = path.extension();
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
-      if (extension == ".txt") return from_old(detail::describe_wordpiece(path, FileMap()), path.string());
+      if (extension == ".txt") return from_files(*detail::json_of_words(path), FileMap(), path.string());
       return from_json(*share_json(path), path.string());
     }
     if (const Location file = path / "tokenizer.json"; file.exists()) {
@@ -49,23 +49,23 @@ struct Tokenizer::Parts {
         return from_json(*json, file.string(), &config);
       return from_sentencepiece_folder(path);
     }
-    if ((path / "vocab.txt").exists())
-      return from_old(detail::describe_wordpiece(path / "vocab.txt", path), path.string());
-    if ((path / "merges.txt").exists())
-      return from_old(detail::describe_bpe(path / "vocab.json", path / "merges.txt", path), path.string());
+    if (const Location file = path / "vocab.txt"; file.exists())
+      return from_files(*detail::json_of_words(file), path, file.string());
+    if (const Location file = path / "vocab.json"; (path / "merges.txt").exists())
+      return from_files(*detail::json_of_pairs(file, path / "merges.txt"), path, file.string());
     return from_sentencepiece_folder(path);
   }
 
-  /// `beside`: what the folder says of it.
+  /// `beside`: what the folder says of it; `usual`: the class of a model alone where nothing names one.
   static Parts from_json(const Json& json, const std::string& where,
-                         const detail::FolderConfig* beside = nullptr) {
+                         const detail::FolderConfig* beside = nullptr, const char* usual = nullptr) {
     const Part root(json, where);
     root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "model",
                 "post_processor", "decoder"});
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
     const Part model = root.object("model");
     if (!beside) return from_parts(root, model, [] { return std::vector<AddedToken>(); });
-    const detail::TokenizerClass by(*beside, json);
+    const detail::TokenizerClass by(*beside, json, usual);
     const auto added = [&] { return beside->beside_tokenizer_json(*by.specials()); };
     const auto parts = by.parts(), changed = by.model();
     return from_parts(parts ? Part(*parts, where) : root, changed ? Part(*changed, model.where()) : model,
@@ -79,10 +79,17 @@ struct Tokenizer::Parts {
     return out;
   }
 
-  static Parts from_old(const detail::OldTokenizer& old, const std::string& where) {
-    Parts out{old.model};
-    out.read_parts(Part(*old.parts, where), [&] { return old.added_tokens(out.normalizer); });
-    return out;
+  /// A model alone, and the folder that it is from. Where nothing names a class, words are BERT's, and pairs
+  /// RoBERTa's where these have its tokens, or else GPT-2's.
+  static Parts from_files(const Json& json, const Location& folder, const std::string& where) {
+    const detail::FolderConfig config(folder);
+    const Json& vocab = json["model"]["vocab"];
+    const bool words = detail::json_is(json["model"]["type"], "WordPiece"),
+               roberta = vocab.contains("<s>") && vocab.contains("</s>") && vocab.contains("<mask>");
+    return from_json(json, where, &config,
+                     words     ? "BertTokenizer"
+                     : roberta ? "RobertaTokenizer"
+                               : "GPT2Tokenizer");
   }
 
   static Parts from_gguf(const Location& path) {
@@ -320,8 +327,8 @@ ATTEND_INLINE Tokenizer::Tokenizer(Parts parts) : parts_(std::make_shared<const 
 
 ATTEND_INLINE Tokenizer Tokenizer::open(const Location& path) { return Tokenizer(Parts::open(path)); }
 ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const Location& vocab, const Location& merges) {
-  return Tokenizer(Parts::from_old(detail::describe_bpe(vocab, merges, FileMap()),
-                                   vocab.string() + " and " + merges.name()));
+  return Tokenizer(Parts::from_files(*detail::json_of_pairs(vocab, merges), FileMap(),
+                                     vocab.string() + " and " + merges.name()));
 }
 ATTEND_INLINE Tokenizer Tokenizer::from_json(std::string_view json, const std::string& where) {
   return Tokenizer(Parts::from_json(*share_json(json, where), where));

@@ -9,10 +9,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <attend/core/shape.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/class_of_folder.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
@@ -21,11 +21,12 @@
 
 namespace attend::inline ATTEND_ABI::text::detail {
 
-/// What a class makes of a tokenizer.json.
+/// What a class makes of a tokenizer.json; of a model alone there is a `usual` one.
 class TokenizerClass {
  public:
-  TokenizerClass(const FolderConfig& config, const Json& json)
+  TokenizerClass(const FolderConfig& config, const Json& json, const char* usual = nullptr)
       : config_(config), json_(json), name_(class_of_folder(config, json)) {
+    if (usual && is({"", "PreTrainedTokenizer", "TokenizersBackend"})) name_ = usual;
     const Json& added = json_member(json, "added_tokens");
     if (!config.part().has("added_tokens_decoder") && !added.is_null()) added_ = &added;
     const Json& model = json_member(json, "model");
@@ -35,11 +36,13 @@ class TokenizerClass {
     unigram();
     const Json& type = json_member(model, "type");
     const bool same = type.is_null() || json_is(type, type_);
+    if (usual && !same) config_.part().error("tokenizer_class " + name_ + " needs a tokenizer.json");
     if (!same && type_ == "Unigram") parts_ = model_ = specials_ = JsonMembers();
     if (parts_.empty()) return;
     if (!same) take_other_model();
     parts_["added_tokens"] = json_text(*added_);
     parts_.try_emplace("post_processor", json_text(json_member(json, "post_processor")));
+    if (usual && parts_["post_processor"].text == "null") surround_by_flags();
   }
 
   /// Null where it is not one of them: the file is then taken as it is.
@@ -100,8 +103,9 @@ class TokenizerClass {
   }
 
   using Tokens = std::vector<std::string>;
-  /// `first` A `last`, and of two texts with as many of `last` between them; the second of type `second`.
-  void surround(const Tokens& first, const Tokens& last, int between, int second) {
+  /// `first` A `last`, and of two texts with as many of `last` between them, and `first` `again`; the second
+  /// of type `second`.
+  void surround(const Tokens& first, const Tokens& last, int between, int second, bool again = false) {
     std::vector<JsonText> single;
     JsonMembers tokens;
     const auto put = [&](std::vector<JsonText>& to, const Tokens& these, int type) {
@@ -115,12 +119,20 @@ class TokenizerClass {
     std::vector<JsonText> pair = single;
     put(single, last, 0);
     for (int i = 0; i < between; ++i) put(pair, last, 0);
+    if (again) put(pair, first, second);
     pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", second}}}});
     put(pair, last, second);
     parts_["post_processor"] = {{"type", "TemplateProcessing"},
                                 {"single", json_list(single)},
                                 {"pair", json_list(pair)},
                                 {"special_tokens", tokens}};
+  }
+  /// As add_bos_token and add_eos_token say, which count beside a model alone.
+  void surround_by_flags() {
+    const auto end = [&](const char* flag_name, const char* name) {
+      return flag(flag_name, false) && !token(name).empty() ? Tokens{token(name)} : Tokens();
+    };
+    surround(end("add_bos_token", "bos_token"), end("add_eos_token", "eos_token"), 1, 1, true);
   }
   /// The language of the texts before them, or behind their end.
   void surround_by_language(const char* otherwise, bool behind) {
@@ -145,15 +157,7 @@ class TokenizerClass {
   void take_other_model() {
     model_["type"] = type_;
     if (type_ == "BPE") model_["merges"] = json_list({});
-    if (!vocabulary_of(json_).is_array()) return;
-    JsonMembers tokens;
-    std::int32_t next = 0;
-    for (const Json& entry : vocabulary_of(json_)) {
-      if (entry.is_array() && !entry.empty() && entry[0].is_string())
-        tokens[entry[0].get<std::string>()] = next;
-      ++next;
-    }
-    model_["vocab"] = tokens;
+    if (vocabulary_of(json_).is_array()) model_["vocab"] = ids_of_pieces(vocabulary_of(json_));
   }
 
   void word_piece() {
@@ -209,17 +213,12 @@ class TokenizerClass {
     if (neox) parts_["post_processor"] = nullptr;
     if (roberta) surround_as_roberta(trim, prefix);
     if (qwen2)
-      parts_["pre_tokenizer"] = {
-          {"type", "Sequence"},
-          {"pretokenizers",
-           json_list(
-               {{{"type", "Split"},
-                 {"pattern",
-                  {{"Regex",
-                    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
-                 {"behavior", "Isolated"},
-                 {"invert", false}},
-                bytes})}};
+      parts_["pre_tokenizer"] = {{"type", "Sequence"},
+                                 {"pretokenizers", json_list({{{"type", "Split"},
+                                                               {"pattern", {{"Regex", qwen2_pattern}}},
+                                                               {"behavior", "Isolated"},
+                                                               {"invert", false}},
+                                                              bytes})}};
   }
 
   void llama() {

@@ -1,4 +1,4 @@
-// Folders from before tokenizer.json: each is translated to the tokenizer.json that it stands for.
+// Folders from before tokenizer.json: those of words and pairs are translated to one.
 #pragma once
 
 #include <algorithm>
@@ -14,35 +14,18 @@
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
+#include <attend/text/byte_level.hpp>
 #include <attend/text/fairseq_files.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
 #include <attend/text/normalizer.hpp>
 #include <attend/text/sentencepiece.hpp>
+#include <attend/text/steps.hpp>
 #include <attend/text/subword_model.hpp>
 #include <attend/text/vocabulary.hpp>
 #include <attend/text/wordpiece.hpp>
 
 namespace attend::inline ATTEND_ABI::text::detail {
-
-/// What stands for a tokenizer.json: the model itself, the other parts as a tokenizer.json would have them,
-/// and the added tokens, which need both.
-struct OldTokenizer {
-  SubwordModel model;
-  std::shared_ptr<const Json> parts;
-  FolderConfig config;
-  FolderConfig::Specials specials;
-  std::optional<std::string> end_of_text =
-      std::nullopt;  // comes behind the last id where no token is added otherwise
-
-  AddedTokens added_tokens(const Normalizer& normalizer) const {
-    const Vocabulary& vocabulary = model.vocabulary();
-    AddedTokens out = config.added_tokens(vocabulary, normalizer, specials);
-    if (!out.empty() || !end_of_text) return out;
-    return config.added_tokens(vocabulary, normalizer, {},
-                               {{*end_of_text, static_cast<std::int32_t>(vocabulary.size())}});
-  }
-};
 
 inline std::string in_json(const Json& value) {
   return value.dump(-1, ' ', true, Json::error_handler_t::replace);
@@ -54,82 +37,39 @@ inline std::string post_processor(const char* type, const std::string& cls, std:
          in_json(cls_id) + "], \"sep\": [" + in_json(sep) + ", " + in_json(sep_id) + "]}";
 }
 
-/// BERT's vocab.txt; the folder (or none) says whether it is lower case.
-inline OldTokenizer describe_wordpiece(const Location& path, const Location& folder) {
-  const FolderConfig config(folder);
-  const std::string unk = config.token("unk_token", "[UNK]"), cls = config.token("cls_token", "[CLS]"),
-                    sep = config.token("sep_token", "[SEP]"), pad = config.token("pad_token", "[PAD]"),
-                    mask = config.token("mask_token", "[MASK]");
-  SubwordModel model(WordPieceModel(Vocabulary::from_lines(path), {.unk_token = unk}));
-  std::string parts = R"({"pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece"},
-                          "normalizer": {"type": "BertNormalizer", "lowercase": )";
-  parts += in_json(config.part().boolean("do_lower_case", true));
-  parts += ", \"handle_chinese_chars\": " + in_json(config.part().boolean("tokenize_chinese_chars", true));
-  if (config.part().has("strip_accents"))
-    parts += ", \"strip_accents\": " + in_json(config.part().boolean("strip_accents", false));
-  parts += "}";
-  const auto cls_id = model.vocabulary().id(cls), sep_id = model.vocabulary().id(sep);
-  if (cls_id && sep_id) parts += post_processor("BertProcessing", cls, *cls_id, sep, *sep_id);
-  return {std::move(model),
-          share_json(parts + "}", path.string()),
-          config,
-          {{pad, false}, {unk, false}, {cls, false}, {sep, false}, {mask, false}}};
+/// A tokenizer.json of a model alone, whose class makes the rest.
+inline std::shared_ptr<const Json> json_of_model(JsonMembers model, const Location& path) {
+  return share_json(JsonMembers{{"model", model}}.text(), path.string());
 }
-
-/// vocab.json and merges.txt of GPT-2, RoBERTa, BART or Qwen2. Without a tokenizer_class to tell, a
-/// vocabulary with `<s>`, `</s>` and `<mask>` is RoBERTa's.
-inline OldTokenizer describe_bpe(const Location& vocab_path, const Location& merges_path,
-                                 const Location& folder) {
-  const FolderConfig config(folder);
-  SubwordModel model(BpeModel(Vocabulary::from_json(vocab_path), BpeModel::Options(), merges_path));
-  const Vocabulary& vocabulary = model.vocabulary();
-
-  const std::string name = config.tokenizer_class({{"gpt2", "GPT2Tokenizer"},
-                                                   {"roberta", "RobertaTokenizer"},
-                                                   {"bart", "BartTokenizer"},
-                                                   {"qwen2", "Qwen2Tokenizer"},
-                                                   {"qwen3", "Qwen2Tokenizer"}});
-  const auto is = [&](std::initializer_list<std::string_view> names) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  const bool roberta =
-      is({"RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer"}) ||
-      (name.empty() && vocabulary.id("<s>") && vocabulary.id("</s>") && vocabulary.id("<mask>"));
-  const bool qwen = is({"Qwen2Tokenizer"});
-  if (!roberta && !qwen && !name.empty() && !is({"GPT2Tokenizer", "CodeGenTokenizer"}))
-    config.part().error("tokenizer_class " + name + " needs a tokenizer.json");
-
-  const std::string byte_level = R"({"type": "ByteLevel", "add_prefix_space": )" +
-                                 in_json(config.part().boolean("add_prefix_space", false));
-  std::string parts = R"({"decoder": {"type": "ByteLevel"}, "pre_tokenizer": )";
-  if (qwen)
-    parts += R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "behavior": "Isolated", "pattern":
-                  {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|)"
-             R"(\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}, )" +
-             byte_level + R"(, "use_regex": false}]}, "normalizer": {"type": "NFC"})";
-  else
-    parts += byte_level + "}";
-  FolderConfig::Specials specials;
-  if (roberta) {
-    const std::string cls = config.token("cls_token", "<s>"), sep = config.token("sep_token", "</s>");
-    const auto cls_id = vocabulary.id(cls), sep_id = vocabulary.id(sep);
-    if (!cls_id || !sep_id) throw_error(vocab_path.string(), ": no ", cls, " or no ", sep);
-    parts += post_processor("RobertaProcessing", cls, *cls_id, sep, *sep_id);
-    specials = {{cls, false},
-                {config.token("pad_token", "<pad>"), false},
-                {sep, false},
-                {config.token("unk_token", "<unk>"), false},
-                {config.token("mask_token", "<mask>"), true}};
-  } else {
-    specials = {{config.token("bos_token", "<|endoftext|>"), false},
-                {config.token("eos_token", "<|endoftext|>"), false},
-                {config.token("unk_token", "<|endoftext|>"), false},
-                {config.token("pad_token", "<|endoftext|>"), false}};
-  }
-  std::optional<std::string> end_of_text;
-  if (qwen) end_of_text = specials[1].first;  // which its vocab.json does not have
-  return {std::move(model), share_json(parts + "}", vocab_path.string()), config, std::move(specials),
-          end_of_text};
+/// Of BERT's vocab.txt.
+inline std::shared_ptr<const Json> json_of_words(const Location& path) {
+  const Vocabulary words = Vocabulary::from_lines(path);
+  JsonMembers vocab;
+  for (std::int32_t id = 0; id < static_cast<std::int32_t>(words.size()); ++id)
+    vocab[std::string(words.token(id))] = id;  // the last one, where a token comes twice
+  return json_of_model({{"type", "WordPiece"},
+                        {"vocab", vocab},
+                        {"unk_token", "[UNK]"},
+                        {"continuing_subword_prefix", "##"},
+                        {"max_input_chars_per_word", 100}},
+                       path);
+}
+/// Of GPT-2's vocab.json and merges.txt.
+inline std::shared_ptr<const Json> json_of_pairs(const Location& vocab, const Location& merges) {
+  std::vector<JsonText> pairs;
+  BpeModel::for_each_merge(merges, [&](std::string_view left, std::string_view right) {
+    pairs.push_back(json_list({JsonText(left), JsonText(right)}));
+  });
+  return json_of_model({{"type", "BPE"},
+                        {"vocab", json_text(*share_json(vocab))},
+                        {"merges", json_list(pairs)},
+                        {"unk_token", nullptr},
+                        {"continuing_subword_prefix", ""},
+                        {"end_of_word_suffix", ""},
+                        {"fuse_unk", false},
+                        {"byte_fallback", false},
+                        {"ignore_merges", false}},
+                       vocab);
 }
 
 /// Marian's source.spm, target.spm and vocab.json; M2M100's sentencepiece.bpe.model and vocab.json; the first

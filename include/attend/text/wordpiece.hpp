@@ -25,13 +25,7 @@ struct BertNormalizer {
   bool lowercase = true;             // letters become small ones
   std::optional<bool> strip_accents = std::nullopt;  ///< unless said, as lowercase
 
-  /// A text of UTF-8 as BERT sees it.
-  std::string operator()(std::string text) const {
-    AlignedText out(std::move(text));
-    (*this)(out);
-    return std::move(out.bytes);
-  }
-  /// The same, in place.
+  /// A text of UTF-8 as BERT sees it, in place.
   void operator()(AlignedText& text) const {
     text.map([&](std::string& out, char32_t c) {
       if (clean_text) {
@@ -66,22 +60,6 @@ struct BertNormalizer {
            (c >= 0x2F800 && c <= 0x2FA1F);
   }
 };
-
-/// Calls f(word) for each run between white space, with each punctuation character a word of its own.
-template <class F>
-void for_each_bert_word(std::string_view text, F&& f) {
-  std::size_t begin = 0, at = 0;
-  for_each_code_point(text, [&](char32_t c, std::string_view bytes) {
-    const bool space = is_white_space(c), punctuation = !space && is_punctuation(c);
-    if (space || punctuation) {
-      if (begin < at) f(text.substr(begin, at - begin));
-      if (punctuation) f(bytes);
-      begin = at + bytes.size();
-    }
-    at += bytes.size();
-  });
-  if (begin < at) f(text.substr(begin));
-}
 
 /// Cuts words into the longest pieces that the vocabulary has.
 class WordPieceModel {
