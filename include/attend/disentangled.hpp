@@ -69,7 +69,7 @@ inline Index relative_embedding_row(Index distance, const RelativeEmbeddingOptio
 
 namespace detail {
 template <class Scalar>
-using RelativeScoring = RelativeScores<Scalar> (MultiHeadAttention<Scalar>::*)(
+using RelativeScoring = ScoreModifier<Scalar> (MultiHeadAttention<Scalar>::*)(
     Context&, Frame&, const AttentionOptions<Scalar>&, TensorView<const Scalar, 4> queries,
     TensorView<const Scalar, 4> keys) const;
 }  // namespace detail

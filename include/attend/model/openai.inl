@@ -39,19 +39,14 @@ inline std::vector<std::string> texts(const JsonObject& body, const char* name) 
 /// Texts, or ids of texts: one, or a list of them.
 inline std::vector<Input> inputs(const JsonObject& body, const char* name) {
   using Ids = std::vector<std::int32_t>;
-  const auto is_list_of = [](const Json& value, bool lists) {
-    return value.is_array() && !value.empty() && (lists ? value[0].is_array() : value[0].is_number());
-  };
+  const Json& value = json_member(body.json(), name);
+  const bool list = value.is_array() && !value.empty();
+  if (list && value[0].is_number()) return {json_as<Ids>(value, body.where(name))};
   std::vector<Input> out;
-  if (!body.has(name)) return out;
-  const Json& value = body.at(name);
-  if (is_list_of(value, false)) {
-    out.emplace_back(json_as<Ids>(value, body.where(name)));
-  } else if (is_list_of(value, true)) {
+  if (list && value[0].is_array())
     for (Ids& ids : json_as<std::vector<Ids>>(value, body.where(name))) out.emplace_back(std::move(ids));
-  } else {
+  else
     for (std::string& text : texts(body, name)) out.emplace_back(std::move(text));
-  }
   return out;
 }
 /// Errors of fields that ask for what is not there, but for the value that says "no".
@@ -187,19 +182,18 @@ ATTEND_INLINE Completion read_completion(const TextGenerator& generator, std::st
     for (std::size_t i = 0; i < body.array("messages").size(); ++i) {
       const JsonObject message = body.element("messages", i);
       message.string("role");
-      const Json& content = detail::json_member(message.json(), "content");
-      if (!content.is_array()) {
-        if (message.has("content")) message.string("content");
-        messages.push_back(detail::json_text(message.json()));
-        continue;
+      detail::JsonMembers members;
+      if (message.has("content") && message.at("content").is_array()) {  // parts, taken as their text
+        std::string joined;
+        for (std::size_t j = 0; j < message.at("content").size(); ++j) {
+          const JsonObject part = message.element("content", j);
+          if (part.string("type") != "text") part.error("only parts of text are supported");
+          joined += part.string("text");
+        }
+        members.emplace("content", joined);
+      } else if (message.has("content")) {
+        message.string("content");
       }
-      std::string joined;  // a list of parts is their text
-      for (std::size_t j = 0; j < content.size(); ++j) {
-        const JsonObject part = message.element("content", j);
-        if (part.string("type") != "text") part.error("only parts of text are supported");
-        joined += part.string("text");
-      }
-      detail::JsonMembers members{{"content", joined}};
       for (const auto& [name, value] : message.json().get_ref<const Json::object_t&>())
         members.try_emplace(name, detail::json_text(value));
       messages.push_back(members);
