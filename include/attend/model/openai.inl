@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+#include <ctime>
 #include <numeric>
 #include <utility>
 
@@ -22,10 +22,6 @@ using attend::detail::json_text;
 using attend::detail::JsonMembers;
 using attend::detail::JsonText;
 
-inline std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 template <class T>
 void take(const JsonObject& body, const char* name, T& value) {
   if (body.has(name)) value = json_as<T>(body.at(name), body.where(name));
@@ -217,7 +213,7 @@ ATTEND_INLINE CompletionWriter::CompletionWriter(const TextGenerator& generator,
       completion_(&completion),
       model_(std::move(model)),
       id_((completion.chat ? "chatcmpl-" : "cmpl-") + std::move(id)),
-      created_(detail::now()),
+      created_(std::time(nullptr)),
       choices_(completion.requests.size()) {}
 
 ATTEND_INLINE std::string CompletionWriter::usage() const {
