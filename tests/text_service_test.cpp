@@ -1,6 +1,7 @@
 // What a server is made of: texts that stream to many threads, calls that are gathered, and OpenAI's JSON.
 #include <atomic>
 #include <chrono>
+#include <locale>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -363,6 +364,15 @@ TEST(OpenAIService, AnswersByPathAndSaysWhatIsWrong) {
   while (service.post("/v1/completions", "{}").status != 503) std::this_thread::yield();
   stream = {};
   closing.join();
+  struct Commas : std::numpunct<char> {
+    char do_decimal_point() const override { return ','; }
+    std::string do_grouping() const override { return "\1"; }
+  };
+  const std::string metrics = service.metrics();
+  const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Commas));
+  const std::string same = service.metrics();
+  std::locale::global(before);
+  EXPECT_EQ(same, metrics);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <locale>
 #include <sstream>
 #include <thread>
 
@@ -275,6 +276,7 @@ ATTEND_INLINE Answer Service::model(std::string_view name) const {
 
 ATTEND_INLINE std::string Service::metrics() const {
   std::ostringstream out;
+  out.imbue(std::locale::classic());  // whatever the program's is
   const std::lock_guard lock(mutex_);
   out << "# TYPE attend_responses_total counter\n";
   for (const auto& [which, count] : answers_)

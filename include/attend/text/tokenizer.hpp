@@ -29,10 +29,10 @@ class Tokenizer {
 
   /// Opens a folder (tokenizer.json if there is one, else vocab.txt, vocab.json with merges.txt, or a
   /// SentencePiece model, read as tokenizer_config.json says) or one file: *.json, *.txt (WordPiece), *.model
-  /// or *.spm, or *.gguf. Beside a tokenizer.json, a tokenizer_config.json counts as AutoTokenizer of
-  /// transformers takes it: the steps around the vocabulary are those of the class that it names, or else
-  /// config.json by its model_type, if that has its own (BertTokenizer, by do_lower_case), and special tokens
-  /// are added. Fails if a part is unknown or contradicts another.
+  /// or *.spm, or *.gguf. Beside any of these but SentencePiece, a tokenizer_config.json counts as
+  /// AutoTokenizer of transformers takes it: the steps around the vocabulary are those of the class that it
+  /// names, or else config.json by its model_type, if that has its own (BertTokenizer, by do_lower_case), and
+  /// special tokens are added. Fails if a part is unknown or contradicts another.
   static Tokenizer open(const Location& path);
 
   /// Byte-level BPE from GPT-2's, RoBERTa's or BART's two files.
