@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+#include <ctime>
 #include <numeric>
 #include <utility>
 
@@ -22,10 +22,6 @@ using attend::detail::json_text;
 using attend::detail::JsonMembers;
 using attend::detail::JsonText;
 
-inline std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 template <class T>
 void take(const JsonObject& body, const char* name, T& value) {
   if (body.has(name)) value = json_as<T>(body.at(name), body.where(name));
@@ -39,19 +35,14 @@ inline std::vector<std::string> texts(const JsonObject& body, const char* name) 
 /// Texts, or ids of texts: one, or a list of them.
 inline std::vector<Input> inputs(const JsonObject& body, const char* name) {
   using Ids = std::vector<std::int32_t>;
-  const auto is_list_of = [](const Json& value, bool lists) {
-    return value.is_array() && !value.empty() && (lists ? value[0].is_array() : value[0].is_number());
-  };
+  const Json& value = json_member(body.json(), name);
+  const bool list = value.is_array() && !value.empty();
+  if (list && value[0].is_number()) return {json_as<Ids>(value, body.where(name))};
   std::vector<Input> out;
-  if (!body.has(name)) return out;
-  const Json& value = body.at(name);
-  if (is_list_of(value, false)) {
-    out.emplace_back(json_as<Ids>(value, body.where(name)));
-  } else if (is_list_of(value, true)) {
+  if (list && value[0].is_array())
     for (Ids& ids : json_as<std::vector<Ids>>(value, body.where(name))) out.emplace_back(std::move(ids));
-  } else {
+  else
     for (std::string& text : texts(body, name)) out.emplace_back(std::move(text));
-  }
   return out;
 }
 /// Errors of fields that ask for what is not there, but for the value that says "no".
@@ -222,7 +213,7 @@ ATTEND_INLINE CompletionWriter::CompletionWriter(const TextGenerator& generator,
       completion_(&completion),
       model_(std::move(model)),
       id_((completion.chat ? "chatcmpl-" : "cmpl-") + std::move(id)),
-      created_(detail::now()),
+      created_(std::time(nullptr)),
       choices_(completion.requests.size()) {}
 
 ATTEND_INLINE std::string CompletionWriter::usage() const {
