@@ -1,4 +1,4 @@
-// Large and small letters, as Python has them.
+// Large and lower letters, as Python has them.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace attend::inline ATTEND_ABI::text::jinja {
 
-/// The small letters of a character that has no large one of its own, as "ss" of "ß".
+/// The lower letters of a character that has no large one of its own, as "ss" of "ß".
 inline std::u32string letters_of(char32_t c) {
   utf8proc_int32_t found[16];
   int boundary = 0;
@@ -37,9 +37,9 @@ inline std::string titlecase(char32_t c) {
   std::u32string letters = c == 0xDF || one == c ? letters_of(c) : std::u32string();
   if (category(c) != UTF8PROC_CATEGORY_LL || letters.empty()) letters = one;
   if (letters.size() > 1 && letters.back() == 0x3B9) letters.back() = 0x345;  // the iota below it stays
-  const auto small =
+  const auto lower =
       std::find_if(letters.begin(), letters.end(), [](char32_t letter) { return large(letter) != letter; });
-  if (letters.size() > 1 && small != letters.end()) *small = large(*small);
+  if (letters.size() > 1 && lower != letters.end()) *lower = large(*lower);
   std::string out;
   for (const char32_t letter : letters) append_utf8(out, letter);
   return out;
