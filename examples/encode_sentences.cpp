@@ -30,7 +30,7 @@ Reads one sentence per line and prints the pairs that are most alike.
   --prompt NAME     the folder's prompt of that name before each sentence: query, document, ... (default: as it says)
   --dimensions N    the first N values of each vector
   --map FILE        write a page instead: the sentences as points, with their nearest neighbours
-  --write-golden    instead write a BERT's golden vectors into the folder, which opening it with .verify checks
+  --write-golden    instead write the model's golden vectors into the folder, which opening it with .verify checks
   --json            print [{"text", "ids", "embedding"}, ...] instead
   --weights TYPE    float32, bfloat16, float16, int8, int4, or file: as it has them
   --activations TYPE  of int8 and int4 weights: int8 or int16
@@ -96,7 +96,7 @@ void run(int argc, char** argv) {
     return;
   }
   if (const std::string folder = arguments.required("--model"); arguments.has("--write-golden"))
-    return attend::write_golden(attend::BertModel<float>::open(folder, {.base_only = true}), folder);
+    return attend::write_sentence_golden(folder, open_options(arguments));
   attend::Context context(arguments.threads());
   const auto encoder = attend::SentenceEncoder::open(arguments.required("--model"), open_options(arguments));
   const std::string prompt = arguments.text("--prompt");

@@ -202,7 +202,7 @@ void run(int argc, char** argv) {
   }
   const std::string folder = arguments.required("--model");
   if (arguments.has("--write-golden"))
-    return attend::write_golden(attend::CausalLM<float>::open(folder), folder);
+    return attend::write_golden(attend::CausalLM<float>::open(folder, open_options(arguments)), folder);
   const std::string prompt =
       arguments.has("--chat") ? arguments.text("--prompt") : arguments.required("--prompt");
   checked_utf8(prompt, "--prompt");

@@ -25,6 +25,7 @@ Reads a line and writes its translation, line by line.
   --length-penalty X      beams: more than 0 favours long translations
   --prefix TEXT           what every translation begins with
   --max-new-tokens N      longest translation
+  --write-golden          instead write the model's golden vectors into the folder, which opening it with .verify checks
   --json                  write {"source", "target"} for each line
   --weights TYPE          float32, bfloat16, float16, int8 or int4, or file: as it has them (default: float32, or
                           codes as the file has them)
@@ -44,13 +45,15 @@ Exit code: 0, or 1 after an error, which is one line on standard error.
 
 void run(int argc, char** argv) {
   const CommandLine arguments(
-      argc, argv, {"--json"},
+      argc, argv, {"--json", "--write-golden"},
       {"--model", "--source-language", "--target-language", "--beams", "--length-penalty", "--prefix",
        "--max-new-tokens", "--weights", "--activations", "--threads"});
   if (arguments.has("--help")) {
     std::cout << kHelp;
     return;
   }
+  if (const std::string folder = arguments.required("--model"); arguments.has("--write-golden"))
+    return attend::write_golden(attend::Translator::open(folder, open_options(arguments)).model(), folder);
   attend::Context context(arguments.threads());
   const std::string prefix = checked_utf8(arguments.text("--prefix"), "--prefix");
   const std::string from = arguments.text("--source-language"), to = arguments.text("--target-language");

@@ -7,6 +7,8 @@
 #include <attend/io/safetensors.hpp>
 #include <attend/model/bert.hpp>
 #include <attend/model/causal_lm.hpp>
+#include <attend/model/sentence_encoder.hpp>
+#include <attend/model/seq2seq_families.hpp>
 
 #include "support.hpp"
 
@@ -18,8 +20,8 @@ using testing::HasSubstr;
 namespace fs = std::filesystem;
 
 fs::path copy_of(const attend_test::Folder& to, const char* model) {
-  const fs::path folder = to.path / model;
-  fs::copy(fs::path(ATTEND_SOURCE_DIR) / "tests" / "models" / model, folder);
+  const fs::path folder = to.path / fs::path(model).filename();
+  fs::copy(attend_test::model_folder(model), folder, fs::copy_options::recursive);
   return folder;
 }
 
@@ -35,6 +37,25 @@ TEST(GoldenVectors, AreThoseOfTheModelThatTheyWereWrittenBy) {
   write_golden(BertModel<float>::open(bert), bert);
   BertModel<float>::open(bert, {.verify = true});
   EXPECT_THAT(error_of([&] { CausalLM<double>::open(llama, {.verify = true}); }), HasSubstr("in float"));
+}
+
+TEST(GoldenVectors, AreOfEveryKindOfModel) {
+  const attend_test::Folder scratch;
+  for (const char* name : {"bart", "t5", "marian", "m2m_100"}) {
+    const fs::path folder = copy_of(scratch, name);
+    write_golden(open_seq2seq<float>(folder), folder);
+    open_seq2seq<float>(folder, {.verify = true});
+    std::ofstream(folder / "generation_config.json") << R"({"max_length": 20})";
+    EXPECT_THAT(error_of([&] { open_seq2seq<float>(folder, {.verify = true}); }), HasSubstr("fingerprint"));
+  }
+  for (const char* name : {"pool_mean", "modernbert", "dense", "qwen3_embedding", "embedding_gemma"}) {
+    const fs::path folder = copy_of(scratch, (std::string("sentence_transformers/") + name).c_str());
+    for (const WeightType type : {WeightType::float32, WeightType::int8}) {
+      write_sentence_golden(folder, {.weights = type});
+      SentenceEncoder::open(folder, {.weights = type, .verify = true});
+    }
+    EXPECT_THAT(error_of([&] { SentenceEncoder::open(folder, {.verify = true}); }), HasSubstr("'int8'"));
+  }
 }
 
 TEST(GoldenVectors, ThatDifferInABitAreAnError) {
@@ -75,7 +96,7 @@ TEST(GoldenVectors, AreNotComparableWithoutFmaOrOfOtherFiles) {
     set_isa(best);
   }
 #endif
-  write_golden(CausalLM<float>::open(folder), folder, WeightType::int8);
+  write_golden(CausalLM<float>::open(folder, {.weights = WeightType::int8}), folder);
   EXPECT_THAT(verify(), AllOf(HasSubstr("not comparable"), HasSubstr("'int8'")));
   write_golden(CausalLM<float>::open(folder), folder);
   std::ofstream(folder / "generation_config.json") << R"({"max_length": 20})";

@@ -105,7 +105,7 @@ void verify_golden(const Location& folder, const Model& model, WeightType weight
     Context context;
     golden_of(context, model, base_only).check_against(folder, weights);
   } else {
-    throw_error(folder.string(), ": golden vectors are of language models and encoders in float");
+    throw_error(folder.string(), ": golden vectors are of models in float");
   }
 }
 

@@ -2,6 +2,7 @@
 // opened.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -14,9 +15,10 @@
 
 namespace attend::inline ATTEND_ABI {
 
-/// What attend_golden.safetensors of a folder keeps: ids [T], states [T, E] and of language models logits [T,
-/// V]. Its metadata say the version of the library, the type of the weights, whether products were fused
-/// (FMA), and the fingerprint of the folder, which leaves the file itself out.
+/// What attend_golden.safetensors of a folder keeps: ids [T], states [T, E] (of an encoder-decoder the
+/// source's) and of what writes texts logits [T, V]. Its metadata say the version of the library, the type of
+/// the weights, whether products were fused (FMA), and the fingerprint of the folder, which leaves the file
+/// itself out.
 struct Golden {
   std::vector<std::int32_t> ids = {};
   /// What the model made of them; logits may be left out.
@@ -63,12 +65,34 @@ void golden_states(Context& context, const Model& model, std::span<const std::in
     model.forward(context, ids, offsets, out);
 }
 template <class Model>
-concept HasGolden = requires(Context& context, const Model& model, std::span<const std::int32_t> ids,
+concept HasStates = requires(Context& context, const Model& model, std::span<const std::int32_t> ids,
                              std::span<const Index> offsets, TensorView<float, 2> out) {
   golden_states(context, model, ids, offsets, out);
 };
+/// An encoder-decoder.
+template <class Model>
+concept HasSource = requires(Context& context, const Model& model, Tensor<float, 3>& states,
+                             TensorView<const std::int32_t, 2> ids) {
+  states = model.encode(context, ids);
+};
+template <class Model>
+concept HasGolden = HasStates<Model> || HasSource<Model>;
 
-template <HasGolden Model>
+/// Of an encoder-decoder the states of the source, and logits of a target of the same ids.
+template <HasSource Model>
+Golden golden_of(Context& context, const Model& model, bool) {
+  const auto& o = model.options();
+  Golden out{.ids =
+                 golden_ids((std::min)(o.source_vocab_size, o.target_vocab_size), o.max_position_embeddings)};
+  const TensorView<const std::int32_t, 2> ids(out.ids.data(), {1, static_cast<Index>(out.ids.size())});
+  const Tensor<float, 3> states = model.encode(context, ids);
+  auto cache = model.make_cache(context, states);
+  const Tensor<float, 3> logits = model.decode(context, ids, cache);
+  out.states = states.view()[0];
+  out.logits = logits.view()[0];
+  return out;
+}
+template <HasStates Model>
 Golden golden_of(Context& context, const Model& model, bool base_only) {
   Index longest = 0;
   if constexpr (requires { model.max_length(); }) longest = model.max_length();
@@ -86,13 +110,11 @@ Golden golden_of(Context& context, const Model& model, bool base_only) {
 
 }  // namespace detail
 
-/// Computes the golden vectors of a folder by a model that was opened from it with such weights, and writes
-/// them there.
-template <class Model>
-void write_golden(const Model& model, const std::filesystem::path& folder,
-                  WeightType weights = WeightType::float32) {
+/// Computes the golden vectors of a folder by a model that was opened from it, and writes them there.
+template <detail::HasGolden Model>
+void write_golden(const Model& model, const std::filesystem::path& folder) {
   Context context;
-  detail::golden_of(context, model, false).save(folder, weights);
+  detail::golden_of(context, model, false).save(folder, model.options().weights);
 }
 
 }  // namespace attend::inline ATTEND_ABI

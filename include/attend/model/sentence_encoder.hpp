@@ -109,6 +109,9 @@ class SentenceEncoder {
   Index width_ = 0, widest_ = 0;  // of the last module's output, and the most of any
 };
 
+/// Golden vectors of a folder's model, see golden.hpp, in the folder that has its weights.
+void write_sentence_golden(const std::filesystem::path& folder, const OpenOptions& weights = {});
+
 }  // namespace attend::inline ATTEND_ABI
 
 #if ATTEND_HAS_MODEL_BODIES

@@ -206,4 +206,15 @@ ATTEND_INLINE Tensor<float, 2> SentenceEncoder::similarity(TensorView<const floa
   return out;
 }
 
+ATTEND_INLINE void write_sentence_golden(const std::filesystem::path& folder, const OpenOptions& weights) {
+  const detail::SentenceFolder found(detail::model_folder(folder), "SentenceTransformer",
+                                     "feature-extraction");
+  Context context;
+  std::visit(
+      [&](const auto& model) {
+        detail::golden_of(context, model, true).save(found.transformer.path(), model.options().weights);
+      },
+      detail::open_sentence_model(found.transformer, weights));
+}
+
 }  // namespace attend::inline ATTEND_ABI
