@@ -669,7 +669,7 @@ TEST(AllocationFailure, OfOpenAIsJson) {
     const auto rank = openai::read_rerank(R"({"query": "q", "documents": ["a", {"text": "b"}],
                                               "return_documents": true})");
     return openai::write_embeddings(asked, vectors, 5, "m") +
-           openai::write_embeddings({.texts = {"a", "b"}}, vectors, 5, "m") +
+           openai::write_embeddings({.inputs = {"a", "b"}}, vectors, 5, "m") +
            openai::write_rerank(rank, std::vector<float>{1, 2}, "m") +
            openai::write_models(std::vector<std::string>{"a", "b"}) + openai::write_model("a") +
            openai::write_error("a", "b");

@@ -128,7 +128,7 @@ std::vector<Case> cases() {
   });
   add("answers", [] {
     const std::string text =
-        openai::write_embeddings({.texts = {"a"}}, Tensor<float, 2>({1, 3}, {0.1f, 1e-40f, -3.3f}), 1, "m") +
+        openai::write_embeddings({.inputs = {"a"}}, Tensor<float, 2>({1, 3}, {0.1f, 1e-40f, -3.3f}), 1, "m") +
         openai::write_rerank({.query = "a", .documents = {"b", "c"}, .top = 2},
                              std::vector<float>{0.7f, 0.9f}, "m");
     return Numbers(text.begin(), text.end());

@@ -194,8 +194,8 @@ TEST(AttentionPage, SaysWhatAHeadLooksAt) {
   for (Index q = 0; q < 3; ++q)
     for (Index k = 0; k < 3; ++k) weights(1, q, k) = 1 / 3.0f;
   const attention_page::Layer layer = attention_page::all_keys(weights);
-  EXPECT_THAT(attention_page::patterns(layer, 0), ElementsAre(0.667f, 0.667f, 0.333f, 0));
-  EXPECT_THAT(attention_page::patterns(layer, 1), ElementsAre(0.222f, 0.333f, 0.333f, 1));
+  EXPECT_THAT(attention_page::patterns(layer, 0, 3), ElementsAre(0.667f, 0.667f, 0.333f, 0));
+  EXPECT_THAT(attention_page::patterns(layer, 1, 3), ElementsAre(0.222f, 0.333f, 0.333f, 1));
 }
 
 TEST(AttentionPage, PacksAKeyAndItsWeightInFourDigits) {
@@ -205,5 +205,5 @@ TEST(AttentionPage, PacksAKeyAndItsWeightInFourDigits) {
   const float weights[] = {1, 0, 0.25f, 0.0625f, 0, 0};
   std::copy_n(keys, 6, layer.keys.data());
   std::copy_n(weights, 6, layer.weights.data());
-  EXPECT_EQ(attention_page::packed(layer), "P///wAAAYAAAEAAAgAAAQAAA");
+  EXPECT_EQ(attention_page::packed(layer, 3), "P///wAAAYAAAEAAAgAAAQAAA");
 }
