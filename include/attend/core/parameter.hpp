@@ -36,7 +36,7 @@ class Assigned {
   void mark(Index begin, Index end) {
     if (missing_ == 0 || begin == end) return;
     if (end - begin < rows_) {
-      if (given_.empty()) given_.resize(static_cast<std::size_t>(rows_));
+      if (given_.empty()) given_ = std::string(static_cast<std::size_t>(rows_), '\0');
       for (Index i = begin; i < end; ++i) {
         if (given_[static_cast<std::size_t>(i)] == 0) --missing_;
         given_[static_cast<std::size_t>(i)] = 1;
@@ -55,7 +55,7 @@ class Assigned {
   }
 
   Index rows_ = 0, missing_ = 1;
-  std::vector<Index> given_;  // 1 for each row that is, while some are; of Index, as shapes are
+  std::string given_;  // 1 for each row that is, while some are: a byte, since a load counts its memory
 };
 
 /// Rows in and out of a parameter that is kept in another type than float, as files keep them.

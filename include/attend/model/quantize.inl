@@ -60,11 +60,11 @@ class QuantizedComparison {
 /// What lies below a folder, "a/b" behind "a". Of folders that are links the names alone.
 inline void list_below(const Location& folder, const std::string& place, std::vector<std::string>& names) {
   for (const std::string& name : (folder / place).names()) {
-    names.push_back(place.empty() ? name : place + '/' + name);
+    const std::string below = place.empty() ? name : place + '/' + name;
+    names.push_back(below);
     std::error_code error;
-    const std::filesystem::path path = (folder / names.back()).path();
-    if (std::filesystem::is_directory(std::filesystem::symlink_status(path, error)))
-      list_below(folder, std::string(names.back()), names);
+    if (std::filesystem::is_directory(std::filesystem::symlink_status((folder / below).path(), error)))
+      list_below(folder, below, names);
   }
 }
 

@@ -87,7 +87,7 @@ namespace detail {
 
 inline std::string_view text_of(const Json& string) { return string.get_ref<const std::string&>(); }
 
-inline BpeModel read_bpe_model(const Part& part) {
+inline BpeModel::Options read_bpe_options(const Part& part) {
   part.allow({"vocab", "merges", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
               "fuse_unk", "byte_fallback", "ignore_merges"});
   if (part.has("dropout") && part.at("dropout") != Json(0))
@@ -101,6 +101,10 @@ inline BpeModel read_bpe_model(const Part& part) {
   options.ignore_merges = part.boolean("ignore_merges", false);
   if (options.byte_fallback && !(options.continuing_subword_prefix + options.end_of_word_suffix).empty())
     part.error("byte_fallback of tokens that have a prefix or a suffix is not supported");
+  return options;
+}
+inline BpeModel read_bpe_model(const Part& part) {
+  BpeModel::Options options = read_bpe_options(part);
   const Json& merges = part.array("merges");
   const std::string where = part.where() + ".merges";
   BpeModel model(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options),
@@ -150,7 +154,11 @@ inline SubwordModel read_subword_model(const Part& part) {
                           : part.has("continuing_subword_prefix")            ? "WordPiece"
                           : part.has("vocab") && part.at("vocab").is_array() ? "Unigram"
                                                                              : "WordLevel");
-  if (type == "WordPiece") return SubwordModel(read_wordpiece_model(part));
+  if (type == "WordPiece") {
+    WordPieceModel::Options options = read_wordpiece_options(part);
+    return SubwordModel(
+        WordPieceModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options)));
+  }
   if (type == "BPE") return SubwordModel(read_bpe_model(part));
   if (type == "Unigram") return SubwordModel(read_unigram_model(part));
   if (type == "WordLevel") {

@@ -39,7 +39,7 @@ struct Tokenizer::Parts {
       const std::string extension = path.extension();
       if (extension == ".model" || extension == ".spm")
         return from_sentencepiece(read_sentencepiece(path), false, false);
-      if (extension == ".txt") return from_files(*detail::json_of_words(path), FileMap(), path.string());
+      if (extension == ".txt") return from_files(detail::ModelFiles(path), FileMap(), path.string());
       return from_json(*share_json(path), path.string());
     }
     if (const Location file = path / "tokenizer.json"; file.exists()) {
@@ -50,46 +50,49 @@ struct Tokenizer::Parts {
       return from_sentencepiece_folder(path);
     }
     if (const Location file = path / "vocab.txt"; file.exists())
-      return from_files(*detail::json_of_words(file), path, file.string());
+      return from_files(detail::ModelFiles(file), path, file.string());
     if (const Location file = path / "vocab.json"; (path / "merges.txt").exists())
-      return from_files(*detail::json_of_pairs(file, path / "merges.txt"), path, file.string());
+      return from_files(detail::ModelFiles(file, path / "merges.txt"), path, file.string());
     return from_sentencepiece_folder(path);
   }
 
-  /// `beside`: what the folder says of it; `usual`: the class of a model alone where nothing names one.
+  /// `beside`: what the folder says of it.
   static Parts from_json(const Json& json, const std::string& where,
-                         const detail::FolderConfig* beside = nullptr, const char* usual = nullptr) {
+                         const detail::FolderConfig* beside = nullptr) {
     const Part root(json, where);
     root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "model",
                 "post_processor", "decoder"});
     if (root.string("version", "1.0") != "1.0") root.error("unknown version " + root.string("version"));
-    const Part model = root.object("model");
-    if (!beside) return from_parts(root, model, [] { return std::vector<AddedToken>(); });
-    const detail::TokenizerClass by(*beside, json, usual);
-    const auto added = [&] { return beside->beside_tokenizer_json(*by.specials()); };
-    const auto parts = by.parts(), changed = by.model();
-    return from_parts(parts ? Part(*parts, where) : root, changed ? Part(*changed, model.where()) : model,
-                      added);
+    if (!beside) return from_parts(detail::read_subword_model(root.object("model")), root, {});
+    return from_class(detail::TokenizerClass(*beside, json), *beside, root, detail::read_subword_model);
   }
-  template <class BesideThem>
-  static Parts from_parts(const Part& parts, const Part& model, BesideThem&& beside_them) {
-    Parts out{detail::read_subword_model(model)};
+  /// As a class of transformers has the parts of a file.
+  template <class MakeModel>
+  static Parts from_class(const detail::TokenizerClass& by, const detail::FolderConfig& beside,
+                          const Part& root, MakeModel&& make_model) {
+    const Part model = root.object("model");
+    const auto parts = by.parts(), changed = by.model();
+    return from_parts(make_model(changed ? Part(*changed, model.where()) : model),
+                      parts ? Part(*parts, root.where()) : root,
+                      beside.beside_tokenizer_json(*by.specials()));
+  }
+  static Parts from_parts(SubwordModel model, const Part& parts, const std::vector<AddedToken>& beside_them) {
+    Parts out{std::move(model)};
     out.read_parts(parts,
-                   [&] { return AddedTokens(parts, out.model.vocabulary(), out.normalizer, beside_them()); });
+                   [&] { return AddedTokens(parts, out.model.vocabulary(), out.normalizer, beside_them); });
     return out;
   }
 
   /// A model alone, and the folder that it is from. Where nothing names a class, words are BERT's, and pairs
   /// RoBERTa's where these have its tokens, or else GPT-2's.
-  static Parts from_files(const Json& json, const Location& folder, const std::string& where) {
+  static Parts from_files(detail::ModelFiles files, const Location& folder, const std::string& where) {
     const detail::FolderConfig config(folder);
-    const Json& vocab = json["model"]["vocab"];
-    const bool words = detail::json_is(json["model"]["type"], "WordPiece"),
-               roberta = vocab.contains("<s>") && vocab.contains("</s>") && vocab.contains("<mask>");
-    return from_json(json, where, &config,
-                     words     ? "BertTokenizer"
-                     : roberta ? "RobertaTokenizer"
-                               : "GPT2Tokenizer");
+    const Vocabulary& vocab = files.vocabulary;
+    const bool roberta = vocab.id("<s>") && vocab.id("</s>") && vocab.id("<mask>");
+    const auto json = files.json(where);
+    const char* usual = !files.merges ? "BertTokenizer" : roberta ? "RobertaTokenizer" : "GPT2Tokenizer";
+    return from_class(detail::TokenizerClass(config, *json, usual, &vocab), config, Part(*json, where),
+                      [&](const Part& part) { return files.model(part); });
   }
 
   static Parts from_gguf(const Location& path) {
@@ -327,7 +330,7 @@ ATTEND_INLINE Tokenizer::Tokenizer(Parts parts) : parts_(std::make_shared<const 
 
 ATTEND_INLINE Tokenizer Tokenizer::open(const Location& path) { return Tokenizer(Parts::open(path)); }
 ATTEND_INLINE Tokenizer Tokenizer::from_vocab_and_merges(const Location& vocab, const Location& merges) {
-  return Tokenizer(Parts::from_files(*detail::json_of_pairs(vocab, merges), FileMap(),
+  return Tokenizer(Parts::from_files(detail::ModelFiles(vocab, merges), FileMap(),
                                      vocab.string() + " and " + merges.name()));
 }
 ATTEND_INLINE Tokenizer Tokenizer::from_json(std::string_view json, const std::string& where) {

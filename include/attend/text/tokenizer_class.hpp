@@ -18,14 +18,17 @@
 #include <attend/text/folder_config.hpp>
 #include <attend/text/languages.hpp>
 #include <attend/text/steps.hpp>
+#include <attend/text/vocabulary.hpp>
 
 namespace attend::inline ATTEND_ABI::text::detail {
 
-/// What a class makes of a tokenizer.json; of a model alone there is a `usual` one.
+/// What a class makes of a tokenizer.json; of a model alone, whose vocabulary is not in the file, there is a
+/// `usual` one.
 class TokenizerClass {
  public:
-  TokenizerClass(const FolderConfig& config, const Json& json, const char* usual = nullptr)
-      : config_(config), json_(json), name_(class_of_folder(config, json)) {
+  TokenizerClass(const FolderConfig& config, const Json& json, const char* usual = nullptr,
+                 const Vocabulary* vocabulary = nullptr)
+      : config_(config), json_(json), vocabulary_(vocabulary), name_(class_of_folder(config, json)) {
     if (usual && is({"", "PreTrainedTokenizer", "TokenizersBackend"})) name_ = usual;
     const Json& added = json_member(json, "added_tokens");
     if (!config.part().has("added_tokens_decoder") && !added.is_null()) added_ = &added;
@@ -84,12 +87,12 @@ class TokenizerClass {
     for (const Json& added : *added_)
       if (json_is(json_member(added, "content"), content) && json_member(added, "id").is_number())
         return added["id"].get<std::int32_t>();
-    return id_in_vocabulary(json_, content);
+    return vocabulary_ ? vocabulary_->id(content) : id_in_vocabulary(json_, content);
   }
   /// The same, or what it becomes as one of those that are added.
   std::int32_t id(const std::string& content) const {
     if (const auto found = id_in_file(content)) return *found;
-    auto next = static_cast<std::int32_t>(vocabulary_of(json_).size());
+    auto next = static_cast<std::int32_t>(vocabulary_ ? vocabulary_->count() : vocabulary_of(json_).size());
     for (const Json& added : *added_)
       if (json_member(added, "id").is_number()) next = (std::max)(next, added["id"].get<std::int32_t>() + 1);
     std::vector<std::string> before;
@@ -386,6 +389,7 @@ class TokenizerClass {
 
   const FolderConfig& config_;
   const Json& json_;
+  const Vocabulary* vocabulary_;
   std::string name_, type_;
   const Json none_ = Json::array(), *added_ = &none_;  // what the file adds, unless it stands beside it
   JsonMembers parts_, model_, specials_;

@@ -98,6 +98,13 @@ class Vocabulary {
 
   /// One more than the largest id: the rows that an embedding table needs. Ids below may be unused.
   std::size_t size() const { return begins_.size(); }
+  /// Tokens, of which some may stand at several ids.
+  std::size_t count() const {
+    std::size_t out = 0;
+    for (std::int32_t i = 0; i < static_cast<std::int32_t>(size()); ++i)
+      out += contains(i) && id(token(i)) == i;
+    return out;
+  }
 
   /// Whether a token has the id.
   bool contains(std::int32_t id) const {

@@ -37,40 +37,43 @@ inline std::string post_processor(const char* type, const std::string& cls, std:
          in_json(cls_id) + "], \"sep\": [" + in_json(sep) + ", " + in_json(sep_id) + "]}";
 }
 
-/// A tokenizer.json of a model alone, whose class makes the rest.
-inline std::shared_ptr<const Json> json_of_model(JsonMembers model, const Location& path) {
-  return share_json(JsonMembers{{"model", model}}.text(), path.string());
-}
-/// Of BERT's vocab.txt.
-inline std::shared_ptr<const Json> json_of_words(const Location& path) {
-  const Vocabulary words = Vocabulary::from_lines(path);
-  JsonMembers vocab;
-  for (std::int32_t id = 0; id < static_cast<std::int32_t>(words.size()); ++id)
-    vocab[std::string(words.token(id))] = id;  // the last one, where a token comes twice
-  return json_of_model({{"type", "WordPiece"},
-                        {"vocab", vocab},
-                        {"unk_token", "[UNK]"},
-                        {"continuing_subword_prefix", "##"},
-                        {"max_input_chars_per_word", 100}},
-                       path);
-}
-/// Of GPT-2's vocab.json and merges.txt.
-inline std::shared_ptr<const Json> json_of_pairs(const Location& vocab, const Location& merges) {
-  std::vector<JsonText> pairs;
-  BpeModel::for_each_merge(merges, [&](std::string_view left, std::string_view right) {
-    pairs.push_back(json_list({JsonText(left), JsonText(right)}));
-  });
-  return json_of_model({{"type", "BPE"},
-                        {"vocab", json_text(*share_json(vocab))},
-                        {"merges", json_list(pairs)},
-                        {"unk_token", nullptr},
-                        {"continuing_subword_prefix", ""},
-                        {"end_of_word_suffix", ""},
-                        {"fuse_unk", false},
-                        {"byte_fallback", false},
-                        {"ignore_merges", false}},
-                       vocab);
-}
+/// A model alone, whose class makes the rest: BERT's vocab.txt, or GPT-2's vocab.json and merges.txt. Its
+/// vocabulary is kept as it is read, in little more memory than the file.
+struct ModelFiles {
+  explicit ModelFiles(const Location& words) : vocabulary(Vocabulary::from_lines(words)) {}
+  ModelFiles(const Location& vocab, const Location& merges_path)
+      : vocabulary(Vocabulary::from_json(vocab)), merges(merges_path) {}
+
+  Vocabulary vocabulary;
+  std::optional<Location> merges = {};  // of words none
+
+  /// The tokenizer.json that it would be part of, but for the vocabulary and the merges.
+  std::shared_ptr<const Json> json(const std::string& where) const {
+    const JsonMembers model = merges ? JsonMembers{{"type", "BPE"},
+                                                   {"unk_token", nullptr},
+                                                   {"continuing_subword_prefix", ""},
+                                                   {"end_of_word_suffix", ""},
+                                                   {"fuse_unk", false},
+                                                   {"byte_fallback", false},
+                                                   {"ignore_merges", false}}
+                                     : JsonMembers{{"type", "WordPiece"},
+                                                   {"unk_token", "[UNK]"},
+                                                   {"continuing_subword_prefix", "##"},
+                                                   {"max_input_chars_per_word", 100}};
+    return share_json(JsonMembers{{"model", model}}.text(), where);
+  }
+  /// As `part` says, which takes the vocabulary.
+  SubwordModel model(const Part& part) {
+    if (!merges) return SubwordModel(WordPieceModel(std::move(vocabulary), read_wordpiece_options(part)));
+    std::size_t count = 0;
+    BpeModel::for_each_merge(*merges, [&](std::string_view, std::string_view) { ++count; });
+    BpeModel out(std::move(vocabulary), read_bpe_options(part), count);
+    BpeModel::for_each_merge(*merges, [&](std::string_view left, std::string_view right) {
+      out.add_merge(left, right, merges->string());
+    });
+    return SubwordModel(std::move(out));
+  }
+};
 
 /// Marian's source.spm, target.spm and vocab.json; M2M100's sentencepiece.bpe.model and vocab.json; the first
 /// of these alone of XLM-RoBERTa, CamemBERT and mBART; or tokenizer.model, spiece.model, sentencepiece.model.

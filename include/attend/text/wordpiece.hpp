@@ -146,7 +146,7 @@ inline BertNormalizer read_bert_normalizer(const Part& part) {
   return out;
 }
 
-inline WordPieceModel read_wordpiece_model(const Part& part) {
+inline WordPieceModel::Options read_wordpiece_options(const Part& part) {
   part.allow({"vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"});
   WordPieceModel::Options options;
   options.unk_token = part.string("unk_token", options.unk_token);
@@ -154,7 +154,7 @@ inline WordPieceModel read_wordpiece_model(const Part& part) {
       part.string("continuing_subword_prefix", options.continuing_subword_prefix);
   if (part.has("max_input_chars_per_word"))
     options.max_input_chars_per_word = static_cast<std::size_t>(part.integer("max_input_chars_per_word"));
-  return WordPieceModel(Vocabulary::from_json(part.at("vocab"), part.where() + ".vocab"), std::move(options));
+  return options;
 }
 
 }  // namespace detail
