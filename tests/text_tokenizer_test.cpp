@@ -449,12 +449,12 @@ TEST(TokenizerFolder, OfByteLevelBpeIsReadFromVocabJsonAndMerges) {
   const Folder bpe;
   bpe.write("vocab.json", R"({"<s>":0,"</s>":1,"<mask>":2,"a":3,"\u0120":4,"\u0120a":5})");
   bpe.write("merges.txt", "#version: 0.2\n\u0120 a\n");
-  EXPECT_THAT(Tokenizer::open(bpe.path).encode("a a <mask>"),
-              ElementsAre(0, 3, 5, 4, 2, 1));
+  EXPECT_THAT(Tokenizer::open(bpe.path).encode("a a <mask>"), ElementsAre(0, 3, 5, 4, 2, 1));
   EXPECT_THAT(Tokenizer::open(bpe.path).encode_pair("a", "a").ids, ElementsAre(0, 3, 1, 1, 3, 1));
   bpe.write("tokenizer_config.json", R"({"tokenizer_class":"GPT2Tokenizer","add_prefix_space":true,
     "added_tokens_decoder":{"7":{"content":"<x>","lstrip":false,"rstrip":false,"single_word":false,"normalized":false,"special":true}}})");
-  EXPECT_THAT(Tokenizer::open(bpe.path).encode("a<x>"), ElementsAre(5, 6));  // the next id, whatever the file says
+  EXPECT_THAT(Tokenizer::open(bpe.path).encode("a<x>"),
+              ElementsAre(5, 6));  // the next id, whatever the file says
   bpe.write("tokenizer_config.json", R"({"tokenizer_class":"OddTokenizer"})");
   EXPECT_THAT(error_of([&] { Tokenizer::open(bpe.path); }), HasSubstr("OddTokenizer"));
 }
