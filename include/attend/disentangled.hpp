@@ -139,7 +139,6 @@ RelativePositions<Scalar> RelativeEmbedding<Scalar>::positions(Context& context,
   norm_.forward(context, used, normed);
   return {normed, rows, longest};
 }
-ATTEND_COMPILED_LAYER(class RelativeEmbedding<float>);
 
 namespace detail {
 

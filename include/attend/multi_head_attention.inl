@@ -345,5 +345,6 @@ void MultiHeadAttention<Scalar>::forward_cross(Context& context, const Input& x,
 }
 
 ATTEND_COMPILED_LAYER(class MultiHeadAttention<float>);
+ATTEND_COMPILED_LAYER(class RelativeEmbedding<float>);  // which names the former's members
 
 }  // namespace attend::inline ATTEND_ABI
