@@ -1,9 +1,7 @@
-// Folders from before tokenizer.json: those of words and pairs are translated to one.
+// Folders from before tokenizer.json: of words, of pairs, or of a SentencePiece model.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,7 +12,6 @@
 #include <attend/core/error.hpp>
 #include <attend/text/added_tokens.hpp>
 #include <attend/text/bpe.hpp>
-#include <attend/text/byte_level.hpp>
 #include <attend/text/fairseq_files.hpp>
 #include <attend/text/file.hpp>
 #include <attend/text/folder_config.hpp>
