@@ -430,6 +430,27 @@ TEST(CausalLM, WhatDependsOnTheLengthIsComputedAnewWhereItChanges) {
               Generator(model).generate(context, prompt, options).ids);
 }
 
+TEST(CausalLM, WithoutOptionsOrMovedFromGivesNoLogits) {
+  const auto refuses = [](const CausalLM<float>& model) {
+    const Tensor<std::int32_t, 2> ids({1, 2});
+    Context context;
+    EXPECT_THAT(error_or_none([&] { model.logits(context, ids); }), HasSubstr("CausalLM"));
+    EXPECT_THAT(error_or_none([&] {
+                  auto cache = model.make_cache();
+                  Tensor<float, 3> logits({1, 2, 8});
+                  model.forward(context, ids, cache, logits);
+                }),
+                HasSubstr("CausalLM"));
+  };
+  refuses({});
+  CausalLM<float> model = CausalLM<float>::open(model_folder("gpt2"));
+  const CausalLM<float> moved = std::move(model);
+  refuses(model);
+  const Tensor<std::int32_t, 2> ids({1, 2});
+  Context context;
+  EXPECT_EQ(moved.logits(context, ids).size(1), 2);
+}
+
 TEST(CausalLM, RefusesCallsThatDoNotFit) {
   const CausalLM<float> model = CausalLM<float>::open(model_folder("gpt2"));
   Context context;

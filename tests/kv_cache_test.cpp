@@ -114,6 +114,49 @@ TEST(KvCache, WithAWindowDropsPagesAndGivesTheBitsOfTheWhole) {
             "40 has let go of");
 }
 
+TEST(KvCache, ResumedAfterWhatItsWindowEvictedGoesOnAsTheCacheThatSawAll) {
+  const Index T = 500, W = 40;
+  const auto q = normal_tensor<float, 4>({2, 4, 1, 8}, 12), k = normal_tensor<float, 4>({2, 2, T, 8}, 13),
+             v = normal_tensor<float, 4>({2, 2, T, 8}, 14);
+  const auto attended = [&](const KVCache<float>& cache) {
+    Context context;
+    Tensor<float, 4> out(q.shape());
+    scaled_dot_product_attention<float>(context, q, cache,
+                                        {.mask = sliding_window(W - 1, 0, Corner::bottom_right)}, out);
+    return out;
+  };
+  KVCache<float> whole({.batch = 2, .num_kv_heads = 2, .head_dim = 8, .window = W}), resumed = whole;
+  whole.append(k.slice(2, 0, 450), v.slice(2, 0, 450));
+  resumed.append(1, k[1].slice(1, 0, 450), v[1].slice(1, 0, 450));
+  resumed.resume(0, 384, k[0].slice(1, 384, 450), v[0].slice(1, 384, 450));
+  EXPECT_EQ(resumed.first_token(0), 384);
+  EXPECT_TRUE(attend_test::same_bits(attended(resumed), attended(whole)));
+  for (KVCache<float>* cache : {&whole, &resumed}) cache->append(k.slice(2, 450, T), v.slice(2, 450, T));
+  EXPECT_TRUE(attend_test::same_bits(attended(resumed), attended(whole)));
+  check_tokens(resumed, 0, k, v, 0, 480, 20);
+}
+
+TEST(KvCache, ResumesOnlyAnEmptySequenceWhereItsWindowWouldStand) {
+  const auto k = normal_tensor<float, 3>({2, 66, 8}, 15);
+  KVCache<float> cache({.batch = 2, .num_kv_heads = 2, .head_dim = 8, .window = 40}),
+      all({.num_kv_heads = 2, .head_dim = 8});
+  EXPECT_EQ(error_of([&] { all.resume(0, 96, k, k); }),
+            "KVCache: resume at token 96 of 162 with a window of 0, where sequence 0 has 0");
+  cache.append(1, k, k);
+  EXPECT_EQ(error_of([&] { cache.resume(1, 96, k, k); }),
+            "KVCache: resume at token 96 of 162 with a window of 40, where sequence 1 has 66");
+  for (const Index first : {-96, 95, 97})
+    EXPECT_THAT(error_of([&] { cache.resume(0, first, k, k); }), testing::HasSubstr("resume at token "));
+  EXPECT_THAT(error_of([&] {
+                cache.resume(0, 96, k.slice(1, 0, 20), k.slice(1, 0, 20));
+              }),  // begins behind its window
+              testing::HasSubstr("resume at token 96 of 116"));
+  EXPECT_THAT(error_of([&] { cache.resume(0, 96, k.slice(1, 0, 0), k.slice(1, 0, 0)); }),
+              testing::HasSubstr("resume at token 96 of 96"));
+  EXPECT_THAT(error_of([&] { cache.resume(2, 96, k, k); }), testing::HasSubstr("KVCache"));
+  EXPECT_THAT(cache.lengths(), testing::ElementsAre(0, 66));
+}
+
 TEST(KvCache, DoesNotReadWhatIsLeftOfAPage) {
   const auto k = normal_tensor<double, 4>({2, 1, 120, 6}, 12),
              v = normal_tensor<double, 4>({2, 1, 120, 6}, 13), q = normal_tensor<double, 4>({2, 2, 1, 6}, 14);
