@@ -6,8 +6,8 @@
 A name is one of attend_bench's. All contestants get the same numbers, float32 throughout, and their outputs are
 checked before they are timed: against float64 by NumPy on a part, and against attend on the whole, within
 TOLERANCE of the largest value. Each round gives every contestant a slot, one after the other, in a few tenths of
-a second; a ratio is the median over the rounds of the peer's time of a call over attend's in the same round. One
-thread is timed by the CPU clock of the contestant's process, as attend_bench does it, two by the wall clock. Pin
+a second; a ratio is the median over the rounds of the peer's time of a call over attend's in the same round, or
+with --best the ratio of each one's best round, which says more on a machine that others use. One thread is timed by the CPU clock of the contestant's process, as attend_bench does it, two by the wall clock. Pin
 the command to as many cores as there are threads (taskset), or the system moves them about.
 With --reduced it measures weights in fewer bits instead: MiniLM, or with the folder of a decoder's --model (one of
 random weights is written by `peers.write_llama(DIR)`) prompts and single tokens, attend's types of weights beside
@@ -46,6 +46,7 @@ NAMES += [f"model/minilm/B:{B}/T:{T}"
 
 GENERATE = ["generate/prompt/T:128", "generate/token/S:128"]
 TYPES = ["bfloat16", "float16", "int8", "int4"]
+typical = statistics.median  # of the rounds' times; min with --best
 
 
 class Attend:
@@ -139,8 +140,7 @@ def reduced_table(results):
             if who not in times:
                 cells.append("")
                 continue
-            faster = statistics.median(mine / t for t, mine in zip(times[who], times["attend float32"]))
-            cells.append(f"{1e3 * statistics.median(times[who]):.3g} ({faster:.2f} ×)")
+            cells.append(f"{1e3 * typical(times[who]):.3g} ({ratio(times, 'attend float32', who):.2f} ×)")
         all_cosines = [found[who] for _, found in results.values() if who in found]
         near = np.concatenate(all_cosines) if all_cosines else None
         cells.append("" if near is None else f"{near.mean():.5f} / {near.min():.5f}")
@@ -191,9 +191,15 @@ def compare(attend, problem, contestants, arguments):
     return times
 
 
-def ratio(times, who):
-    """How many times attend's time `who` takes."""
-    return statistics.median(t / mine for t, mine in zip(times[who], times["attend"]))
+def ratio(times, who, to="attend"):
+    """How many times as long as `to` it is that `who` takes."""
+    if typical is min:
+        return min(times[who]) / min(times[to])
+    return statistics.median(t / other for t, other in zip(times[who], times[to]))
+
+
+def typically(arguments):
+    return f"{'best' if typical is min else 'medians'} of {arguments.rounds} alternating rounds"
 
 
 def ratios(times):
@@ -207,7 +213,7 @@ def table(results, contestants):
     for name, times in results.items():
         found = ratios(times)
         cells = [f"{found[peer]:.2f}" if peer in found else "" for peer, _ in contestants]
-        microseconds = 1e6 * statistics.median(times["attend"])
+        microseconds = 1e6 * typical(times["attend"])
         cells = [f"`{name}`", f"{microseconds:.{0 if microseconds >= 100 else 1}f}",
                  f"{100 * ratio(times, 'fma_peak'):.0f} %", *cells]
         lines.append("| " + " | ".join([*cells, f"{min(found.values()):.2f}" if found else ""]) + " |")
@@ -226,7 +232,7 @@ def cpu_model():
 def write(results, contestants, versions, arguments):
     contestants = [(name, make) for name, make in contestants if any(name in times for times in results.values())]
     about = (f"{cpu_model()}, {arguments.threads} thread{'s' if arguments.threads > 1 else ''}, float32; "
-             f"{', '.join(versions)}; medians of {arguments.rounds} alternating rounds.")
+             f"{', '.join(versions)}; {typically(arguments)}.")
     with open(arguments.markdown, "w") as file:
         file.write(f"{about} `of peak` is attend's share of the multiply-adds that the machine gives in the same "
                    "rounds; the other columns say how many times attend's time each peer takes.\n\n"
@@ -238,7 +244,7 @@ def write(results, contestants, versions, arguments):
 
 def write_reduced(results, versions, arguments):
     about = (f"{cpu_model()}, {arguments.threads} thread{'s' if arguments.threads > 1 else ''}; {', '.join(versions)}; "
-             f"ms, medians of {arguments.rounds} alternating rounds, and how many times as fast as attend's float32.")
+             f"ms, {typically(arguments)}, and how many times as fast as attend's float32.")
     with open(arguments.markdown, "w") as file:
         file.write(f"{about}\n\n{reduced_table(results)}\n")
 
@@ -252,10 +258,14 @@ def main():
     parser.add_argument("--filter", default="", help="regular expression over the problems' names")
     parser.add_argument("--peers", default="", help="regular expression over the peers' names")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--best", action="store_true", help="each one's best round, not the median")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a slot, about")
     parser.add_argument("--markdown", default="compare.md", help="file to write the table to")
     parser.add_argument("--svg", default="compare.svg", help="file to write the chart to")
     arguments = parser.parse_args()
+    if arguments.best:
+        global typical
+        typical = min
 
     installed, versions, missing = peers.installed(arguments.reduced)
     contestants = [(name, make) for name, make in installed if re.search(arguments.peers, name)]
@@ -281,7 +291,7 @@ def main():
             continue
         results[name] = compare(attend, peers.Problem(name, arguments.threads, arguments.model), contestants, arguments)
         found = ", ".join(f"{peer} {ratio:.2f}" for peer, ratio in ratios(results[name]).items())
-        print(f"{name}: {1e6 * statistics.median(results[name]['attend']):.1f} µs; {found}", file=sys.stderr)
+        print(f"{name}: {1e6 * typical(results[name]['attend']):.1f} µs; {found}", file=sys.stderr)
         write(results, contestants, versions, arguments)  # as far as it got
 
 
