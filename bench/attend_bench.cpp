@@ -430,8 +430,11 @@ int main(int argc, char** argv) {
     argv += 2, argc -= 2;
   }
   try {
-    if (argc > 1 && argv[1] == std::string_view("--profile"))  // [THREADS]: a table of a model's layers
-      return bench::profile(bench::model_problems(model), argc > 2 ? std::stoi(argv[2]) : 1), 0;
+    if (argc > 1 &&
+        argv[1] == std::string_view("--profile"))  // [THREADS [NAME…]]: a table of a model's layers
+      return bench::profile(bench::model_problems(model), argc > 2 ? std::atoi(argv[2]) : 1,
+                            {argv + std::min(argc, 3), argv + argc}),
+             0;
     bench::add_problems();
     bench::add_models(model);
   } catch (const attend::Error& error) {

@@ -118,12 +118,12 @@ void profile(const ModelProblem& problem, int threads, double most) {
 
 }  // namespace
 
-void profile(const std::vector<ModelProblem>& problems, int threads) {
+void profile(const std::vector<ModelProblem>& problems, int threads, const std::set<std::string>& names) {
   const double most = peak(threads);
   std::printf("peak: %.1f GFLOP/s\n", most);
-  const std::set<std::string> shown{
-      // one of each kind
-      "model/minilm/B:1/T:128", "generate/prompt/T:512", "generate/token/S:512"};
+  const std::set<std::string> one_of_each{"model/minilm/B:1/T:128", "generate/prompt/T:512",
+                                          "generate/token/S:512"};
+  const auto& shown = names.empty() ? one_of_each : names;
   for (const ModelProblem& problem : problems)
     if (shown.contains(problem.name)) profile(problem, threads, most);
 }
