@@ -122,6 +122,10 @@ void expect_products_of_the_reference(const std::vector<Index>& ks, const std::v
 TEST(WeightTypes, ProductsOfCodesAreThoseOfTheReference) {
   expect_products_of_the_reference({1, 31, 32, 33, 97, 160}, {1, 15, 16, 17, 33, 70}, {1, 2, 3, 5, 8, 13});
 }
+// One row takes several panels at a time.
+TEST(WeightTypes, ProductsOfOneRowAndManyColumnsAreThoseOfTheReference) {
+  expect_products_of_the_reference({33, 96}, {100, 128, 130, 290}, {1, 2});
+}
 // Tiles have 16 rows, and take a long row in parts.
 TEST(WeightTypes, ProductsOfManyAndLongRowsAreThoseOfTheReference) {
   expect_products_of_the_reference({64, 1057}, {16, 45}, {16, 39});
@@ -142,21 +146,50 @@ TEST(WeightTypes, InputsAtTheEdgesAreThoseOfTheReference) {
   x[8][10] = 1e4f;
   const FloatRows weight = random_rows(40, 70, 2);
   each_tier([&] {
-    for (const ActivationType activations : {ActivationType::int8, ActivationType::int16}) {
-      const Linear<float> linear = linear_of(weight, WeightType::int8, activations);
-      const Tensor<float, 2> out = linear(Tensor<float, 2>({9, 70}, flat(x)));
-      for (std::size_t m = 0; m < 9; ++m)
-        for (std::size_t n = 0; n < 40; ++n) {
-          const float expected = reference::product(reference::quantize_input(activations, x[m]),
-                                                    *reference::quantize_weight(WeightType::int8, weight[n]));
-          if (exact_now()) {
-            EXPECT_TRUE(same_float(out(static_cast<Index>(m), static_cast<Index>(n)), expected))
-                << m << " " << n;
-          } else if (std::isnan(expected)) {
-            EXPECT_TRUE(std::isnan(out(static_cast<Index>(m), static_cast<Index>(n))));
+    for (const WeightType type : kCodes)
+      for (const ActivationType activations : {ActivationType::int8, ActivationType::int16}) {
+        const Linear<float> linear = linear_of(weight, type, activations);
+        const Tensor<float, 2> out = linear(Tensor<float, 2>({9, 70}, flat(x)));
+        for (std::size_t m = 0; m < 9; ++m)
+          for (std::size_t n = 0; n < 40; ++n) {
+            const float expected = reference::product(reference::quantize_input(activations, x[m]),
+                                                      *reference::quantize_weight(type, weight[n]));
+            if (exact_now()) {
+              EXPECT_TRUE(same_float(out(static_cast<Index>(m), static_cast<Index>(n)), expected))
+                  << m << " " << n;
+            } else if (std::isnan(expected)) {
+              EXPECT_TRUE(std::isnan(out(static_cast<Index>(m), static_cast<Index>(n))));
+            }
           }
+      }
+  });
+}
+
+// A group's sum is the greatest that there is, of either sign, with few rows and many.
+TEST(WeightTypes, SumsOfTheGreatestCodesAreExact) {
+  each_tier([&] {
+    for (const WeightType type : kCodes)
+      for (const ActivationType activations : {ActivationType::int8, ActivationType::int16})
+        for (const Index M : {1, 2, 4, 30}) {
+          FloatRows weight(130, std::vector<float>(64)),
+              x(static_cast<std::size_t>(M), std::vector<float>(64));
+          for (std::size_t n = 0; n < 130; ++n)  // of 4 bits the greatest code stands for -1
+            for (std::size_t k = 0; k < 64; ++k)
+              weight[n][k] = n % 3 == 0 ? -1.0f : n % 3 == 1 ? 1.0f : k % 2 ? -1.0f : 0.875f;
+          for (std::size_t m = 0; m < x.size(); ++m) x[m].assign(64, m % 2 == 0 ? 1.0f : -1.0f);
+          const Tensor<float, 2> out =
+              linear_of(weight, type, activations)(Tensor<float, 2>({M, 64}, flat(x)));
+          for (Index m = 0; m < M; ++m)
+            for (Index n = 0; n < 130; ++n) {
+              const float expected =
+                  reference::product(reference::quantize_input(activations, x[static_cast<std::size_t>(m)]),
+                                     *reference::quantize_weight(type, weight[static_cast<std::size_t>(n)]));
+              if (exact_now())
+                ASSERT_TRUE(same_float(out(m, n), expected)) << m << " " << n;
+              else
+                ASSERT_NEAR(out(m, n), expected, 1e-4);
+            }
         }
-    }
   });
 }
 

@@ -4,33 +4,34 @@
 constexpr int kMostHalfRows = ATTEND_SIMD == 512 ? 12 : ATTEND_SIMD == 256 ? 6 : 2;
 
 /// Rows [m, m + MR) of panels [p, p + NP), NP > 1 where one alone would have too few sums to hide the latency
-/// of an FMA.
+/// of an FMA. Of one row both halves are summed at once, so that its weights are read once.
 template <int MR, int NP, bool BFloat>
 ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
+  constexpr int H = MR == 1 ? 2 : kHalves;
   const Index panel = t.k * kColumns * 2;
-  for (int half = 0; half < 2; half += kHalves) {
-    vf y[MR][NP * kHalves];
+  for (int half = 0; half < 2; half += H) {
+    vf y[MR][NP * H];
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-      ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = set1(0.0f);
+      ATTEND_UNROLL for (int h = 0; h < NP * H; ++h) y[i][h] = set1(0.0f);
     }
     const float*
         a[(MR + 3) / 4];  // each of four rows: one for each row would be more than there are registers
     ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i) a[i] = t.a + (m + 4 * i) * t.lda;
     const std::byte* w = t.w + p * panel;
     ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
-      vf b[NP * kHalves];
-      ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat>(w + q * panel, half, b + q * kHalves);
+      vf b[NP * H];
+      ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat, H>(w + q * panel, half, b + q * H);
       if constexpr (MR == 1) {
         ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + kAhead);
       }
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
         const vf x = set1(a[i / 4][i % 4 * t.lda]);
-        ATTEND_UNROLL for (int h = 0; h < NP * kHalves; ++h) y[i][h] = fma(x, b[h], y[i][h]);
+        ATTEND_UNROLL for (int h = 0; h < NP * H; ++h) y[i][h] = fma(x, b[h], y[i][h]);
       }
       ATTEND_UNROLL for (int i = 0; i < (MR + 3) / 4; ++i)++ a[i];
     }
-    for (int h = 0; h < NP * kHalves; ++h) {
-      const Index n = (p + h / kHalves) * kColumns + (half + h % kHalves) * 16;
+    for (int h = 0; h < NP * H; ++h) {
+      const Index n = (p + h / H) * kColumns + (half + h % H) * 16;
       for (int i = 0; i < MR && n < t.n; ++i) finish_columns(t, m + i, n, y[i][h]);
     }
   }
@@ -39,7 +40,7 @@ template <bool BFloat>
 ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p0, Index p1) {
   constexpr int R = kMostHalfRows;
   if (m1 - m0 == 1)
-    for (; p0 + 4 / kHalves <= p1; p0 += 4 / kHalves) run_half<1, 4 / kHalves, BFloat>(t, m0, p0);
+    for (; p0 + 2 <= p1; p0 += 2) run_half<1, 2, BFloat>(t, m0, p0);
   for (Index p = p0; p < p1; ++p) {
     Index m = m0;
     for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p);
@@ -55,10 +56,9 @@ ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, I
   bfloat ? sweep_half<true>(t, m0, m1, p0, p1) : sweep_half<false>(t, m0, m1, p0, p1);
 }
 ATTEND_NOINLINE void widen(const std::byte* panel, Index k, bool bfloat, float* out) {
-  for (Index i = 0; i < k; ++i, panel += 64, out += 16)
-    for (int half = 0; half < 2; half += kHalves) {
-      vf wide[kHalves];
-      bfloat ? load_wide<true>(panel, half, wide) : load_wide<false>(panel, half, wide);
-      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) store(out + (half + h) * k * 16, wide[h]);
-    }
+  for (Index i = 0; i < k; ++i, panel += 64, out += 16) {
+    vf wide[2];
+    bfloat ? load_wide<true, 2>(panel, 0, wide) : load_wide<false, 2>(panel, 0, wide);
+    ATTEND_UNROLL for (int h = 0; h < 2; ++h) store(out + h * k * 16, wide[h]);
+  }
 }

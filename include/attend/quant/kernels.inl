@@ -55,7 +55,15 @@ ATTEND_INLINED ireg dot_quads(ireg sum, ireg w, ireg a) {
 }
 #else
 constexpr bool kSignedBytes = false;
+#if ATTEND_SIMD == 256
+/// The same in 16 bits, a half each of two products: the 16 in a group of 4-bit codes are 16 15 127 < 2^15.
+ATTEND_INLINED ireg dot_quads(ireg sum, ireg w, ireg a) {
+  return (ireg)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, (__m256i)a));
+}
 #endif
+#endif
+/// Inputs of 8 bits are kept as bytes for weights of at most so many.
+constexpr int kByteBits = ATTEND_VNNI ? 8 : ATTEND_SIMD == 256 ? 4 : 0;
 
 ATTEND_INLINED vf int_to_float(vi a) {  // to nearest, exact here below 2^24
   vf v;
@@ -101,10 +109,10 @@ ATTEND_INLINED vf load_halves(const std::byte* p) {
 /// Halves of a panel that are summed at once.
 constexpr int kHalves = ATTEND_SIMD == 512 ? 2 : 1;
 
-/// kHalves times 16 of one k of a panel of 16-bit weights, from `half` on.
-template <bool BFloat>
+/// H times 16 of one k of a panel of 16-bit weights, from `half` on.
+template <bool BFloat, int H>
 ATTEND_INLINED void load_wide(const std::byte* p, int half, vf* out) {
-  ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+  ATTEND_UNROLL for (int h = 0; h < H; ++h) {
     if constexpr (BFloat) {
       const vi both = load_bytes(p);
       out[h] = as_float(half + h == 0 ? shl<16>(both) : andi(both, set1i(-65536)));
@@ -154,6 +162,11 @@ ATTEND_INLINED void store_pairs(std::byte* p, vi codes) {
 ATTEND_INLINED void store_bytes(std::byte* p, vi codes) {
 #if ATTEND_SIMD == 512
   _mm_storeu_si128((__m128i*)p, _mm512_maskz_cvtepi32_epi8((__mmask16)0xffff, (__m512i)codes.r[0]));
+#elif ATTEND_SIMD == 256
+  const __m256i words = _mm256_packs_epi32((__m256i)codes.r[0], (__m256i)codes.r[1]);
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  _mm_storeu_si128((__m128i*)p,
+                   _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
 #else
   for (int i = 0; i < 16; ++i)
     p[i] = static_cast<std::byte>(static_cast<std::uint8_t>(codes.r[i / kWidth][i % kWidth]));
@@ -209,18 +222,35 @@ constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 || kSigned
 
 /// What one row is multiplied by is fetched so many bytes ahead: smaller weights lie on small pages, at whose
 /// ends the processor's own fetching stops.
-constexpr Index kAhead = 8704;
+constexpr Index kAhead = ATTEND_SIMD == 512 ? 8704 : 1088;
+/// Panels that one row is multiplied by at a time. Memory gives more to several streams, read line by line in
+/// turn: AMD's Zen 3 10 GB/s to one and 15 to four.
+constexpr int kStreams = ATTEND_SIMD == 256 ? 4 : 1;
 
-template <int MR>
+template <int MR, int H>
 struct GroupSums {
-  vi at[MR][kHalves];
+  vi at[MR][H];
 };
+/// What the sums of a group of one row start with, and what they come to; start = -offset times the codes.
+template <bool Bytes, int Bits>
+ATTEND_INLINED vi first_sum(const std::byte* start) {
+  const bool none = Bytes && (!ATTEND_VNNI || (Bits == 8 && kSignedBytes));
+  return none ? set1i(0) : broadcast_int(start);
+}
+template <bool Bytes>
+ATTEND_INLINED vi whole_sum(vi sum, [[maybe_unused]] const std::byte* start) {
+  if constexpr (Bytes && !ATTEND_VNNI) {
+    const vi first = broadcast_int(start), ones = set1i(0x00010001);
+    ATTEND_UNROLL for (int r = 0; r < kRegs; ++r) sum.r[r] = dot_pairs(first.r[r], sum.r[r], ones.r[r]);
+  }
+  return sum;
+}
 
 /// sums += the products of four of k, whose codes of the weights `w` are in the low `Bits` of each byte.
-template <int MR, bool Bytes, int Bits>
-ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* a, Index k, const vi (&w)[kHalves]) {
-  vi even[kHalves], odd[kHalves];
-  ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+template <bool Bytes, int Bits, int MR, int H>
+ATTEND_INLINED void add_four(GroupSums<MR, H>& sums, const std::byte* a, Index k, const vi (&w)[H]) {
+  vi even[H], odd[H];
+  ATTEND_UNROLL for (int h = 0; h < H; ++h) {
     const vi mask = set1i(Bits == 8 ? 0x00ff00ff : 0x000f000f);
     even[h] = !Bytes         ? andi(w[h], mask)
               : Bits == 4    ? andi(w[h], set1i(0x0f0f0f0f))
@@ -231,9 +261,9 @@ ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* a, Index k, c
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
     const std::byte* x = a + i * InputGroup{Bytes, 0}.codes() + k * (Bytes ? 1 : 2);
     const vi first = broadcast_int(x);
-#if ATTEND_VNNI
+#if ATTEND_VNNI || ATTEND_SIMD == 256
     if constexpr (Bytes) {
-      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+      ATTEND_UNROLL for (int h = 0; h < H; ++h) {
         ATTEND_UNROLL for (int r = 0; r < kRegs; ++r) sums.at[i][h].r[r] =
             dot_quads(sums.at[i][h].r[r], even[h].r[r], first.r[0]);
       }
@@ -241,7 +271,7 @@ ATTEND_INLINED void add_four(GroupSums<MR>& sums, const std::byte* a, Index k, c
     }
 #endif
     const vi second = broadcast_int(x + 4);
-    ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) {
+    ATTEND_UNROLL for (int h = 0; h < H; ++h) {
       ATTEND_UNROLL for (int r = 0; r < kRegs; ++r) {
         sums.at[i][h].r[r] = dot_pairs(sums.at[i][h].r[r], first.r[0], even[h].r[r]);
         sums.at[i][h].r[r] = dot_pairs(sums.at[i][h].r[r], second.r[0], odd[h].r[r]);
@@ -259,6 +289,38 @@ ATTEND_INLINED void finish_columns(const Call& t, Index m, Index n, vf y) {
   store_n(t.c + m * t.ldc + n, y, count);
 }
 
+/// y[i][h] = fma(float(sum), s d, y[i][h]) of a group of MR rows, codes from `a` and scales from `s` on, and
+/// of H times 16 columns, `stride` bytes apart: codes from `w` and scales from `d` on, those `d_stride`
+/// apart.
+template <bool Bytes, int Bits, int MR, int H>
+ATTEND_INLINED void add_group(const std::byte* a, const std::byte* s, Index rows, const std::byte* w,
+                              Index stride, const std::byte* d, Index d_stride, vf (&y)[MR][H]) {
+  const std::byte* start = s + 4 * rows;
+  GroupSums<MR, H> sums;
+  ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+    ATTEND_UNROLL for (int h = 0; h < H; ++h) sums.at[i][h] = first_sum<Bytes, Bits>(start + 4 * i);
+  }
+  for (int j = 0; j < Bits; ++j, w += 64) {
+    vi four[H];
+    ATTEND_UNROLL for (int h = 0; h < H; ++h) four[h] = load_bytes(w + h * stride);
+    if constexpr (MR == 1) {
+      ATTEND_UNROLL for (int h = 0; h < H; ++h) __builtin_prefetch(w + h * stride + kAhead);
+    }
+    add_four<Bytes, Bits>(sums, a, 4 * j, four);
+    if constexpr (Bits == 4) {
+      ATTEND_UNROLL for (int h = 0; h < H; ++h) four[h] = srl<4>(four[h]);
+      add_four<Bytes, Bits>(sums, a, 4 * (j + 4), four);
+    }
+  }
+  ATTEND_UNROLL for (int h = 0; h < H; ++h) {
+    const vf scales = load_halves(d + h * d_stride);
+    ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
+      const vf sum = int_to_float(whole_sum<Bytes>(sums.at[i][h], start + 4 * i));
+      y[i][h] = fma(sum, mul(broadcast_float(s + 4 * i), scales), y[i][h]);
+    }
+  }
+}
+
 /// Rows [m, m + MR) of panel p.
 template <int MR, bool Bytes, int Bits>
 ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
@@ -270,38 +332,11 @@ ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
     ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
       ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) y[i][h] = set1(0.0f);
     }
-    const std::byte *a = t.a + m * input.codes(), *s = t.a + input.scales() + 4 * m, *start = s + 4 * t.rows;
+    const std::byte *a = t.a + m * input.codes(), *s = t.a + input.scales() + 4 * m;
     const std::byte* w = t.w + p * t.groups * kCodes.group();
-    for (Index g = 0; g < t.groups;
-         ++g, w += kCodes.group(), a += input.size(), s += input.size(), start += input.size()) {
-      GroupSums<MR> sums;
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) sums.at[i][h] =
-            Bytes && Bits == 8 && kSignedBytes ? set1i(0) : broadcast_int(start + 4 * i);
-      }
-      const std::byte* codes = w + half * kCodes.half();
-      for (int j = 0; j < Bits; ++j, codes += 64) {
-        vi four[kHalves];
-        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = load_bytes(codes + h * kCodes.half());
-        if constexpr (MR == 1) {
-          ATTEND_UNROLL for (int h = 0; h < kHalves; ++h)
-              __builtin_prefetch(codes + h * kCodes.half() + kAhead);
-        }
-        add_four<MR, Bytes, Bits>(sums, a, 4 * j, four);
-        if constexpr (Bits == 4) {
-          ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) four[h] = srl<4>(four[h]);
-          add_four<MR, Bytes, Bits>(sums, a, 4 * (j + 4), four);
-        }
-      }
-      const std::byte* scales = w + 2 * kCodes.half() + half * 32;
-      vf d[kHalves];
-      ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) d[h] = load_halves(scales + 32 * h);
-      ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
-        const vf scale = broadcast_float(s + 4 * i);
-        ATTEND_UNROLL for (int h = 0; h < kHalves; ++h) y[i][h] =
-            fma(int_to_float(sums.at[i][h]), mul(scale, d[h]), y[i][h]);
-      }
-    }
+    for (Index g = 0; g < t.groups; ++g, w += kCodes.group(), a += input.size(), s += input.size())
+      add_group<Bytes, Bits>(a, s, t.rows, w + half * kCodes.half(), kCodes.half(),
+                             w + 2 * kCodes.half() + half * 32, 32, y);
     for (int h = 0; h < kHalves; ++h) {
       const Index n = p * kColumns + (half + h) * 16;
       if (n >= t.n) break;
@@ -310,8 +345,28 @@ ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
   }
 }
 
+/// Row m of panels [p, p + kStreams), group by group.
+template <bool Bytes, int Bits>
+ATTEND_NOINLINE void run_row(const Product& t, Index m, Index p) {
+  constexpr Codes kCodes{Bits};
+  const InputGroup input{Bytes, t.rows};
+  const Index panel = t.groups * kCodes.group();
+  vf y[2][1][kStreams];  // of the halves
+  for (int q = 0; q < kStreams; ++q) y[0][0][q] = y[1][0][q] = set1(0.0f);
+  const std::byte *a = t.a + m * input.codes(), *s = t.a + input.scales() + 4 * m, *w = t.w + p * panel;
+  for (Index g = 0; g < t.groups; ++g, w += kCodes.group(), a += input.size(), s += input.size())
+    for (int half = 0; half < 2; ++half)
+      add_group<Bytes, Bits>(a, s, t.rows, w + half * kCodes.half(), panel, w + 2 * kCodes.half() + half * 32,
+                             panel, y[half]);
+  for (Index b = 0, n = p * kColumns; b < 2 * kStreams && n < t.n; ++b, n += 16)
+    finish_columns(t, m, n, y[b % 2][0][b / 2]);
+}
+
 template <bool Bytes, int Bits>
 ATTEND_INLINED void sweep(const Product& t, Index m0, Index m1, Index p0, Index p1) {
+  if constexpr (kStreams > 1)
+    if (m1 - m0 == 1)
+      for (; p0 + kStreams <= p1; p0 += kStreams) run_row<Bytes, Bits>(t, m0, p0);
   for (Index p = p0; p < p1; ++p) {
     Index m = m0;
     // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of a product
@@ -326,18 +381,14 @@ ATTEND_INLINED void sweep(const Product& t, Index m0, Index m1, Index p0, Index 
 }
 ATTEND_NOINLINE void product(const Product& t, Index bits, [[maybe_unused]] bool bytes, Index m0, Index m1,
                              Index p0, Index p1) {
-#if ATTEND_VNNI
-  if (bytes) return bits == 8 ? sweep<true, 8>(t, m0, m1, p0, p1) : sweep<true, 4>(t, m0, m1, p0, p1);
-#endif
+  if constexpr (kByteBits == 8)
+    if (bytes && bits == 8) return sweep<true, 8>(t, m0, m1, p0, p1);
+  if constexpr (kByteBits >= 4)
+    if (bytes) return sweep<true, 4>(t, m0, m1, p0, p1);
   bits == 8 ? sweep<false, 8>(t, m0, m1, p0, p1) : sweep<false, 4>(t, m0, m1, p0, p1);
 }
 
 #include <attend/quant/half_products.inl>
 
-inline constexpr Table table = {ATTEND_VNNI != 0,
-                                kMostRows > 4 ? 6 : 4,
-                                quantize,
-                                product,
-                                ATTEND_SIMD == 512 ? 64 : 24,
-                                half_product,
-                                widen};
+inline constexpr Table table = {
+    kByteBits, kMostRows > 4 ? 6 : 4, quantize, product, ATTEND_SIMD == 512 ? 64 : 24, half_product, widen};
