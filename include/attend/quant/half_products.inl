@@ -6,7 +6,7 @@ constexpr int kMostHalfRows = ATTEND_SIMD == 512 ? 12 : ATTEND_SIMD == 256 ? 6 :
 /// Rows [m, m + MR) of panels [p, p + NP), NP > 1 where one alone would have too few sums to hide the latency
 /// of an FMA. Of one row both halves are summed at once, so that its weights are read once.
 template <int MR, int NP, bool BFloat>
-ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
+ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p, Index ahead) {
   constexpr int H = MR == 1 ? 2 : kHalves;
   const Index panel = t.k * kColumns * 2;
   for (int half = 0; half < 2; half += H) {
@@ -21,8 +21,8 @@ ATTEND_NOINLINE void run_half(const HalfProduct& t, Index m, Index p) {
     ATTEND_UNROLL_BY(4) for (Index k = 0; k < t.k; ++k, w += 64) {
       vf b[NP * H];
       ATTEND_UNROLL for (int q = 0; q < NP; ++q) load_wide<BFloat, H>(w + q * panel, half, b + q * H);
-      if constexpr (MR == 1) {
-        ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + kAhead);
+      if constexpr (kFetches<MR>) {
+        ATTEND_UNROLL for (int q = 0; q < NP; ++q) __builtin_prefetch(w + q * panel + ahead);
       }
       ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
         const vf x = set1(a[i / 4][i % 4 * t.lda]);
@@ -40,16 +40,17 @@ template <bool BFloat>
 ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p0, Index p1) {
   constexpr int R = kMostHalfRows;
   if (m1 - m0 == 1)
-    for (; p0 + 2 <= p1; p0 += 2) run_half<1, 2, BFloat>(t, m0, p0);
+    for (; p0 + 2 <= p1; p0 += 2) run_half<1, 2, BFloat>(t, m0, p0, kAhead);
+  const Index next = ATTEND_SIMD == 512 ? kAhead : t.k * kColumns * 2;
   for (Index p = p0; p < p1; ++p) {
     Index m = m0;
-    for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p);
+    for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p, m == m0 ? next : 0);
     if constexpr (R > 8)
-      for (; m + 8 <= m1; m += 8) run_half<8, 1, BFloat>(t, m, p);
+      for (; m + 8 <= m1; m += 8) run_half<8, 1, BFloat>(t, m, p, m == m0 ? next : 0);
     if constexpr (R > 4)
-      for (; m + 4 <= m1; m += 4) run_half<4, 1, BFloat>(t, m, p);
-    for (; m + 2 <= m1; m += 2) run_half<2, 1, BFloat>(t, m, p);
-    if (m < m1) run_half<1, 1, BFloat>(t, m, p);
+      for (; m + 4 <= m1; m += 4) run_half<4, 1, BFloat>(t, m, p, m == m0 ? next : 0);
+    for (; m + 2 <= m1; m += 2) run_half<2, 1, BFloat>(t, m, p, m == m0 ? next : 0);
+    if (m < m1) run_half<1, 1, BFloat>(t, m, p, m == m0 ? next : 0);
   }
 }
 ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, Index m1, Index p0, Index p1) {

@@ -223,6 +223,9 @@ constexpr int kMostRows = ATTEND_SIMD == 512 ? 6 : ATTEND_SIMD == 256 || kSigned
 /// What one row is multiplied by is fetched so many bytes ahead: smaller weights lie on small pages, at whose
 /// ends the processor's own fetching stops.
 constexpr Index kAhead = ATTEND_SIMD == 512 ? 8704 : 1088;
+/// Whether blocks of MR rows fetch what follows.
+template <int MR>
+constexpr bool kFetches = MR == 1 || ATTEND_SIMD == 256;
 /// Panels that one row is multiplied by at a time. Memory gives more to several streams, read line by line in
 /// turn: AMD's Zen 3 10 GB/s to one and 15 to four.
 constexpr int kStreams = ATTEND_SIMD == 256 ? 4 : 1;
@@ -291,10 +294,10 @@ ATTEND_INLINED void finish_columns(const Call& t, Index m, Index n, vf y) {
 
 /// y[i][h] = fma(float(sum), s d, y[i][h]) of a group of MR rows, codes from `a` and scales from `s` on, and
 /// of H times 16 columns, `stride` bytes apart: codes from `w` and scales from `d` on, those `d_stride`
-/// apart.
+/// apart. What lies `ahead` of the codes is fetched.
 template <bool Bytes, int Bits, int MR, int H>
 ATTEND_INLINED void add_group(const std::byte* a, const std::byte* s, Index rows, const std::byte* w,
-                              Index stride, const std::byte* d, Index d_stride, vf (&y)[MR][H]) {
+                              Index stride, const std::byte* d, Index d_stride, Index ahead, vf (&y)[MR][H]) {
   const std::byte* start = s + 4 * rows;
   GroupSums<MR, H> sums;
   ATTEND_UNROLL for (int i = 0; i < MR; ++i) {
@@ -303,8 +306,8 @@ ATTEND_INLINED void add_group(const std::byte* a, const std::byte* s, Index rows
   for (int j = 0; j < Bits; ++j, w += 64) {
     vi four[H];
     ATTEND_UNROLL for (int h = 0; h < H; ++h) four[h] = load_bytes(w + h * stride);
-    if constexpr (MR == 1) {
-      ATTEND_UNROLL for (int h = 0; h < H; ++h) __builtin_prefetch(w + h * stride + kAhead);
+    if constexpr (kFetches<MR>) {
+      ATTEND_UNROLL for (int h = 0; h < H; ++h) __builtin_prefetch(w + h * stride + ahead);
     }
     add_four<Bytes, Bits>(sums, a, 4 * j, four);
     if constexpr (Bits == 4) {
@@ -323,7 +326,7 @@ ATTEND_INLINED void add_group(const std::byte* a, const std::byte* s, Index rows
 
 /// Rows [m, m + MR) of panel p.
 template <int MR, bool Bytes, int Bits>
-ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
+ATTEND_NOINLINE void run(const Product& t, Index m, Index p, Index ahead) {
   constexpr Codes kCodes{Bits};
   const InputGroup input{Bytes, t.rows};
   for (int half = 0; half < 2; half += kHalves) {
@@ -336,7 +339,7 @@ ATTEND_NOINLINE void run(const Product& t, Index m, Index p) {
     const std::byte* w = t.w + p * t.groups * kCodes.group();
     for (Index g = 0; g < t.groups; ++g, w += kCodes.group(), a += input.size(), s += input.size())
       add_group<Bytes, Bits>(a, s, t.rows, w + half * kCodes.half(), kCodes.half(),
-                             w + 2 * kCodes.half() + half * 32, 32, y);
+                             w + 2 * kCodes.half() + half * 32, 32, ahead, y);
     for (int h = 0; h < kHalves; ++h) {
       const Index n = p * kColumns + (half + h) * 16;
       if (n >= t.n) break;
@@ -357,7 +360,7 @@ ATTEND_NOINLINE void run_row(const Product& t, Index m, Index p) {
   for (Index g = 0; g < t.groups; ++g, w += kCodes.group(), a += input.size(), s += input.size())
     for (int half = 0; half < 2; ++half)
       add_group<Bytes, Bits>(a, s, t.rows, w + half * kCodes.half(), panel, w + 2 * kCodes.half() + half * 32,
-                             panel, y[half]);
+                             panel, kAhead, y[half]);
   for (Index b = 0, n = p * kColumns; b < 2 * kStreams && n < t.n; ++b, n += 16)
     finish_columns(t, m, n, y[b % 2][0][b / 2]);
 }
@@ -367,16 +370,18 @@ ATTEND_INLINED void sweep(const Product& t, Index m0, Index m1, Index p0, Index 
   if constexpr (kStreams > 1)
     if (m1 - m0 == 1)
       for (; p0 + kStreams <= p1; p0 += kStreams) run_row<Bytes, Bits>(t, m0, p0);
+  // The first rows of a panel fetch the next one.
+  const Index next = ATTEND_SIMD == 512 ? kAhead : t.groups * Codes{Bits}.group();
   for (Index p = p0; p < p1; ++p) {
     Index m = m0;
     // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of a product
     for (; m + kMostRows <= m1 && !(kMostRows == 6 && m1 - m == 8); m += kMostRows)
-      run<kMostRows, Bytes, Bits>(t, m, p);
+      run<kMostRows, Bytes, Bits>(t, m, p, m == m0 ? next : 0);
     if constexpr (kMostRows > 4)
-      for (; m + 4 <= m1; m += 4) run<4, Bytes, Bits>(t, m, p);
+      for (; m + 4 <= m1; m += 4) run<4, Bytes, Bits>(t, m, p, m == m0 ? next : 0);
     if constexpr (kMostRows > 2)
-      if (m + 2 <= m1) run<2, Bytes, Bits>(t, m, p), m += 2;
-    for (; m < m1; ++m) run<1, Bytes, Bits>(t, m, p);
+      if (m + 2 <= m1) run<2, Bytes, Bits>(t, m, p, m == m0 ? next : 0), m += 2;
+    for (; m < m1; ++m) run<1, Bytes, Bits>(t, m, p, m == m0 ? next : 0);
   }
 }
 ATTEND_NOINLINE void product(const Product& t, Index bits, [[maybe_unused]] bool bytes, Index m0, Index m1,
