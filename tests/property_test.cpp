@@ -146,13 +146,14 @@ struct Configuration {
   }
   void join(const Mask& other, Truth truth, const std::vector<const Tensor<float, 4>*>& more,
             bool conjunction, bool in_front) {
-    if (in_front) {
-      mask = conjunction ? other & mask : other | mask;
-      added.insert(added.begin(), more.begin(), more.end());
-    } else {
-      mask = conjunction ? mask & other : mask | other;
-      added.insert(added.end(), more.begin(), more.end());
+    try {
+      const Mask &first = in_front ? other : mask, &second = in_front ? mask : other;
+      mask = conjunction ? first & second : first | second;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("too large to be held together"));
+      return;
     }
+    added.insert(in_front ? added.begin() : added.end(), more.begin(), more.end());
     truth_of_mask = [first = truth_of_mask, second = std::move(truth), conjunction](Index b, Index h, Index q,
                                                                                     Index k) {
       return conjunction ? first(b, h, q, k) && second(b, h, q, k) : first(b, h, q, k) || second(b, h, q, k);

@@ -138,11 +138,8 @@ struct Backend {
                          Index n, Scalar* statistics) {
     const Scalar count =
         static_cast<Scalar>(static_cast<double>(n));  // see layer_norm of kernel/elementwise.inl
-    Scalar centre(0), rest(0);
-    for (Index i = 0; i < n; ++i) centre = centre + (x[i] - x[0]);
-    centre = x[0] + centre / count;
-    for (Index i = 0; i < n; ++i) rest = rest + (x[i] - centre);
-    rest = rest / count;
+    const Scalar centre = x[0] + sum(n, [x](Index i) { return Scalar(x[i] - x[0]); }) / count;
+    const Scalar rest = sum(n, [&](Index i) { return Scalar(x[i] - centre); }) / count;
     normalize(x, centre, rest, weight, bias, eps, y, n, statistics + 1);
     statistics[0] = centre + rest;
   }
@@ -202,13 +199,24 @@ struct Backend {
   }
 
  private:
+  /// f(0) + … + f(n - 1), as the kernels do in 16 sums, whose rounding errors grow with n / 16 only.
+  template <class F>
+  static Scalar sum(Index n, F&& f) {
+    Scalar sums[16];
+    for (Index j = 0; j < 16; ++j) sums[j] = Scalar(0);
+    for (Index i = 0; i < n; ++i) sums[i % 16] = sums[i % 16] + f(i);
+    for (Index width = 8; width > 0; width /= 2)
+      for (Index j = 0; j < width; ++j) sums[j] = sums[j] + sums[j + width];
+    return sums[0];
+  }
+
   /// y = (x - centre - rest) / sqrt(variance + eps) · weight + bias. The mean is centre + rest.
   static void normalize(const Scalar* x, const Scalar& centre, const Scalar& rest, const Scalar* weight,
                         const Scalar* bias, double eps, Scalar* y, Index n, Scalar* inverse_deviation) {
     using std::sqrt;
-    Scalar squares(0);
-    for (Index i = 0; i < n; ++i) squares = squares + (x[i] - centre) * (x[i] - centre);
-    Scalar variance = squares / Scalar(static_cast<double>(n)) - rest * rest;
+    Scalar variance = sum(n, [&](Index i) { return Scalar((x[i] - centre) * (x[i] - centre)); }) /
+                      Scalar(static_cast<double>(n));
+    if (variance < std::numeric_limits<Scalar>::infinity()) variance = variance - rest * rest;
     if (variance < Scalar(0)) variance = Scalar(0);
     const Scalar inverse = Scalar(1) / sqrt(variance + Scalar(eps));
     for (Index i = 0; i < n; ++i) {
