@@ -64,7 +64,7 @@ struct HalfProduct {
 /// The entries of one tier. Ranges are half open; panels are 32 columns.
 struct Table {
   int byte_bits;  // inputs of 8 bits are kept as bytes for weights of at most so many
-  Index rows;  // that products of codes take at a time
+  Index rows;     // that products of codes take at a time
   /// Row m [k] of an input; codes in [-limit, limit].
   void (*quantize)(const float* x, Index k, InputGroup group, Index m, int limit, std::int32_t offset,
                    std::byte* groups);

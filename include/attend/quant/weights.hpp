@@ -160,7 +160,8 @@ inline void code_product(Context& context, detail::WeightFormat format, const st
   const Table& table = kernels();
   const Codes codes = codes_of(format.weights);
   const Index M = call.out.size(0), N = call.out.size(1), K = call.x.size(1), panels = (N + 31) / 32;
-  const bool eight = format.activations == ActivationType::int8, bytes = eight && codes.bits <= table.byte_bits;
+  const bool eight = format.activations == ActivationType::int8,
+             bytes = eight && codes.bits <= table.byte_bits;
   const int limit = eight ? 127 : 16256;
   const InputGroup group{bytes, (M + 7) / 8 * 8};
   Frame frame(context.workspace());
