@@ -43,14 +43,14 @@ ATTEND_INLINED void sweep_half(const HalfProduct& t, Index m0, Index m1, Index p
     for (; p0 + 2 <= p1; p0 += 2) run_half<1, 2, BFloat>(t, m0, p0, kAhead);
   const Index next = ATTEND_SIMD == 512 ? kAhead : t.k * kColumns * 2;
   for (Index p = p0; p < p1; ++p) {
-    Index m = m0;
-    for (; m + R <= m1; m += R) run_half<R, 1, BFloat>(t, m, p, m == m0 ? next : 0);
+    Index m = m0, ahead = next;
+    for (; m + R <= m1; m += R, ahead = 0) run_half<R, 1, BFloat>(t, m, p, ahead);
     if constexpr (R > 8)
-      for (; m + 8 <= m1; m += 8) run_half<8, 1, BFloat>(t, m, p, m == m0 ? next : 0);
+      for (; m + 8 <= m1; m += 8, ahead = 0) run_half<8, 1, BFloat>(t, m, p, ahead);
     if constexpr (R > 4)
-      for (; m + 4 <= m1; m += 4) run_half<4, 1, BFloat>(t, m, p, m == m0 ? next : 0);
-    for (; m + 2 <= m1; m += 2) run_half<2, 1, BFloat>(t, m, p, m == m0 ? next : 0);
-    if (m < m1) run_half<1, 1, BFloat>(t, m, p, m == m0 ? next : 0);
+      for (; m + 4 <= m1; m += 4, ahead = 0) run_half<4, 1, BFloat>(t, m, p, ahead);
+    for (; m + 2 <= m1; m += 2, ahead = 0) run_half<2, 1, BFloat>(t, m, p, ahead);
+    if (m < m1) run_half<1, 1, BFloat>(t, m, p, ahead);
   }
 }
 ATTEND_NOINLINE void half_product(const HalfProduct& t, bool bfloat, Index m0, Index m1, Index p0, Index p1) {

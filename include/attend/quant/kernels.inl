@@ -373,15 +373,15 @@ ATTEND_INLINED void sweep(const Product& t, Index m0, Index m1, Index p0, Index 
   // The first rows of a panel fetch the next one.
   const Index next = ATTEND_SIMD == 512 ? kAhead : t.groups * Codes{Bits}.group();
   for (Index p = p0; p < p1; ++p) {
-    Index m = m0;
+    Index m = m0, ahead = next;
     // 8 = 4 + 4: the last 2 of 6 + 2 would have too few sums to hide the latency of a product
-    for (; m + kMostRows <= m1 && !(kMostRows == 6 && m1 - m == 8); m += kMostRows)
-      run<kMostRows, Bytes, Bits>(t, m, p, m == m0 ? next : 0);
+    for (; m + kMostRows <= m1 && !(kMostRows == 6 && m1 - m == 8); m += kMostRows, ahead = 0)
+      run<kMostRows, Bytes, Bits>(t, m, p, ahead);
     if constexpr (kMostRows > 4)
-      for (; m + 4 <= m1; m += 4) run<4, Bytes, Bits>(t, m, p, m == m0 ? next : 0);
+      for (; m + 4 <= m1; m += 4, ahead = 0) run<4, Bytes, Bits>(t, m, p, ahead);
     if constexpr (kMostRows > 2)
-      if (m + 2 <= m1) run<2, Bytes, Bits>(t, m, p, m == m0 ? next : 0), m += 2;
-    for (; m < m1; ++m) run<1, Bytes, Bits>(t, m, p, m == m0 ? next : 0);
+      if (m + 2 <= m1) run<2, Bytes, Bits>(t, m, p, ahead), m += 2, ahead = 0;
+    for (; m < m1; ++m, ahead = 0) run<1, Bytes, Bits>(t, m, p, ahead);
   }
 }
 ATTEND_NOINLINE void product(const Product& t, Index bits, [[maybe_unused]] bool bytes, Index m0, Index m1,
