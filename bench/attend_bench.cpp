@@ -430,11 +430,12 @@ int main(int argc, char** argv) {
     argv += 2, argc -= 2;
   }
   try {
-    if (argc > 1 &&
-        argv[1] == std::string_view("--profile"))  // [THREADS [NAME…]]: a table of a model's layers
-      return bench::profile(bench::model_problems(model), argc > 2 ? std::atoi(argv[2]) : 1,
-                            {argv + std::min(argc, 3), argv + argc}),
-             0;
+    if (argc > 1 && argv[1] == std::string_view("--profile")) {  // [THREADS] [NAME…]: a table of their layers
+      const int names = argc > 2 && argv[2][0] >= '1' && argv[2][0] <= '9' ? 3 : 2;
+      bench::profile(bench::model_problems(model), names == 3 ? std::atoi(argv[2]) : 1,
+                     {argv + std::min(argc, names), argv + argc});
+      return 0;
+    }
     bench::add_problems();
     bench::add_models(model);
   } catch (const attend::Error& error) {

@@ -7,8 +7,9 @@ A name is one of attend_bench's. All contestants get the same numbers, float32 t
 checked before they are timed: against float64 by NumPy on a part, and against attend on the whole, within
 TOLERANCE of the largest value. Each round gives every contestant a slot, one after the other, in a few tenths of
 a second; a ratio is the median over the rounds of the peer's time of a call over attend's in the same round, or
-with --best the ratio of each one's best round, which says more on a machine that others use. One thread is timed by the CPU clock of the contestant's process, as attend_bench does it, two by the wall clock. Pin
-the command to as many cores as there are threads (taskset), or the system moves them about.
+with --best the ratio of each one's best round, which says more on a machine that others use. One thread is timed
+by the CPU clock of the contestant's process, as attend_bench does it, two by the wall clock. Pin the command to as
+many cores as there are threads (taskset), or the system moves them about.
 With --reduced it measures weights in fewer bits instead: MiniLM, or with the folder of a decoder's --model (one of
 random weights is written by `peers.write_llama(DIR)`) prompts and single tokens, attend's types of weights beside
 the peers' reduced forms, and how near each comes to float32: the cosine of the mean of each text's outputs (of a

@@ -119,6 +119,10 @@ void profile(const ModelProblem& problem, int threads, double most) {
 }  // namespace
 
 void profile(const std::vector<ModelProblem>& problems, int threads, const std::set<std::string>& names) {
+  for (const std::string& name : names)
+    if (std::none_of(problems.begin(), problems.end(),
+                     [&](const auto& problem) { return problem.name == name; }))
+      throw attend::Error("no model is called " + name);
   const double most = peak(threads);
   std::printf("peak: %.1f GFLOP/s\n", most);
   const std::set<std::string> one_of_each{"model/minilm/B:1/T:128", "generate/prompt/T:512",
